@@ -1,0 +1,1 @@
+"""An echo service that proves a network path, and its client."""

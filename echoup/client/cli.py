@@ -1,0 +1,128 @@
+"""The `echoup` command."""
+
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any, cast
+
+import click
+
+from echoup.client.outcome import ExitCode, PathError
+
+
+class TargetType(click.ParamType[Any]):
+    """A TARGET argument, as a `Target`."""
+
+    name = "target"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse `value`."""
+        from echoup.client.target import parseTarget
+
+        try:
+            return parseTarget(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="echoup", message="echoup %(version)s")
+def cli() -> None:
+    """Prove a network path: send bytes, and see whether the real application answered."""
+
+
+@cli.command()
+@click.argument("target", type=TargetType(), default="127.0.0.1:8081")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, 86400, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up when connecting, or waiting for a reply of which nothing comes, takes longer.",
+)
+def connect(target: Any, timeout: float) -> int:
+    r"""Talk to the echo service at TARGET.
+
+    TARGET is HOST, HOST:PORT, [V6]:PORT, or a Twisted client endpoint string (tcp:, unix:); without one it is
+    127.0.0.1:8081.
+
+    On a terminal it prompts for lines and prints the reply under each; Ctrl-D ends it. Otherwise it sends standard
+    input, then its end, and writes all that comes back to standard output.
+
+    \b
+    Exit codes: 0 all came back in upper case    5 timed out
+                1 wrong reply                    7 closed or reset early
+                2 usage                        130 Ctrl-C
+                3 name not resolved            141 nobody reads the output
+                4 refused or unreachable
+    """
+    if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
+        from twisted.internet import asyncioreactor
+
+        asyncioreactor.install()
+        from echoup.client.console import converse
+
+        return run(lambda reactor: converse(reactor, target, timeout))
+    # The default reactor, epoll, can't watch files and has to spin on them.
+    from twisted.internet import pollreactor
+
+    pollreactor.install()
+    from echoup.client.pipe import pipe
+
+    return run(lambda reactor: pipe(reactor, target, timeout))
+
+
+def run(command: Callable[[Any], Coroutine[Any, Any, None]]) -> int:
+    """Run `command` in the installed reactor, and return the exit code; SIGINT and SIGTERM end it."""
+    from twisted.internet import reactor as installed
+    from twisted.internet.base import ReactorBase
+    from twisted.internet.defer import Deferred
+
+    from echoup.clock import useMonotonicClock
+
+    reactor = cast("ReactorBase", installed)
+    codes: list[int] = []
+
+    async def body() -> None:
+        try:
+            await command(reactor)
+        except PathError as error:
+            if error.code not in (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE):
+                click.echo(f"echoup: {error}", err=True)
+            codes.append(error.code)
+        else:
+            codes.append(ExitCode.OK)
+        finally:
+            reactor.stop()
+
+    def start() -> None:
+        running = Deferred.fromCoroutine(body())
+
+        def end(number: int, frame: FrameType | None) -> None:
+            codes.append(128 + number)
+            reactor.callFromThread(running.cancel)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end)
+
+    useMonotonicClock(reactor)
+    reactor.callWhenRunning(start)
+    reactor.run()
+    return codes[0]
+
+
+def main() -> None:
+    """Run the command line and exit; whatever the user got wrong is one line on stderr."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = ExitCode.USAGE
+    except click.ClickException as error:
+        click.echo(f"echoup: {error.format_message()}", err=True)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = ExitCode.INTERRUPTED
+    sys.exit(code)

@@ -1,0 +1,96 @@
+"""The interactive prompt."""
+
+import asyncio
+
+from prompt_toolkit import PromptSession
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred
+
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.protocol import EchoUpClient
+from echoup.client.target import Target
+from echoup.verdict import Reply, Verdict
+
+PROMPT = ">>: "
+
+
+async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None:
+    """Prompt for lines, send each to `target` and print what comes back, until Ctrl-D.
+
+    Return if every reply was right; raise PathError if one was not, when the server goes away, and at Ctrl-C. It
+    needs the asyncio reactor, which is the one that prompt_toolkit runs on.
+    """
+    console = Console(reactor, timeout)
+    await target.connect(reactor, console.client, timeout)
+    console.client.closed.addCallback(console.leave)
+    exchanges = wrong = 0
+    while (line := await console.ask()) is not None:
+        if not line.strip():
+            continue
+        exchanges += 1
+        right = await console.exchange(line.encode(errors="surrogateescape") + b"\n")
+        wrong += not right
+        if console.client.closed.called:
+            break
+    if console.client.closed.called:
+        console.client.check(target)
+    console.client.transport.loseConnection()
+    if wrong:
+        raise PathError(ExitCode.WRONG, f"{target}: {wrong} of {exchanges} replies were wrong")
+
+
+class Console:
+    """A prompt on the terminal, and the client whose replies it prints."""
+
+    def __init__(self, reactor: ReactorBase, timeout: float) -> None:
+        self.client = EchoUpClient(reactor, timeout, self._take)
+        self._session: PromptSession[str] = PromptSession(PROMPT)
+        self._came = b""
+        self._answered: Deferred[None] | None = None
+
+    async def ask(self) -> str | None:
+        """Return the next line; None at Ctrl-D or when the server has gone away. Raise PathError at Ctrl-C."""
+        return await Deferred.fromFuture(asyncio.ensure_future(self._ask()))
+
+    async def _ask(self) -> str | None:
+        try:
+            return await self._session.prompt_async()
+        except EOFError:
+            return None
+        except KeyboardInterrupt:
+            # A task that ends in KeyboardInterrupt takes the event loop with it.
+            raise PathError(ExitCode.INTERRUPTED, "interrupted") from None
+
+    async def exchange(self, data: bytes) -> bool:
+        """Send `data`, print what comes back for it, or what did until the connection ended; was it right?"""
+        if self._came:
+            print(f"{_printable(self._came)}\n(came unasked)")
+            self._came = b""
+        self.client.reply = reply = Reply()
+        self._answered = Deferred()
+        self.client.send(data)
+        await self._answered
+        self._answered = None
+        print(_printable(self._came.removesuffix(b"\n")))
+        self._came = b""
+        if reply.verdict is not Verdict.UPPERCASED:
+            print(f"({reply})")
+        return reply.verdict is Verdict.UPPERCASED
+
+    def leave(self, _: None) -> None:
+        """Stop waiting for the user or for the reply: the server has gone away."""
+        if self._answered:
+            self._answered.callback(None)
+        elif self._session.app.is_running:
+            self._session.app.exit(exception=EOFError)
+
+    def _take(self, data: bytes) -> None:
+        self._came += data
+        if self._answered and not self.client.reply.outstanding:
+            self._answered.callback(None)
+
+
+def _printable(data: bytes) -> str:
+    """Return `data` as text in which nothing can command the terminal."""
+    text = data.decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,32 @@
+"""How a command of the client ends."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every `echoup` command."""
+
+    OK = 0
+    """All of it came back, in upper case."""
+    WRONG = 1
+    """The reply was wrong: unchanged or corrupted."""
+    USAGE = 2
+    UNRESOLVED = 3
+    """The name stands for no address."""
+    UNREACHABLE = 4
+    """The connection was refused, or there is no way there."""
+    TIMED_OUT = 5
+    SHORT = 7
+    """The connection was closed or reset before all had come back."""
+    INTERRUPTED = 130
+    """Ctrl-C, as shells count it: 128 + SIGINT."""
+    BROKEN_PIPE = 141
+    """Nobody reads the output any more, as shells count it: 128 + SIGPIPE."""
+
+
+class PathError(Exception):
+    """The path doesn't work; the message is one line that says which step failed, on what address, and why."""
+
+    def __init__(self, code: ExitCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,79 @@
+"""What TARGET means: the description of a server, and the connection to it."""
+
+from dataclasses import dataclass
+from os import strerror
+from typing import Any, cast
+
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import HostnameEndpoint, clientFromString
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+
+from echoup.address import joinAddress, splitAddress
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.protocol import EchoUpClient
+
+HOST = "127.0.0.1"
+PORT = 8081
+KINDS = ("tcp", "unix")
+"""The Twisted client endpoints whose connections can half-close without a loss."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server to connect to: a host and a port, or (`host` empty) what an endpoint string describes."""
+
+    description: str
+    host: str = ""
+    port: int = PORT
+
+    def __str__(self) -> str:
+        """Return the server as the messages name it."""
+        if not self.host:
+            return self.description
+        return joinAddress(self.host, self.port)
+
+    async def connect(self, reactor: ReactorBase, client: EchoUpClient, timeout: float) -> None:
+        """Connect `client` within `timeout` seconds, or raise PathError.
+
+        Of a name's addresses the first that answers is taken (happy eyeballs, RFC 8305).
+        """
+        try:
+            await self._endpoint(reactor).connect(Factory.forProtocol(lambda: client)).addTimeout(timeout, reactor)
+        except DNSLookupError:
+            raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {self.host}: no address found") from None
+        except (DeferredTimeout, ConnectTimeout):
+            raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {self}: timed out after {timeout:g} s") from None
+        except ConnectError as error:
+            why = strerror(error.osError) if isinstance(error.osError, int) else str(error)
+            raise PathError(ExitCode.UNREACHABLE, f"cannot connect to {self}: {why}") from None
+
+    def _endpoint(self, reactor: ReactorBase) -> IStreamClientEndpoint:
+        if self.host:
+            return HostnameEndpoint(reactor, self.host, self.port)
+        return cast("IStreamClientEndpoint", clientFromString(reactor, self.description))
+
+
+def parseTarget(description: str) -> Target:
+    """Return the target that `description` names.
+
+    `HOST`, `HOST:PORT`, `[V6]:PORT`, or a Twisted client endpoint string of one of the KINDS. Raise ValueError, with
+    one line that says what is wrong, for anything else.
+    """
+    kind, colon, _ = description.partition(":")
+    if colon and kind in KINDS:
+        target = Target(description)
+        try:
+            target._endpoint(cast("Any", None))
+        except Exception as error:  # the parsers let anything out: TypeError, KeyError, IndexError ...
+            raise ValueError(f"{description!r} is not a {kind} endpoint: {error!r}") from None
+        return target
+    if description.isdigit():
+        raise ValueError(f"{description!r} is a port without a host; {HOST}:{description} is the one on this machine")
+    host, port = splitAddress(description)
+    if port == 0:
+        raise ValueError(f"{description!r} has port 0, which nobody can connect to")
+    return Target(description, host, PORT if port is None else port)

@@ -1,0 +1,72 @@
+"""What belongs to the daemon's process as a whole: its clock, its signals and its last words."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from twisted.application.service import MultiService
+from twisted.internet.posixbase import PosixReactorBase
+
+from echoup.clock import useMonotonicClock
+from echoup.server.listen import ListenError
+from echoup.server.service import EchoUpService
+
+
+class CannotStart(SystemExit, Exception):
+    """Ends the process with one line on stderr and exit code 1.
+
+    As an Exception it is what twistd's clean-up and its report to the daemon's parent expect; as a
+    SystemExit it ends the interpreter without a traceback.
+    """
+
+
+class Daemon(MultiService):
+    """Runs an EchoUpService as the one thing that its process does."""
+
+    def __init__(self, reactor: PosixReactorBase, service: EchoUpService) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._service = service
+        self._stopping = False
+        service.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        """Listen, while the process may still do so on the first 1024 ports, or end it."""
+        with _failingInOneLine():
+            super().privilegedStartService()
+
+    def startService(self) -> None:
+        """Take the process over and serve, or end it."""
+        useMonotonicClock(self._reactor)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, signal.SIG_IGN)
+        self._reactor.callWhenRunning(self._expectSecondSignal)
+        with _failingInOneLine():
+            super().startService()
+
+    def _expectSecondSignal(self) -> None:
+        """Let the second SIGTERM or SIGINT cut the stop short; Twisted would stop again and fail (#2265)."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            first = signal.getsignal(number)
+            if callable(first):
+                signal.signal(number, self._stopOrHurry(first))
+
+    def _stopOrHurry(self, first: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], None]:
+        def received(number: int, frame: FrameType | None) -> None:
+            if self._stopping:
+                self._reactor.callFromThread(self._service.hurry)
+            else:
+                self._stopping = True
+                first(number, frame)
+
+        return received
+
+
+@contextmanager
+def _failingInOneLine() -> Iterator[None]:
+    try:
+        yield
+    except ListenError as error:
+        raise CannotStart(f"echoup: {error}") from None

@@ -1,0 +1,204 @@
+"""The heart: a connection that sends every byte back in upper case, and the factory that keeps them all."""
+
+from fcntl import ioctl
+from select import POLLOUT, poll
+from socket import SO_OOBINLINE, SOL_SOCKET, socket
+from struct import unpack
+from termios import TIOCOUTQ
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+    ISystemHandle,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echoup.address import describeAddress
+from echoup.server.limits import Gate, Limits
+from echoup.upper import upper
+
+
+class IStreamTransport(ITCPTransport, IConsumer, IPushProducer, ISystemHandle):
+    """What `EchoUp` needs of its transport; Twisted's TCP and Unix transports provide all of it."""
+
+    def getHandle() -> socket:
+        """Return the connection's socket."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class EchoUp(Protocol):
+    """One connection.
+
+    It ends in one of three ways. When the peer ends its side, everything is flushed and the connection
+    closes. When the daemon ends it (`finish`), everything is flushed, the end is sent, and what the peer
+    still sends is discarded until it ends too: closing with unread input makes the kernel send a reset, which destroys
+    what the peer has not read yet (RFC 1122, 4.2.2.13). And it can be cut off (`cut`).
+
+    It is its transport's producer: when more than the transport's buffer waits for the peer, nothing more is
+    read until all of that is gone, so that a peer that never reads costs a fixed amount of memory.
+    """
+
+    factory: "EchoUpFactory"
+    transport: IStreamTransport
+
+    received = 0
+    """How many bytes came in, and so went out or wait to."""
+
+    reason = ""
+    """Why the connection ended or is ending: done, idle, stalled, stopping, refused or lost. Empty while it is open."""
+
+    _flushed = False  # our end was sent: everything is in the kernel's hands
+    _unsent = 0  # what unsent() said when it was looked at last
+
+    def connectionMade(self) -> None:
+        """Prepare the socket and join the others."""
+        self.startedAt = self._movedAt = self.factory.clock.seconds()
+        self._receivedThen = 0
+        self.peer = self.transport.getPeer()
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2).
+        self.transport.getHandle().setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
+        self.transport.registerProducer(self, True)
+        self.factory.opened(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Send `data` back in upper case."""
+        if self.reason:
+            return
+        self.received += len(data)
+        self.transport.write(upper(data))
+
+    def pauseProducing(self) -> None:
+        """Read nothing more: too much waits for the peer already."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read again: the peer has taken all that waited for it."""
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Do nothing: this is the transport's first word of a lost connection, `connectionLost` its last."""
+
+    def readConnectionLost(self) -> None:
+        """The peer has sent its last byte: flush, then close.
+
+        A transport with a producer that it paused never closes (#6461), so it has none from here on.
+        `loseConnection` may call `connectionLost` before it returns (#5210), so it comes last.
+        """
+        self.reason = self.reason or "done"
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our end was sent, after everything else; what remains is to wait for the peer's."""
+        self._flushed = True
+
+    def finish(self, reason: str) -> None:
+        """End the connection without losing a byte of what was received: flush, end, discard what still comes.
+
+        The peer has until the stall timeout to end its own side; `look` sees to that.
+        """
+        if self.reason:
+            return
+        self.reason = reason
+        self._movedAt = self.factory.clock.seconds()
+        self.transport.unregisterProducer()
+        self.transport.loseWriteConnection()
+        self.transport.resumeProducing()
+
+    def cut(self, reason: str) -> None:
+        """Drop the connection, with what waits for the peer, unless the kernel has all of that already."""
+        if self._flushed:
+            self.transport.loseConnection()
+        else:
+            self.reason = reason
+            self.transport.abortConnection()
+
+    def look(self, now: float, limits: Limits, idleReason: str) -> None:
+        """End the connection if nothing has moved on it for too long; called every now and then.
+
+        Moving is: bytes came in, or the kernel's count of bytes that the peer has not taken yet changed.
+        Where the kernel has no room for more and the peer takes nothing, it stalls, otherwise it is idle.
+        """
+        unsent = self.unsent()
+        if unsent != self._unsent or self.received != self._receivedThen:
+            self._unsent, self._receivedThen, self._movedAt = unsent, self.received, now
+            return
+        quiet = now - self._movedAt
+        if self.reason or (unsent and not self._isWritable()):
+            if quiet >= limits.stallTimeout:
+                self.cut("stalled")
+        elif limits.idleTimeout and quiet >= limits.idleTimeout:
+            self.finish(idleReason)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Leave nothing behind, whatever the reason."""
+        self.reason = self.reason or "lost"
+        self.factory.closed(self)
+
+    def unsent(self) -> int:
+        """Return how many bytes the kernel holds that the peer hasn't taken (tcp(7), SIOCOUTQ).
+
+        A Unix socket counts whole buffers of up to 32 KiB, and their overhead.
+        """
+        size: int = unpack("i", ioctl(self.transport.getHandle().fileno(), TIOCOUTQ, bytes(4)))[0]
+        return size
+
+    def _isWritable(self) -> bool:
+        """Would the kernel take more bytes for this peer?"""
+        interest = poll()
+        interest.register(self.transport.getHandle().fileno(), POLLOUT)
+        return bool(interest.poll(0))
+
+
+class EchoUpFactory(Factory[EchoUp]):
+    """Builds connections, keeps those that are open, and ends those on which nothing moves."""
+
+    protocol = EchoUp
+    noisy = False
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, gate: Gate, logConnections: bool = False) -> None:
+        """`clock` is the reactor; `gate` decides who may come in."""
+        self.clock = clock
+        self.gate = gate
+        self.connections: set[EchoUp] = set()
+        self._logConnections = logConnections
+
+    def opened(self, connection: EchoUp) -> None:
+        """Take in a connection that was just made, or turn it away."""
+        self.connections.add(connection)
+        if not self.gate.enter(_host(connection.peer)):
+            connection.cut("refused")
+
+    def closed(self, connection: EchoUp) -> None:
+        """Forget a connection that is gone, and log it if that is wanted."""
+        self.connections.remove(connection)
+        self.gate.leave(_host(connection.peer))
+        if self._logConnections and connection.reason != "refused":
+            self._log.info(
+                "connection peer={peer} bytes={bytes} seconds={seconds:.3f} reason={reason}",
+                peer=describeAddress(connection.peer),
+                bytes=connection.received,
+                seconds=self.clock.seconds() - connection.startedAt,
+                reason=connection.reason,
+            )
+
+    def look(self, limits: Limits, idleReason: str = "idle") -> None:
+        """Let every connection look whether anything has moved on it."""
+        now = self.clock.seconds()
+        for connection in list(self.connections):
+            connection.look(now, limits, idleReason)
+
+
+def _host(address: IAddress) -> str | None:
+    """Return the IP address that `address` is at; a Unix socket's peer has none."""
+    return getattr(address, "host", None)

@@ -1,0 +1,97 @@
+"""What a reply says about the path that it came through."""
+
+from collections import deque
+from enum import Enum
+
+from echoup.upper import upper
+
+
+class Verdict(Enum):
+    """What became of the bytes that were sent; the values are the words that users read."""
+
+    UPPERCASED = "uppercased"
+    """Everything came back, in upper case: the application answered."""
+
+    UNCHANGED = "unchanged"
+    """What came back is what was sent: something in between answered."""
+
+    CORRUPTED = "corrupted"
+    """What came back is neither: something altered the bytes, or added some."""
+
+    SHORT = "short"
+    """What came back is right, but it isn't all: something cut the bytes."""
+
+
+class Reply:
+    """A stream of sent bytes beside the stream that comes back; it judges as they grow.
+
+    Only what was sent and has not come back yet is kept in memory.
+    """
+
+    sent = 0
+    """How many bytes were sent."""
+
+    received = 0
+    """How many bytes came back."""
+
+    wrongAt: int | None = None
+    """The offset of the first byte that isn't the upper case of the one sent."""
+
+    def __init__(self) -> None:
+        self._pending: deque[bytes] = deque()
+        self._unchanged = True
+
+    @property
+    def outstanding(self) -> int:
+        """How many bytes have yet to come back."""
+        return max(0, self.sent - self.received)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The judgement, if nothing more were to come."""
+        if self.wrongAt is not None:
+            return Verdict.UNCHANGED if self._unchanged else Verdict.CORRUPTED
+        return Verdict.SHORT if self.outstanding else Verdict.UPPERCASED
+
+    def __str__(self) -> str:
+        """Return the verdict and what it rests on, in one line."""
+        verdict = self.verdict
+        if verdict is Verdict.UNCHANGED:
+            return "unchanged: the bytes came back as they were sent, so something in between answered"
+        if verdict is Verdict.CORRUPTED:
+            return f"corrupted: byte {self.wrongAt} of the reply is not the upper case of the one sent"
+        return f"{verdict.value}: {self.received} of {self.sent} bytes came back"
+
+    def send(self, data: bytes) -> None:
+        """Note that `data` goes out."""
+        if data:
+            self.sent += len(data)
+            self._pending.append(data)
+
+    def receive(self, data: bytes) -> None:
+        """Judge `data`, the next bytes that came back."""
+        original = self._take(len(data))
+        expected = upper(original)
+        if self.wrongAt is None and data != expected:
+            self.wrongAt = self.received + _firstDifference(data, expected)
+        if data != original:
+            self._unchanged = False
+        self.received += len(data)
+
+    def _take(self, size: int) -> bytes:
+        """Remove the next `size` bytes from what is pending, or all if there are fewer."""
+        taken = []
+        while size and self._pending:
+            chunk = self._pending.popleft()
+            if len(chunk) > size:
+                self._pending.appendleft(chunk[size:])
+                chunk = chunk[:size]
+            taken.append(chunk)
+            size -= len(chunk)
+        return b"".join(taken)
+
+
+def _firstDifference(data: bytes, expected: bytes) -> int:
+    """Return the first offset at which two different byte strings differ."""
+    common = min(len(data), len(expected))
+    return next((i for i in range(common) if data[i] != expected[i]), common)
