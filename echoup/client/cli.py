@@ -79,38 +79,41 @@ def run(command: Callable[[Any], Coroutine[Any, Any, None]]) -> int:
     from twisted.internet import reactor as installed
     from twisted.internet.base import ReactorBase
     from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
     from echoup.clock import useMonotonicClock
 
     reactor = cast("ReactorBase", installed)
-    codes: list[int] = []
-
-    async def body() -> None:
-        try:
-            await command(reactor)
-        except PathError as error:
-            if error.code not in (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE):
-                click.echo(f"echoup: {error}", err=True)
-            codes.append(error.code)
-        else:
-            codes.append(ExitCode.OK)
-        finally:
-            reactor.stop()
+    results: list[Failure | None] = []
+    signals: list[int] = []
 
     def start() -> None:
-        running = Deferred.fromCoroutine(body())
+        def finish(result: Failure | None) -> None:
+            results.append(result)
+            reactor.stop()
 
         def end(number: int, frame: FrameType | None) -> None:
-            codes.append(128 + number)
+            signals.append(number)
             reactor.callFromThread(running.cancel)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
+        running = Deferred.fromCoroutine(command(reactor))
+        running.addBoth(finish)
 
     useMonotonicClock(reactor)
     reactor.callWhenRunning(start)
     reactor.run()
-    return codes[0]
+    if signals:
+        return 128 + signals[0]
+    try:
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+    except PathError as error:
+        if error.code not in (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE):
+            click.echo(f"echoup: {error}", err=True)
+        return error.code
+    return ExitCode.OK
 
 
 def main() -> None:

@@ -63,19 +63,20 @@ class Console:
 
     async def exchange(self, data: bytes) -> bool:
         """Send `data`, print what comes back for it, or what did until the connection ended; was it right?"""
-        if self._came:
-            print(f"{_printable(self._came)}\n(came unasked)")
+        unasked = self._came
+        if unasked:
+            print(f"{_printable(unasked)}\n(came unasked)")
             self._came = b""
         self.client.reply = reply = Reply()
         self._answered = Deferred()
         self.client.send(data)
         await self._answered
         self._answered = None
-        print(_printable(self._came.removesuffix(b"\n")))
+        print(_printable(self._came))
         self._came = b""
         if reply.verdict is not Verdict.UPPERCASED:
             print(f"({reply})")
-        return reply.verdict is Verdict.UPPERCASED
+        return reply.verdict is Verdict.UPPERCASED and not unasked
 
     def leave(self, _: None) -> None:
         """Stop waiting for the user or for the reply: the server has gone away."""
@@ -91,6 +92,6 @@ class Console:
 
 
 def _printable(data: bytes) -> str:
-    """Return `data` as text in which nothing can command the terminal."""
-    text = data.decode(errors="backslashreplace")
+    """Return `data`, without the end of its line, as text in which nothing can command the terminal."""
+    text = data.removesuffix(b"\n").decode(errors="backslashreplace")
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from os import strerror
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -42,7 +42,8 @@ class Target:
         Of a name's addresses the first that answers is taken (happy eyeballs, RFC 8305).
         """
         try:
-            await self._endpoint(reactor).connect(Factory.forProtocol(lambda: client)).addTimeout(timeout, reactor)
+            connecting = self._endpoint(reactor).connect(Factory.forProtocol(lambda: client))
+            await connecting.addTimeout(timeout, reactor, _timedOut)
         except DNSLookupError:
             raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {self.host}: no address found") from None
         except (DeferredTimeout, ConnectTimeout):
@@ -55,6 +56,11 @@ class Target:
         if self.host:
             return HostnameEndpoint(reactor, self.host, self.port)
         return cast("IStreamClientEndpoint", clientFromString(reactor, self.description))
+
+
+def _timedOut(result: object, timeout: float) -> NoReturn:
+    """Raise what a timeout is; an endpoint that is cancelled fails with an error of its own."""
+    raise DeferredTimeout
 
 
 def parseTarget(description: str) -> Target:

@@ -1,12 +1,14 @@
 """What belongs to the daemon's process as a whole: its clock, its signals and its last words."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from twisted.application.service import MultiService
 from twisted.internet.posixbase import PosixReactorBase
+from twisted.logger import Logger
 
 from echoup.clock import useMonotonicClock
 from echoup.server.listen import ListenError
@@ -14,15 +16,21 @@ from echoup.server.service import EchoUpService
 
 
 class CannotStart(SystemExit, Exception):
-    """Ends the process with one line on stderr and exit code 1.
+    """Ends the process with exit code 1.
 
     As an Exception it is what twistd's clean-up and its report to the daemon's parent expect; as a
     SystemExit it ends the interpreter without a traceback.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = 1
+
 
 class Daemon(MultiService):
     """Runs an EchoUpService as the one thing that its process does."""
+
+    _log = Logger()
 
     def __init__(self, reactor: PosixReactorBase, service: EchoUpService) -> None:
         super().__init__()
@@ -33,7 +41,7 @@ class Daemon(MultiService):
 
     def privilegedStartService(self) -> None:
         """Listen, while the process may still do so on the first 1024 ports, or end it."""
-        with _failingInOneLine():
+        with self._failingInOneLine():
             super().privilegedStartService()
 
     def startService(self) -> None:
@@ -43,7 +51,7 @@ class Daemon(MultiService):
             if signal.getsignal(number) == signal.SIG_DFL:
                 signal.signal(number, signal.SIG_IGN)
         self._reactor.callWhenRunning(self._expectSecondSignal)
-        with _failingInOneLine():
+        with self._failingInOneLine():
             super().startService()
 
     def _expectSecondSignal(self) -> None:
@@ -63,10 +71,12 @@ class Daemon(MultiService):
 
         return received
 
-
-@contextmanager
-def _failingInOneLine() -> Iterator[None]:
-    try:
-        yield
-    except ListenError as error:
-        raise CannotStart(f"echoup: {error}") from None
+    @contextmanager
+    def _failingInOneLine(self) -> Iterator[None]:
+        try:
+            yield
+        except ListenError as error:
+            self._log.error("{error}", error=str(error))
+            # What is printed to sys.stderr is already a part of the log.
+            print(f"twistd echoup: {error}", file=sys.__stderr__)
+            raise CannotStart(str(error)) from None

@@ -69,7 +69,7 @@ class _Exhaustion:
         self._refused = refused
 
     def __call__(self, event: LogEvent) -> None:
-        if "closedAddress" in event or "acceptError" in event:
+        if "address" in event or "acceptError" in event:
             self._refused.count()
 
 

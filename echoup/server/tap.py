@@ -80,7 +80,7 @@ class Options(usage.Options):
         self["listen"] = []
 
     def opt_listen(self, description: str) -> None:
-        """Repeatable: PORT or *:PORT (all addresses), HOST:PORT, [V6]:PORT, or a tcp:, tcp6:, unix:, systemd: endpoint."""
+        """Repeatable: PORT or *:PORT (everywhere), HOST:PORT, [V6]:PORT, or a tcp:, tcp6:, unix: or systemd: string."""
         self["listen"].append(description)
 
     opt_l = opt_listen

@@ -1,0 +1,17 @@
+"""`twistd` on a machine whose wall clock is stepped: by the seconds that the file $WALL_CLOCK_STEP names.
+
+Twisted takes `time.time` when it is imported, so it has to be replaced before.
+"""
+
+import os
+import time
+from pathlib import Path
+
+if __name__ == "__main__":
+    step = Path(os.environ["WALL_CLOCK_STEP"])
+    wallClock = time.time
+    time.time = lambda: wallClock() + (float(step.read_text()) if step.exists() else 0.0)
+
+    from twisted.scripts import twistd
+
+    twistd.run()

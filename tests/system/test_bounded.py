@@ -1,0 +1,266 @@
+"""The promises Bounded and Nothing hangs: what a peer can cost, and who is cut off."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
+from struct import pack
+
+import pytest
+
+from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll
+
+MIB = 2**20
+
+
+def offer(connection: socket, size: int, patience: float) -> int:
+    """Send up to `size` bytes, and return how many could be sent before none could for `patience` seconds."""
+    connection.settimeout(patience)
+    chunk = b"x" * 65536
+    sent = 0
+    while sent < size:
+        try:
+            sent += connection.send(chunk)
+        except TimeoutError:
+            break
+    return sent
+
+
+def isCut(connection: socket) -> bool:
+    """Has the server dropped the connection, before all it owed was read?"""
+    connection.setblocking(False)
+    try:
+        connection.send(b"x")
+    except BlockingIOError:
+        return False
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_neverReader(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+    """A peer that sends and never reads costs a little memory and no processor time, and is aborted in the end."""
+    with Daemon.start(tmp_path, "--stall-timeout=4", "--log-connections", reactor=reactor) as daemon:
+        assert daemon.address.echo(b"warm") == b"WARM"
+        memory = daemon.memory
+        with daemon.address.connect() as connection:
+            sent = offer(connection, 600 * MIB, 0.5)
+            stuck, cpu = time.monotonic(), daemon.cpu
+            eventually(lambda: isCut(connection), 10)
+            stalled = time.monotonic() - stuck + 0.5
+            busy = (daemon.cpu - cpu) / (time.monotonic() - stuck)
+        grown = daemon.memory - memory
+        assert "reason=stalled" in eventually(lambda: "reason=" in daemon.text and daemon.text)
+    figure(
+        f"took {sent / MIB:.1f} of 600 MiB, memory grew by {grown / MIB:.1f} MiB, "
+        f"CPU {busy:.2%}, aborted {stalled:.1f} s after the last byte of progress, with a stall timeout of 4 s"
+    )
+    assert sent < 600 * MIB
+    assert grown <= 4 * MIB
+    assert busy <= 0.01
+    assert stalled >= 3.9
+
+
+def test_slowReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A peer that reads 1 KiB/s for three stall periods and more is not cut, and what it reads is exact.
+
+    Its receive buffer is small, because its kernel tells of progress only after a good part of that is read.
+    """
+    data = os.urandom(32 * MIB)
+    with (
+        Daemon.start(tmp_path, "--stall-timeout=10") as daemon,
+        daemon.address.connect(receiveBuffer=4096) as connection,
+    ):
+        connection.setblocking(False)
+        sent, received, began = 0, b"", time.monotonic()
+        while (lived := time.monotonic() - began) < 35:
+            try:
+                sent += connection.send(data[sent:])
+            except BlockingIOError:
+                time.sleep(1)
+                received += connection.recv(1024)
+        figure(f"lived {lived:.0f} s with a stall timeout of 10 s, at {len(received) / lived:.0f} B/s")
+        assert received == data[: len(received)].upper()
+        assert len(received) > 30 * 1024
+        assert sent < len(data)
+        assert not isCut(connection)
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_slowToTakeTheRest(tmp_path: Path, reactor: str) -> None:
+    """A peer that has sent its end and not read yet has the stall timeout, and then is aborted."""
+    with Daemon.start(tmp_path, "--stall-timeout=1", "--log-connections", reactor=reactor) as daemon:
+        with daemon.address.connect() as connection:
+            sent = offer(connection, 600 * MIB, 0.3)
+            connection.shutdown(SHUT_WR)
+            log = eventually(lambda: "reason=" in daemon.text and daemon.text)
+            assert "reason=stalled" in log
+            assert int(re.findall(r"bytes=(\d+)", log)[0]) < sent
+        assert daemon.address.echo(b"hello") == b"HELLO"
+
+
+def test_idle(tmp_path: Path) -> None:
+    """A connection on which nothing moves is ended, cleanly, and goes for good when the peer ends it too."""
+    with Daemon.start(tmp_path, "--idle-timeout=1", "--log-connections") as daemon:
+        before = daemon.descriptors
+        with daemon.address.connect() as connection:
+            connection.sendall(b"hello")
+            assert receiveAll(connection) == b"HELLO"
+            assert "reason=" not in daemon.text
+        eventually(lambda: "reason=idle" in daemon.text)
+        eventually(lambda: daemon.descriptors == before)
+
+
+def test_deafToTheEnd(tmp_path: Path) -> None:
+    """A peer that is told the end and goes on sending is discarded, then dropped: it can't hold the connection."""
+    with Daemon.start(tmp_path, "--idle-timeout=0.5", "--stall-timeout=1", "--log-connections") as daemon:
+        before = daemon.descriptors
+        with daemon.address.connect() as connection:
+            assert receiveAll(connection) == b""
+
+            def sendMore() -> bool:
+                try:
+                    connection.send(b"more")
+                except (ConnectionResetError, BrokenPipeError):
+                    return True
+                return False
+
+            eventually(sendMore)
+        eventually(lambda: "bytes=0 " in daemon.text and "reason=idle" in daemon.text)
+        eventually(lambda: daemon.descriptors == before)
+
+
+def test_talkingIsNotIdle(tmp_path: Path) -> None:
+    """A connection on which something moves now and then outlives the idle timeout."""
+    with Daemon.start(tmp_path, "--idle-timeout=1") as daemon, daemon.address.connect() as connection:
+        for _ in range(6):
+            connection.sendall(b"hello")
+            assert connection.recv(5) == b"HELLO"
+            time.sleep(0.5)
+
+
+def reset(address: Address) -> None:
+    """Connect, send a little, and reset the connection."""
+    with address.connect() as connection:
+        connection.sendall(b"hello")
+        connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_resets(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+    """Resets leave no descriptor, no traceback and no line in the log."""
+    with Daemon.start(tmp_path, reactor=reactor) as daemon:
+        assert daemon.address.echo(b"warm") == b"WARM"
+        before, log = daemon.descriptors, daemon.text
+        for _ in range(200):
+            reset(daemon.address)
+        eventually(lambda: daemon.descriptors == before)
+        assert daemon.address.echo(b"hello") == b"HELLO"
+        figure(f"200 resets, {len(daemon.text) - len(log)} bytes logged, descriptors {before}, {daemon.descriptors}")
+        assert daemon.text == log
+
+
+def test_noDescriptorsLeft(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Out of file descriptors, it serves whom it can, refuses the rest, says so briefly, and recovers."""
+    with Daemon.start(tmp_path, descriptors=40) as daemon:
+        connections = [daemon.address.connect(5) for _ in range(100)]
+        served = refused = 0
+        for connection in connections:
+            try:
+                connection.sendall(b"hello")
+                answer = connection.recv(5)
+            except ConnectionResetError:
+                answer = b""
+            served += answer == b"HELLO"
+            refused += not answer
+        for connection in connections:
+            connection.close()
+        size = len(daemon.text)
+        recovered = eventually(lambda: daemon.address.echo(b"again") == b"AGAIN")
+        figure(f"{served} served, {refused} refused of 100, {size} bytes of log, recovered {recovered}")
+        assert "refused 1 connections: no file descriptors left" in daemon.text
+    assert served >= 25
+    assert served + refused == 100
+    assert size < 10_000
+
+
+def test_maximum(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """At the maximum the rest waits, unharmed, and comes in as room appears: exactly as many as there is room for."""
+    listen = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
+    with Daemon.start(tmp_path, "--max-connections=10", listen=listen) as daemon:
+        before = daemon.descriptors
+        waiting = [daemon.addresses[i % 2].connect() for i in range(30)]
+        for connection in waiting:
+            connection.sendall(b"hello")
+        rounds = []
+        while waiting:
+            eventually(lambda: daemon.descriptors == before + 10)
+            served = [connection for connection in waiting if _answered(connection)]
+            rounds.append(len(served))
+            assert daemon.descriptors == before + 10
+            for connection in served:
+                connection.close()
+                waiting.remove(connection)
+        eventually(lambda: daemon.descriptors == before)
+    figure(f"30 clients at a maximum of 10 were served {rounds}")
+    assert rounds == [10, 10, 10]
+
+
+def _answered(connection: socket) -> bool:
+    connection.settimeout(0.1)
+    try:
+        return connection.recv(5) == b"HELLO"
+    except TimeoutError:
+        return False
+
+
+def test_maximumPerPeer(tmp_path: Path) -> None:
+    """More than the maximum from one address are closed at once, with one line in the log, others are served."""
+    with Daemon.start(tmp_path, "--max-connections-per-peer=5") as daemon:
+        before = daemon.descriptors
+        inside = [daemon.address.connect() for _ in range(5)]
+        for _ in range(20):
+            with daemon.address.connect() as connection, pytest.raises(ConnectionResetError):
+                connection.recv(1)
+        for connection in inside:
+            connection.sendall(b"hello")
+            assert connection.recv(5) == b"HELLO"
+        with socket() as other:
+            other.bind(("127.0.0.2", 0))
+            other.connect(daemon.address.address)
+            other.sendall(b"other")
+            assert other.recv(5) == b"OTHER"
+        for connection in inside:
+            connection.close()
+        eventually(lambda: daemon.descriptors == before)
+        assert daemon.address.echo(b"again") == b"AGAIN"
+        assert daemon.text.count("--max-connections-per-peer") == 1
+
+
+def test_selectReactor(tmp_path: Path) -> None:
+    """More clients than select(2) has room for do not upset the select reactor: the rest waits."""
+    with Daemon.start(tmp_path, "--max-connections=0", reactor="select") as daemon:
+        before = daemon.descriptors
+        connections = [daemon.address.connect() for _ in range(1100)]
+        eventually(lambda: daemon.descriptors >= before + 960)
+        connections[0].sendall(b"hello")
+        assert connections[0].recv(5) == b"HELLO"
+        for connection in connections:
+            connection.close()
+        eventually(lambda: daemon.descriptors == before)
+
+
+def test_memoryOfSessions(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Sessions leave no memory behind: after 10 000 it is within 5 MiB of that after the first 1000."""
+    with Daemon.start(tmp_path) as daemon:
+        memory = []
+        for sessions in (1000, 9000):
+            for _ in range(sessions):
+                daemon.address.echo(b"hello")
+            memory.append(daemon.memory)
+    grown = memory[1] - memory[0]
+    figure(f"{memory[0] / MIB:.1f} MiB after 1000 sessions, {memory[1] / MIB:.1f} MiB after 10 000")
+    assert grown <= 5 * MIB

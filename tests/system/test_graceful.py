@@ -1,0 +1,169 @@
+"""The promise Graceful: how it stops, and which signals do not stop it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from socket import SHUT_WR
+
+import pytest
+
+from tests.system.processes import COMMANDS, REACTORS, Daemon, eventually, receiveAll
+from tests.system.test_bounded import MIB, offer
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+    """A stop serves what the kernel has accepted and what is in flight, and ends by its deadline.
+
+    500 clients wait in the kernel's queue, one reads 4 MiB slowly, ten are idle and one never reads.
+    """
+    timeout = 5.0
+    data = os.urandom(4 * MIB)
+    with Daemon.start(tmp_path, f"--drain-timeout={timeout}", reactor=reactor) as daemon:
+        address = daemon.address
+        idle = [address.connect() for _ in range(10)]
+        never = address.connect()
+        offer(never, 600 * MIB, 0.3)
+        slow = address.connect()
+        received: list[bytes] = []
+
+        def readSlowly() -> None:
+            while chunk := slow.recv(65536):
+                received.append(chunk)
+                time.sleep(0.02)
+
+        reading = threading.Thread(target=readSlowly)
+        reading.start()
+        slow.sendall(data)
+        slow.shutdown(SHUT_WR)
+        daemon.signal(signal.SIGSTOP)
+        queued = [address.connect() for _ in range(500)]
+        for connection in queued:
+            connection.sendall(b"hello")
+            connection.shutdown(SHUT_WR)
+        began = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        daemon.signal(signal.SIGCONT)
+        served = 0
+        for connection in queued:
+            with connection:
+                served += receiveAll(connection) == b"HELLO"
+        ended = [receiveAll(connection) for connection in idle]
+        idleEnded = time.monotonic() - began
+        code = daemon.wait()
+        stopped = time.monotonic() - began
+        reading.join()
+        for connection in [never, slow, *idle]:
+            connection.close()
+    figure(
+        f"{served} of 500 queued served, {len(b''.join(received))} of {len(data)} bytes read slowly, idle ended "
+        f"after {idleEnded:.1f} s, exit code {code} after {stopped:.2f} s, with a deadline of {timeout:g} s"
+    )
+    assert served == 500
+    assert b"".join(received) == data.upper()
+    assert ended == [b""] * 10
+    assert idleEnded < timeout
+    assert stopped <= timeout + 0.5
+    assert code == 143
+    assert "Traceback" not in daemon.text
+
+
+def test_quickWhenQuiet(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """With only quiet connections a stop doesn't wait for the deadline."""
+    with Daemon.start(tmp_path, "--drain-timeout=60") as daemon, daemon.address.connect() as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(5) == b"HELLO"
+        began = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        assert connection.recv(1) == b""
+        connection.close()
+        assert daemon.wait() == 143
+        figure(f"stopped {time.monotonic() - began:.2f} s after SIGTERM")
+
+
+def test_busyAtTheStop(tmp_path: Path) -> None:
+    """A busy connection is served until most of the deadline is over, then ended without a loss of what was echoed."""
+    with Daemon.start(tmp_path, "--drain-timeout=2", "--log-connections") as daemon, daemon.address.connect() as busy:
+        daemon.signal(signal.SIGTERM)
+        exchanges = 0
+        while True:
+            busy.sendall(b"hello")
+            answer = busy.recv(5)
+            if not answer:
+                break
+            assert answer == b"HELLO"
+            exchanges += 1
+            time.sleep(0.05)
+        assert exchanges > 10
+        busy.close()
+        daemon.wait()
+        assert "reason=stopping" in daemon.text
+
+
+def test_waitingAtTheMaximum(tmp_path: Path) -> None:
+    """Clients that wait in the kernel's queue because of the maximum are served during a stop as room appears."""
+    with Daemon.start(tmp_path, "--max-connections=10", "--drain-timeout=10") as daemon:
+        connections = [daemon.address.connect() for _ in range(40)]
+        for connection in connections:
+            connection.sendall(b"hello")
+        assert connections[0].recv(5) == b"HELLO"
+        daemon.signal(signal.SIGTERM)
+        for connection in connections[1:]:
+            assert connection.recv(5) == b"HELLO"
+            connection.close()
+        connections[0].close()
+        assert daemon.wait() == 143
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_secondSignal(tmp_path: Path, number: int) -> None:
+    """A second signal ends it at once, without a traceback, however long the deadline is."""
+    with Daemon.start(tmp_path, "--drain-timeout=60") as daemon, daemon.address.connect() as never:
+        offer(never, 600 * MIB, 0.3)
+        daemon.signal(number)
+        eventually(lambda: "shutting down" in daemon.text)
+        began = time.monotonic()
+        daemon.signal(number)
+        assert daemon.wait() == 128 + number
+        assert time.monotonic() - began < 2
+        assert "Traceback" not in daemon.text
+
+
+def test_otherSignals(tmp_path: Path) -> None:
+    """SIGHUP, SIGUSR1 and SIGUSR2 don't kill it."""
+    with Daemon.start(tmp_path) as daemon:
+        assert daemon.address.echo(b"hello") == b"HELLO"
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            daemon.signal(number)
+        assert daemon.address.echo(b"hello") == b"HELLO"
+        assert daemon.process.poll() is None
+
+
+def test_noUnixSocketLeft(tmp_path: Path) -> None:
+    """A stop removes the Unix socket; that it's gone already is no reason to fail."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    with Daemon.start(tmp_path, listen=[f"unix:{first}", f"unix:{second}"]) as daemon:
+        second.unlink()
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 143
+        assert "Traceback" not in daemon.text
+    assert not first.exists()
+
+
+def test_asFirstProcess(tmp_path: Path) -> None:
+    """As process 1 of a container it stops on SIGTERM too, with 143 or, where the kernel shields it, 0."""
+    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable]
+    probe = subprocess.run([*command, "-c", ""], check=False, capture_output=True)
+    if probe.returncode:
+        pytest.skip("this user may not make a process namespace")
+    with Daemon.start(tmp_path, command=[*command, str(COMMANDS / "twistd"), "-n", "--pidfile="]) as daemon:
+        assert daemon.address.echo(b"hello") == b"HELLO"
+        children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert daemon.wait() in (0, 143)
+        assert "Traceback" not in daemon.text

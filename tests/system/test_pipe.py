@@ -1,0 +1,256 @@
+"""`echoup connect` with a pipe, a file or nothing as standard input."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.system.processes import COMMANDS, Address, Daemon, eventually, serving
+from tests.system.test_bounded import MIB
+
+CONNECT = [str(COMMANDS / "echoup"), "connect"]
+
+
+def connect(
+    target: str, data: bytes | None = None, *options: str, stdin: IO[bytes] | int | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run `echoup connect` with `data`, or from `stdin`."""
+    return subprocess.run(
+        [*CONNECT, *options, target], input=data, stdin=stdin, capture_output=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon on IPv4, IPv6 and a Unix socket."""
+    folder = tmp_path_factory.mktemp("daemon")
+    with Daemon.start(folder, listen=["127.0.0.1:0", "[::1]:0", f"unix:{folder}/socket"]) as daemon:
+        yield daemon
+
+
+def test_transcript(daemon: Daemon) -> None:
+    """The example of the README: what goes in comes out in upper case, whatever the address."""
+    for address in daemon.addresses:
+        ended = connect(address.target, b"hello\nworld")
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO\nWORLD", b"")
+
+
+def test_name(daemon: Daemon) -> None:
+    """A name is resolved, and whichever of its addresses answers is taken."""
+    assert connect(f"localhost:{daemon.address.address[1]}", b"hello").stdout == b"HELLO"
+
+
+def test_everyByte(daemon: Daemon) -> None:
+    """All bytes go through as they are, but for a to z."""
+    data = bytes(range(256)) * 1000
+    assert connect(daemon.address.target, data).stdout == data.upper()
+
+
+def test_files(daemon: Daemon, tmp_path: Path) -> None:
+    """Standard input and output can be files."""
+    source, sink = tmp_path / "source", tmp_path / "sink"
+    data = os.urandom(3 * MIB)
+    source.write_bytes(data)
+    with source.open("rb") as stdin, sink.open("wb") as stdout:
+        subprocess.run([*CONNECT, daemon.address.target], stdin=stdin, stdout=stdout, check=True, timeout=60)
+    assert sink.read_bytes() == data.upper()
+
+
+def test_nothing(daemon: Daemon) -> None:
+    """With /dev/null, or no standard input at all, the connection is made, ended, and that was right."""
+    ended = connect(daemon.address.target, stdin=subprocess.DEVNULL)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+    closed = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *CONNECT, daemon.address.target], check=False, timeout=60)
+    assert closed.returncode == 0
+
+
+def test_asItComes(daemon: Daemon) -> None:
+    """Bytes go out, and come back, before the input has ended."""
+    command = [*CONNECT, daemon.address.target]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdin
+        assert client.stdout
+        for _ in range(3):
+            client.stdin.write(b"ping")
+            client.stdin.flush()
+            assert client.stdout.read(4) == b"PING"
+        client.stdin.close()
+        assert client.wait(10) == 0
+
+
+def test_constantMemory(daemon: Daemon, figure: Callable[[str], None]) -> None:
+    """1 GiB goes through in constant memory, exactly."""
+    measure = (
+        "import resource, subprocess, sys;"
+        "print(int(subprocess.check_output(['bash', '-o', 'pipefail', '-c', *sys.argv[1:]])),"
+        "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    pipeline = "head -c 1073741824 /dev/zero | tr '\\0' a | \"$@\" | tr -d A | wc -c"
+    command = [sys.executable, "-c", measure, pipeline, "bash", *CONNECT, daemon.address.target]
+    output = subprocess.check_output(command, timeout=170)
+    wrong, peak = map(int, output.split())
+    figure(f"1 GiB, {wrong} bytes wrong, peak memory {peak / 1024:.0f} MiB")
+    assert wrong == 0
+    assert peak < 100 * 1024
+
+
+def test_slowOutput(daemon: Daemon, figure: Callable[[str], None]) -> None:
+    """When nobody takes the output, nothing more of the input is read, and that isn't a timeout."""
+    with subprocess.Popen(
+        [*CONNECT, "--timeout=1", daemon.address.target], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as client:
+        assert client.stdin
+        assert client.stdout
+        os.set_blocking(client.stdin.fileno(), False)
+        chunk, sent, quiet = b"x" * 65536, 0, time.monotonic()
+        while time.monotonic() - quiet < 3:
+            try:
+                sent += os.write(client.stdin.fileno(), chunk)
+                quiet = time.monotonic()
+            except BlockingIOError:
+                time.sleep(0.01)
+        figure(f"took {sent / MIB:.1f} MiB of an endless input while nobody read its output")
+        assert client.poll() is None
+        client.stdin.close()
+        assert client.stdout.read() == b"X" * sent
+        assert client.wait(10) == 0
+
+
+def test_brokenPipe(daemon: Daemon) -> None:
+    """When the reader of the output goes away it ends quietly, with the exit code of a broken pipe."""
+    script = '(yes | "$@"; echo $? >&2) | head -1'
+    ended = subprocess.run(
+        ["bash", "-c", script, "bash", *CONNECT, daemon.address.target], capture_output=True, timeout=60, check=False
+    )
+    assert (ended.stdout, ended.stderr) == (b"Y\n", b"141\n")
+
+
+def test_leavesStreamsBlocking(daemon: Daemon) -> None:
+    """Whoever shares its standard streams finds them as they were."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb") as sink:
+        sink.write(b"hello")
+        sink.flush()
+        with subprocess.Popen([*CONNECT, daemon.address.target], stdin=source, stdout=subprocess.PIPE) as client:
+            assert client.stdout
+            assert client.stdout.read(5) == b"HELLO"
+            client.send_signal(signal.SIGINT)
+            assert client.wait(10) == 130
+            assert not fcntl.fcntl(source, fcntl.F_GETFL) & os.O_NONBLOCK
+            assert not fcntl.fcntl(client.stdout, fcntl.F_GETFL) & os.O_NONBLOCK
+
+
+@pytest.mark.parametrize("server", ["tutorial", "netcat"])
+def test_otherServers(server: str) -> None:
+    """It works with other servers that uppercase: a tutorial's, and netcat with `tr` behind it."""
+    data = b"hello\nworld" * 10_000
+    with serving(server) as address:
+        ended = connect(address.target, data)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
+
+
+FAULTS = [
+    ("unchanged", 1, b": unchanged: the bytes came back as they were sent, so something in between answered\n"),
+    ("corrupting", 1, b": corrupted: byte 1000 of the reply is not the upper case of the one sent\n"),
+    ("chatty", 1, b": corrupted: byte 0 of the reply is not the upper case of the one sent\n"),
+    ("silent", 5, b": timed out: nothing more for 1 s, 0 of 4000 bytes came back\n"),
+    ("endless", 5, b": timed out: no end of the reply for 1 s, 4000 of 4000 bytes came back\n"),
+    ("short", 7, b": the server closed the connection, 3 of 4000 bytes came back\n"),
+    ("resetting", 7, b": the server reset the connection, 3 of 4000 bytes came back\n"),
+]
+
+
+@pytest.mark.parametrize(("server", "code", "message"), FAULTS)
+def test_faults(server: str, code: int, message: bytes) -> None:
+    """Each fault of a server has its exit code, and one line that says what is wrong and where."""
+    with serving(server) as address:
+        ended = connect(address.target, b"hell" * 1000, "--timeout=1")
+        assert (ended.returncode, ended.stderr) == (code, b"echoup: " + address.target.encode() + message)
+
+
+def test_serverGoesAway(tmp_path: Path) -> None:
+    """A server that stops in the middle of the input makes it short."""
+    with (
+        Daemon.start(tmp_path) as daemon,
+        subprocess.Popen(
+            [*CONNECT, daemon.address.target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as client,
+    ):
+        assert client.stdin
+        assert client.stdout
+        assert client.stderr
+        client.stdin.write(b"hello")
+        client.stdin.flush()
+        assert client.stdout.read(5) == b"HELLO"
+        daemon.signal(signal.SIGTERM)
+        assert client.wait(10) == 7
+        assert client.stderr.read().endswith(b": the server closed the connection, 5 of 5 bytes came back\n")
+
+
+CONNECT_FAULTS = [
+    ("no.such.name.invalid", 3, "cannot resolve no.such.name.invalid: no address found"),
+    ("127.0.0.1:1", 4, "cannot connect to 127.0.0.1:1: Connection refused"),
+    ("localhost:1", 4, "cannot connect to localhost:1: Connection refused"),
+    ("unix:/no/such/socket", 4, "cannot connect to unix:/no/such/socket: No such file or directory"),
+    ("127.0.0.1:99999", 2, "Invalid value for '[TARGET]': '99999' is not a port number from 0 to 65535"),
+    ("127.0.0.1:0", 2, "Invalid value for '[TARGET]': '127.0.0.1:0' has port 0, which nobody can connect to"),
+    (
+        "8081",
+        2,
+        "Invalid value for '[TARGET]': '8081' is a port without a host; 127.0.0.1:8081 is the one on this machine",
+    ),
+    ("tcp:", 2, "Invalid value for '[TARGET]': 'tcp:' is not a tcp endpoint: "),
+    ("ssl:host:443", 2, "Invalid value for '[TARGET]': 'ssl:host:443' is not an IPv6 address"),
+]
+
+
+@pytest.mark.parametrize(("target", "code", "message"), CONNECT_FAULTS)
+def test_connectFaults(target: str, code: int, message: str) -> None:
+    """What can't be parsed, resolved or connected to has its exit code, and one line that says why."""
+    ended = connect(target, b"hello")
+    assert ended.returncode == code
+    assert ended.stderr.decode().startswith(f"echoup: {message}")
+    assert ended.stderr.count(b"\n") == 1
+
+
+def test_connectTimeout() -> None:
+    """A connection that isn't made in time is given up: here the queue of the listening socket is full."""
+    with serving("silent") as address:
+        waiting = [_open(address) for _ in range(200)]
+        ended = connect(address.target, b"hello", "--timeout=1")
+        for connection in waiting:
+            os.close(connection)
+    assert (ended.returncode, ended.stderr.decode()) == (
+        5,
+        f"echoup: cannot connect to {address.target}: timed out after 1 s\n",
+    )
+
+
+def _open(address: Address) -> int:
+    """Begin a connection, without waiting for it."""
+    import socket
+
+    connection = socket.socket()
+    connection.setblocking(False)
+    connection.connect_ex(address.address)
+    return connection.detach()
+
+
+def test_terminated(daemon: Daemon) -> None:
+    """SIGTERM ends it with the exit code that shells give for it."""
+    with subprocess.Popen([*CONNECT, daemon.address.target], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdin
+        assert client.stdout
+        client.stdin.write(b"hello")
+        client.stdin.flush()
+        assert client.stdout.read(5) == b"HELLO"
+        client.terminate()
+        assert client.wait(10) == 143
+    eventually(lambda: daemon.address.echo(b"hello") == b"HELLO")

@@ -1,0 +1,156 @@
+"""`echoup connect` on a terminal: a real pseudo-terminal, typed at, and read as a person reads it."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.processes import COMMANDS, Address, Daemon, Terminal, serving
+
+UP, LEFT, BACKSPACE = "\x1b[A", "\x1b[D", "\x7f"
+CTRL_C, CTRL_D = "\x03", "\x04"
+
+
+def converse(address: Address, *options: str) -> Terminal:
+    """Start a conversation."""
+    return Terminal(str(COMMANDS / "echoup"), "connect", *options, address.target)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon."""
+    with Daemon.start(tmp_path) as daemon:
+        yield daemon
+
+
+def test_conversation(daemon: Daemon) -> None:
+    """Each reply stands under its line; lines can be edited and recalled; Ctrl-D ends it well."""
+    with converse(daemon.address) as terminal:
+        terminal.shows(">>:")
+        terminal.type("hello\r")
+        terminal.shows(">>: hello\nHELLO\n>>:")
+        terminal.type("wrld" + 3 * LEFT + "o\r")
+        terminal.shows(">>: world\nWORLD\n>>:")
+        terminal.type("oops" + 4 * BACKSPACE + "fine\r")
+        terminal.shows(">>: fine\nFINE\n>>:")
+        terminal.type(2 * UP + "\r")
+        terminal.shows(">>: world\nWORLD\n>>:")
+        terminal.type(CTRL_D)
+        assert terminal.exits() == 0
+        assert terminal.text.endswith("\n>>:")
+        assert terminal.isCooked
+
+
+def test_unicode(daemon: Daemon) -> None:
+    """What isn't a to z comes back as it was typed, in every script."""
+    with converse(daemon.address) as terminal:
+        terminal.shows(">>:")
+        terminal.type("é is é, ß is ß\r")
+        terminal.shows("\né IS é, ß IS ß\n>>:")
+        terminal.type("你好\r")
+        terminal.shows(">>: 你好\n你好\n>>:")
+
+
+def test_blankLines(daemon: Daemon) -> None:
+    """A blank line is not sent; it only brings the prompt again."""
+    with converse(daemon.address) as terminal:
+        terminal.shows(">>:")
+        terminal.type("\r   \rend\r")
+        terminal.shows(">>:\n>>:\n>>: end\nEND\n>>:")
+
+
+def test_interrupt(daemon: Daemon) -> None:
+    """Ctrl-C at the prompt ends it, and the terminal is as it was."""
+    with converse(daemon.address) as terminal:
+        terminal.shows(">>:")
+        assert not terminal.isCooked
+        terminal.type("some")
+        terminal.shows(">>: some")
+        terminal.type(CTRL_C)
+        assert terminal.exits() == 130
+        assert terminal.text == ">>: some"
+        assert terminal.isCooked
+
+
+def test_interruptWhileWaiting() -> None:
+    """Ctrl-C while a reply is due ends it as well."""
+    with serving("silent") as address, converse(address) as terminal:
+        terminal.shows(">>:")
+        terminal.type("hello\r")
+        terminal.shows(">>: hello")
+        while not terminal.isCooked:
+            terminal.shows(">>: hello")
+        terminal.type(CTRL_C)
+        assert terminal.exits() == 130
+        assert "Traceback" not in terminal.text
+        assert terminal.isCooked
+
+
+def test_serverGone(daemon: Daemon) -> None:
+    """When the server goes away at the prompt, the user is told at once."""
+    with converse(daemon.address) as terminal:
+        terminal.shows(">>:")
+        terminal.type("hello\r")
+        terminal.shows(">>: hello\nHELLO\n>>:")
+        daemon.signal(signal.SIGTERM)
+        assert terminal.exits() == 7
+        name = daemon.address.target
+        assert terminal.text.endswith(
+            f"\n>>:\nechoup: {name}: the server closed the connection, 6 of 6 bytes came back"
+        )
+        assert terminal.isCooked
+
+
+@pytest.mark.parametrize(
+    ("server", "code", "shown", "told"),
+    [
+        (
+            "unchanged",
+            1,
+            "hello\n(unchanged: the bytes came back as they were sent, so something in between answered)",
+            "1 of 1 replies were wrong",
+        ),
+        (
+            "short",
+            7,
+            "HEL\n(short: 3 of 6 bytes came back)",
+            "the server closed the connection, 3 of 6 bytes came back",
+        ),
+        (
+            "resetting",
+            7,
+            "HEL\n(short: 3 of 6 bytes came back)",
+            "the server reset the connection, 3 of 6 bytes came back",
+        ),
+        ("silent", 5, "\n(short: 0 of 6 bytes came back)", "timed out: nothing more for 1 s, 0 of 6 bytes came back"),
+    ],
+)
+def test_wrongReply(server: str, code: int, shown: str, told: str) -> None:
+    """A wrong reply is shown as it came, with a clear word, and counts in the exit code."""
+    with serving(server) as address, converse(address, "--timeout=1") as terminal:
+        terminal.shows(">>:")
+        terminal.type("hello\r" + CTRL_D)
+        assert terminal.exits() == code
+        assert f">>: hello\n{shown}\n" in terminal.text
+        assert terminal.text.replace("\n", "").endswith(f"echoup: {address.target}: {told}")
+
+
+def test_unasked() -> None:
+    """What comes unasked is shown, without the power to command the terminal, and nothing that follows is mistaken."""
+    with serving("chatty") as address, converse(address) as terminal:
+        terminal.shows(">>:")
+        terminal.type("hello\r")
+        terminal.shows("\\x1b[31mWELCOME\\r\n(came unasked)\nHELLO\n>>:")
+        terminal.type(CTRL_D)
+        assert terminal.exits() == 1
+
+
+def test_otherServer() -> None:
+    """It converses with the sequential server of a socket tutorial."""
+    with serving("tutorial") as address, converse(address) as terminal:
+        terminal.shows(">>:")
+        terminal.type("hello\r")
+        terminal.shows(">>: hello\nHELLO\n>>:")
+        terminal.type("again\r")
+        terminal.shows(">>: again\nAGAIN\n>>:")

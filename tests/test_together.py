@@ -1,0 +1,115 @@
+"""The daemon's and the client's halves in one reactor, over real sockets."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+import pytest_twisted
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred
+from twisted.internet.posixbase import PosixReactorBase
+
+from echoup.address import describeAddress
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.protocol import EchoUpClient
+from echoup.client.target import Target, parseTarget
+from echoup.server.limits import Limits
+from echoup.server.listen import parseListener
+from echoup.server.service import EchoUpService
+from echoup.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A running service, and what a client needs to talk to it."""
+
+    reactor: PosixReactorBase
+    service: EchoUpService
+
+    @property
+    def target(self) -> Target:
+        """Where the service listens first."""
+        return parseTarget(describeAddress(self.service.ports[0].getHost()))
+
+    async def client(self, takes: int = 0) -> tuple[EchoUpClient, "Deferred[bytes]"]:
+        """Return a connected client, and a Deferred of the first `takes` bytes that it gets."""
+        came: list[bytes] = []
+        taken: Deferred[bytes] = Deferred()
+
+        def take(data: bytes) -> None:
+            came.append(data)
+            if len(b"".join(came)) >= takes and not taken.called:
+                taken.callback(b"".join(came))
+
+        client = EchoUpClient(self.reactor, 10, take)
+        await self.target.connect(cast("ReactorBase", self.reactor), client, 10)
+        return client, taken
+
+
+@pytest_twisted.async_yield_fixture(params=["127.0.0.1:0", "[::1]:0", "unix:{}/socket"])
+async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
+    """A service on each kind of socket, two connections a peer at most."""
+    from twisted.internet import reactor as installed
+
+    reactor = cast("PosixReactorBase", installed)
+    limits = Limits(maxConnectionsPerPeer=2)
+    service = EchoUpService(reactor, [parseListener(request.param.format(tmp_path))], limits, drainTimeout=1)
+    service.startService()
+    yield Pair(reactor, service)
+    if service.running:
+        await service.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_exchange(pair: Pair) -> None:
+    """What the client sends comes back in upper case, and both sides end well."""
+    client, taken = await pair.client(takes=5)
+    client.send(b"hello")
+    assert await taken == b"HELLO"
+    client.end()
+    await client.closed
+    client.check(pair.target)
+    assert client.reply.verdict is Verdict.UPPERCASED
+
+
+@pytest_twisted.ensureDeferred
+async def test_severalMegabytes(pair: Pair) -> None:
+    """More than all buffers together hold goes through, with the end right behind it."""
+    client, _ = await pair.client()
+    for _ in range(100):
+        client.send(b"x" * 100_000)
+    client.end()
+    await client.closed
+    client.check(pair.target)
+    assert client.reply.received == 10_000_000
+
+
+@pytest_twisted.ensureDeferred
+async def test_serviceStops(pair: Pair) -> None:
+    """A service that stops ends the client's connection with nothing lost, and the client says that it was ended."""
+    client, taken = await pair.client(takes=5)
+    client.send(b"hello")
+    await taken
+    target = pair.target
+    await pair.service.stopService()
+    await client.closed
+    with pytest.raises(PathError, match="the server closed the connection, 5 of 5 bytes came back") as raised:
+        client.check(target)
+    assert raised.value.code is ExitCode.SHORT
+
+
+@pytest_twisted.ensureDeferred
+async def test_onePeerTooMany(pair: Pair) -> None:
+    """The third connection from one address is reset at once; Unix sockets' peers have no address to count."""
+    clients = [await pair.client(takes=5) for _ in range(3)]
+    if pair.target.host:
+        await clients[2][0].closed
+        assert not clients[2][0].serverEnded
+        clients.pop()
+    for client, taken in clients:
+        client.send(b"hello")
+        assert await taken == b"HELLO"
+        client.end()
+        await client.closed
