@@ -6,7 +6,10 @@ import re
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
+from echoup.printable import printable
+
 _HOST = re.compile(r"[\w.-]+")
+_IPV6 = re.compile(r"[0-9a-fA-F:.]+(%[\w.-]{1,15})?", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
@@ -44,7 +47,7 @@ def describeAddress(address: IAddress) -> str:
     if isinstance(address, IPv4Address | IPv6Address):
         return joinAddress(address.host, address.port)
     name = getattr(address, "name", None)
-    return f"unix:{name.decode(errors='backslashreplace')}" if name else "unix"
+    return f"unix:{printable(name)}" if name else "unix"
 
 
 def joinAddress(host: str, port: int) -> str:
@@ -54,6 +57,8 @@ def joinAddress(host: str, port: int) -> str:
 
 def _checkIPv6(host: str) -> None:
     try:
+        if not _IPV6.fullmatch(host):
+            raise ValueError
         ipaddress.IPv6Address(host)
     except ValueError:
         raise ValueError(f"{host!r} is not an IPv6 address") from None

@@ -1,6 +1,9 @@
 """The `echoup` command."""
 
+import math
+import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
@@ -26,6 +29,13 @@ class TargetType(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse what FloatRange lets through."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a number of seconds")
+    return value
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="echoup", message="echoup %(version)s")
 def cli() -> None:
@@ -36,7 +46,8 @@ def cli() -> None:
 @click.argument("target", type=TargetType(), default="127.0.0.1:8081")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, 86400, min_open=True),
+    type=click.FloatRange(0, min_open=True),
+    callback=_finite,
     default=10.0,
     show_default=True,
     metavar="SECONDS",
@@ -55,7 +66,7 @@ def connect(target: Any, timeout: float) -> int:
     Exit codes: 0 all came back in upper case    5 timed out
                 1 wrong reply                    7 closed or reset early
                 2 usage                        130 Ctrl-C
-                3 name not resolved            141 nobody reads the output
+                3 name not resolved            141 output can't be written
                 4 refused or unreachable
     """
     if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
@@ -102,6 +113,7 @@ def run(command: Callable[[Any], Coroutine[Any, Any, None]]) -> int:
         running.addBoth(finish)
 
     useMonotonicClock(reactor)
+    _resolveInDaemonThreads(reactor)
     reactor.callWhenRunning(start)
     reactor.run()
     if signals:
@@ -110,10 +122,33 @@ def run(command: Callable[[Any], Coroutine[Any, Any, None]]) -> int:
         if isinstance(results[0], Failure):
             results[0].raiseException()
     except PathError as error:
-        if error.code not in (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE):
+        if not (error.code == ExitCode.INTERRUPTED or (error.code == ExitCode.BROKEN_PIPE and _outputIsPipe())):
             click.echo(f"echoup: {error}", err=True)
         return error.code
     return ExitCode.OK
+
+
+def _resolveInDaemonThreads(reactor: Any) -> None:
+    """Let names be resolved in threads that nobody waits for at the end.
+
+    A resolver takes as long as it likes, and the reactor's own threads would keep the process until it is done.
+    """
+    from functools import partial
+    from threading import Thread
+
+    from twisted.internet._resolver import GAIResolver
+    from twisted.python.threadpool import ThreadPool
+
+    pool = ThreadPool(0, 1)
+    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # it is only called
+    pool.start()
+    reactor.installNameResolver(GAIResolver(reactor, lambda: pool))
+
+
+def _outputIsPipe() -> bool:
+    """Is standard output something whose reader may go away, which is nothing to complain about?"""
+    mode = os.fstat(1).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target import Target
+from echoup.printable import printable
 from echoup.verdict import Reply, Verdict
 
 PROMPT = ">>: "
@@ -24,23 +25,25 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
     await target.connect(reactor, console.client, timeout)
     console.client.closed.addCallback(console.leave)
     exchanges = wrong = 0
-    while (line := await console.ask()) is not None:
-        if not line.strip():
-            continue
-        exchanges += 1
-        right = await console.exchange(line.encode(errors="surrogateescape") + b"\n")
-        wrong += not right
-        if console.client.closed.called:
-            break
+    while (line := await console.ask()) is not None and not console.client.closed.called:
+        if line.strip():
+            exchanges += 1
+            wrong += not await console.exchange(line.encode(errors="surrogateescape") + b"\n")
+    console.showUnasked()
     if console.client.closed.called:
         console.client.check(target)
     console.client.transport.loseConnection()
     if wrong:
         raise PathError(ExitCode.WRONG, f"{target}: {wrong} of {exchanges} replies were wrong")
+    if console.unasked:
+        raise PathError(ExitCode.WRONG, f"{target}: {console.unasked} bytes came unasked")
 
 
 class Console:
     """A prompt on the terminal, and the client whose replies it prints."""
+
+    unasked = 0
+    """How many bytes came although nothing was due."""
 
     def __init__(self, reactor: ReactorBase, timeout: float) -> None:
         self.client = EchoUpClient(reactor, timeout, self._take)
@@ -63,26 +66,29 @@ class Console:
 
     async def exchange(self, data: bytes) -> bool:
         """Send `data`, print what comes back for it, or what did until the connection ended; was it right?"""
-        unasked = self._came
-        if unasked:
-            print(f"{_printable(unasked)}\n(came unasked)")
-            self._came = b""
+        self.showUnasked()
         self.client.reply = reply = Reply()
         self._answered = Deferred()
         self.client.send(data)
         await self._answered
         self._answered = None
-        print(_printable(self._came))
-        self._came = b""
+        self._show()
         if reply.verdict is not Verdict.UPPERCASED:
             print(f"({reply})")
-        return reply.verdict is Verdict.UPPERCASED and not unasked
+        return reply.verdict is Verdict.UPPERCASED
+
+    def showUnasked(self) -> None:
+        """Print what came although nothing was due."""
+        if self._came:
+            self.unasked += len(self._came)
+            self._show()
+            print("(came unasked)")
 
     def leave(self, _: None) -> None:
         """Stop waiting for the user or for the reply: the server has gone away."""
         if self._answered:
             self._answered.callback(None)
-        elif self._session.app.is_running:
+        elif self._session.app.is_running and not self._session.app.is_done:
             self._session.app.exit(exception=EOFError)
 
     def _take(self, data: bytes) -> None:
@@ -90,8 +96,8 @@ class Console:
         if self._answered and not self.client.reply.outstanding:
             self._answered.callback(None)
 
-
-def _printable(data: bytes) -> str:
-    """Return `data`, without the end of its line, as text in which nothing can command the terminal."""
-    text = data.removesuffix(b"\n").decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    def _show(self) -> None:
+        """Print what came, without the end of its last line."""
+        for line in self._came.removesuffix(b"\n").split(b"\n"):
+            print(printable(line))
+        self._came = b""

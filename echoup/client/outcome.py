@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     """Ctrl-C, as shells count it: 128 + SIGINT."""
     BROKEN_PIPE = 141
-    """Nobody reads the output any more, as shells count it: 128 + SIGPIPE."""
+    """The output can't be written, mostly because nobody reads it any more; as shells count it: 128 + SIGPIPE."""
 
 
 class PathError(Exception):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.stdio import StandardIO
@@ -35,7 +36,7 @@ async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
         stdio.flush()
         await stdio.closed
     if stdio.broken:
-        raise PathError(ExitCode.BROKEN_PIPE, "nobody reads the output")
+        raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
     stdio.client.check(target)
 
 
@@ -46,7 +47,7 @@ class Pipe(Protocol):
     transport: StandardIO
 
     broken = False
-    """Has the reader of standard output gone away?"""
+    """Can standard output not be written: has its reader gone, or is its disk full?"""
 
     _windowFull = False
 
@@ -68,7 +69,8 @@ class Pipe(Protocol):
 
     def readConnectionLost(self) -> None:
         """Let the end of the input be our end of the connection."""
-        self.client.end()
+        if not self.client.closed.called:
+            self.client.end()
 
     def writeConnectionLost(self) -> None:
         """Stop at once: nobody would see the rest."""
@@ -83,7 +85,8 @@ class Pipe(Protocol):
             self.closed.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell that everything is written."""
+        """Tell that everything is written, if it is."""
+        self.broken = self.broken or not reason.check(ConnectionDone)
         self.closed.callback(None)
 
     def _write(self, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """What TARGET means: the description of a server, and the connection to it."""
 
+import os
+import re
 from dataclasses import dataclass
-from os import strerror
 from typing import Any, NoReturn, cast
 
 from twisted.internet.base import ReactorBase
@@ -20,6 +21,9 @@ HOST = "127.0.0.1"
 PORT = 8081
 KINDS = ("tcp", "unix")
 """The Twisted client endpoints whose connections can half-close without a loss."""
+
+MAXIMUM_PATH = 107
+"""Bytes in the path of a Unix socket (unix(7))."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,17 @@ class Target:
             connecting = self._endpoint(reactor).connect(Factory.forProtocol(lambda: client))
             await connecting.addTimeout(timeout, reactor, _timedOut)
         except DNSLookupError:
-            raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {self.host}: no address found") from None
-        except (DeferredTimeout, ConnectTimeout):
+            raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {self.host or self}: no address found") from None
+        except DeferredTimeout:
             raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {self}: timed out after {timeout:g} s") from None
+        except ConnectTimeout:
+            raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {self}: timed out") from None
         except ConnectError as error:
-            why = strerror(error.osError) if isinstance(error.osError, int) else str(error)
+            why = os.strerror(error.osError) if isinstance(error.osError, int) else str(error)
             raise PathError(ExitCode.UNREACHABLE, f"cannot connect to {self}: {why}") from None
+        except (AssertionError, OverflowError, ValueError) as error:
+            # Some values of an endpoint string, and some names, are looked at only when they are used.
+            raise PathError(ExitCode.USAGE, f"cannot connect to {self}: {error}") from None
 
     def _endpoint(self, reactor: ReactorBase) -> IStreamClientEndpoint:
         if self.host:
@@ -69,9 +78,15 @@ def parseTarget(description: str) -> Target:
     `HOST`, `HOST:PORT`, `[V6]:PORT`, or a Twisted client endpoint string of one of the KINDS. Raise ValueError, with
     one line that says what is wrong, for anything else.
     """
-    kind, colon, _ = description.partition(":")
+    if not description.isprintable():
+        raise ValueError(f"{description!r} is not an address")
+    kind, colon, rest = description.partition(":")
     if colon and kind in KINDS:
         target = Target(description)
+        if kind == "unix" and len(os.fsencode(rest.partition(":")[0])) > MAXIMUM_PATH:
+            raise ValueError(f"{description!r} is longer than the path of a Unix socket may be")
+        if re.search(r":(port=|timeout=)?-[0-9]", description):
+            raise ValueError(f"{description!r} has a negative number")
         try:
             target._endpoint(cast("Any", None))
         except Exception as error:  # the parsers let anything out: TypeError, KeyError, IndexError ...

@@ -1,9 +1,10 @@
-"""What belongs to the daemon's process as a whole: its clock, its signals and its last words."""
+"""What belongs to the daemon's process as a whole: its clock, its signals, its descriptors and its last words."""
 
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from types import FrameType
 
 from twisted.application.service import MultiService
@@ -47,6 +48,8 @@ class Daemon(MultiService):
     def startService(self) -> None:
         """Take the process over and serve, or end it."""
         useMonotonicClock(self._reactor)
+        _, hard = getrlimit(RLIMIT_NOFILE)
+        setrlimit(RLIMIT_NOFILE, (hard, hard))
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             if signal.getsignal(number) == signal.SIG_DFL:
                 signal.signal(number, signal.SIG_IGN)

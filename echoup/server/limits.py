@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, LogEvent, Logger
@@ -42,22 +42,34 @@ class Limits:
 
 
 class MinuteLog:
-    """Counts events of one kind and says so once a minute, however many there are."""
+    """Counts events of one kind and says so at once, but then only once a minute, however many there are."""
 
     def __init__(self, clock: IReactorTime, say: Callable[[int], None]) -> None:
         """`say` is called with the number of events since it was called last."""
         self._clock = clock
         self._say = say
         self._unsaid = 0
-        self._next = 0.0
+        self._silence: IDelayedCall | None = None
 
     def count(self) -> None:
         """Note one event."""
         self._unsaid += 1
-        now = self._clock.seconds()
-        if now >= self._next:
-            self._next = now + 60.0
+        if not self._silence:
+            self._speak()
+
+    def stop(self) -> None:
+        """Say what is unsaid, and be silent for good."""
+        if self._silence:
+            self._silence.cancel()
+        if self._unsaid:
+            self._say(self._unsaid)
+            self._unsaid = 0
+
+    def _speak(self) -> None:
+        self._silence = None
+        if self._unsaid:
             unsaid, self._unsaid = self._unsaid, 0
+            self._silence = self._clock.callLater(60, self._speak)
             self._say(unsaid)
 
 
@@ -110,6 +122,8 @@ class Gate:
     def abandon(self) -> None:
         """Forget the ports: they are closing."""
         self._ports.clear()
+        self._refusals.stop()
+        self._exhaustions.stop()
 
     def enter(self, peer: str | None) -> bool:
         """Count a new connection from the address `peer`, if it has one; is it within its peer's limit?"""

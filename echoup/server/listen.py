@@ -1,15 +1,19 @@
 """What `--listen` means: the description of an address, and the listening ports that it becomes."""
 
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from echoup.address import parsePort, splitAddress
@@ -77,6 +81,7 @@ def _listen(
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setblocking(False)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if family == socket.AF_INET6:
             # Otherwise [::] would take IPv4 as well, and leave none of it for 0.0.0.0 (Twisted #8484).
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -93,24 +98,34 @@ class EndpointListener:
 
     def listen(self, reactor: PosixReactorBase, factory: IProtocolFactory) -> Iterator[IListeningPort]:
         """Listen, and yield the port when it does; raise OSError where that is impossible."""
-        results: list[IListeningPort | Failure] = []
-        serverFromString(reactor, self._withBacklog()).listen(factory).addBoth(results.append)
+        results: list[Port | Failure] = []
+        serverFromString(reactor, self.description).listen(factory).addBoth(results.append)
         for result in results:
             if isinstance(result, Failure):
                 raise _asOSError(result.value)
+            result.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            if "backlog=" not in self.description:
+                result.socket.listen(BACKLOG)
             yield result
-
-    def _withBacklog(self) -> str:
-        kind = self.description.partition(":")[0]
-        if kind == "systemd" or ":backlog=" in self.description:
-            return self.description
-        return f"{self.description}:backlog={BACKLOG}"
 
 
 def _asOSError(error: BaseException | None) -> OSError:
     """Return the OSError at the bottom of what an endpoint failed with."""
-    reason = error.socketError if isinstance(error, CannotListenError) else error
-    return reason if isinstance(reason, OSError) else OSError(str(reason))
+    if not isinstance(error, CannotListenError):
+        return error if isinstance(error, OSError) else OSError(str(error))
+    if isinstance(error.port, bytes):
+        _unlock(Path(os.fsdecode(error.port) + ".lock"))
+    return error.socketError if isinstance(error.socketError, OSError) else OSError(str(error.socketError))
+
+
+def _unlock(lock: Path) -> None:
+    """Remove the lock of a Unix socket that Twisted locked and then couldn't bind.
+
+    Whoever finds that lock, of a process that is gone, takes the socket beside it for its leftover, and deletes it.
+    """
+    with suppress(OSError):
+        if str(lock.readlink()) == str(os.getpid()):
+            lock.unlink()
 
 
 def parseListener(description: str) -> Listener:
@@ -119,14 +134,15 @@ def parseListener(description: str) -> Listener:
     `PORT` or `*:PORT` (every address, IPv4 and IPv6), `HOST:PORT`, `[V6]:PORT`, or a Twisted server
     endpoint string of one of the KINDS. Raise ValueError, with one line that says what is wrong.
     """
+    if not description.isprintable():
+        raise ValueError(f"{description!r} is not an address")
     kind = description.partition(":")[0]
     if kind in KINDS:
-        listener = EndpointListener(description)
         try:
-            serverFromString(cast("Any", None), listener._withBacklog())
+            serverFromString(cast("Any", None), description)
         except Exception as error:  # the parsers let anything out: TypeError, KeyError, IndexError ...
             raise ValueError(f"{description!r} is not a {kind} endpoint: {error!r}") from None
-        return listener
+        return EndpointListener(description)
     if kind == description:
         return AddressListener(description, None, parsePort(description))
     if kind == "*":

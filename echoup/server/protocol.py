@@ -1,11 +1,12 @@
 """The heart: a connection that sends every byte back in upper case, and the factory that keeps them all."""
 
 from fcntl import ioctl
-from select import POLLOUT, poll
+from select import POLLIN, POLLOUT, poll
 from socket import SO_OOBINLINE, SOL_SOCKET, socket
 from struct import unpack
 from termios import TIOCOUTQ
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
@@ -64,7 +65,8 @@ class EchoUp(Protocol):
         self.peer = self.transport.getPeer()
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
-        # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2).
+        # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2). For what
+        # comes in before this, a TCP connection has it from its listening socket; a Unix socket inherits nothing.
         self.transport.getHandle().setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
         self.transport.registerProducer(self, True)
         self.factory.opened(self)
@@ -126,17 +128,18 @@ class EchoUp(Protocol):
         """End the connection if nothing has moved on it for too long; called every now and then.
 
         Moving is: bytes came in, or the kernel's count of bytes that the peer has not taken yet changed.
-        Where the kernel has no room for more and the peer takes nothing, it stalls, otherwise it is idle.
+        Where bytes wait and the peer takes none of them, it stalls. Otherwise it is idle, unless there's something to
+        read that the reactor hasn't come to yet.
         """
         unsent = self.unsent()
         if unsent != self._unsent or self.received != self._receivedThen:
             self._unsent, self._receivedThen, self._movedAt = unsent, self.received, now
             return
         quiet = now - self._movedAt
-        if self.reason or (unsent and not self._isWritable()):
+        if self.reason or (unsent and not self._hasRoom()):
             if quiet >= limits.stallTimeout:
                 self.cut("stalled")
-        elif limits.idleTimeout and quiet >= limits.idleTimeout:
+        elif limits.idleTimeout and quiet >= limits.idleTimeout and not self._isReady(POLLIN):
             self.finish(idleReason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -152,10 +155,17 @@ class EchoUp(Protocol):
         size: int = unpack("i", ioctl(self.transport.getHandle().fileno(), TIOCOUTQ, bytes(4)))[0]
         return size
 
-    def _isWritable(self) -> bool:
-        """Would the kernel take more bytes for this peer?"""
+    def _hasRoom(self) -> bool:
+        """Is there room for more at the peer's, although it hasn't taken all?
+
+        What a Unix socket holds is already in the peer's buffer, and no sign of a stall until that is full.
+        """
+        return isinstance(self.peer, UNIXAddress) and self._isReady(POLLOUT)
+
+    def _isReady(self, event: int) -> bool:
+        """Would the kernel let us read (POLLIN) or write (POLLOUT) at this moment?"""
         interest = poll()
-        interest.register(self.transport.getHandle().fileno(), POLLOUT)
+        interest.register(self.transport.getHandle().fileno(), event)
         return bool(interest.poll(0))
 
 

@@ -20,7 +20,8 @@ from echoup.server.listen import Listener, ListenError
 from echoup.server.protocol import EchoUpFactory
 
 LAST_CALL = 0.1
-"""Seconds that a stop goes on accepting at the least, for clients whose handshake is under way."""
+"""Seconds that a stop goes on accepting at the least, for clients whose handshake is under way (but no longer than half
+of the drain timeout)."""
 
 QUIET = 0.3
 """Seconds without a movement after which a stop ends a connection."""

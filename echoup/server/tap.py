@@ -1,13 +1,14 @@
 """The options of `twistd echoup`, and the service that they describe."""
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
-from math import isfinite
 from typing import ClassVar, TypeVar, cast
 
 from twisted.application.service import IService
 from twisted.internet.posixbase import PosixReactorBase
+from twisted.logger import Logger
 from twisted.python import usage
 
 from echoup.server.daemon import Daemon
@@ -17,21 +18,19 @@ from echoup.server.service import EchoUpService
 
 T = TypeVar("T")
 
+_log = Logger()
+
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{text!r} is not a whole number from 0 on")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError(f"{text!r} is not a whole number from 0 to 999999999")
     return int(text)
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not (isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"{text!r} is not a number of seconds from 0 on")
-    return seconds
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+", text):
+        raise ValueError(f"{text!r} is not a number of seconds from 0 to 999999999")
+    return float(text)
 
 
 def _positiveSeconds(text: str) -> float:
@@ -125,11 +124,14 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor as installed
 
     reactor = cast("PosixReactorBase", installed)
-    limits = Limits(
+    asked = Limits(
         maxConnections=options["max-connections"],
         maxConnectionsPerPeer=options["max-connections-per-peer"],
         idleTimeout=options["idle-timeout"],
         stallTimeout=options["stall-timeout"],
-    ).within(reactor)
+    )
+    limits = asked.within(reactor)
+    if limits != asked:
+        _log.warn("the select reactor takes {maximum} connections at most", maximum=limits.maxConnections)
     service = EchoUpService(reactor, options["listen"], limits, options["drain-timeout"], options["log-connections"])
     return Daemon(reactor, service)

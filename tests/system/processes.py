@@ -52,7 +52,11 @@ class Address:
         if receiveBuffer:
             # SO_RCVBUF has to be set before the connection, for the window to follow it (tcp(7)).
             connection.setsockopt(SOL_SOCKET, SO_RCVBUF, receiveBuffer)
-        connection.connect(self.address)
+        try:
+            connection.connect(self.address)
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     def echo(self, data: bytes) -> bytes:
@@ -82,10 +86,10 @@ def receiveAll(connection: socket) -> bytes:
 class Daemon:
     """A running `twistd -n echoup`, with everything that can be seen of it from outside."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, pid: int = 0) -> None:
         self.process = process
         self.log = log
-        self.pid = process.pid
+        self.pid = pid or process.pid
 
     @classmethod
     def start(
@@ -114,7 +118,7 @@ class Daemon:
             )
         daemon = cls(process, log)
         try:
-            eventually(lambda: daemon.addresses or process.poll() is not None, 20)
+            eventually(lambda: (daemon.addresses and daemon.isRunning) or process.poll() is not None, 20)
             assert process.poll() is None, daemon.text
         except BaseException:
             daemon.kill()
@@ -126,6 +130,13 @@ class Daemon:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def isRunning(self) -> bool:
+        """Does its reactor run? Catching SIGCHLD is what a reactor does last before that."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (signal.SIGCHLD - 1) & 1)
 
     @property
     def text(self) -> str:
@@ -160,9 +171,8 @@ class Daemon:
 
     @property
     def cpu(self) -> float:
-        """The seconds of processor time that it has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """The seconds of processor time that its main thread, which does all the work, has used."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

@@ -1,6 +1,7 @@
 """The promise Exact: every byte comes back, in upper case, and then the end."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -77,6 +78,21 @@ def test_urgentByte(tmp_path: Path, listen: str) -> None:
         connection.sendall(b"after")
         connection.shutdown(SHUT_WR)
         assert receiveAll(connection) == b"BEFORE!AFTER"
+
+
+def test_urgentBytesBeforeTheServerLooks(tmp_path: Path) -> None:
+    """Urgent bytes are echoed in their places even if they came before the connection was accepted."""
+    with Daemon.start(tmp_path, listen=["127.0.0.1:0", "tcp:0:interface=127.0.0.1"]) as daemon:
+        daemon.signal(signal.SIGSTOP)
+        connections = [address.connect() for address in daemon.addresses]
+        for connection in connections:
+            connection.send(b"a", MSG_OOB)
+            connection.send(b"b", MSG_OOB)
+            connection.shutdown(SHUT_WR)
+        daemon.signal(signal.SIGCONT)
+        for connection in connections:
+            with connection:
+                assert receiveAll(connection) == b"AB"
 
 
 def test_everyAddress(tmp_path: Path) -> None:

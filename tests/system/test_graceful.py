@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from socket import SHUT_WR
 
 import pytest
 
-from tests.system.processes import COMMANDS, REACTORS, Daemon, eventually, receiveAll
+from tests.system.processes import REACTORS, Daemon, eventually, receiveAll, twistd
 from tests.system.test_bounded import MIB, offer
 
 
@@ -71,6 +70,26 @@ def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> N
     assert stopped <= timeout + 0.5
     assert code == 143
     assert "Traceback" not in daemon.text
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_requestsAtTheDoor(tmp_path: Path, reactor: str) -> None:
+    """What has reached the machine before the stop is answered, however quiet its connection was until then."""
+    with Daemon.start(tmp_path, reactor=reactor) as daemon:
+        connections = [daemon.address.connect() for _ in range(100)]
+        for connection in connections:
+            connection.sendall(b"hello")
+            assert connection.recv(5) == b"HELLO"
+        time.sleep(0.5)
+        daemon.signal(signal.SIGSTOP)
+        for connection in connections:
+            connection.sendall(b"again")
+        daemon.signal(signal.SIGTERM)
+        daemon.signal(signal.SIGCONT)
+        for connection in connections:
+            with connection:
+                assert receiveAll(connection) == b"AGAIN"
+        assert daemon.wait() == 143
 
 
 def test_quickWhenQuiet(tmp_path: Path, figure: Callable[[str], None]) -> None:
@@ -156,14 +175,14 @@ def test_noUnixSocketLeft(tmp_path: Path) -> None:
 
 
 def test_asFirstProcess(tmp_path: Path) -> None:
-    """As process 1 of a container it stops on SIGTERM too, with 143 or, where the kernel shields it, 0."""
-    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable]
-    probe = subprocess.run([*command, "-c", ""], check=False, capture_output=True)
-    if probe.returncode:
-        pytest.skip("this user may not make a process namespace")
-    with Daemon.start(tmp_path, command=[*command, str(COMMANDS / "twistd"), "-n", "--pidfile="]) as daemon:
+    """As process 1, the first of a container, it stops on SIGTERM too, with 143 or, as the kernel shields it, 0."""
+    log = tmp_path / "log"
+    command = ["unshare", "--pid", "--fork", "--kill-child", *twistd("-n", "--pidfile=", f"--logfile={log}")]
+    with subprocess.Popen([*command, "echoup", "--listen=127.0.0.1:0"]) as parent:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        daemon = Daemon(parent, log, eventually(lambda: int(children.read_text() or 0)))
+        eventually(lambda: log.exists() and daemon.addresses and daemon.isRunning)
         assert daemon.address.echo(b"hello") == b"HELLO"
-        children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGTERM)
+        os.kill(daemon.pid, signal.SIGTERM)
         assert daemon.wait() in (0, 143)
         assert "Traceback" not in daemon.text

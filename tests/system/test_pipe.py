@@ -132,6 +132,20 @@ def test_brokenPipe(daemon: Daemon) -> None:
     assert (ended.stdout, ended.stderr) == (b"Y\n", b"141\n")
 
 
+def test_fullDisk(daemon: Daemon) -> None:
+    """When the output can't be written, that is said, and is a failure."""
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [*CONNECT, daemon.address.target],
+            input=b"hello",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (141, b"echoup: the output can't be written\n")
+
+
 def test_leavesStreamsBlocking(daemon: Daemon) -> None:
     """Whoever shares its standard streams finds them as they were."""
     reading, writing = os.pipe()
@@ -208,6 +222,20 @@ CONNECT_FAULTS = [
     ),
     ("tcp:", 2, "Invalid value for '[TARGET]': 'tcp:' is not a tcp endpoint: "),
     ("ssl:host:443", 2, "Invalid value for '[TARGET]': 'ssl:host:443' is not an IPv6 address"),
+    ("two\nlines", 2, "Invalid value for '[TARGET]': 'two\\nlines' is not an address"),
+    (
+        f"unix:/{'x' * 107}",
+        2,
+        f"Invalid value for '[TARGET]': 'unix:/{'x' * 107}' is longer than the path of a Unix socket",
+    ),
+    ("_._:1", 2, "cannot connect to _._:1: invalid hostname"),
+    ("tcp:127.0.0.1:70000", 2, "cannot connect to tcp:127.0.0.1:70000: "),
+    (
+        "tcp:127.0.0.1:1:timeout=-1",
+        2,
+        "Invalid value for '[TARGET]': 'tcp:127.0.0.1:1:timeout=-1' has a negative number",
+    ),
+    ("tcp:no.such.name.invalid:1", 3, "cannot resolve tcp:no.such.name.invalid:1: no address found"),
 ]
 
 
@@ -243,14 +271,50 @@ def _open(address: Address) -> int:
     return connection.detach()
 
 
+def test_slowResolver(figure: Callable[[str], None]) -> None:
+    """A resolver that takes its time can't hold the client longer than its timeout."""
+    script = (
+        "import socket, sys, time; socket.getaddrinfo = lambda *_: time.sleep(30);"
+        "from echoup.client.cli import main; main()"
+    )
+    began = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "connect", "--timeout=1", "name.invalid"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    took = time.monotonic() - began
+    figure(f"gave up on a name after {took:.1f} s, with a timeout of 1 s")
+    assert (ended.returncode, ended.stderr) == (
+        5,
+        b"echoup: cannot connect to name.invalid:8081: timed out after 1 s\n",
+    )
+    assert took < 10
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "soon"])
+def test_badTimeout(timeout: str) -> None:
+    """What is no number of seconds is a mistake of usage."""
+    ended = connect("127.0.0.1", b"", f"--timeout={timeout}")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(b"echoup: Invalid value for '--timeout'")
+    assert ended.stderr.count(b"\n") == 1
+
+
 def test_terminated(daemon: Daemon) -> None:
     """SIGTERM ends it with the exit code that shells give for it."""
-    with subprocess.Popen([*CONNECT, daemon.address.target], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+    with subprocess.Popen(
+        [*CONNECT, daemon.address.target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as client:
         assert client.stdin
         assert client.stdout
+        assert client.stderr
         client.stdin.write(b"hello")
         client.stdin.flush()
         assert client.stdout.read(5) == b"HELLO"
         client.terminate()
         assert client.wait(10) == 143
+        assert client.stderr.read() == b""
     eventually(lambda: daemon.address.echo(b"hello") == b"HELLO")

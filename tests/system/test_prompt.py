@@ -146,6 +146,23 @@ def test_unasked() -> None:
         assert terminal.exits() == 1
 
 
+def test_onlyUnasked() -> None:
+    """What comes unasked is shown, and counts, even if nothing is said."""
+    with serving("chatty") as address, converse(address) as terminal:
+        terminal.shows(">>:")
+        terminal.type(CTRL_D)
+        assert terminal.exits() == 1
+        assert f"WELCOME\\r\n(came unasked)\nechoup: {address.target}: 14 bytes came unasked" in terminal.text
+
+
+def test_typedAhead() -> None:
+    """Lines that were typed before the server went away don't make it wait for their replies."""
+    with serving("short") as address, converse(address) as terminal:
+        terminal.shows(">>:")
+        terminal.type("one\rtwo\rthree\r")
+        assert terminal.exits() == 7
+
+
 def test_otherServer() -> None:
     """It converses with the sequential server of a socket tutorial."""
     with serving("tutorial") as address, converse(address) as terminal:

@@ -33,10 +33,10 @@ OPTION_FAILURES = [
     ("--listen=nonsense", "--listen: 'nonsense' is not a port number from 0 to 65535"),
     ("--listen=ssl:443:privateKey=x", "--listen: 'ssl:443:privateKey=x' is neither HOST:PORT nor [V6]:PORT"),
     ("--listen=tcp:", "--listen: 'tcp:' is not a tcp endpoint"),
-    ("--max-connections=many", "--max-connections: 'many' is not a whole number from 0 on"),
-    ("--idle-timeout=-1", "--idle-timeout: '-1' is not a number of seconds from 0 on"),
+    ("--max-connections=many", "--max-connections: 'many' is not a whole number from 0 to 999999999"),
+    ("--idle-timeout=-1", "--idle-timeout: '-1' is not a number of seconds from 0 to 999999999"),
     ("--stall-timeout=0", "--stall-timeout: 0 would let a dead peer hang for ever"),
-    ("--drain-timeout=nan", "--drain-timeout: 'nan' is not a number of seconds from 0 on"),
+    ("--drain-timeout=nan", "--drain-timeout: 'nan' is not a number of seconds from 0 to 999999999"),
     ("--no-such-option", "option --no-such-option not recognized"),
     ("superfluous", "Wrong number of arguments"),
 ]
@@ -109,6 +109,23 @@ def test_secondOfTwo(occupied: Occupied) -> None:
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
     assert sorted(occupied.folder.iterdir()) == before
+
+
+def test_takenStaysTaken(occupied: Occupied) -> None:
+    """A start that fails on a Unix socket in use doesn't open the way for the next one to take it away."""
+    for _ in range(2):
+        ended = occupied.start(twistd("-n", "--pidfile="), "--listen=unix:taken")
+        assert "cannot listen on unix:taken: Address already in use" in ended.stderr
+    assert (occupied.folder / "taken").is_socket()
+    assert not (occupied.folder / "taken.lock").is_symlink()
+
+
+def test_afterAKill(tmp_path: Path) -> None:
+    """A Unix socket that a killed daemon left behind is no obstacle."""
+    listen = [f"unix:{tmp_path}/socket"]
+    Daemon.start(tmp_path, listen=listen).kill()
+    with Daemon.start(tmp_path, listen=listen) as daemon:
+        assert daemon.address.echo(b"hello") == b"HELLO"
 
 
 @pytest.mark.parametrize("command", [["twist"], ["python", "-m", "twisted"]])

@@ -1,0 +1,1 @@
+"""The tests; they mirror the package, and tests/system/ runs it for real."""

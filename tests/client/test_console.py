@@ -1,0 +1,206 @@
+"""The prompt: what the user sees of each reply, and how a conversation ends."""
+
+import asyncio
+import sys
+from io import StringIO
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.client.console import _printable, converse
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.target import parseTarget
+
+ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
+
+
+class Server(Protocol):
+    """A server that answers in upper case."""
+
+    transport: ITCPTransport
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer."""
+        self.transport.write(data.upper())
+
+
+class Mirror(Server):
+    """A server that answers with what came."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer."""
+        self.transport.write(data)
+
+
+class Stutterer(Server):
+    """A server that answers with one byte too many."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer."""
+        self.transport.write(data.upper() + b"!")
+
+
+class Greeter(Server):
+    """A server that says something first."""
+
+    def connectionMade(self) -> None:
+        """Say it."""
+        self.transport.write(b"220 hi\n")
+
+
+class Deserter(Server):
+    """A server that goes away in the middle of its answer."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer, half."""
+        self.transport.write(data.upper()[:3])
+        self.transport.loseConnection()
+
+
+class Goodbye(Server):
+    """A server that answers once and then goes away."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer, and go."""
+        self.transport.write(data.upper())
+        self.transport.loseConnection()
+
+
+class Silence(Server):
+    """A server that doesn't answer."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Do nothing."""
+
+
+class ConverseTests(SynchronousTestCase):
+    """`converse` prompts, sends, and prints what comes back."""
+
+    def setUp(self) -> None:
+        """Make an event loop, with a reactor on it."""
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        self.loop = loop
+        self.reactor = AsyncioSelectorReactor(loop)
+        self.addCleanup(self.closeReactor)
+
+    def closeReactor(self) -> None:
+        """Close all that is open."""
+        for reader in [*self.reactor.removeAll(), *self.reactor._internalReaders]:
+            self.reactor.removeReader(reader)
+            reader.connectionLost(Failure(CONNECTION_DONE))
+
+    def converse(self, server: type[Server], typed: str, timeout: float = 10) -> str:
+        """Return what the user sees who types `typed` in a conversation with `server`."""
+        port = self.reactor.listenTCP(0, Factory.forProtocol(server), interface="127.0.0.1")
+        target = parseTarget(f"tcp:127.0.0.1:{port.getHost().port}")
+        self.target = str(target)
+        self.patch(sys, "stdout", stdout := StringIO())
+
+        async def conversation() -> None:
+            conversing = Deferred.fromCoroutine(converse(self.reactor, target, timeout))
+            await conversing.asFuture(self.loop)
+
+        with create_pipe_input() as keyboard, create_app_session(input=keyboard, output=DummyOutput()):
+            keyboard.send_text(typed)
+            try:
+                self.loop.run_until_complete(conversation())
+            finally:
+                self.seen = stdout.getvalue()
+        return self.seen
+
+    def assertFails(self, server: type[Server], typed: str, seen: str, code: ExitCode, why: str) -> None:
+        """Check that a conversation shows what is `seen`, and then fails."""
+        try:
+            self.converse(server, typed, timeout=0.3)
+        except PathError as failure:
+            error = failure
+        assert self.seen == seen
+        assert (error.code, str(error).replace(self.target, "TARGET")) == (code, why)
+
+    def test_replies(self) -> None:
+        """The reply is printed under each line."""
+        assert self.converse(Server, f"hello{ENTER}again{ENTER}{CTRL_D}") == "HELLO\nAGAIN\n"
+
+    def test_otherScripts(self) -> None:
+        """Text outside ASCII comes back as it is."""
+        assert self.converse(Server, f"你好 é a{ENTER}{CTRL_D}") == "你好 é A\n"
+
+    def test_blankLines(self) -> None:
+        """Blank lines are skipped, blanks in a line are not."""
+        assert self.converse(Server, f"{ENTER}  {ENTER} a  b {ENTER}{CTRL_D}") == " A  B \n"
+
+    def test_atOnce(self) -> None:
+        """Ctrl-D at the first prompt is no failure."""
+        assert self.converse(Server, CTRL_D) == ""
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C at the prompt ends the conversation."""
+        self.assertFails(Server, f"hello{ENTER}{CTRL_C}", "HELLO\n", ExitCode.INTERRUPTED, "interrupted")
+
+    def test_unchanged(self) -> None:
+        """A reply that isn't the upper case is shown with a word that says so, and counted in the end."""
+        why = "unchanged: the bytes came back as they were sent, so something in between answered"
+        seen = f"hello\n({why})\nHELLO\nagain\n({why})\n"
+        typed = f"hello{ENTER}HELLO{ENTER}again{ENTER}{CTRL_D}"
+        self.assertFails(Mirror, typed, seen, ExitCode.WRONG, "TARGET: 2 of 3 replies were wrong")
+
+    def test_extra(self) -> None:
+        """A reply with more than was asked for is wrong."""
+        seen = "A\n!\n(corrupted: byte 2 of the reply is not the upper case of the one sent)\n"
+        why = "TARGET: 1 of 1 replies were wrong"
+        self.assertFails(Stutterer, f"a{ENTER}{CTRL_D}", seen, ExitCode.WRONG, why)
+
+    def test_unasked(self) -> None:
+        """What came before it was asked for is shown as that, and wrong."""
+        seen = "220 hi\n(came unasked)\nHELLO\n"
+        why = "TARGET: 1 of 1 replies were wrong"
+        self.assertFails(Greeter, f"hello{ENTER}{CTRL_D}", seen, ExitCode.WRONG, why)
+
+    def test_goneInTheReply(self) -> None:
+        """When the server goes away what came of the reply is shown, and that it is short."""
+        seen = "HEL\n(short: 3 of 6 bytes came back)\n"
+        why = "TARGET: the server closed the connection, 3 of 6 bytes came back"
+        self.assertFails(Deserter, f"hello{ENTER}", seen, ExitCode.SHORT, why)
+
+    def test_goneAtThePrompt(self) -> None:
+        """When the server goes away the prompt doesn't wait for the user."""
+        why = "TARGET: the server closed the connection, 6 of 6 bytes came back"
+        self.assertFails(Goodbye, f"hello{ENTER}", "HELLO\n", ExitCode.SHORT, why)
+
+    def test_timedOut(self) -> None:
+        """When no reply comes in time that is the end."""
+        seen = "\n(short: 0 of 6 bytes came back)\n"
+        why = "TARGET: timed out: nothing more for 0.3 s, 0 of 6 bytes came back"
+        self.assertFails(Silence, f"hello{ENTER}", seen, ExitCode.TIMED_OUT, why)
+
+
+class PrintableTests(SynchronousTestCase):
+    """What a server sends can't command the terminal."""
+
+    def test_forms(self) -> None:
+        """Text is shown as it is, without the end of its line, and everything else as an escape."""
+        for data, text in (
+            (b"HELLO\n", "HELLO"),
+            (b"A\nB\tC\n", "A\nB\tC"),
+            ("你好 é\n".encode(), "你好 é"),
+            (b"\xff\n", "\\xff"),
+            (b"\x1b[2J\r\n", "\\x1b[2J\\r"),
+            ("\u202eA\n".encode(), "\\u202eA"),
+        ):
+            assert _printable(data) == text
+
+    @given(st.binary() | st.text().map(str.encode))
+    def test_anyBytes(self, data: bytes) -> None:
+        """Whatever the bytes, what is shown has no control character but line ends and tabs."""
+        assert _printable(data).replace("\n", "").replace("\t", "").isprintable()

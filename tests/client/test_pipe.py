@@ -1,0 +1,330 @@
+"""Standard input through the service to standard output: exact, bounded, and over in every case."""
+
+import os
+import socket
+import sys
+from io import FileIO
+from pathlib import Path
+from struct import pack
+from tempfile import TemporaryFile
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.pipe import WINDOW, Pipe, pipe
+from echoup.client.target import parseTarget
+from tests.doubles import ReactorTestCase
+
+TIMEOUT = 10.0
+MIB = 2**20
+
+
+@implementer(IHalfCloseableProtocol)
+class Server(Protocol):
+    """A server that answers in upper case."""
+
+    transport: ITCPTransport
+    taken = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer."""
+        self.taken += len(data)
+        self.transport.write(data.upper())
+
+    def readConnectionLost(self) -> None:
+        """End."""
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: the connection is closed as a whole."""
+
+
+class Silence(Server):
+    """A server that takes everything and answers nothing."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Count."""
+        self.taken += len(data)
+
+
+class Mirror(Server):
+    """A server that answers with what came."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer."""
+        self.transport.write(data)
+
+
+class Deserter(Server):
+    """A server that goes away in the middle of its answer."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer, half."""
+        self.transport.write(data.upper()[:3])
+        self.transport.loseConnection()
+
+
+class Resetter(Server):
+    """A server that resets the connection when something comes."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Reset."""
+        self.transport.abortConnection()
+
+
+class PipeTestCase(ReactorTestCase):
+    """A test with standard streams and a server of its own."""
+
+    def serve(self, kind: type[Server] = Server) -> None:
+        """Listen for one client."""
+        self.server = kind()
+        self.port = self.reactor.listenTCP(0, Factory.forProtocol(lambda: self.server), interface="127.0.0.1")
+        self.target = parseTarget(f"tcp:127.0.0.1:{self.port.getHost().port}")
+
+    def files(self, data: bytes) -> None:
+        """Let standard input be a file with `data`, and standard output an empty one."""
+        self.source = self.enterContext(TemporaryFile(buffering=0))
+        self.sink = self.enterContext(TemporaryFile(buffering=0))
+        self.source.write(data)
+        self.source.seek(0)
+        self.patch(sys, "stdin", self.source)
+        self.patch(sys, "stdout", self.sink)
+
+    def pipes(self) -> None:
+        """Let standard input and output be pipes, whose far ends are `feed` and `drain`, non-blocking."""
+        (source, feed), (drain, sink) = os.pipe(), os.pipe()
+        os.set_blocking(feed, False)
+        os.set_blocking(drain, False)
+        self.patch(sys, "stdin", self.enterContext(FileIO(source, "r")))
+        self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
+        self.feed = self.enterContext(FileIO(feed, "w"))
+        self.drain = self.enterContext(FileIO(drain, "r"))
+
+    def begin(self) -> "Deferred[None]":
+        """Begin to pipe."""
+        return Deferred.fromCoroutine(pipe(self.reactor, self.target, TIMEOUT))
+
+    def output(self) -> bytes:
+        """Return all that was written to the file that is standard output."""
+        self.sink.seek(0)
+        return self.sink.read()
+
+    def assertSucceeds(self, piping: "Deferred[None]") -> None:
+        """Check that it comes to a good end and leaves nothing behind."""
+        self.reactor.until(lambda: bool(piping.called))
+        assert self.successResultOf(piping) is None
+        assert self.reactor.getDelayedCalls() == []
+
+    def assertFails(self, piping: "Deferred[None]", code: ExitCode, why: str) -> None:
+        """Check that it fails."""
+        self.reactor.until(lambda: bool(piping.called))
+        error = self.failureResultOf(piping, PathError).value
+        assert (error.code, str(error).removeprefix(f"{self.target}: ")) == (code, why)
+
+
+class ExactTests(PipeTestCase):
+    """Every byte comes out in upper case, then it is over."""
+
+    def test_interface(self) -> None:
+        """The protocol of the standard streams is told when either of them ends."""
+        verifyObject(IHalfCloseableProtocol, Pipe(self.reactor, TIMEOUT))
+
+    def test_sizes(self) -> None:
+        """Nothing, a line without an end, and more than the window come out exactly."""
+        for data in (b"", b"hello\nworld", os.urandom(2 * WINDOW)):
+            self.serve()
+            self.files(data)
+            self.assertSucceeds(self.begin())
+            assert self.output() == data.upper()
+
+    def test_asItComes(self) -> None:
+        """What comes in goes out at once, whether or not there is more."""
+        self.serve()
+        self.pipes()
+        piping = self.begin()
+        for text in (b"hello", b"again"):
+            self.feed.write(text)
+            self.assertComes(text.upper())
+        self.feed.close()
+        self.assertSucceeds(piping)
+        assert self.drain.read() is None or self.drain.read() == b""
+
+    def assertComes(self, data: bytes) -> None:
+        """Check that `data` comes out."""
+        came = bytearray()
+
+        def complete() -> bool:
+            came.extend(self.drain.read(len(data) - len(came)) or b"")
+            return len(came) == len(data)
+
+        self.reactor.until(complete)
+        assert came == data
+
+    def test_closedStreams(self) -> None:
+        """Streams that were closed before the start are empty, and take everything."""
+        for name in ("stdin", "stdout"):
+            self.serve()
+            self.files(b"hello")
+            self.patch(sys, name, None)
+            self.assertSucceeds(self.begin())
+
+    def test_blocking(self) -> None:
+        """The streams, which others share, block afterwards as they did before."""
+        self.serve()
+        self.pipes()
+        os.set_blocking(sys.stdout.fileno(), False)
+        piping = self.begin()
+        self.reactor.until(lambda: not os.get_blocking(sys.stdin.fileno()))
+        self.feed.close()
+        self.assertSucceeds(piping)
+        assert os.get_blocking(sys.stdin.fileno())
+        assert not os.get_blocking(sys.stdout.fileno())
+
+    def test_descriptors(self) -> None:
+        """It leaves the descriptors of the process as they were."""
+        self.serve()
+        self.files(b"hello")
+        before = openDescriptors()
+        self.assertSucceeds(self.begin())
+        self.reactor.turn(50)
+        assert openDescriptors() == before
+
+
+class BoundedTests(PipeTestCase):
+    """Memory stays as it is, whoever is slow."""
+
+    def test_slowOutput(self) -> None:
+        """While nobody reads the output, no more than a window and the kernel's buffers of the input are taken."""
+        self.serve()
+        self.files(b"x" * (4 * WINDOW))
+        (drain, sink) = os.pipe()
+        self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
+        self.drain = self.enterContext(FileIO(drain, "r"))
+        piping = self.begin()
+        self.reactor.turn(2000)
+        assert not piping.called
+        assert self.source.tell() <= 2 * WINDOW
+        os.set_blocking(drain, False)
+        self.written = 0
+
+        def drained() -> bool:
+            self.written += len(self.drain.read(MIB) or b"")
+            return bool(piping.called)
+
+        self.reactor.until(drained)
+        drained()
+        assert self.written == 4 * WINDOW
+        self.assertSucceeds(piping)
+
+    def test_slowServer(self) -> None:
+        """No more than a window is on its way to a server that doesn't answer."""
+        self.serve(Silence)
+        self.files(b"x" * (4 * WINDOW))
+        piping = self.begin()
+        self.reactor.until(lambda: self.server.taken >= WINDOW)
+        self.reactor.turn(200)
+        assert WINDOW <= self.source.tell() <= WINDOW + MIB
+        piping.cancel()
+        self.failureResultOf(piping, CancelledError)
+
+
+class FailureTests(PipeTestCase):
+    """It is over when there is nothing more to hope for, with all that came written."""
+
+    def test_unchanged(self) -> None:
+        """A wrong reply is written all the same."""
+        self.serve(Mirror)
+        self.files(b"hello")
+        why = "unchanged: the bytes came back as they were sent, so something in between answered"
+        self.assertFails(self.begin(), ExitCode.WRONG, why)
+        assert self.output() == b"hello"
+
+    def test_short(self) -> None:
+        """A server that goes away is short, and what came before is written."""
+        self.serve(Deserter)
+        self.files(b"hello")
+        why = "the server closed the connection, 3 of 5 bytes came back"
+        self.assertFails(self.begin(), ExitCode.SHORT, why)
+        assert self.output() == b"HEL"
+
+    def test_reset(self) -> None:
+        """A reset isn't waited for, though the input goes on."""
+        self.serve(Resetter)
+        self.pipes()
+        piping = self.begin()
+        self.feed.write(b"hello")
+        self.assertFails(piping, ExitCode.SHORT, "the server reset the connection, 0 of 5 bytes came back")
+
+    def test_timedOut(self) -> None:
+        """A server that says nothing is given up."""
+        self.serve(Silence)
+        self.pipes()
+        piping = self.begin()
+        self.feed.write(b"hello")
+        self.reactor.until(lambda: self.server.taken == 5)
+        self.reactor.advance(TIMEOUT - 0.5, step=0.5)
+        assert not piping.called
+        self.reactor.advance(1.5, step=0.5)
+        self.assertFails(piping, ExitCode.TIMED_OUT, "timed out: nothing more for 10 s, 0 of 5 bytes came back")
+
+    def test_silentInput(self) -> None:
+        """An input that says nothing is waited for."""
+        self.serve()
+        self.pipes()
+        piping = self.begin()
+        self.reactor.advance(100 * TIMEOUT, step=1)
+        assert not piping.called
+        self.feed.write(b"hello")
+        self.feed.close()
+        self.assertSucceeds(piping)
+
+    def test_nobodyReads(self) -> None:
+        """When the reader of the output has gone away it is over at once, though the input goes on."""
+        self.serve()
+        self.pipes()
+        piping = self.begin()
+        self.drain.close()
+        self.feed.write(b"hello")
+        self.assertFails(piping, ExitCode.BROKEN_PIPE, "nobody reads the output")
+
+    def test_nobodyReadsAny(self) -> None:
+        """That is so before anything was written, too."""
+        self.serve()
+        self.pipes()
+        piping = self.begin()
+        self.reactor.turn()
+        self.drain.close()
+        self.assertFails(piping, ExitCode.BROKEN_PIPE, "nobody reads the output")
+
+    def test_unreachable(self) -> None:
+        """Where there is no server the input isn't touched."""
+        self.serve()
+        self.files(b"hello")
+        self.port.stopListening()
+        self.reactor.turn()
+        piping = self.begin()
+        self.assertFails(piping, ExitCode.UNREACHABLE, f"cannot connect to {self.target}: Connection refused")
+        assert self.source.tell() == 0
+
+    def test_lostAtTheEnd(self) -> None:
+        """A reset after the input has ended is the server's failure, not a right end."""
+        self.serve(Silence)
+        self.files(b"")
+        self.server.readConnectionLost = self.reset  # type: ignore[method-assign]  # a server as bad as that
+        why = "the server reset the connection, 0 of 0 bytes came back"
+        self.assertFails(self.begin(), ExitCode.SHORT, why)
+
+    def reset(self) -> None:
+        """Let the server reset the connection."""
+        handle = self.server.transport.getHandle()  # type: ignore[attr-defined]  # it is a TCP transport
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+        self.server.transport.abortConnection()
+
+
+def openDescriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -1,0 +1,234 @@
+"""The client's end of a connection: what it takes, how long it waits, and how it judges."""
+
+import socket
+from struct import pack
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Factory
+from zope.interface.verify import verifyObject
+
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.protocol import EchoUpClient, IClientTransport
+from tests.doubles import Peer, ReactorTestCase, raised
+
+TIMEOUT = 10.0
+
+
+class ClientTestCase(ReactorTestCase):
+    """A test with a client that is connected."""
+
+    def setUp(self) -> None:
+        """Connect a client."""
+        super().setUp()
+        self.connect()
+
+    def connect(self, family: socket.AddressFamily = socket.AF_INET) -> None:
+        """Connect a new client to `server`; what it takes is in `taken`."""
+        self.taken = b""
+        self.client = EchoUpClient(self.reactor, TIMEOUT, self.take)
+        self.server = self.peerOf(Factory.forProtocol(lambda: self.client), family)
+
+    def take(self, data: bytes) -> None:
+        """Note `data`."""
+        self.taken += data
+
+    def exchange(self, data: bytes, answer: bytes) -> None:
+        """Send `data`, and `answer` back."""
+        self.client.send(data)
+        assert self.server.receive(len(data)) == data
+        self.server.offer(answer)
+        self.reactor.until(lambda: self.taken.endswith(answer))
+
+    def reset(self, server: Peer) -> None:
+        """Let the server reset the connection."""
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+        server.socket.close()
+        self.waitForClose()
+
+    def waitForClose(self) -> None:
+        """Wait until the client tells that the connection is gone, and nothing of it is left."""
+        self.reactor.until(lambda: self.client.closed.called)
+        assert self.client.transport not in self.reactor.getReaders() + self.reactor.getWriters()
+
+    def assertFails(self, code: ExitCode, message: str) -> None:
+        """Check that the judgement is `message`."""
+        error = raised(PathError, self.client.check, "there:1")
+        assert error is not None
+        assert (error.code, str(error)) == (code, f"there:1: {message}")
+
+
+class InterfaceTests(ClientTestCase):
+    """The protocol and its transports fit together."""
+
+    def test_protocol(self) -> None:
+        """It is a half-closeable protocol, and a producer for whoever takes what comes back."""
+        verifyObject(IHalfCloseableProtocol, self.client)
+        verifyObject(IPushProducer, self.client)
+
+    def test_transports(self) -> None:
+        """TCP and Unix transports provide all that the protocol needs."""
+        for family in (socket.AF_INET, socket.AF_UNIX):
+            self.connect(family)
+            for interface in IClientTransport.getBases():
+                verifyObject(interface, self.client.transport)
+
+
+class JudgementTests(ClientTestCase):
+    """`check` is content only with what is right and complete."""
+
+    def test_right(self) -> None:
+        """All is well when everything came back and both sides ended."""
+        self.exchange(b"hello", b"HELLO")
+        self.client.check("there:1")
+        self.client.end()
+        assert self.server.receiveAll() == b""
+        self.server.end()
+        self.waitForClose()
+        self.client.check("there:1")
+        assert (self.taken, self.client.serverEnded, self.client.timedOut) == (b"HELLO", True, False)
+        assert self.reactor.getDelayedCalls() == []
+
+    @settings(deadline=None)
+    @given(st.lists(st.binary(min_size=1)), st.integers(1, 9))
+    def test_anyPieces(self, pieces: list[bytes], size: int) -> None:
+        """Whatever is sent in whatever pieces comes back in any others and is right."""
+        self.connect()
+        data = b"".join(pieces)
+        for piece in pieces:
+            self.client.send(piece)
+        self.client.end()
+        assert self.server.receiveAll() == data
+        for start in range(0, len(data), size):
+            self.server.offer(data[start : start + size].upper())
+        self.server.end()
+        self.waitForClose()
+        assert self.taken == data.upper()
+        self.client.check("there:1")
+
+    def test_unchanged(self) -> None:
+        """What came back unchanged is wrong."""
+        self.exchange(b"hello", b"hello")
+        why = "unchanged: the bytes came back as they were sent, so something in between answered"
+        self.assertFails(ExitCode.WRONG, why)
+
+    def test_corrupted(self) -> None:
+        """What came back altered is wrong, and stays so when the connection is lost."""
+        self.exchange(b"hello", b"HELPO")
+        why = "corrupted: byte 3 of the reply is not the upper case of the one sent"
+        self.assertFails(ExitCode.WRONG, why)
+        self.reset(self.server)
+        self.assertFails(ExitCode.WRONG, why)
+
+    def test_short(self) -> None:
+        """A server that ends early is short, and is not waited for."""
+        self.exchange(b"hello", b"HEL")
+        self.server.end()
+        self.waitForClose()
+        self.assertFails(ExitCode.SHORT, "the server closed the connection, 3 of 5 bytes came back")
+
+    def test_endedFirst(self) -> None:
+        """A server that ends before us is short, even if nothing was outstanding."""
+        self.exchange(b"hello", b"HELLO")
+        self.server.end()
+        self.waitForClose()
+        self.assertFails(ExitCode.SHORT, "the server closed the connection, 5 of 5 bytes came back")
+
+    def test_reset(self) -> None:
+        """A reset is short, and is called one."""
+        self.exchange(b"hello", b"HELLO")
+        self.client.end()
+        self.reset(self.server)
+        self.assertFails(ExitCode.SHORT, "the server reset the connection, 5 of 5 bytes came back")
+
+
+class TimeoutTests(ClientTestCase):
+    """A reply that is due must come, and all of it, but only as long as it is due."""
+
+    def assertPatient(self, seconds: float) -> None:
+        """Check that the client waits another `seconds`."""
+        self.reactor.advance(seconds, step=0.5)
+        assert not self.client.closed.called
+
+    def assertGivesUp(self, message: str) -> None:
+        """Check that the client gives up within a tenth of the timeout, with `message`."""
+        self.reactor.advance(TIMEOUT / 10, step=0.5)
+        self.waitForClose()
+        assert self.client.timedOut
+        self.assertFails(ExitCode.TIMED_OUT, f"timed out: {message}")
+
+    def test_nothing(self) -> None:
+        """It gives up when nothing of the reply comes."""
+        self.client.send(b"hello")
+        self.assertPatient(TIMEOUT - 0.5)
+        self.assertGivesUp("nothing more for 10 s, 0 of 5 bytes came back")
+
+    def test_notAll(self) -> None:
+        """It gives up when nothing more comes, counting from the last bytes that came."""
+        self.client.send(b"hello")
+        self.assertPatient(TIMEOUT - 0.5)
+        self.server.offer(b"HEL")
+        self.reactor.until(lambda: self.taken == b"HEL")
+        self.assertPatient(TIMEOUT - 0.5)
+        self.assertGivesUp("nothing more for 10 s, 3 of 5 bytes came back")
+
+    def test_noEnd(self) -> None:
+        """It gives up when the server doesn't end its side."""
+        self.exchange(b"hello", b"HELLO")
+        self.client.end()
+        self.assertPatient(TIMEOUT - 0.5)
+        self.assertGivesUp("no end of the reply for 10 s, 5 of 5 bytes came back")
+
+    def test_nothingDue(self) -> None:
+        """Where nothing is due, as at a prompt, it waits for ever, and that doesn't count for the next reply."""
+        self.assertPatient(100 * TIMEOUT)
+        self.exchange(b"hello", b"HELLO")
+        self.assertPatient(10 * TIMEOUT)
+        self.client.send(b"again")
+        self.assertPatient(TIMEOUT - 0.5)
+        self.assertGivesUp("nothing more for 10 s, 5 of 10 bytes came back")
+
+    def test_paused(self) -> None:
+        """While whoever takes the bytes is not ready for them, their not coming is nobody's fault."""
+        self.client.send(b"hello")
+        self.client.pauseProducing()
+        self.server.offer(b"HELLO")
+        self.assertPatient(10 * TIMEOUT)
+        assert self.taken == b""
+        self.client.resumeProducing()
+        self.reactor.until(lambda: self.taken == b"HELLO")
+
+    def test_resumed(self) -> None:
+        """After a pause the time starts anew."""
+        self.client.send(b"hello")
+        self.client.pauseProducing()
+        self.assertPatient(10 * TIMEOUT)
+        self.client.resumeProducing()
+        self.assertPatient(TIMEOUT - 0.5)
+        self.assertGivesUp("nothing more for 10 s, 0 of 5 bytes came back")
+
+    def test_sendingMore(self) -> None:
+        """Sending more while a reply is due doesn't put its time off."""
+        self.client.send(b"a")
+        for _ in range(19):
+            self.assertPatient(0.5)
+            self.client.send(b"a")
+        self.assertGivesUp("nothing more for 10 s, 0 of 20 bytes came back")
+
+
+class EndTests(ClientTestCase):
+    """It ends when nobody needs it any more."""
+
+    def test_stopProducing(self) -> None:
+        """When nobody takes what comes it ends at once, also with bytes on their way."""
+        self.client.send(b"x" * 2**24)
+        self.client.stopProducing()
+        self.waitForClose()
+
+    def test_pointless(self) -> None:
+        """What waits to be sent to a server that has ended is dropped."""
+        self.client.send(b"x" * 2**24)
+        self.server.end()
+        self.waitForClose()
+        assert self.client.serverEnded

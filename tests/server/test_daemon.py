@@ -1,0 +1,144 @@
+"""The process: how it fails to start, which signals it ignores, and how it is stopped."""
+
+import signal
+import socket
+import sys
+from io import StringIO
+from time import monotonic
+from types import FrameType
+
+from twisted.application.service import IServiceCollection
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
+from zope.interface.verify import verifyObject
+
+from echoup.server.daemon import CannotStart, Daemon
+from echoup.server.limits import Limits
+from echoup.server.listen import parseListener
+from echoup.server.service import EchoUpService
+from tests.doubles import ReactorTestCase, raised
+
+IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class DaemonTestCase(ReactorTestCase):
+    """A test that may change what signals do."""
+
+    def setUp(self) -> None:
+        """Restore that in the end."""
+        super().setUp()
+        for number in (*IGNORED, *STOPPING):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+
+class CannotStartTests(DaemonTestCase):
+    """A daemon that can't start ends its process in one line."""
+
+    def test_kind(self) -> None:
+        """It is what ends the interpreter, with a code that isn't 0, and what twistd takes for an error."""
+        error = CannotStart("no")
+        assert isinstance(error, SystemExit)
+        assert isinstance(error, Exception)
+        assert (error.code, str(error)) == (1, "no")
+
+    def test_taken(self) -> None:
+        """Whichever start finds the address taken, the process ends, with one line on stderr and in the log."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            description = f"127.0.0.1:{other.getsockname()[1]}"
+            line = f"cannot listen on {description}: Address already in use"
+            for start in (Daemon.privilegedStartService, Daemon.startService):
+                daemon = Daemon(self.reactor, makeService(self, description))
+                self.patch(sys, "__stderr__", stderr := StringIO())
+                with capturedLogs() as events:
+                    assert str(raised(CannotStart, start, daemon)) == line
+                assert stderr.getvalue() == f"twistd echoup: {line}\n"
+                assert [formatEvent(event) for event in events] == [line]
+
+
+class DaemonTests(DaemonTestCase):
+    """A daemon takes its process over."""
+
+    def setUp(self) -> None:
+        """Make a daemon whose first SIGTERM or SIGINT stops it, as twistd's does."""
+        super().setUp()
+        self.service = makeService(self, "127.0.0.1:0")
+        self.daemon = Daemon(self.reactor, self.service)
+        self.stops: list[Deferred[object]] = []
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_DFL)
+        for number in STOPPING:
+            signal.signal(number, self.stop)
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Stop the daemon, as twistd's own signal handlers do."""
+        self.stops.append(self.daemon.stopService())
+
+    def start(self) -> None:
+        """Start the daemon and the reactor."""
+        self.daemon.privilegedStartService()
+        self.daemon.startService()
+        self.reactor.fireSystemEvent("startup")
+
+    def test_interface(self) -> None:
+        """It is a collection of services, and the echo service is the one."""
+        verifyObject(IServiceCollection, self.daemon)
+        assert list(self.daemon) == [self.service]
+
+    def test_clock(self) -> None:
+        """Its timers don't follow the time of day."""
+        self.start()
+        before = monotonic()
+        assert before <= self.reactor.seconds() <= monotonic()
+
+    def test_ignoredSignals(self) -> None:
+        """SIGHUP, SIGUSR1 and SIGUSR2 don't end the process."""
+        self.start()
+        for number in IGNORED:
+            assert signal.getsignal(number) == signal.SIG_IGN
+
+    def test_handledSignals(self) -> None:
+        """Where somebody handles one of those signals, that stays."""
+        signal.signal(signal.SIGUSR1, self.stop)
+        self.start()
+        assert signal.getsignal(signal.SIGUSR1) == self.stop
+
+    def test_firstSignal(self) -> None:
+        """The first signal does what it did before."""
+        self.start()
+        signal.raise_signal(signal.SIGTERM)
+        self.reactor.until(lambda: self.stops[0].called)
+        assert len(self.stops) == 1
+        assert self.service.ports == []
+
+    def test_secondSignal(self) -> None:
+        """The second one ends a stop that waits for somebody."""
+        self.assertHurries(signal.SIGTERM, signal.SIGTERM)
+
+    def test_otherSignal(self) -> None:
+        """The second one may be of the other kind."""
+        self.assertHurries(signal.SIGTERM, signal.SIGINT)
+
+    def assertHurries(self, first: signal.Signals, second: signal.Signals) -> None:
+        """Check that `second` ends the stop that `first` began, and begins none of its own."""
+        self.start()
+        host = self.service.ports[0].getHost()
+        self.peerAt((host.host, host.port))
+        self.reactor.until(lambda: bool(self.service.factory.connections))
+        signal.raise_signal(first)
+        self.reactor.turn()
+        assert not self.stops[0].called
+        signal.raise_signal(second)
+        self.reactor.until(lambda: self.stops[0].called)
+        assert len(self.stops) == 1
+
+    def test_ignoredStops(self) -> None:
+        """Where SIGINT was ignored, as in a script's background, it stays so."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.start()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def makeService(test: ReactorTestCase, description: str) -> EchoUpService:
+    """Return a service whose stop waits ten minutes for whoever is connected."""
+    return EchoUpService(test.reactor, [parseListener(description)], Limits(), drainTimeout=600)

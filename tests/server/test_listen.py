@@ -1,0 +1,209 @@
+"""What `--listen` means."""
+
+import gc
+import socket
+import warnings
+from errno import EADDRINUSE, EADDRNOTAVAIL
+from tempfile import TemporaryDirectory
+from typing import cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Port
+from twisted.internet.testing import MemoryReactor
+from twisted.protocols.wire import Echo
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.server.listen import BACKLOG, AddressListener, EndpointListener, Listener, ListenError, parseListener
+from tests.doubles import ReactorTestCase, raised
+
+TEXTS = st.text(st.characters()) | st.text("[]:.*%=\\0189af/ \n", max_size=20)
+KINDS = st.sampled_from(["", "*:", "tcp:", "tcp6:", "unix:", "systemd:", "ssl:", "haproxy:", "systemd:domain=INET:"])
+
+
+class ParseListenerTests(SynchronousTestCase):
+    """`parseListener` knows every form, and refuses everything else in one line."""
+
+    def test_addresses(self) -> None:
+        """Each form of an address has its host and its port."""
+        forms: dict[str, tuple[str | None, int]] = {
+            "8081": (None, 8081),
+            "*:8081": (None, 8081),
+            "0": (None, 0),
+            "127.0.0.1:8081": ("127.0.0.1", 8081),
+            "localhost:8081": ("localhost", 8081),
+            "[::1]:8081": ("::1", 8081),
+            "[::]:8081": ("::", 8081),
+        }
+        for text, (host, port) in forms.items():
+            assert parseListener(text) == AddressListener(text, host, port)
+
+    def test_endpoints(self) -> None:
+        """The endpoints that keep the promises are taken."""
+        for text in ("tcp:8081", "tcp:8081:interface=127.0.0.1", "tcp6:8081", "unix:/run/echoup:mode=660"):
+            assert parseListener(text) == EndpointListener(text)
+
+    def test_mistakes(self) -> None:
+        """What is near to a form is refused, with the reason."""
+        mistakes = {
+            "": "'' is not a port number",
+            "65536": "'65536' is not a port number",
+            "*:": "'' is not a port number",
+            "*": "'*' is not a port number",
+            "*8081": "'*8081' is not a port number",
+            "localhost": "'localhost' is not a port number",
+            "[::1]": "'[::1]' has no port",
+            "::1:8081": "neither HOST:PORT nor [V6]:PORT, nor of the kinds tcp, tcp6, unix, systemd",
+            "ssl:8081:privateKey=x": "nor of the kinds tcp, tcp6, unix, systemd",
+            "haproxy:tcp:8081": "nor of the kinds tcp, tcp6, unix, systemd",
+            "tcp": "'tcp' is not a tcp endpoint",
+            "tcp:": "'tcp:' is not a tcp endpoint",
+            "tcp:port": "'tcp:port' is not a tcp endpoint",
+            "tcp:1:colour=red": "'tcp:1:colour=red' is not a tcp endpoint",
+            "unix:/run/echoup:mode=9": "'unix:/run/echoup:mode=9' is not a unix endpoint",
+            "systemd:domain=INET:index=0": "'systemd:domain=INET:index=0' is not a systemd endpoint",
+        }
+        for text, message in mistakes.items():
+            assert message in str(raised(ValueError, parseListener, text))
+
+    @given(KINDS, TEXTS)
+    def test_anyText(self, kind: str, rest: str) -> None:
+        """Any text either is a listener that describes itself as written, or raises ValueError with one line."""
+        if error := raised(ValueError, parseListener, kind + rest):
+            assert len(str(error).splitlines()) == 1
+        else:
+            assert parseListener(kind + rest).description == kind + rest
+
+
+class ListenTestCase(ReactorTestCase):
+    """A test that listens."""
+
+    def setUp(self) -> None:
+        """Make a directory for Unix sockets, which is removed after the reactor is closed."""
+        self.directory = self.enterContext(TemporaryDirectory())
+        super().setUp()
+
+    def listen(self, listener: Listener) -> list[Port]:
+        """Return the ports that `listener` opens."""
+        return cast("list[Port]", list(listener.listen(self.reactor, Factory.forProtocol(Echo))))
+
+    def failure(self, description: str) -> OSError:
+        """Return the error with which listening on what is described fails."""
+        error = raised(OSError, self.listen, parseListener(description))
+        assert error is not None
+        return error
+
+    def occupy(self) -> int:
+        """Return the number of a port that somebody else listens on."""
+        other = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(other.close)
+        return cast("int", other.getsockname()[1])
+
+
+class AddressListenerTests(ListenTestCase):
+    """`AddressListener` listens on every address of a host."""
+
+    def resolveTo(self, *hosts: str) -> None:
+        """Let every name stand for `hosts`."""
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in hosts]
+        self.patch(socket, "getaddrinfo", lambda *_, **__: found)
+
+    def test_host(self) -> None:
+        """A host of one address is one port, which takes connections."""
+        (port,) = self.listen(parseListener("127.0.0.1:0"))
+        self.peerAt(("127.0.0.1", port.getHost().port))
+
+    def test_everyAddress(self) -> None:
+        """A port alone is every address, of IPv4 and of IPv6."""
+        hosts = [port.getHost().host for port in self.listen(parseListener("*:0"))]
+        assert sorted(hosts) == ["0.0.0.0", "::"]  # noqa: S104  # this is about what it means
+
+    def test_taken(self) -> None:
+        """A port that is taken at one of the addresses can't be listened on."""
+        assert self.failure(str(self.occupy())).errno == EADDRINUSE
+
+    def test_sameNumber(self) -> None:
+        """IPv6 leaves the same port of IPv4 to others."""
+        number = self.occupy()
+        (port,) = self.listen(parseListener(f"[::]:{number}"))
+        assert port.getHost().port == number
+
+    def test_missingFamily(self) -> None:
+        """An address that this machine lacks is passed over where there is another."""
+        self.resolveTo("192.0.2.1", "127.0.0.1")
+        (port,) = self.listen(parseListener("host:0"))
+        assert port.getHost().host == "127.0.0.1"
+
+    def test_noAddress(self) -> None:
+        """Where this machine has none of the addresses, that is an error."""
+        assert self.failure("192.0.2.1:0").errno == EADDRNOTAVAIL
+
+    def test_twice(self) -> None:
+        """An address that a name has twice is listened on once."""
+        self.resolveTo("127.0.0.1", "127.0.0.1")
+        assert len(self.listen(parseListener("host:0"))) == 1
+
+    def test_unknownName(self) -> None:
+        """A name that stands for nothing is an error like any other."""
+        assert isinstance(self.failure("256.256.256.256:0"), socket.gaierror)
+
+    def test_everyHostThatParses(self) -> None:
+        """A host that `parseListener` takes, however strange, can fail as an OSError only."""
+        for host in ("fe80::1%a..b", f"fe80::1%{'a' * 64}", "fe80::1%é", "fe80::1%\0", "fe80::1%\udcff"):
+            if not raised(ValueError, parseListener, f"[{host}]:0"):
+                self.failure(f"[{host}]:0")
+
+
+class EndpointListenerTests(ListenTestCase):
+    """`EndpointListener` listens on what an endpoint string says."""
+
+    def test_tcp(self) -> None:
+        """A TCP endpoint is one port."""
+        (port,) = self.listen(parseListener("tcp:0:interface=127.0.0.1"))
+        assert port.getHost().host == "127.0.0.1"
+
+    def test_unix(self) -> None:
+        """A Unix endpoint is a socket in the file system."""
+        self.listen(parseListener(f"unix:{self.directory}/socket"))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{self.directory}/socket")
+
+    def test_backlog(self) -> None:
+        """The kernel's queue is long, unless the description says otherwise."""
+        for description, expected in (("tcp:80", BACKLOG), ("tcp:80:backlog=7", 7)):
+            reactor = MemoryReactor()
+            listener = parseListener(description)
+            list(listener.listen(cast("PosixReactorBase", reactor), Factory.forProtocol(Echo)))
+            assert reactor.tcpServers[0][2] == expected
+
+    def test_taken(self) -> None:
+        """A port that is taken is an OSError that says so."""
+        assert self.failure(f"tcp:{self.occupy()}:interface=127.0.0.1").errno == EADDRINUSE
+
+    def test_otherErrors(self) -> None:
+        """Whatever else an endpoint fails with is an OSError with a reason."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # Twisted leaves these sockets to the garbage collector
+            for description in (f"unix:{self.directory}/none/socket", f"unix:/{'long' * 50}", "tcp:99999"):
+                assert str(self.failure(description))
+            gc.collect()
+
+
+class ListenErrorTests(SynchronousTestCase):
+    """`ListenError` says in one line which address and why."""
+
+    def test_message(self) -> None:
+        """The message has the description and the system's words, without the number."""
+        error = ListenError("127.0.0.1:80", OSError(EADDRINUSE, "Address already in use"))
+        assert str(error) == "cannot listen on 127.0.0.1:80: Address already in use"
+
+    def test_withoutNumber(self) -> None:
+        """A reason that isn't the system's is said as it is."""
+        assert str(ListenError("tcp:99999", OSError("too much"))) == "cannot listen on tcp:99999: too much"
+
+    def test_oneLine(self) -> None:
+        """A description of two lines doesn't make it two."""
+        error = ListenError("unix:/a\nb", OSError(2, "No such file or directory"))
+        assert len(str(error).splitlines()) == 1

@@ -1,0 +1,370 @@
+"""A connection echoes exactly, ends cleanly, and never outlives what moves on it."""
+
+import socket
+import time
+from struct import pack
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer
+from twisted.internet.protocol import Factory
+from twisted.logger import LogEvent, capturedLogs, formatEvent
+from zope.interface.verify import verifyObject
+
+from echoup.server.limits import Gate, Limits
+from echoup.server.protocol import EchoUp, EchoUpFactory, IStreamTransport
+from tests.doubles import HandReactor, Peer, ReactorTestCase, raised
+
+FAMILIES = (socket.AF_INET, socket.AF_UNIX)
+LIMITS = Limits(idleTimeout=100, stallTimeout=10)
+MUCH = b"abcdefghijklmnop" * 2**20
+"""More than the kernel and the transport take for a peer that doesn't read."""
+
+
+class EchoUpTestCase(ReactorTestCase):
+    """A test with a factory that logs its connections."""
+
+    def setUp(self) -> None:
+        """Make the factory."""
+        super().setUp()
+        self.factory = makeFactory(self.reactor)
+
+    def connect(self, family: socket.AddressFamily = socket.AF_INET) -> tuple[EchoUp, Peer]:
+        """Return a new connection and its far end."""
+        before = set(self.factory.connections)
+        peer = self.peerOf(self.factory, family)
+        (connection,) = self.factory.connections - before
+        return connection, peer
+
+    def look(self, seconds: float, limits: Limits = LIMITS) -> None:
+        """Look what has moved, then let `seconds` pass and look again."""
+        self.factory.look(limits)
+        self.reactor.advance(seconds, step=seconds)
+        self.factory.look(limits)
+        self.reactor.turn()
+
+    def assertGone(self, connection: EchoUp, reason: str) -> None:
+        """Check that `connection` goes away for `reason` and leaves nothing behind."""
+        self.reactor.until(lambda: connection not in self.factory.connections)
+        assert connection.reason == reason
+        assert connection.transport not in self.reactor.getReaders() + self.reactor.getWriters()
+
+
+def makeFactory(reactor: HandReactor, limits: Limits = LIMITS, logConnections: bool = True) -> EchoUpFactory:
+    """Return a factory on `reactor` without a port."""
+    return EchoUpFactory(reactor, Gate(reactor, limits), logConnections)
+
+
+class InterfaceTests(EchoUpTestCase):
+    """The protocol and its transports fit together."""
+
+    def test_protocol(self) -> None:
+        """A connection is a half-closeable protocol, and its transport's producer."""
+        verifyObject(IHalfCloseableProtocol, EchoUp())
+        verifyObject(IPushProducer, EchoUp())
+
+    def test_factory(self) -> None:
+        """The factory builds protocols."""
+        verifyObject(IProtocolFactory, self.factory)
+
+    def test_transports(self) -> None:
+        """TCP and Unix transports provide all that the protocol needs."""
+        for family in FAMILIES:
+            connection, _ = self.connect(family)
+            for interface in IStreamTransport.getBases():
+                verifyObject(interface, connection.transport)
+
+
+class EchoTests(EchoUpTestCase):
+    """Every byte comes back in upper case, then the end."""
+
+    @settings(deadline=None)
+    @given(st.lists(st.binary(min_size=1)), st.sampled_from(FAMILIES))
+    def test_exact(self, chunks: list[bytes], family: socket.AddressFamily) -> None:
+        """Whatever is sent, in whatever pieces, comes back exactly when the peer ends its side."""
+        connection, peer = self.connect(family)
+        for chunk in chunks:
+            peer.offer(chunk)
+        peer.end()
+        assert peer.receiveAll() == b"".join(chunks).upper()
+        self.assertGone(connection, "done")
+        assert connection.received == len(b"".join(chunks))
+
+    def test_lateReader(self) -> None:
+        """Of what the daemon took in from a peer that doesn't read yet not a byte is lost."""
+        for family in FAMILIES:
+            connection, peer = self.connect(family)
+            sent = peer.offer(MUCH)
+            peer.end()
+            self.reactor.turn()
+            assert peer.receiveAll() == MUCH[:sent].upper()
+            self.assertGone(connection, "done")
+
+    def test_bounded(self) -> None:
+        """A peer that doesn't read isn't read from either, and is again as soon as it has read."""
+        for family in FAMILIES:
+            connection, peer = self.connect(family)
+            sent = peer.offer(MUCH)
+            assert sent < len(MUCH)
+            assert connection.transport not in self.reactor.getReaders()
+            assert connection.received < sent
+            assert peer.receive(sent) == MUCH[:sent].upper()
+            assert connection.transport in self.reactor.getReaders()
+
+    def test_urgentByte(self) -> None:
+        """An urgent byte comes back in its place."""
+        _, peer = self.connect()
+        peer.socket.send(b"ab")
+        peer.socket.send(b"c", socket.MSG_OOB)
+        peer.socket.send(b"de")
+        assert peer.receive(5) == b"ABCDE"
+
+    def test_reset(self) -> None:
+        """A reset by the peer ends the connection and leaves nothing behind."""
+        connection, peer = self.connect()
+        peer.offer(b"hello")
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+        peer.socket.close()
+        self.assertGone(connection, "lost")
+
+
+class FinishTests(EchoUpTestCase):
+    """The daemon's own end of a connection loses nothing of what it received."""
+
+    def test_flushes(self) -> None:
+        """Everything received comes back before the end, also when the daemon had paused the peer."""
+        for family in FAMILIES:
+            connection, peer = self.connect(family)
+            peer.offer(MUCH)
+            received = connection.received
+            connection.finish("stopping")
+            assert peer.receiveAll() == MUCH[:received].upper()
+            peer.end()
+            self.assertGone(connection, "stopping")
+
+    def test_discards(self) -> None:
+        """What still comes is neither echoed nor left unread, which would reset the connection."""
+        connection, peer = self.connect()
+        peer.offer(b"before")
+        connection.finish("stopping")
+        peer.offer(b"after" * 10000)
+        assert peer.receiveAll() == b"BEFORE"
+        peer.end()
+        self.assertGone(connection, "stopping")
+        assert connection.received == len(b"before")
+
+    def test_once(self) -> None:
+        """The first reason is the one that counts."""
+        connection, peer = self.connect()
+        connection.finish("idle")
+        connection.finish("stopping")
+        peer.end()
+        self.assertGone(connection, "idle")
+
+    def test_afterThePeer(self) -> None:
+        """A connection that the peer ended already is flushed all the same."""
+        connection, peer = self.connect()
+        sent = peer.offer(MUCH)
+        peer.end()
+        peer.receive(sent // 2)
+        self.reactor.until(lambda: connection.reason == "done")
+        connection.finish("stopping")
+        assert len(peer.receiveAll()) == sent - sent // 2
+        self.assertGone(connection, "done")
+
+
+class CutTests(EchoUpTestCase):
+    """A connection can be dropped."""
+
+    def test_beforeItIsFlushed(self) -> None:
+        """What waits is thrown away, and the peer is told with a reset."""
+        connection, peer = self.connect()
+        peer.offer(MUCH)
+        connection.cut("stopping")
+        assert raised(ConnectionResetError, peer.receiveAll)
+        self.assertGone(connection, "stopping")
+
+    def test_afterItWasFlushed(self) -> None:
+        """When the kernel has everything the peer still gets all of it, and the first reason stays."""
+        connection, peer = self.connect()
+        peer.offer(b"hello")
+        connection.finish("idle")
+        self.reactor.turn()
+        connection.cut("stopping")
+        assert peer.receiveAll() == b"HELLO"
+        self.assertGone(connection, "idle")
+
+
+class LookTests(EchoUpTestCase):
+    """A connection on which nothing moves ends, and no other."""
+
+    def test_idle(self) -> None:
+        """A connection on which nothing moved for the idle timeout is ended cleanly."""
+        connection, peer = self.connect()
+        peer.offer(b"hello")
+        self.look(99)
+        assert connection.reason == ""
+        self.look(1)
+        assert peer.receiveAll() == b"HELLO"
+        peer.end()
+        self.assertGone(connection, "idle")
+
+    def test_never(self) -> None:
+        """Without an idle timeout a quiet connection stays."""
+        connection, _ = self.connect()
+        self.look(1e6, Limits(idleTimeout=0))
+        assert connection.reason == ""
+
+    def test_incomingIsMoving(self) -> None:
+        """A connection that something comes in on isn't idle."""
+        connection, peer = self.connect()
+        for _ in range(3):
+            peer.offer(b"hello")
+            assert peer.receive(5) == b"HELLO"
+            self.look(99)
+        assert connection.reason == ""
+
+    def test_stalled(self) -> None:
+        """A peer that takes nothing for the stall timeout while bytes wait for it is dropped."""
+        for family in FAMILIES:
+            connection, peer = self.connect(family)
+            peer.offer(MUCH)
+            self.look(9.9)
+            assert connection.reason == ""
+            self.look(0.1)
+            self.assertGone(connection, "stalled")
+
+    def test_slowReader(self) -> None:
+        """A peer that takes some now and then isn't dropped, and gets all of it."""
+        connection, peer = self.connect(socket.AF_UNIX)
+        sent = peer.offer(MUCH)
+        peer.end()
+        taken = 0
+        while taken < sent - 2**16:
+            taken += len(peer.receive(2**16))
+            self.look(9.9)
+        assert len(peer.receiveAll()) == sent - taken
+        self.assertGone(connection, "done")
+
+    def test_roomInTheKernel(self) -> None:
+        """A peer that hasn't read a little is idle rather than stalled: the kernel has it all."""
+        connection, peer = self.connect(socket.AF_UNIX)
+        peer.offer(b"hello")
+        self.look(50)
+        assert connection.reason == ""
+        self.look(50)
+        assert connection.reason == "idle"
+        assert peer.receiveAll() == b"HELLO"
+
+    def test_takesNothingAtTheEnd(self) -> None:
+        """A peer that has ended its side has the stall timeout to take what waits for it."""
+        connection, peer = self.connect()
+        peer.offer(MUCH)
+        peer.end()
+        self.reactor.turn()
+        self.look(10)
+        self.assertGone(connection, "stalled")
+
+    def test_neverEnds(self) -> None:
+        """A peer that was told the end has the stall timeout to end its own side, however much it sends."""
+        connection, peer = self.connect()
+        connection.finish("idle")
+        for _ in range(2):
+            peer.offer(b"more" * 1000)
+            self.look(4.9)
+        assert connection in self.factory.connections
+        peer.offer(b"more" * 1000)
+        self.look(5.2)
+        self.assertGone(connection, "idle")
+
+    def test_timeOfDay(self) -> None:
+        """The time of day, wherever it is set, has no part in it."""
+        connection, _ = self.connect()
+        now = time.time()
+        for stepped in (now + 1e6, now - 1e6):
+            self.patch(time, "time", lambda stepped=stepped: stepped)
+            self.look(1)
+        assert connection.reason == ""
+
+    def test_reasonOfTheCaller(self) -> None:
+        """Who looks says why a quiet connection ends."""
+        connection, _ = self.connect()
+        self.reactor.advance(100, step=100)
+        self.factory.look(LIMITS, "stopping")
+        assert connection.reason == "stopping"
+
+
+class FactoryTests(EchoUpTestCase):
+    """The factory knows its connections, and logs them if it is told to."""
+
+    def session(self, factory: EchoUpFactory) -> list[LogEvent]:
+        """Return the events of a session of 2.5 seconds that echoes five bytes."""
+        with capturedLogs() as events:
+            peer = self.peerOf(factory)
+            peer.offer(b"hello")
+            self.reactor.advance(2.5, step=2.5)
+            peer.end()
+            peer.receiveAll()
+            self.reactor.until(lambda: not factory.connections)
+        host, port = peer.socket.getsockname()
+        self.name = f"{host}:{port}"
+        return list(events)
+
+    def test_connections(self) -> None:
+        """Those that are open are in `connections`."""
+        pairs = [self.connect() for _ in range(3)]
+        assert self.factory.connections == {connection for connection, _ in pairs}
+        pairs[1][1].end()
+        self.assertGone(pairs[1][0], "done")
+        assert self.factory.connections == {pairs[0][0], pairs[2][0]}
+
+    def test_log(self) -> None:
+        """As a connection ends there is one event, with its fields."""
+        (event,) = self.session(self.factory)
+        assert formatEvent(event) == f"connection peer={self.name} bytes=5 seconds=2.500 reason=done"
+        assert (event["peer"], event["bytes"], event["seconds"], event["reason"]) == (self.name, 5, 2.5, "done")
+
+    def test_noLog(self) -> None:
+        """Unless it is told to, it logs nothing."""
+        assert self.session(makeFactory(self.reactor, logConnections=False)) == []
+
+    def test_refused(self) -> None:
+        """Of those over the limit of their peer there is one line for all, and no connection stays."""
+        factory = makeFactory(self.reactor, Limits(maxConnectionsPerPeer=1))
+        inside = self.peerOf(factory)
+        with capturedLogs() as events:
+            for _ in range(2):
+                assert raised(ConnectionResetError, self.peerOf(factory).receiveAll)
+        assert [formatEvent(event) for event in events] == [REFUSED]
+        assert len(factory.connections) == 1
+        inside.offer(b"hello")
+        assert inside.receive(5) == b"HELLO"
+
+    def test_unixPeersHaveNoAddress(self) -> None:
+        """The limit of a peer is one for addresses: peers on a Unix socket have none."""
+        factory = makeFactory(self.reactor, Limits(maxConnectionsPerPeer=1))
+        for _ in range(2):
+            self.peerOf(factory, socket.AF_UNIX)
+        self.reactor.turn()
+        assert len(factory.connections) == 2
+
+    def test_quiet(self) -> None:
+        """That it starts and stops listening is nothing that the factory logs."""
+        assert not self.factory.noisy
+        assert isinstance(self.factory, Factory)
+
+    def test_unixName(self) -> None:
+        """The name that a peer gave its Unix socket can't put a second line or a control character in the log."""
+        name = f"\0echoup-{id(self)}"
+        self.reactor.listenUNIX(name, self.factory)
+        with socket.socket(socket.AF_UNIX) as far, capturedLogs() as events:
+            far.bind(f"{name}\nconnection peer=fake\x1b[2J")
+            far.connect(name)
+            self.reactor.until(lambda: bool(self.factory.connections))
+            far.shutdown(socket.SHUT_WR)
+            self.reactor.until(lambda: not self.factory.connections)
+        lines = [str(formatEvent(event)) for event in events if "peer" in event]
+        assert [line.isprintable() for line in lines] == [True], lines
+
+
+REFUSED = "refused 1 connections over --max-connections-per-peer"

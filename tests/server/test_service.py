@@ -1,0 +1,246 @@
+"""The service listens everywhere or nowhere, and stops without losing anybody."""
+
+import socket
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.tcp import Port
+from twisted.logger import capturedLogs, formatEvent
+from zope.interface.verify import verifyObject
+
+from echoup.server.limits import Limits
+from echoup.server.listen import ListenError, parseListener
+from echoup.server.service import EchoUpService
+from tests.doubles import Peer, ReactorTestCase, raised
+
+MUCH = b"abcdefghijklmnop" * 2**20
+"""More than the kernel and the transport take for a peer that doesn't read."""
+
+DRAIN = 10.0
+
+
+class ServiceTestCase(ReactorTestCase):
+    """A test with a service."""
+
+    def build(self, *descriptions: str, limits: Limits = Limits()) -> EchoUpService:  # noqa: B008  # it is frozen
+        """Return a service that isn't started."""
+        listeners = [parseListener(description) for description in descriptions or ("127.0.0.1:0",)]
+        return EchoUpService(self.reactor, listeners, limits, DRAIN)
+
+    def listening(self) -> list[Port]:
+        """Return the ports that the reactor looks at."""
+        return [reader for reader in self.reactor.getReaders() if isinstance(reader, Port)]
+
+    def occupied(self) -> str:
+        """Return the description of an address that somebody else listens on."""
+        other = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(other.close)
+        return f"127.0.0.1:{other.getsockname()[1]}"
+
+
+class StartTests(ServiceTestCase):
+    """A start listens on every address, or fails and leaves nothing open."""
+
+    def test_interface(self) -> None:
+        """It is a service."""
+        verifyObject(IService, self.build())
+
+    def test_privileged(self) -> None:
+        """It listens while the process may still use the first 1024 ports, and says where."""
+        service = self.build("127.0.0.1:0", "[::1]:0")
+        with capturedLogs() as events:
+            service.privilegedStartService()
+        hosts = [port.getHost() for port in service.ports]
+        assert [host.host for host in hosts] == ["127.0.0.1", "::1"]
+        said = [str(formatEvent(event)) for event in events if event["log_namespace"].startswith("echoup")]
+        assert said == [f"listening on 127.0.0.1:{hosts[0].port}", f"listening on [::1]:{hosts[1].port}"]
+        service.startService()
+        assert self.listening() == service.ports
+
+    def test_unprivileged(self) -> None:
+        """Where there was no privileged start, it listens at its start."""
+        service = self.build()
+        service.startService()
+        assert self.listening() == service.ports
+
+    def test_taken(self) -> None:
+        """When the last of three addresses is taken, none of them is open, and the error says which it was."""
+        taken = self.occupied()
+        service = self.build("127.0.0.1:0", "*:0", taken)
+        error = raised(ListenError, service.privilegedStartService)
+        assert str(error) == f"cannot listen on {taken}: Address already in use"
+        assert self.listening() == []
+        assert service.ports == []
+        assert self.reactor.getDelayedCalls() == []
+
+    def test_partlyTaken(self) -> None:
+        """When a port is taken on one of its addresses only, the other isn't left open."""
+        taken = self.occupied().partition(":")[2]
+        assert raised(ListenError, self.build(taken).privilegedStartService)
+        assert self.listening() == []
+
+    def test_looks(self) -> None:
+        """From the start on it ends what is idle."""
+        service = self.build(limits=Limits(idleTimeout=5))
+        service.startService()
+        host = service.ports[0].getHost()
+        peer = self.peerAt((host.host, host.port))
+        self.reactor.until(lambda: bool(service.factory.connections))
+        self.reactor.advance(6, step=1)
+        assert peer.receiveAll() == b""
+
+    def test_limits(self) -> None:
+        """Its ports keep to the limits."""
+        service = self.build("127.0.0.1:0", "127.0.0.1:0", limits=Limits(maxConnections=1))
+        service.startService()
+        host = service.ports[0].getHost()
+        self.peerAt((host.host, host.port))
+        self.reactor.until(lambda: bool(service.factory.connections))
+        assert self.listening() == []
+
+
+class StopTests(ServiceTestCase):
+    """A stop takes in who waits, serves what is in flight, and is over at the deadline."""
+
+    def setUp(self) -> None:
+        """Start a service."""
+        super().setUp()
+        self.service = self.build()
+        self.service.startService()
+        host = self.service.ports[0].getHost()
+        self.address = (host.host, host.port)
+
+    def connect(self) -> Peer:
+        """Return a peer that the service has taken in."""
+        before = len(self.service.factory.connections)
+        peer = self.peerAt(self.address)
+        self.reactor.until(lambda: len(self.service.factory.connections) > before)
+        return peer
+
+    def stop(self) -> "Deferred[None]":
+        """Begin to stop."""
+        self.began = self.reactor.seconds()
+        self.stopped = self.service.stopService()
+        return self.stopped
+
+    def assertStops(self, earliest: float, latest: float) -> None:
+        """Check that the stop is over at some time within bounds, in seconds from its beginning, for good."""
+        while not self.stopped.called and self.reactor.seconds() < self.began + latest:
+            self.reactor.advance(0.05)
+        assert self.successResultOf(self.stopped) is None
+        assert self.reactor.seconds() - self.began >= earliest
+        assert self.service.factory.connections == set()
+        assert self.reactor.getDelayedCalls() == []
+        assert self.listening() == []
+        assert raised(ConnectionRefusedError, socket.create_connection, self.address)
+
+    def test_quiet(self) -> None:
+        """Where nobody is connected a stop takes as long as a handshake under way may."""
+        self.stop()
+        self.assertStops(0.1, 0.3)
+
+    def test_queue(self) -> None:
+        """Clients that the kernel has accepted are served, also those that come while it stops."""
+        early = [self.peerAt(self.address) for _ in range(20)]
+        self.stop()
+        self.reactor.advance(0.05)
+        late = [self.peerAt(self.address) for _ in range(20)]
+        for peer in early + late:
+            peer.socket.send(b"hello")
+            peer.end()
+        self.reactor.advance(0.1)
+        assert [peer.receiveAll() for peer in early + late] == [b"HELLO"] * 40
+        self.assertStops(0.1, 0.5)
+
+    def test_idle(self) -> None:
+        """Connections on which nothing moves are ended soon, and cleanly."""
+        peers = [self.connect() for _ in range(3)]
+        peers[0].offer(b"hello")
+        self.stop()
+        self.reactor.advance(0.7)
+        assert [peer.receiveAll() for peer in peers] == [b"HELLO", b"", b""]
+        for peer in peers:
+            peer.end()
+        self.assertStops(0.5, 1)
+
+    def test_inFlight(self) -> None:
+        """What is in flight is echoed to the last byte."""
+        peer = self.connect()
+        sent = peer.offer(MUCH)
+        self.stop()
+        received = b""
+        for _ in range(20):
+            received += peer.receive(sent // 20)
+            self.reactor.advance(0.1)
+        received += peer.receiveAll()
+        assert received == MUCH[: len(received)].upper()
+        assert len(received) == sent
+        peer.end()
+        self.assertStops(2, 3)
+
+    def test_talking(self) -> None:
+        """A connection that stays busy is ended before the deadline, with all that it is owed."""
+        peer = self.connect()
+        self.stop()
+        exchanges = 0
+        while self.reactor.seconds() < self.began + DRAIN * 0.79:
+            peer.offer(b"hello")
+            assert peer.receive(5) == b"HELLO"
+            exchanges += 1
+            self.reactor.advance(0.1)
+        assert exchanges > 50
+        self.reactor.advance(0.3)
+        assert peer.receiveAll() == b""
+        peer.end()
+        self.assertStops(DRAIN * 0.8, DRAIN)
+
+    def test_neverReader(self) -> None:
+        """Who takes nothing is cut at the deadline, not before, and doesn't hold anybody up."""
+        peer = self.connect()
+        peer.offer(MUCH)
+        self.stop()
+        self.assertStops(DRAIN, DRAIN + 0.1)
+        assert raised(ConnectionResetError, peer.receiveAll)
+
+    def test_deaf(self) -> None:
+        """Who was told the end and doesn't end is dropped at the deadline, with all that it is owed."""
+        peer = self.connect()
+        peer.offer(b"hello")
+        self.stop()
+        self.assertStops(DRAIN, DRAIN + 0.1)
+        assert peer.receiveAll() == b"HELLO"
+
+    def test_hurry(self) -> None:
+        """A stop that is told to hurry is over at once, whoever is connected."""
+        peer = self.connect()
+        peer.offer(MUCH)
+        self.stop()
+        self.reactor.advance(1)
+        self.service.hurry()
+        self.assertStops(1, 1.2)
+
+    def test_hurryAtOnce(self) -> None:
+        """It may be told before it has even stopped accepting."""
+        self.connect()
+        self.stop()
+        self.service.hurry()
+        self.assertStops(0, 0.1)
+
+    def test_full(self) -> None:
+        """At the maximum of connections a stop takes in who waits as soon as there is room."""
+        self.stop()
+        self.assertStops(0, 1)
+        self.service = self.build(limits=Limits(maxConnections=1))
+        self.service.startService()
+        host = self.service.ports[0].getHost()
+        self.address = (host.host, host.port)
+        inside = self.connect()
+        waiting = self.peerAt(self.address)
+        waiting.socket.send(b"hello")
+        waiting.end()
+        self.stop()
+        self.reactor.advance(0.2)
+        inside.end()
+        self.reactor.advance(0.2)
+        assert waiting.receiveAll() == b"HELLO"
+        self.assertStops(0.2, 1)

@@ -1,0 +1,268 @@
+"""The options of `twistd echoup`."""
+
+import os
+import sys
+from importlib.metadata import version
+from io import StringIO
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.application.service import IServiceMaker
+from twisted.logger import capturedLogs, formatEvent
+from twisted.plugin import IPlugin
+from twisted.python.usage import Options as ParentOptions
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from echoup.server import tap
+from echoup.server.daemon import Daemon
+from echoup.server.listen import parseListener
+from echoup.server.service import EchoUpService
+from tests.doubles import ReactorTestCase, raised
+from twisted import internet
+from twisted.plugins.echoup_plugin import echoup
+
+DEFAULTS: dict[str, object] = {
+    "max-connections": 1024,
+    "max-connections-per-peer": 0,
+    "idle-timeout": 600.0,
+    "stall-timeout": 60.0,
+    "drain-timeout": 10.0,
+    "log-connections": False,
+    "listen": [parseListener("127.0.0.1:8081")],
+}
+
+
+class OptionsTestCase(SynchronousTestCase):
+    """A test whose environment is empty."""
+
+    def setUp(self) -> None:
+        """Empty the environment."""
+        self.patch(os, "environ", {})
+
+    def parse(self, *arguments: str, **environment: str) -> dict[str, Any]:
+        """Return the values of all options."""
+        os.environ.clear()
+        os.environ.update(environment)
+        options = tap.Options()
+        options.parseOptions(arguments)
+        return dict(options)
+
+    def refusal(self, *arguments: str, **environment: str) -> str:
+        """Return the words with which the options are refused."""
+        error = raised(UsageError, lambda: self.parse(*arguments, **environment))
+        assert error is not None
+        return str(error)
+
+
+class OptionsTests(OptionsTestCase):
+    """Each option has a default, a place on the command line and a variable."""
+
+    def test_defaults(self) -> None:
+        """Without options everything has its default."""
+        assert self.parse() == DEFAULTS
+
+    def test_each(self) -> None:
+        """Each option can be given on the command line and as a variable, and the command line wins."""
+        for name, text, value in (
+            ("max-connections", "10", 10),
+            ("max-connections", "0", 0),
+            ("max-connections-per-peer", "5", 5),
+            ("idle-timeout", "0", 0.0),
+            ("idle-timeout", "1.5", 1.5),
+            ("stall-timeout", "0.1", 0.1),
+            ("drain-timeout", "0", 0.0),
+            ("listen", "*:7", [parseListener("*:7")]),
+        ):
+            variable = "ECHOUP_" + name.upper().replace("-", "_")
+            expected = DEFAULTS | {name: value}
+            assert self.parse(f"--{name}", text) == expected
+            assert self.parse(f"--{name}={text}") == expected
+            assert self.parse(**{variable: f" {text} "}) == expected
+            assert self.parse(f"--{name}={text}", **{variable: "9"}) == expected
+            assert self.parse(**{variable: ""}) == DEFAULTS
+
+    def test_listen(self) -> None:
+        """`--listen` is repeatable, also as `-l`, and its variable takes values separated by blanks."""
+        expected = [parseListener(text) for text in ("8081", "[::1]:8082", "unix:/run/echoup")]
+        assert self.parse("-l", "8081", "--listen", "[::1]:8082", "-l", "unix:/run/echoup")["listen"] == expected
+        assert self.parse(ECHOUP_LISTEN="8081  [::1]:8082\nunix:/run/echoup ")["listen"] == expected
+        assert self.parse("-l", "8081", ECHOUP_LISTEN="8082")["listen"] == expected[:1]
+
+    def test_logConnections(self) -> None:
+        """`--log-connections` is a flag, and its variable a word for yes or no."""
+        assert self.parse("--log-connections")["log-connections"]
+        assert self.parse("--log-connections", ECHOUP_LOG_CONNECTIONS="no")["log-connections"]
+        for words, value in (("1 true Yes ON", True), ("0 FALSE no off", False)):
+            for word in words.split():
+                assert self.parse(ECHOUP_LOG_CONNECTIONS=word)["log-connections"] == value, word
+
+    def test_kubernetes(self) -> None:
+        """The variables that Kubernetes makes for a service called echoup mean nothing here."""
+        links = {
+            "ECHOUP_PORT": "tcp://10.0.0.1:8081",
+            "ECHOUP_PORT_8081_TCP": "tcp://10.0.0.1:8081",
+            "ECHOUP_PORT_8081_TCP_ADDR": "10.0.0.1",
+            "ECHOUP_PORT_8081_TCP_PORT": "8081",
+            "ECHOUP_PORT_8081_TCP_PROTO": "tcp",
+            "ECHOUP_SERVICE_HOST": "10.0.0.1",
+            "ECHOUP_SERVICE_PORT": "8081",
+            "ECHOUP_SERVICE_PORT_ECHO": "8081",
+        }
+        assert self.parse(**links) == DEFAULTS
+
+    def test_version(self) -> None:
+        """`--version` prints the version of echoup."""
+        self.patch(sys, "stdout", stdout := StringIO())
+        error = raised(SystemExit, self.parse, "--version")
+        assert error is not None
+        assert (error.code, stdout.getvalue()) == (0, f"echoup {version('echoup')}\n")
+
+    def test_help(self) -> None:
+        """`--help` tells of every option and its default."""
+        text = str(tap.Options())
+        for name, value in DEFAULTS.items():
+            assert f"--{name}" in text
+            if isinstance(value, float):
+                assert f"[default: {value:g}]" in " ".join(text.split())
+
+
+class MistakeTests(OptionsTestCase):
+    """A bad option is refused in one line that says which it is and what is wrong."""
+
+    def test_messages(self) -> None:
+        """Each kind of value has its words."""
+        for name, text, words in (
+            ("max-connections", "many", "'many' is not a whole number from 0 on"),
+            ("max-connections", "-1", "'-1' is not a whole number from 0 on"),
+            ("max-connections", "1.5", "'1.5' is not a whole number from 0 on"),
+            ("max-connections-per-peer", "²", "'²' is not a whole number from 0 on"),
+            ("idle-timeout", "nan", "'nan' is not a number of seconds from 0 on"),
+            ("idle-timeout", "inf", "'inf' is not a number of seconds from 0 on"),
+            ("drain-timeout", "-1", "'-1' is not a number of seconds from 0 on"),
+            ("drain-timeout", "10s", "'10s' is not a number of seconds from 0 on"),
+            ("stall-timeout", "0", "0 would let a dead peer hang for ever"),
+            ("stall-timeout", "soon", "'soon' is not a number of seconds from 0 on"),
+            ("listen", "localhost", "'localhost' is not a port number from 0 to 65535"),
+        ):
+            message = f"--{name}: {words}"
+            variable = "ECHOUP_" + name.upper().replace("-", "_")
+            assert self.refusal(f"--{name}={text}") == message
+            assert self.refusal(**{variable: text}) == message
+
+    def test_empty(self) -> None:
+        """On the command line an empty value is a mistake."""
+        for name in DEFAULTS.keys() - {"log-connections"}:
+            assert self.refusal(f"--{name}=").startswith(f"--{name}: ")
+
+    def test_flag(self) -> None:
+        """A word that means neither yes nor no is a mistake."""
+        assert self.refusal(ECHOUP_LOG_CONNECTIONS="maybe") == "--log-connections: 'maybe' is neither yes nor no"
+
+    def test_unknown(self) -> None:
+        """An option or an argument that there isn't is a mistake."""
+        assert "--colour" in self.refusal("--colour=red")
+        assert self.refusal("8081") == "Wrong number of arguments."
+
+    @given(st.sampled_from(sorted(DEFAULTS.keys() - {"log-connections"})), st.text(st.characters()))
+    def test_anyText(self, name: str, text: str) -> None:
+        """Any value of any option either is taken or refused in one line."""
+        if error := raised(UsageError, self.parse, f"--{name}={text}"):
+            assert len(str(error).splitlines()) == 1
+
+    def test_underTwistd(self) -> None:
+        """As a subcommand of twistd it ends the process with that one line, and prints nothing."""
+        self.patch(sys, "stdout", stdout := StringIO())
+        options = tap.Options()
+        options.parent = ParentOptions()
+        error = raised(SystemExit, options.parseOptions, ["--max-connections=many"])
+        assert error is not None
+        assert error.code == "twistd echoup: --max-connections: 'many' is not a whole number from 0 on"
+        assert stdout.getvalue() == ""
+
+
+class MakeServiceTests(ReactorTestCase):
+    """`makeService` makes what the options describe."""
+
+    def setUp(self) -> None:
+        """Let the reactor be the one that is installed."""
+        super().setUp()
+        self.patch(internet, "reactor", self.reactor)
+        self.patch(os, "environ", {})
+
+    def make(self, *arguments: str) -> EchoUpService:
+        """Return the echo service inside the daemon."""
+        options = tap.Options()
+        options.parseOptions(arguments)
+        daemon = tap.makeService(options)
+        assert isinstance(daemon, Daemon)
+        (service,) = daemon
+        assert isinstance(service, EchoUpService)
+        return service
+
+    def test_notStarted(self) -> None:
+        """It opens nothing yet."""
+        before = self.reactor.getReaders()
+        self.make("--listen=127.0.0.1:0")
+        assert self.reactor.getReaders() == before
+        assert self.reactor.getDelayedCalls() == []
+
+    def test_options(self) -> None:
+        """It listens, limits, ends, logs and drains as the options say."""
+        service = self.make(
+            "--listen=127.0.0.1:0",
+            "--listen=127.0.0.1:0",
+            "--max-connections=3",
+            "--max-connections-per-peer=2",
+            "--idle-timeout=40",
+            "--stall-timeout=20",
+            "--drain-timeout=1",
+            "--log-connections",
+        )
+        with capturedLogs() as events:
+            service.startService()
+            addresses = [(port.getHost().host, port.getHost().port) for port in service.ports]
+            assert len(addresses) == 2
+            inside = [self.peerAt(address) for address in addresses]
+            self.reactor.until(lambda: len(service.factory.connections) == 2)
+            assert raised(ConnectionResetError, self.peerAt(addresses[0]).receiveAll)
+            self.reactor.advance(41, step=1)
+            assert [peer.receiveAll() for peer in inside] == [b"", b""]
+            assert len(service.factory.connections) == 2
+            self.reactor.advance(25, step=1)
+            assert service.factory.connections == set()
+            self.peerAt(addresses[1]).offer(b"x")
+            stopped = service.stopService()
+            self.reactor.advance(1.1)
+            self.successResultOf(stopped)
+        said = [str(formatEvent(event)) for event in events]
+        assert sum("reason=idle" in line for line in said) == 2
+        assert sum("reason=stopping" in line for line in said) == 1
+
+    def test_maximum(self) -> None:
+        """It has no more connections than the options say."""
+        service = self.make("--listen=127.0.0.1:0", "--max-connections=2")
+        service.startService()
+        host = service.ports[0].getHost()
+        for _ in range(4):
+            self.peerAt((host.host, host.port))
+        self.reactor.until(lambda: len(service.factory.connections) == 2)
+        self.reactor.turn()
+        assert len(service.factory.connections) == 2
+
+
+class PluginTests(SynchronousTestCase):
+    """`twistd echoup` is a plugin."""
+
+    def test_interfaces(self) -> None:
+        """It is a plugin that makes a service."""
+        verifyObject(IServiceMaker, echoup)
+        verifyObject(IPlugin, echoup)
+
+    def test_names(self) -> None:
+        """It is called echoup, and finds the options and the service."""
+        assert echoup.tapname == "echoup"
+        assert echoup.options is tap.Options
+        assert echoup.makeService is tap.makeService
