@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IAddress
 from echoup.printable import printable
 
 _HOST = re.compile(r"[\w.-]+")
-_IPV6 = re.compile(r"[0-9a-fA-F:.]+(%[\w.-]{1,15})?", re.ASCII)
+_IPV6 = re.compile(r"[0-9a-fA-F:.]+(%(?=.{1,15}$)\w+([.-]\w+)*)?", re.ASCII)  # with the name of an interface
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 

@@ -54,7 +54,7 @@ def cli() -> None:
     help="Give up when connecting, or waiting for a reply of which nothing comes, takes longer.",
 )
 def connect(target: Any, timeout: float) -> int:
-    r"""Talk to the echo service at TARGET.
+    """Talk to the echo service at TARGET.
 
     TARGET is HOST, HOST:PORT, [V6]:PORT, or a Twisted client endpoint string (tcp:, unix:); without one it is
     127.0.0.1:8081.
@@ -68,7 +68,7 @@ def connect(target: Any, timeout: float) -> int:
                 2 usage                        130 Ctrl-C
                 3 name not resolved            141 output can't be written
                 4 refused or unreachable
-    """
+    """  # noqa: D301  # \b is how click is told to leave a paragraph as it is
     if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
         from twisted.internet import asyncioreactor
 

@@ -25,7 +25,7 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
     await target.connect(reactor, console.client, timeout)
     console.client.closed.addCallback(console.leave)
     exchanges = wrong = 0
-    while (line := await console.ask()) is not None and not console.client.closed.called:
+    while (line := await console.ask()) is not None:
         if line.strip():
             exchanges += 1
             wrong += not await console.exchange(line.encode(errors="surrogateescape") + b"\n")
@@ -53,7 +53,10 @@ class Console:
 
     async def ask(self) -> str | None:
         """Return the next line; None at Ctrl-D or when the server has gone away. Raise PathError at Ctrl-C."""
-        return await Deferred.fromFuture(asyncio.ensure_future(self._ask()))
+        if self.client.closed.called:
+            return None
+        line = await Deferred.fromFuture(asyncio.ensure_future(self._ask()))
+        return None if self.client.closed.called else line
 
     async def _ask(self) -> str | None:
         try:

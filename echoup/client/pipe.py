@@ -9,6 +9,7 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
@@ -32,9 +33,12 @@ async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
     await target.connect(reactor, stdio.client, timeout)
     with _standardStreams() as (source, sink):
         StandardIO(stdio, source, sink, reactor)  # type: ignore[call-arg]  # mypy takes it for the Windows one
-        await stdio.client.closed
-        stdio.flush()
-        await stdio.closed
+        try:
+            await stdio.client.closed
+            stdio.flush()
+            await stdio.closed
+        finally:
+            stdio.close()
     if stdio.broken:
         raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
     stdio.client.check(target)
@@ -82,7 +86,12 @@ class Pipe(Protocol):
         self.transport.unregisterProducer()
         self.transport.loseConnection()
         if self.broken:
-            self.closed.callback(None)
+            self.close()
+
+    def close(self) -> None:
+        """Let go of standard input and output at once, if they are still ours."""
+        if not self.transport.disconnected:
+            self.transport.connectionLost(Failure(CONNECTION_DONE))  # type: ignore[attr-defined]  # as above
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell that everything is written, if it is."""
@@ -98,7 +107,7 @@ class Pipe(Protocol):
 
 @contextmanager
 def _standardStreams() -> Iterator[tuple[int, int]]:
-    """Yield descriptors of standard input and output, for StandardIO to keep and close.
+    """Yield descriptors of standard input and output, for StandardIO to use.
 
     StandardIO makes them non-blocking, and so for every process that shares them, as the commands of a shell do: that
     is undone afterwards. A stream that was closed before we started is /dev/null.
@@ -112,3 +121,5 @@ def _standardStreams() -> Iterator[tuple[int, int]]:
         for fd, wasBlocking in zip(streams, blocking, strict=True):
             if fd is not None:
                 os.set_blocking(fd, wasBlocking)
+        os.close(source)
+        os.close(sink)

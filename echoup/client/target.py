@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, NoReturn, cast
 
 from twisted.internet.base import ReactorBase
@@ -46,7 +47,7 @@ class Target:
         Of a name's addresses the first that answers is taken (happy eyeballs, RFC 8305).
         """
         try:
-            connecting = self._endpoint(reactor).connect(Factory.forProtocol(lambda: client))
+            connecting = self._endpoint(reactor, timeout).connect(Factory.forProtocol(lambda: client))
             await connecting.addTimeout(timeout, reactor, _timedOut)
         except DNSLookupError:
             raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {self.host or self}: no address found") from None
@@ -61,10 +62,11 @@ class Target:
             # Some values of an endpoint string, and some names, are looked at only when they are used.
             raise PathError(ExitCode.USAGE, f"cannot connect to {self}: {error}") from None
 
-    def _endpoint(self, reactor: ReactorBase) -> IStreamClientEndpoint:
+    def _endpoint(self, reactor: ReactorBase, timeout: float) -> IStreamClientEndpoint:
         if self.host:
-            return HostnameEndpoint(reactor, self.host, self.port)
-        return cast("IStreamClientEndpoint", clientFromString(reactor, self.description))
+            return HostnameEndpoint(reactor, self.host, self.port, timeout)
+        patience = "" if "timeout=" in self.description else f":timeout={ceil(timeout)}"
+        return cast("IStreamClientEndpoint", clientFromString(reactor, self.description + patience))
 
 
 def _timedOut(result: object, timeout: float) -> NoReturn:
@@ -88,7 +90,7 @@ def parseTarget(description: str) -> Target:
         if re.search(r":(port=|timeout=)?-[0-9]", description):
             raise ValueError(f"{description!r} has a negative number")
         try:
-            target._endpoint(cast("Any", None))
+            clientFromString(cast("Any", None), description)
         except Exception as error:  # the parsers let anything out: TypeError, KeyError, IndexError ...
             raise ValueError(f"{description!r} is not a {kind} endpoint: {error!r}") from None
         return target

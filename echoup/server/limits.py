@@ -50,26 +50,27 @@ class MinuteLog:
         self._say = say
         self._unsaid = 0
         self._silence: IDelayedCall | None = None
+        self._stopped = False
 
     def count(self) -> None:
         """Note one event."""
         self._unsaid += 1
-        if not self._silence:
+        if not self._silence and not self._stopped:
             self._speak()
 
     def stop(self) -> None:
         """Say what is unsaid, and be silent for good."""
+        self._stopped = True
         if self._silence:
             self._silence.cancel()
-        if self._unsaid:
-            self._say(self._unsaid)
-            self._unsaid = 0
+            self._speak()
 
     def _speak(self) -> None:
         self._silence = None
         if self._unsaid:
             unsaid, self._unsaid = self._unsaid, 0
-            self._silence = self._clock.callLater(60, self._speak)
+            if not self._stopped:
+                self._silence = self._clock.callLater(60, self._speak)
             self._say(unsaid)
 
 

@@ -56,12 +56,13 @@ class EchoUp(Protocol):
     """Why the connection ended or is ending: done, idle, stalled, stopping, refused or lost. Empty while it is open."""
 
     _flushed = False  # our end was sent: everything is in the kernel's hands
-    _unsent = 0  # what unsent() said when it was looked at last
+    # What the last look saw, to tell by what has moved since:
+    _unsentThen = 0
+    _receivedThen = 0
 
     def connectionMade(self) -> None:
         """Prepare the socket and join the others."""
         self.startedAt = self._movedAt = self.factory.clock.seconds()
-        self._receivedThen = 0
         self.peer = self.transport.getPeer()
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
@@ -131,9 +132,9 @@ class EchoUp(Protocol):
         Where bytes wait and the peer takes none of them, it stalls. Otherwise it is idle, unless there's something to
         read that the reactor hasn't come to yet.
         """
-        unsent = self.unsent()
-        if unsent != self._unsent or self.received != self._receivedThen:
-            self._unsent, self._receivedThen, self._movedAt = unsent, self.received, now
+        unsent = self._unsent()
+        if unsent != self._unsentThen or self.received != self._receivedThen:
+            self._unsentThen, self._receivedThen, self._movedAt = unsent, self.received, now
             return
         quiet = now - self._movedAt
         if self.reason or (unsent and not self._hasRoom()):
@@ -147,7 +148,7 @@ class EchoUp(Protocol):
         self.reason = self.reason or "lost"
         self.factory.closed(self)
 
-    def unsent(self) -> int:
+    def _unsent(self) -> int:
         """Return how many bytes the kernel holds that the peer hasn't taken (tcp(7), SIOCOUTQ).
 
         A Unix socket counts whole buffers of up to 32 KiB, and their overhead.

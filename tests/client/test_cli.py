@@ -1,10 +1,12 @@
 """The command line: what it takes, what it says, and how it exits."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from io import StringIO
+from tempfile import TemporaryFile
 from typing import Any
 
 import click
@@ -43,7 +45,7 @@ class MainTests(SynchronousTestCase):
             (["connect", "--timeout=soon"], "Invalid value for '--timeout': 'soon' is not a valid float"),
             (["connect", "--timeout=0"], "Invalid value for '--timeout'"),
             (["connect", "--timeout=-1"], "Invalid value for '--timeout'"),
-            (["connect", "--timeout=1e9"], "Invalid value for '--timeout'"),
+            (["connect", "--timeout=nan"], "Invalid value for '--timeout': nan is not a number of seconds"),
         ):
             code, stdout, stderr = self.run_(*arguments)
             assert (code, stdout) == (ExitCode.USAGE, "")
@@ -97,7 +99,9 @@ class ConnectTests(SynchronousTestCase):
 
     def parameters(self, *arguments: str) -> dict[str, Any]:
         """Return what the command is called with."""
-        return connect.make_context("connect", list(arguments), parent=click.Context(cli)).params
+        return connect.make_context(
+            "connect", list(arguments), parent=click.Context(cli, **cli.context_settings)
+        ).params
 
     def test_defaults(self) -> None:
         """Without arguments it is the local daemon and ten seconds."""
@@ -170,17 +174,38 @@ class RunTests(ReactorTestCase):
 
         self.assertEnds(command, ExitCode.WRONG, "echoup: there:1: unchanged\n")
 
-    def test_quiet(self) -> None:
-        """Ctrl-C and a reader that went away are no news to the user."""
-        for code in (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE):
-            self.reactor = HandReactor()
-            self.addCleanup(self.reactor.close)
-            self.patch(internet, "reactor", self.reactor)
+    def test_interruptedPrompt(self) -> None:
+        """Ctrl-C is no news to the user."""
 
-            async def command(reactor: HandReactor, code: ExitCode = code) -> None:
-                raise PathError(code, "quiet")
+        async def command(reactor: HandReactor) -> None:
+            raise PathError(ExitCode.INTERRUPTED, "interrupted")
 
-            self.assertEnds(command, code)
+        self.assertEnds(command, ExitCode.INTERRUPTED)
+
+    async def failToWrite(self, reactor: HandReactor) -> None:
+        """Fail as the output does."""
+        raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
+
+    def redirect(self, descriptor: int) -> None:
+        """Let `descriptor` be the process's standard output until the end of the test."""
+        saved = os.dup(1)
+        self.addCleanup(os.close, saved)
+        self.addCleanup(os.dup2, saved, 1)
+        os.dup2(descriptor, 1)
+
+    def test_brokenPipe(self) -> None:
+        """Nor is it that the reader of a pipe went away."""
+        drain, sink = os.pipe()
+        self.redirect(sink)
+        os.close(sink)
+        os.close(drain)
+        self.assertEnds(self.failToWrite, ExitCode.BROKEN_PIPE)
+
+    def test_fullDisk(self) -> None:
+        """That a file can't be written is."""
+        with TemporaryFile() as file:
+            self.redirect(file.fileno())
+        self.assertEnds(self.failToWrite, ExitCode.BROKEN_PIPE, "echoup: the output can't be written\n")
 
     def test_bug(self) -> None:
         """An error that nobody expected isn't swallowed."""

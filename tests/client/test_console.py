@@ -6,8 +6,8 @@ from io import StringIO
 
 from hypothesis import given
 from hypothesis import strategies as st
-from prompt_toolkit.application import create_app_session
-from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.application import AppSession, create_app_session
+from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import Deferred
@@ -17,9 +17,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.console import _printable, converse
+from echoup.client.console import converse
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.target import parseTarget
+from echoup.printable import printable
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
 
@@ -100,29 +101,34 @@ class ConverseTests(SynchronousTestCase):
             self.reactor.removeReader(reader)
             reader.connectionLost(Failure(CONNECTION_DONE))
 
-    def converse(self, server: type[Server], typed: str, timeout: float = 10) -> str:
-        """Return what the user sees who types `typed` in a conversation with `server`."""
+    def converse(self, server: type[Server], *typed: str, timeout: float = 10) -> str:
+        """Return what the user sees who types one text at each prompt, in a conversation with `server`."""
         port = self.reactor.listenTCP(0, Factory.forProtocol(server), interface="127.0.0.1")
         target = parseTarget(f"tcp:127.0.0.1:{port.getHost().port}")
         self.target = str(target)
         self.patch(sys, "stdout", stdout := StringIO())
 
-        async def conversation() -> None:
-            conversing = Deferred.fromCoroutine(converse(self.reactor, target, timeout))
-            await conversing.asFuture(self.loop)
+        async def conversation(keyboard: PipeInput, session: AppSession) -> None:
+            conversing = Deferred.fromCoroutine(converse(self.reactor, target, timeout)).asFuture(self.loop)
+            for text in typed:
+                while not session.app:
+                    await asyncio.sleep(0)
+                keyboard.send_text(text)
+                while session.app:
+                    await asyncio.sleep(0)
+            await conversing
 
-        with create_pipe_input() as keyboard, create_app_session(input=keyboard, output=DummyOutput()):
-            keyboard.send_text(typed)
+        with create_pipe_input() as keyboard, create_app_session(keyboard, DummyOutput()) as session:
             try:
-                self.loop.run_until_complete(conversation())
+                self.loop.run_until_complete(asyncio.wait_for(conversation(keyboard, session), 5))
             finally:
                 self.seen = stdout.getvalue()
         return self.seen
 
-    def assertFails(self, server: type[Server], typed: str, seen: str, code: ExitCode, why: str) -> None:
+    def assertFails(self, server: type[Server], typed: list[str], seen: str, code: ExitCode, why: str) -> None:
         """Check that a conversation shows what is `seen`, and then fails."""
         try:
-            self.converse(server, typed, timeout=0.3)
+            self.converse(server, *typed, timeout=0.3)
         except PathError as failure:
             error = failure
         assert self.seen == seen
@@ -130,15 +136,15 @@ class ConverseTests(SynchronousTestCase):
 
     def test_replies(self) -> None:
         """The reply is printed under each line."""
-        assert self.converse(Server, f"hello{ENTER}again{ENTER}{CTRL_D}") == "HELLO\nAGAIN\n"
+        assert self.converse(Server, f"hello{ENTER}", f"again{ENTER}", CTRL_D) == "HELLO\nAGAIN\n"
 
     def test_otherScripts(self) -> None:
         """Text outside ASCII comes back as it is."""
-        assert self.converse(Server, f"你好 é a{ENTER}{CTRL_D}") == "你好 é A\n"
+        assert self.converse(Server, f"你好 é a{ENTER}", CTRL_D) == "你好 é A\n"
 
     def test_blankLines(self) -> None:
         """Blank lines are skipped, blanks in a line are not."""
-        assert self.converse(Server, f"{ENTER}  {ENTER} a  b {ENTER}{CTRL_D}") == " A  B \n"
+        assert self.converse(Server, ENTER, f"  {ENTER}", f" a  b {ENTER}", CTRL_D) == " A  B \n"
 
     def test_atOnce(self) -> None:
         """Ctrl-D at the first prompt is no failure."""
@@ -146,61 +152,60 @@ class ConverseTests(SynchronousTestCase):
 
     def test_interrupted(self) -> None:
         """Ctrl-C at the prompt ends the conversation."""
-        self.assertFails(Server, f"hello{ENTER}{CTRL_C}", "HELLO\n", ExitCode.INTERRUPTED, "interrupted")
+        self.assertFails(Server, [f"hello{ENTER}", CTRL_C], "HELLO\n", ExitCode.INTERRUPTED, "interrupted")
 
     def test_unchanged(self) -> None:
         """A reply that isn't the upper case is shown with a word that says so, and counted in the end."""
         why = "unchanged: the bytes came back as they were sent, so something in between answered"
         seen = f"hello\n({why})\nHELLO\nagain\n({why})\n"
-        typed = f"hello{ENTER}HELLO{ENTER}again{ENTER}{CTRL_D}"
+        typed = [f"hello{ENTER}", f"HELLO{ENTER}", f"again{ENTER}", CTRL_D]
         self.assertFails(Mirror, typed, seen, ExitCode.WRONG, "TARGET: 2 of 3 replies were wrong")
 
     def test_extra(self) -> None:
         """A reply with more than was asked for is wrong."""
         seen = "A\n!\n(corrupted: byte 2 of the reply is not the upper case of the one sent)\n"
         why = "TARGET: 1 of 1 replies were wrong"
-        self.assertFails(Stutterer, f"a{ENTER}{CTRL_D}", seen, ExitCode.WRONG, why)
+        self.assertFails(Stutterer, [f"a{ENTER}", CTRL_D], seen, ExitCode.WRONG, why)
 
     def test_unasked(self) -> None:
-        """What came before it was asked for is shown as that, and wrong."""
-        seen = "220 hi\n(came unasked)\nHELLO\n"
-        why = "TARGET: 1 of 1 replies were wrong"
-        self.assertFails(Greeter, f"hello{ENTER}{CTRL_D}", seen, ExitCode.WRONG, why)
+        """What came before it was asked for is shown as that, and wrong, also if nothing is asked for."""
+        why = "TARGET: 7 bytes came unasked"
+        self.assertFails(Greeter, [f"hello{ENTER}", CTRL_D], "220 hi\n(came unasked)\nHELLO\n", ExitCode.WRONG, why)
 
     def test_goneInTheReply(self) -> None:
         """When the server goes away what came of the reply is shown, and that it is short."""
         seen = "HEL\n(short: 3 of 6 bytes came back)\n"
         why = "TARGET: the server closed the connection, 3 of 6 bytes came back"
-        self.assertFails(Deserter, f"hello{ENTER}", seen, ExitCode.SHORT, why)
+        self.assertFails(Deserter, [f"hello{ENTER}"], seen, ExitCode.SHORT, why)
 
     def test_goneAtThePrompt(self) -> None:
         """When the server goes away the prompt doesn't wait for the user."""
         why = "TARGET: the server closed the connection, 6 of 6 bytes came back"
-        self.assertFails(Goodbye, f"hello{ENTER}", "HELLO\n", ExitCode.SHORT, why)
+        self.assertFails(Goodbye, [f"hello{ENTER}"], "HELLO\n", ExitCode.SHORT, why)
 
     def test_timedOut(self) -> None:
         """When no reply comes in time that is the end."""
         seen = "\n(short: 0 of 6 bytes came back)\n"
         why = "TARGET: timed out: nothing more for 0.3 s, 0 of 6 bytes came back"
-        self.assertFails(Silence, f"hello{ENTER}", seen, ExitCode.TIMED_OUT, why)
+        self.assertFails(Silence, [f"hello{ENTER}"], seen, ExitCode.TIMED_OUT, why)
 
 
 class PrintableTests(SynchronousTestCase):
     """What a server sends can't command the terminal."""
 
     def test_forms(self) -> None:
-        """Text is shown as it is, without the end of its line, and everything else as an escape."""
+        """Text is shown as it is, and everything else as an escape."""
         for data, text in (
-            (b"HELLO\n", "HELLO"),
-            (b"A\nB\tC\n", "A\nB\tC"),
-            ("你好 é\n".encode(), "你好 é"),
-            (b"\xff\n", "\\xff"),
-            (b"\x1b[2J\r\n", "\\x1b[2J\\r"),
-            ("\u202eA\n".encode(), "\\u202eA"),
+            (b"HELLO", "HELLO"),
+            (b"A\nB\tC", "A\\nB\\tC"),
+            ("你好 é".encode(), "你好 é"),
+            (b"\xff", "\\xff"),
+            (b"\x1b[2J\r", "\\x1b[2J\\r"),
+            ("\u202eA".encode(), "\\u202eA"),
         ):
-            assert _printable(data) == text
+            assert printable(data) == text
 
     @given(st.binary() | st.text().map(str.encode))
     def test_anyBytes(self, data: bytes) -> None:
-        """Whatever the bytes, what is shown has no control character but line ends and tabs."""
-        assert _printable(data).replace("\n", "").replace("\t", "").isprintable()
+        """Whatever the bytes, what is shown is one line without control characters."""
+        assert printable(data).isprintable()

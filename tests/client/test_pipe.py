@@ -289,7 +289,7 @@ class FailureTests(PipeTestCase):
         piping = self.begin()
         self.drain.close()
         self.feed.write(b"hello")
-        self.assertFails(piping, ExitCode.BROKEN_PIPE, "nobody reads the output")
+        self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
 
     def test_nobodyReadsAny(self) -> None:
         """That is so before anything was written, too."""
@@ -298,7 +298,16 @@ class FailureTests(PipeTestCase):
         piping = self.begin()
         self.reactor.turn()
         self.drain.close()
-        self.assertFails(piping, ExitCode.BROKEN_PIPE, "nobody reads the output")
+        self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
+
+    def test_fullDisk(self) -> None:
+        """When the output can't be written it is over at once, though the input goes on."""
+        self.serve()
+        self.pipes()
+        self.patch(sys, "stdout", self.enterContext(FileIO("/dev/full", "w")))
+        piping = self.begin()
+        self.feed.write(b"hello")
+        self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
 
     def test_unreachable(self) -> None:
         """Where there is no server the input isn't touched."""

@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 from io import StringIO
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from time import monotonic
 from types import FrameType
 
@@ -23,11 +24,12 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class DaemonTestCase(ReactorTestCase):
-    """A test that may change what signals do."""
+    """A test that may change what signals do, and the limit of descriptors."""
 
     def setUp(self) -> None:
-        """Restore that in the end."""
+        """Restore them in the end."""
         super().setUp()
+        self.addCleanup(setrlimit, RLIMIT_NOFILE, getrlimit(RLIMIT_NOFILE))
         for number in (*IGNORED, *STOPPING):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
 
@@ -90,6 +92,13 @@ class DaemonTests(DaemonTestCase):
         self.start()
         before = monotonic()
         assert before <= self.reactor.seconds() <= monotonic()
+
+    def test_descriptors(self) -> None:
+        """It may open as many descriptors as the system lets it."""
+        _, most = getrlimit(RLIMIT_NOFILE)
+        setrlimit(RLIMIT_NOFILE, (min(most, 256), most))
+        self.start()
+        assert getrlimit(RLIMIT_NOFILE) == (most, most)
 
     def test_ignoredSignals(self) -> None:
         """SIGHUP, SIGUSR1 and SIGUSR2 don't end the process."""

@@ -8,6 +8,7 @@ import socket
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
@@ -43,8 +44,8 @@ class LimitsTests(ReactorTestCase):
     def test_select(self) -> None:
         """On the select reactor there is always a maximum, and it is one that select can take."""
         reactor = SelectReactor()
-        for reader in [*reactor.removeAll(), *reactor._internalReaders]:
-            self.addCleanup(reader.connectionLost, Failure(connectionDone.value))
+        for reader in reactor._internalReaders:
+            self.addCleanup(reader.connectionLost, Failure(CONNECTION_DONE))
         for asked, kept in ((0, SELECT_MAXIMUM), (1024, SELECT_MAXIMUM), (SELECT_MAXIMUM, SELECT_MAXIMUM), (10, 10)):
             limits = Limits(maxConnections=asked, idleTimeout=7).within(reactor)
             assert limits == Limits(maxConnections=kept, idleTimeout=7)
@@ -70,15 +71,41 @@ class MinuteLogTests(SynchronousTestCase):
         assert self.said == [1]
 
     def test_flood(self) -> None:
-        """What comes within the minute is said as a number, with the first event after it."""
+        """What comes within the minute is said as a number, at its end."""
         for _ in range(1000):
             self.log.count()
         self.clock.advance(59.9)
         self.log.count()
         assert self.said == [1]
         self.clock.advance(0.1)
+        assert self.said == [1, 1000]
+
+    def test_quietMinute(self) -> None:
+        """After a minute without an event the next one is said at once again."""
         self.log.count()
-        assert self.said == [1, 1001]
+        self.clock.advance(60)
+        self.log.count()
+        assert self.said == [1, 1]
+
+    def test_stop(self) -> None:
+        """In the end it says what is unsaid, and leaves no timer."""
+        for _ in range(3):
+            self.log.count()
+        self.log.stop()
+        assert self.said == [1, 2]
+        assert self.clock.getDelayedCalls() == []
+
+    def test_stopped(self) -> None:
+        """After that it is silent for good, whether or not it had anything to say before."""
+        for before in (0, 1, 2):
+            clock, said = Clock(), list[int]()
+            log = MinuteLog(clock, said.append)
+            for _ in range(before):
+                log.count()
+            log.stop()
+            log.count()
+            assert sum(said) == before
+            assert clock.getDelayedCalls() == []
 
     @given(st.lists(st.floats(0, 100), max_size=50))
     def test_anyTimes(self, pauses: list[float]) -> None:
@@ -89,8 +116,7 @@ class MinuteLogTests(SynchronousTestCase):
             clock.advance(pause)
             log.count()
         clock.advance(60)
-        log.count()
-        assert sum(count for _, count in said) == len(pauses) + 1
+        assert sum(count for _, count in said) == len(pauses)
         for (before, _), (after, _) in itertools.pairwise(said):
             assert after >= before + 60
 
@@ -255,10 +281,9 @@ class PeersTests(SynchronousTestCase):
             for _ in range(1001):
                 gate.enter("192.0.2.1")
             clock.advance(60)
-            gate.enter("192.0.2.1")
         assert [formatEvent(event) for event in events] == [
             "refused 1 connections over --max-connections-per-peer",
-            "refused 1000 connections over --max-connections-per-peer",
+            "refused 999 connections over --max-connections-per-peer",
         ]
 
     @given(st.lists(st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"])), st.integers(1, 3))

@@ -4,15 +4,15 @@ import gc
 import socket
 import warnings
 from errno import EADDRINUSE, EADDRNOTAVAIL
+from pathlib import Path
+from struct import unpack_from
 from tempfile import TemporaryDirectory
 from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
-from twisted.internet.testing import MemoryReactor
 from twisted.protocols.wire import Echo
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -58,6 +58,7 @@ class ParseListenerTests(SynchronousTestCase):
             "::1:8081": "neither HOST:PORT nor [V6]:PORT, nor of the kinds tcp, tcp6, unix, systemd",
             "ssl:8081:privateKey=x": "nor of the kinds tcp, tcp6, unix, systemd",
             "haproxy:tcp:8081": "nor of the kinds tcp, tcp6, unix, systemd",
+            "unix:/run/a\nb": "'unix:/run/a\\nb' is not an address",
             "tcp": "'tcp' is not a tcp endpoint",
             "tcp:": "'tcp:' is not a tcp endpoint",
             "tcp:port": "'tcp:port' is not a tcp endpoint",
@@ -172,15 +173,37 @@ class EndpointListenerTests(ListenTestCase):
 
     def test_backlog(self) -> None:
         """The kernel's queue is long, unless the description says otherwise."""
-        for description, expected in (("tcp:80", BACKLOG), ("tcp:80:backlog=7", 7)):
-            reactor = MemoryReactor()
-            listener = parseListener(description)
-            list(listener.listen(cast("PosixReactorBase", reactor), Factory.forProtocol(Echo)))
-            assert reactor.tcpServers[0][2] == expected
+        longest = min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+        endpoint = "tcp:0:interface=127.0.0.1"
+        for description, expected in (("127.0.0.1:0", longest), (endpoint, longest), (f"{endpoint}:backlog=7", 7)):
+            (port,) = self.listen(parseListener(description))
+            # Of a listening socket tcpi_sacked is the length of its queue (tcp_get_info in Linux).
+            (backlog,) = unpack_from("I", port.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32), 28)
+            assert backlog == expected
 
     def test_taken(self) -> None:
         """A port that is taken is an OSError that says so."""
         assert self.failure(f"tcp:{self.occupy()}:interface=127.0.0.1").errno == EADDRINUSE
+
+    def test_lock(self) -> None:
+        """A Unix socket that can't be had isn't left locked: somebody else may be using it."""
+        path = f"{self.directory}/socket"
+        with socket.socket(socket.AF_UNIX) as other, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # see below
+            other.bind(path)
+            assert self.failure(f"unix:{path}:lockfile=1").errno == EADDRINUSE
+            assert not Path(f"{path}.lock").is_symlink()
+            gc.collect()
+
+    def test_othersLock(self) -> None:
+        """A lock that a living process holds stays, and so does its socket."""
+        lock = Path(self.directory, "socket.lock")
+        lock.symlink_to("1")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # see below
+            self.failure(f"unix:{self.directory}/socket:lockfile=1")
+            gc.collect()
+        assert lock.is_symlink()
 
     def test_otherErrors(self) -> None:
         """Whatever else an endpoint fails with is an OSError with a reason."""
@@ -202,8 +225,3 @@ class ListenErrorTests(SynchronousTestCase):
     def test_withoutNumber(self) -> None:
         """A reason that isn't the system's is said as it is."""
         assert str(ListenError("tcp:99999", OSError("too much"))) == "cannot listen on tcp:99999: too much"
-
-    def test_oneLine(self) -> None:
-        """A description of two lines doesn't make it two."""
-        error = ListenError("unix:/a\nb", OSError(2, "No such file or directory"))
-        assert len(str(error).splitlines()) == 1

@@ -111,6 +111,15 @@ class EchoTests(EchoUpTestCase):
             assert peer.receive(sent) == MUCH[:sent].upper()
             assert connection.transport in self.reactor.getReaders()
 
+    def test_endWhilePaused(self) -> None:
+        """An end that is seen while the peer is paused closes the connection too: a paused producer would keep it."""
+        connection, peer = self.connect()
+        connection.dataReceived(MUCH)
+        assert connection.transport not in self.reactor.getReaders()
+        connection.readConnectionLost()
+        assert peer.receiveAll() == MUCH.upper()
+        self.assertGone(connection, "done")
+
     def test_urgentByte(self) -> None:
         """An urgent byte comes back in its place."""
         _, peer = self.connect()
@@ -224,6 +233,16 @@ class LookTests(EchoUpTestCase):
             self.look(99)
         assert connection.reason == ""
 
+    def test_unreadIsNotIdle(self) -> None:
+        """A connection that the reactor hasn't come to yet isn't idle: something waits to be read."""
+        connection, peer = self.connect()
+        self.factory.look(LIMITS)
+        peer.socket.send(b"hello")
+        self.reactor.clock.advance(100)
+        self.factory.look(LIMITS)
+        assert connection.reason == ""
+        assert peer.receive(5) == b"HELLO"
+
     def test_stalled(self) -> None:
         """A peer that takes nothing for the stall timeout while bytes wait for it is dropped."""
         for family in FAMILIES:
@@ -267,14 +286,15 @@ class LookTests(EchoUpTestCase):
 
     def test_neverEnds(self) -> None:
         """A peer that was told the end has the stall timeout to end its own side, however much it sends."""
-        connection, peer = self.connect()
+        connection, peer = self.connect(socket.AF_UNIX)
+        self.reactor.advance(60, step=60)
         connection.finish("idle")
         for _ in range(2):
             peer.offer(b"more" * 1000)
             self.look(4.9)
         assert connection in self.factory.connections
         peer.offer(b"more" * 1000)
-        self.look(5.2)
+        self.look(0.2)
         self.assertGone(connection, "idle")
 
     def test_timeOfDay(self) -> None:

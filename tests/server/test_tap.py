@@ -9,8 +9,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.application.service import IServiceMaker
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.selectreactor import SelectReactor
 from twisted.logger import capturedLogs, formatEvent
 from twisted.plugin import IPlugin
+from twisted.python.failure import Failure
 from twisted.python.usage import Options as ParentOptions
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -135,16 +138,17 @@ class MistakeTests(OptionsTestCase):
     def test_messages(self) -> None:
         """Each kind of value has its words."""
         for name, text, words in (
-            ("max-connections", "many", "'many' is not a whole number from 0 on"),
-            ("max-connections", "-1", "'-1' is not a whole number from 0 on"),
-            ("max-connections", "1.5", "'1.5' is not a whole number from 0 on"),
-            ("max-connections-per-peer", "²", "'²' is not a whole number from 0 on"),
-            ("idle-timeout", "nan", "'nan' is not a number of seconds from 0 on"),
-            ("idle-timeout", "inf", "'inf' is not a number of seconds from 0 on"),
-            ("drain-timeout", "-1", "'-1' is not a number of seconds from 0 on"),
-            ("drain-timeout", "10s", "'10s' is not a number of seconds from 0 on"),
+            ("max-connections", "many", "'many' is not a whole number from 0 to 999999999"),
+            ("max-connections", "-1", "'-1' is not a whole number from 0 to 999999999"),
+            ("max-connections", "1.5", "'1.5' is not a whole number from 0 to 999999999"),
+            ("max-connections-per-peer", "²", "'²' is not a whole number from 0 to 999999999"),
+            ("idle-timeout", "nan", "'nan' is not a number of seconds from 0 to 999999999"),
+            ("idle-timeout", "1e3", "'1e3' is not a number of seconds from 0 to 999999999"),
+            ("idle-timeout", "inf", "'inf' is not a number of seconds from 0 to 999999999"),
+            ("drain-timeout", "-1", "'-1' is not a number of seconds from 0 to 999999999"),
+            ("drain-timeout", "10s", "'10s' is not a number of seconds from 0 to 999999999"),
             ("stall-timeout", "0", "0 would let a dead peer hang for ever"),
-            ("stall-timeout", "soon", "'soon' is not a number of seconds from 0 on"),
+            ("stall-timeout", "soon", "'soon' is not a number of seconds from 0 to 999999999"),
             ("listen", "localhost", "'localhost' is not a port number from 0 to 65535"),
         ):
             message = f"--{name}: {words}"
@@ -179,7 +183,7 @@ class MistakeTests(OptionsTestCase):
         options.parent = ParentOptions()
         error = raised(SystemExit, options.parseOptions, ["--max-connections=many"])
         assert error is not None
-        assert error.code == "twistd echoup: --max-connections: 'many' is not a whole number from 0 on"
+        assert error.code == "twistd echoup: --max-connections: 'many' is not a whole number from 0 to 999999999"
         assert stdout.getvalue() == ""
 
 
@@ -251,6 +255,17 @@ class MakeServiceTests(ReactorTestCase):
         self.reactor.until(lambda: len(service.factory.connections) == 2)
         self.reactor.turn()
         assert len(service.factory.connections) == 2
+
+    def test_select(self) -> None:
+        """On the select reactor it says so when there is less room than was asked for."""
+        reactor = SelectReactor()
+        for reader in reactor._internalReaders:
+            self.addCleanup(reader.connectionLost, Failure(CONNECTION_DONE))
+        self.patch(internet, "reactor", reactor)
+        with capturedLogs() as events:
+            self.make("--max-connections=0")
+            self.make("--max-connections=960")
+        assert [formatEvent(event) for event in events] == ["the select reactor takes 960 connections at most"]
 
 
 class PluginTests(SynchronousTestCase):

@@ -106,21 +106,25 @@ def test_slowToTakeTheRest(tmp_path: Path, reactor: str) -> None:
 
 def test_littleForANeverReader(tmp_path: Path) -> None:
     """A peer that takes nothing stalls too when what waits for it is less than the kernel has room for."""
-    with Daemon.start(tmp_path, "--stall-timeout=1", "--idle-timeout=0", "--log-connections") as daemon:
-        with daemon.address.connect(receiveBuffer=4096) as connection:
-            connection.sendall(b"x" * 40_000)
-            eventually(lambda: "bytes=40000 " in daemon.text and "reason=stalled" in daemon.text)
+    with (
+        Daemon.start(tmp_path, "--stall-timeout=1", "--idle-timeout=0", "--log-connections") as daemon,
+        daemon.address.connect(receiveBuffer=4096) as connection,
+    ):
+        connection.sendall(b"x" * 40_000)
+        eventually(lambda: "bytes=40000 " in daemon.text and "reason=stalled" in daemon.text)
 
 
 def test_lateOnUnixSocket(tmp_path: Path) -> None:
     """A peer of a Unix socket that has room for all of its echo may fetch it when it likes."""
-    with Daemon.start(tmp_path, "--stall-timeout=0.5", listen=[f"unix:{tmp_path}/socket"]) as daemon:
-        with daemon.address.connect() as connection:
-            connection.sendall(b"hello")
-            time.sleep(2)
-            connection.sendall(b"world")
-            connection.shutdown(SHUT_WR)
-            assert receiveAll(connection) == b"HELLOWORLD"
+    with (
+        Daemon.start(tmp_path, "--stall-timeout=0.5", listen=[f"unix:{tmp_path}/socket"]) as daemon,
+        daemon.address.connect() as connection,
+    ):
+        connection.sendall(b"hello")
+        time.sleep(2)
+        connection.sendall(b"world")
+        connection.shutdown(SHUT_WR)
+        assert receiveAll(connection) == b"HELLOWORLD"
 
 
 def test_idle(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +41,12 @@ def test_transcript(daemon: Daemon) -> None:
     for address in daemon.addresses:
         ended = connect(address.target, b"hello\nworld")
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO\nWORLD", b"")
+
+
+def test_asModule(daemon: Daemon) -> None:
+    """`python -m echoup` is the same command."""
+    command = [sys.executable, "-m", "echoup", "connect", daemon.address.target]
+    assert subprocess.check_output(command, input=b"hello", timeout=60) == b"HELLO"
 
 
 def test_name(daemon: Daemon) -> None:
@@ -248,23 +255,22 @@ def test_connectFaults(target: str, code: int, message: str) -> None:
     assert ended.stderr.count(b"\n") == 1
 
 
-def test_connectTimeout() -> None:
+@pytest.mark.parametrize(
+    ("target", "timeout", "told"), [("{}", 1, "timed out after 1 s"), ("tcp:{}:timeout=1", 30, "timed out")]
+)
+def test_connectTimeout(target: str, timeout: int, told: str) -> None:
     """A connection that isn't made in time is given up: here the queue of the listening socket is full."""
     with serving("silent") as address:
         waiting = [_open(address) for _ in range(200)]
-        ended = connect(address.target, b"hello", "--timeout=1")
+        name = target.format(address.target)
+        ended = connect(name, b"hello", f"--timeout={timeout}")
         for connection in waiting:
             os.close(connection)
-    assert (ended.returncode, ended.stderr.decode()) == (
-        5,
-        f"echoup: cannot connect to {address.target}: timed out after 1 s\n",
-    )
+    assert (ended.returncode, ended.stderr.decode()) == (5, f"echoup: cannot connect to {name}: {told}\n")
 
 
 def _open(address: Address) -> int:
     """Begin a connection, without waiting for it."""
-    import socket
-
     connection = socket.socket()
     connection.setblocking(False)
     connection.connect_ex(address.address)
