@@ -194,7 +194,7 @@ class StopTests(ServiceTestCase):
         """A connection that stays busy is ended before the deadline, with all that it is owed."""
         peer = self.connect()
         self.stop()
-        answers = []
+        answers: list[bytes] = []
         while not answers or answers[-1]:
             peer.offer(b"hello")
             answers.append(peer.receive(5))
