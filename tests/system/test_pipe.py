@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from tests.system.processes import COMMANDS, Address, Daemon, eventually, serving
+from tests.system.processes import COMMANDS, Address, Daemon, serving
 from tests.system.test_bounded import MIB
 
 CONNECT = [str(COMMANDS / "echoup"), "connect"]
@@ -196,22 +197,26 @@ def test_faults(server: str, code: int, message: bytes) -> None:
         assert (ended.returncode, ended.stderr) == (code, b"echoup: " + address.target.encode() + message)
 
 
-def test_serverGoesAway(tmp_path: Path) -> None:
-    """A server that stops in the middle of the input makes it short."""
-    with (
-        Daemon.start(tmp_path) as daemon,
-        subprocess.Popen(
-            [*CONNECT, daemon.address.target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as client,
-    ):
+@contextmanager
+def talking(target: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run `echoup connect` in a pipe that stays open, and see that it works."""
+    with subprocess.Popen(
+        [*CONNECT, target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as client:
         assert client.stdin
         assert client.stdout
-        assert client.stderr
         client.stdin.write(b"hello")
         client.stdin.flush()
         assert client.stdout.read(5) == b"HELLO"
+        yield client
+
+
+def test_serverGoesAway(tmp_path: Path) -> None:
+    """A server that stops in the middle of the input makes it short."""
+    with Daemon.start(tmp_path) as daemon, talking(daemon.address.target) as client:
         daemon.signal(signal.SIGTERM)
         assert client.wait(10) == 7
+        assert client.stderr
         assert client.stderr.read().endswith(b": the server closed the connection, 5 of 5 bytes came back\n")
 
 
@@ -309,18 +314,12 @@ def test_badTimeout(timeout: str) -> None:
     assert ended.stderr.count(b"\n") == 1
 
 
-def test_terminated(daemon: Daemon) -> None:
-    """SIGTERM ends it with the exit code that shells give for it."""
-    with subprocess.Popen(
-        [*CONNECT, daemon.address.target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as client:
-        assert client.stdin
-        assert client.stdout
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_terminated(daemon: Daemon, number: int) -> None:
+    """A signal ends it quietly, with the exit code that shells give for it, and the daemon doesn't mind."""
+    with talking(daemon.address.target) as client:
+        client.send_signal(number)
+        assert client.wait(10) == 128 + number
         assert client.stderr
-        client.stdin.write(b"hello")
-        client.stdin.flush()
-        assert client.stdout.read(5) == b"HELLO"
-        client.terminate()
-        assert client.wait(10) == 143
         assert client.stderr.read() == b""
-    eventually(lambda: daemon.address.echo(b"hello") == b"HELLO")
+    assert daemon.address.echo(b"hello") == b"HELLO"
