@@ -7,7 +7,7 @@ import stat
 import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -73,28 +73,28 @@ def connect(target: Any, timeout: float) -> int:
         from twisted.internet import asyncioreactor
 
         asyncioreactor.install()
-        from echoup.client.console import converse
+        from twisted.internet import reactor
 
-        return run(lambda reactor: converse(reactor, target, timeout))
-    # The default reactor, epoll, can't watch files and has to spin on them.
-    from twisted.internet import pollreactor
+        from echoup.client.console import converse as talk
+    else:
+        # The default reactor, epoll, can't watch files and has to spin on them.
+        from twisted.internet import pollreactor
 
-    pollreactor.install()
-    from echoup.client.pipe import pipe
+        pollreactor.install()
+        from twisted.internet import reactor
 
-    return run(lambda reactor: pipe(reactor, target, timeout))
+        from echoup.client.pipe import pipe as talk
+
+    return run(reactor, talk, target, timeout)
 
 
-def run(command: Callable[[Any], Coroutine[Any, Any, None]]) -> int:
-    """Run `command` in the installed reactor, and return the exit code; SIGINT and SIGTERM end it."""
-    from twisted.internet import reactor as installed
-    from twisted.internet.base import ReactorBase
+def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> int:
+    """Run `command(reactor, *arguments)`, and return the exit code; SIGINT and SIGTERM end it."""
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
     from echoup.clock import useMonotonicClock
 
-    reactor = cast("ReactorBase", installed)
     results: list[Failure | None] = []
     signals: list[int] = []
 
@@ -109,7 +109,7 @@ def run(command: Callable[[Any], Coroutine[Any, Any, None]]) -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
-        running = Deferred.fromCoroutine(command(reactor))
+        running = Deferred.fromCoroutine(command(reactor, *arguments))
         running.addBoth(finish)
 
     useMonotonicClock(reactor)

@@ -19,7 +19,6 @@ from echoup.client.cli import cli, connect, main, run
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.target import parseTarget
 from tests.doubles import HandReactor, ReactorTestCase, raised
-from twisted import internet
 
 
 class MainTests(SynchronousTestCase):
@@ -128,9 +127,8 @@ class RunTests(ReactorTestCase):
     """`run` runs a command in the reactor, and turns its end into an exit code."""
 
     def setUp(self) -> None:
-        """Let the reactor be the one that is installed, and restore the signals in the end."""
+        """Restore the signals in the end."""
         super().setUp()
-        self.patch(internet, "reactor", self.reactor)
         self.patch(sys, "stderr", StringIO())
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
@@ -141,13 +139,13 @@ class RunTests(ReactorTestCase):
         self, command: Callable[[HandReactor], Coroutine[Any, Any, None]], code: int, message: str = ""
     ) -> None:
         """Check that `command` ends with `code`, and `message` on stderr."""
-        assert run(command) == code
+        assert run(self.reactor, command) == code
         assert isinstance(sys.stderr, StringIO)
         assert sys.stderr.getvalue() == message
         assert self.flushLoggedErrors() == []
 
     def test_right(self) -> None:
-        """A command that returns is right; it got the reactor, running."""
+        """A command that returns is right; the reactor runs meanwhile."""
 
         async def command(reactor: HandReactor) -> None:
             assert reactor is self.reactor
@@ -213,7 +211,7 @@ class RunTests(ReactorTestCase):
         async def command(reactor: HandReactor) -> None:
             raise ZeroDivisionError
 
-        assert raised(ZeroDivisionError, run, command)
+        assert raised(ZeroDivisionError, run, self.reactor, command)
 
     def assertSignalEnds(self, number: signal.Signals) -> None:
         """Check that the signal cancels a command that waits, without a word."""
