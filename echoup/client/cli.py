@@ -14,19 +14,14 @@ import click
 from echoup.client.outcome import ExitCode, PathError
 
 
-class TargetType(click.ParamType[Any]):
-    """A TARGET argument, as a `Target`."""
+def _target(ctx: click.Context, param: click.Parameter, value: str) -> Any:
+    """Parse a TARGET."""
+    from echoup.client.target import parseTarget
 
-    name = "target"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse `value`."""
-        from echoup.client.target import parseTarget
-
-        try:
-            return parseTarget(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    try:
+        return parseTarget(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
@@ -43,7 +38,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("target", type=TargetType(), default="127.0.0.1:8081")
+@click.argument("target", default="127.0.0.1:8081", callback=_target)
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),

@@ -36,7 +36,7 @@ class MainTests(SynchronousTestCase):
     def test_usage(self) -> None:
         """A mistake is one line on stderr, and exit code 2."""
         for arguments, words in (
-            (["--colour"], "No such option '--colour'."),
+            (["--colour"], "No such option"),
             (["conect"], "No such command 'conect'."),
             (["connect", "8081"], "Invalid value for '[TARGET]': '8081' is a port without a host"),
             (["connect", "a", "b"], "Got unexpected extra argument (b)"),

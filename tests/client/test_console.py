@@ -170,7 +170,9 @@ class ConverseTests(SynchronousTestCase):
     def test_unasked(self) -> None:
         """What came before it was asked for is shown as that, and wrong, also if nothing is asked for."""
         why = "TARGET: 7 bytes came unasked"
-        self.assertFails(Greeter, [f"hello{ENTER}", CTRL_D], "220 hi\n(came unasked)\nHELLO\n", ExitCode.WRONG, why)
+        for typed, reply in ((f"hello{ENTER}", "HELLO\n"), (ENTER, "")):
+            seen = f"220 hi\n(came unasked)\n{reply}"
+            self.assertFails(Greeter, [ENTER] * 5 + [typed, CTRL_D], seen, ExitCode.WRONG, why)
 
     def test_goneInTheReply(self) -> None:
         """When the server goes away what came of the reply is shown, and that it is short."""

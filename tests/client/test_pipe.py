@@ -10,7 +10,8 @@ from tempfile import TemporaryFile
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -29,6 +30,7 @@ class Server(Protocol):
 
     transport: ITCPTransport
     taken = 0
+    gone = False
 
     def dataReceived(self, data: bytes) -> None:
         """Answer."""
@@ -41,6 +43,10 @@ class Server(Protocol):
 
     def writeConnectionLost(self) -> None:
         """Do nothing: the connection is closed as a whole."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note it."""
+        self.gone = True
 
 
 class Silence(Server):
@@ -298,6 +304,19 @@ class FailureTests(PipeTestCase):
         piping = self.begin()
         self.reactor.turn()
         self.drain.close()
+        self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
+
+    def test_nobodyReadsTheRest(self) -> None:
+        """That is so in the end, too, when all came back and some of it is still to be written."""
+        self.serve()
+        self.files(b"x" * 100_000)
+        drain, sink = os.pipe()
+        self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
+        piping = self.begin()
+        self.reactor.until(lambda: self.server.gone)
+        self.reactor.turn()
+        assert not piping.called
+        os.close(drain)
         self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
 
     def test_fullDisk(self) -> None:

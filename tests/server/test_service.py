@@ -79,13 +79,13 @@ class StartTests(ServiceTestCase):
         assert raised(ListenError, self.build(taken).privilegedStartService)
         assert self.listening() == []
 
-    def test_urgentByte(self) -> None:
-        """An urgent byte that comes before a connection is taken in comes back in its place."""
+    def test_urgentBytes(self) -> None:
+        """Urgent bytes that come before a connection is taken in come back in their place."""
         service = self.build("127.0.0.1:0", "tcp:0:interface=127.0.0.1")
         service.startService()
         for port in service.ports:
             peer = self.peerAt((port.getHost().host, port.getHost().port))
-            peer.socket.send(b"a")
+            peer.socket.send(b"a", socket.MSG_OOB)
             peer.socket.send(b"b", socket.MSG_OOB)
             peer.socket.send(b"c")
             assert peer.receive(3) == b"ABC"
