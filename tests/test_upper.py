@@ -1,6 +1,6 @@
 """The transformation is exactly the ASCII one."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,16 +19,19 @@ class UpperTests(SynchronousTestCase):
         """Letters outside ASCII pass as they are, also those whose upper case is longer."""
         assert upper("é ß ŉ ﬃ 你好 a".encode()) == "é ß ŉ ﬃ 你好 A".encode()
 
+    @settings(deadline=None)
     @given(st.lists(st.binary()))
     def test_anySplit(self, chunks: list[bytes]) -> None:
         """However a stream is split, the result is the same."""
         assert b"".join(map(upper, chunks)) == upper(b"".join(chunks))
 
+    @settings(deadline=None)
     @given(st.binary())
     def test_length(self, data: bytes) -> None:
         """As many bytes come out as went in."""
         assert len(upper(data)) == len(data)
 
+    @settings(deadline=None)
     @given(st.binary())
     def test_twice(self, data: bytes) -> None:
         """What is in upper case already stays as it is."""

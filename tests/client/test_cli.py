@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import click
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -116,6 +116,7 @@ class ConnectTests(SynchronousTestCase):
         for text in ("nan", "inf", "-inf", ""):
             assert raised(click.UsageError, self.parameters, f"--timeout={text}"), text
 
+    @settings(deadline=None)
     @given(st.text(st.characters(), min_size=1))
     def test_anyTarget(self, text: str) -> None:
         """Any target either is taken or refused in one line."""

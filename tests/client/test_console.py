@@ -4,84 +4,22 @@ import asyncio
 import sys
 from io import StringIO
 
-from hypothesis import given
-from hypothesis import strategies as st
 from prompt_toolkit.application import AppSession, create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.main import CONNECTION_DONE
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.console import converse
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.target import parseTarget
-from echoup.printable import printable
+from tests.client.servers import Deserter, Goodbye, Greeter, Mirror, Server, Silence, Stutterer
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
-
-
-class Server(Protocol):
-    """A server that answers in upper case."""
-
-    transport: ITCPTransport
-
-    def dataReceived(self, data: bytes) -> None:
-        """Answer."""
-        self.transport.write(data.upper())
-
-
-class Mirror(Server):
-    """A server that answers with what came."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Answer."""
-        self.transport.write(data)
-
-
-class Stutterer(Server):
-    """A server that answers with one byte too many."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Answer."""
-        self.transport.write(data.upper() + b"!")
-
-
-class Greeter(Server):
-    """A server that says something first."""
-
-    def connectionMade(self) -> None:
-        """Say it."""
-        self.transport.write(b"220 hi\n")
-
-
-class Deserter(Server):
-    """A server that goes away in the middle of its answer."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Answer, half."""
-        self.transport.write(data.upper()[:3])
-        self.transport.loseConnection()
-
-
-class Goodbye(Server):
-    """A server that answers once and then goes away."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Answer, and go."""
-        self.transport.write(data.upper())
-        self.transport.loseConnection()
-
-
-class Silence(Server):
-    """A server that doesn't answer."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Do nothing."""
 
 
 class ConverseTests(SynchronousTestCase):
@@ -190,24 +128,3 @@ class ConverseTests(SynchronousTestCase):
         seen = "\n(short: 0 of 6 bytes came back)\n"
         why = "TARGET: timed out: nothing more for 0.3 s, 0 of 6 bytes came back"
         self.assertFails(Silence, [f"hello{ENTER}"], seen, ExitCode.TIMED_OUT, why)
-
-
-class PrintableTests(SynchronousTestCase):
-    """What a server sends can't command the terminal."""
-
-    def test_forms(self) -> None:
-        """Text is shown as it is, and everything else as an escape."""
-        for data, text in (
-            (b"HELLO", "HELLO"),
-            (b"A\nB\tC", "A\\nB\\tC"),
-            ("你好 é".encode(), "你好 é"),
-            (b"\xff", "\\xff"),
-            (b"\x1b[2J\r", "\\x1b[2J\\r"),
-            ("\u202eA".encode(), "\\u202eA"),
-        ):
-            assert printable(data) == text
-
-    @given(st.binary() | st.text().map(str.encode))
-    def test_anyBytes(self, data: bytes) -> None:
-        """Whatever the bytes, what is shown is one line without control characters."""
-        assert printable(data).isprintable()

@@ -9,77 +9,18 @@ from struct import pack
 from tempfile import TemporaryFile
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory
 from zope.interface.verify import verifyObject
 
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.pipe import WINDOW, Pipe, pipe
 from echoup.client.target import parseTarget
+from tests.client.servers import Deserter, Mirror, Resetter, Server, Silence
 from tests.doubles import ReactorTestCase
 
 TIMEOUT = 10.0
 MIB = 2**20
-
-
-@implementer(IHalfCloseableProtocol)
-class Server(Protocol):
-    """A server that answers in upper case."""
-
-    transport: ITCPTransport
-    taken = 0
-    gone = False
-
-    def dataReceived(self, data: bytes) -> None:
-        """Answer."""
-        self.taken += len(data)
-        self.transport.write(data.upper())
-
-    def readConnectionLost(self) -> None:
-        """End."""
-        self.transport.loseConnection()
-
-    def writeConnectionLost(self) -> None:
-        """Do nothing: the connection is closed as a whole."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note it."""
-        self.gone = True
-
-
-class Silence(Server):
-    """A server that takes everything and answers nothing."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Count."""
-        self.taken += len(data)
-
-
-class Mirror(Server):
-    """A server that answers with what came."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Answer."""
-        self.transport.write(data)
-
-
-class Deserter(Server):
-    """A server that goes away in the middle of its answer."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Answer, half."""
-        self.transport.write(data.upper()[:3])
-        self.transport.loseConnection()
-
-
-class Resetter(Server):
-    """A server that resets the connection when something comes."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Reset."""
-        self.transport.abortConnection()
 
 
 class PipeTestCase(ReactorTestCase):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import cast
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import ReactorBase
@@ -121,6 +121,7 @@ class ParseTargetTests(SynchronousTestCase):
         for text, message in mistakes.items():
             assert message in str(raised(ValueError, parseTarget, text))
 
+    @settings(deadline=None)
     @given(KINDS, TEXTS)
     def test_anyText(self, kind: str, rest: str) -> None:
         """Any text either is a target that has a name of one line, or raises ValueError with one line."""
@@ -128,6 +129,7 @@ class ParseTargetTests(SynchronousTestCase):
         line = str(error or parseTarget(kind + rest))
         assert len(line.splitlines()) == 1
 
+    @settings(deadline=None)
     @given(KINDS, TEXTS)
     def test_anyTarget(self, kind: str, rest: str) -> None:
         """Whatever is a target can be tried: it fails as a PathError, if it fails."""

@@ -5,7 +5,7 @@ import os
 import resource
 import socket
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.main import CONNECTION_DONE
@@ -26,6 +26,7 @@ TIMEOUTS = st.floats(0.001, 1e6)
 class LimitsTests(ReactorTestCase):
     """`Limits` are values, and fit the reactor."""
 
+    @settings(deadline=None)
     @given(TIMEOUTS, st.just(0.0) | TIMEOUTS)
     def test_tick(self, stallTimeout: float, idleTimeout: float) -> None:
         """Looking is rare enough to cost nothing and frequent enough to be in time."""
@@ -107,6 +108,7 @@ class MinuteLogTests(SynchronousTestCase):
             assert sum(said) == before
             assert clock.getDelayedCalls() == []
 
+    @settings(deadline=None)
     @given(st.lists(st.floats(0, 100), max_size=50))
     def test_anyTimes(self, pauses: list[float]) -> None:
         """However the events come, each is counted once, and a minute passes between two words."""
@@ -286,6 +288,7 @@ class PeersTests(SynchronousTestCase):
             "refused 999 connections over --max-connections-per-peer",
         ]
 
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"])), st.integers(1, 3))
     def test_anyOrder(self, visits: list[str], maximum: int) -> None:
         """Whoever comes and leaves, in the end everyone has all of their room again."""

@@ -9,7 +9,7 @@ from struct import unpack_from
 from tempfile import TemporaryDirectory
 from typing import cast
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
@@ -69,6 +69,7 @@ class ParseListenerTests(SynchronousTestCase):
         for text, message in mistakes.items():
             assert message in str(raised(ValueError, parseListener, text))
 
+    @settings(deadline=None)
     @given(KINDS, TEXTS)
     def test_anyText(self, kind: str, rest: str) -> None:
         """Any text either is a listener that describes itself as written, or raises ValueError with one line."""

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from io import StringIO
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.application.service import IServiceMaker
 from twisted.internet.main import CONNECTION_DONE
@@ -170,6 +170,7 @@ class MistakeTests(OptionsTestCase):
         assert "--colour" in self.refusal("--colour=red")
         assert self.refusal("8081") == "Wrong number of arguments."
 
+    @settings(deadline=None)
     @given(st.sampled_from(sorted(DEFAULTS.keys() - {"log-connections"})), st.text(st.characters()))
     def test_anyText(self, name: str, text: str) -> None:
         """Any value of any option either is taken or refused in one line."""
