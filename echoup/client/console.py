@@ -60,7 +60,8 @@ class Console:
 
     async def _ask(self) -> str | None:
         try:
-            return await self._session.prompt_async()
+            # Without a handler of its own, which would swallow a SIGINT that comes while it is being taken away.
+            return await self._session.prompt_async(handle_sigint=False)
         except EOFError:
             return None
         except KeyboardInterrupt:

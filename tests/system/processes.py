@@ -250,6 +250,10 @@ class Terminal:
         """Press keys."""
         self._process.write(keys.encode())
 
+    def signal(self, number: int) -> None:
+        """Send the program a signal."""
+        self._process.kill(number)
+
     def shows(self, text: str) -> None:
         """Wait until the screen ends with `text`."""
         eventually(lambda: self.text.endswith(text) or not self._read() or self.text.endswith(text))

@@ -1,6 +1,7 @@
 """`echoup connect` on a terminal: a real pseudo-terminal, typed at, and read as a person reads it."""
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,14 +74,27 @@ def test_interrupt(daemon: Daemon) -> None:
         assert terminal.isCooked
 
 
+def test_interruptFromOutside(daemon: Daemon) -> None:
+    """A SIGINT at the prompt that nobody typed does the same."""
+    with converse(daemon.address) as terminal:
+        terminal.shows(">>:")
+        terminal.type("some")
+        terminal.shows(">>: some")
+        terminal.signal(signal.SIGINT)
+        assert terminal.exits() == 130
+        assert terminal.text == ">>: some"
+        assert terminal.isCooked
+
+
 def test_interruptWhileWaiting() -> None:
-    """Ctrl-C while a reply is due ends it as well."""
+    """Ctrl-C while a reply is due ends it as well, from the moment on in which the terminal makes a signal of it."""
     with serving("silent") as address, converse(address) as terminal:
         terminal.shows(">>:")
-        terminal.type("hello\r")
+        terminal.type("hello")
         terminal.shows(">>: hello")
+        terminal.type("\r")
         while not terminal.isCooked:
-            terminal.shows(">>: hello")
+            time.sleep(0)
         terminal.type(CTRL_C)
         assert terminal.exits() == 130
         assert "Traceback" not in terminal.text
