@@ -3,8 +3,9 @@
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
 
@@ -167,6 +168,16 @@ def test_talkingIsNotIdle(tmp_path: Path) -> None:
             time.sleep(0.5)
 
 
+@pytest.fixture
+def manyDescriptors() -> Iterator[None]:
+    """Let this process have more files open than the 1024 that are usual."""
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (hard, hard))
+    yield
+    setrlimit(RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("manyDescriptors")
 def test_idleCost(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """An idle connection costs a few KiB of memory."""
     with Daemon.start(tmp_path) as daemon:
@@ -283,6 +294,7 @@ def test_maximumPerPeer(tmp_path: Path) -> None:
         assert daemon.text.count("--max-connections-per-peer") == 1
 
 
+@pytest.mark.usefixtures("manyDescriptors")
 def test_selectReactor(tmp_path: Path) -> None:
     """More clients than select(2) has room for do not upset the select reactor: the rest waits."""
     with Daemon.start(tmp_path, "--max-connections=0", reactor="select") as daemon:
