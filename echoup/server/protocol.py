@@ -140,7 +140,7 @@ class EchoUp(Protocol):
         if self.reason or (unsent and not self._hasRoom()):
             if quiet >= limits.stallTimeout:
                 self.cut("stalled")
-        elif limits.idleTimeout and quiet >= limits.idleTimeout and not self._isReady(POLLIN):
+        elif limits.idleTimeout and quiet >= limits.idleTimeout and not isReady(self._descriptor(), POLLIN):
             self.finish(idleReason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -153,7 +153,7 @@ class EchoUp(Protocol):
 
         A Unix socket counts whole buffers of up to 32 KiB, and their overhead.
         """
-        size: int = unpack("i", ioctl(self.transport.getHandle().fileno(), TIOCOUTQ, bytes(4)))[0]
+        size: int = unpack("i", ioctl(self._descriptor(), TIOCOUTQ, bytes(4)))[0]
         return size
 
     def _hasRoom(self) -> bool:
@@ -161,13 +161,10 @@ class EchoUp(Protocol):
 
         What a Unix socket holds is already in the peer's buffer, and no sign of a stall until that is full.
         """
-        return isinstance(self.peer, UNIXAddress) and self._isReady(POLLOUT)
+        return isinstance(self.peer, UNIXAddress) and isReady(self._descriptor(), POLLOUT)
 
-    def _isReady(self, event: int) -> bool:
-        """Would the kernel let us read (POLLIN) or write (POLLOUT) at this moment?"""
-        interest = poll()
-        interest.register(self.transport.getHandle().fileno(), event)
-        return bool(interest.poll(0))
+    def _descriptor(self) -> int:
+        return self.transport.getHandle().fileno()
 
 
 class EchoUpFactory(Factory[EchoUp]):
@@ -208,6 +205,13 @@ class EchoUpFactory(Factory[EchoUp]):
         now = self.clock.seconds()
         for connection in list(self.connections):
             connection.look(now, limits, idleReason)
+
+
+def isReady(descriptor: int, event: int) -> bool:
+    """Would the kernel let us read or accept (POLLIN), or write (POLLOUT), at this moment?"""
+    interest = poll()
+    interest.register(descriptor, event)
+    return bool(interest.poll(0))
 
 
 def _host(address: IAddress) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from select import POLLIN, poll
+from select import POLLIN
 from typing import cast
 
 from twisted.application.service import Service
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from echoup.address import describeAddress
 from echoup.server.limits import Gate, Limits
 from echoup.server.listen import Listener, ListenError
-from echoup.server.protocol import EchoUpFactory
+from echoup.server.protocol import EchoUpFactory, isReady
 
 LAST_CALL = 0.1
 """Seconds that a stop goes on accepting at the least, for clients whose handshake is under way (but no longer than half
@@ -98,7 +98,8 @@ class EchoUpService(Service):
         timeout = self._drainTimeout
 
         def allAccepted() -> bool:
-            return self._reactor.seconds() >= began + LAST_CALL and not any(map(_hasQueue, self.ports))
+            queued = any(isReady(port.fileno(), POLLIN) for port in self.ports)
+            return self._reactor.seconds() >= began + LAST_CALL and not queued
 
         # Closing a listening socket resets the clients in its queue, which believe that they are connected.
         await self._until(allAccepted, began + timeout / 2)
@@ -129,10 +130,3 @@ class EchoUpService(Service):
         for port in self.ports:
             port.connectionLost(Failure(CONNECTION_DONE))
         self.ports.clear()
-
-
-def _hasQueue(port: Port) -> bool:
-    """Does the kernel hold a connection that `port` hasn't accepted yet?"""
-    interest = poll()
-    interest.register(port.fileno(), POLLIN)
-    return bool(interest.poll(0))
