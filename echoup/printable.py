@@ -1,5 +1,7 @@
 """Foreign bytes, for a person to read."""
 
+import re
+
 
 def printable(data: bytes) -> str:
     r"""Return `data` as text in which nothing can command a terminal or forge a line of a log.
@@ -8,3 +10,13 @@ def printable(data: bytes) -> str:
     """
     text = data.decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def word(data: bytes) -> str:
+    r"""Return `data` as `printable` does, and as one word: blanks, quotation marks and `=` are `\xNN`, too."""
+    return re.sub(r"[\s=\"']", lambda found: f"\\x{ord(found[0]):02x}", printable(data))
+
+
+def quoted(text: str) -> str:
+    """Return `text` in quotation marks, between which nothing can end them: one value of a line of a log."""
+    return '"' + printable(text.encode(errors="surrogateescape")).replace('"', '\\"') + '"'
