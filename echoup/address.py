@@ -6,7 +6,7 @@ import re
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-from echoup.printable import printable
+from echoup.printable import word
 
 _HOST = re.compile(r"[\w.-]+")
 _IPV6 = re.compile(r"[0-9a-fA-F:.]+(%(?=.{1,15}$)\w+([.-]\w+)*)?", re.ASCII)  # with the name of an interface
@@ -43,11 +43,11 @@ def parsePort(text: str) -> int:
 
 
 def describeAddress(address: IAddress) -> str:
-    """Return `address` as people write it: `192.0.2.1:8081`, `[2001:db8::1]:8081`, `unix:/path` or `unix`."""
+    """Return `address` as people write it, one word: `192.0.2.1:8081`, `[2001:db8::1]:8081`, `unix:/path`, `unix`."""
     if isinstance(address, IPv4Address | IPv6Address):
         return joinAddress(address.host, address.port)
     name = getattr(address, "name", None)
-    return f"unix:{printable(name)}" if name else "unix"
+    return f"unix:{word(name)}" if name else "unix"
 
 
 def joinAddress(host: str, port: int) -> str:

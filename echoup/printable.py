@@ -19,4 +19,5 @@ def word(data: bytes) -> str:
 
 def quoted(text: str) -> str:
     """Return `text` in quotation marks, between which nothing can end them: one value of a line of a log."""
-    return '"' + printable(text.encode(errors="surrogateescape")).replace('"', '\\"') + '"'
+    shown = printable(text.encode(errors="surrogateescape"))
+    return '"' + re.sub(r'(\\+)(?="|$)', r"\1\1", shown).replace('"', '\\"') + '"'

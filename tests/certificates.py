@@ -1,0 +1,38 @@
+"""Certificates for the tests: a right one, and some that are to be refused."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from trustme import CA
+
+NAME = "there.example"
+"""A name that the server's certificate has, beside localhost, 127.0.0.1 and ::1."""
+
+
+def writeCertificates(directory: Path) -> None:
+    """Write PEM files into `directory`: `ca.pem`, to be trusted, and what is signed with that.
+
+    `server`, `expired`, `other` (of another name) and `client` each have `.key`, `.crt`, and `.pem` with both of these;
+    `encrypted.key` is the client's, with a passphrase.
+    """
+    ca = CA()
+    ca.cert_pem.write_to_path(directory / "ca.pem")
+    names = [NAME, "localhost", "127.0.0.1", "::1"]
+    for name, leaf in {
+        "server": ca.issue_cert(*names),
+        "expired": ca.issue_cert(*names, not_after=datetime(2001, 1, 1, tzinfo=UTC)),
+        "other": ca.issue_cert("elsewhere.example"),
+        "client": ca.issue_cert("client.example"),
+    }.items():
+        leaf.private_key_pem.write_to_path(directory / f"{name}.key")
+        leaf.cert_chain_pems[0].write_to_path(directory / f"{name}.crt")
+        leaf.private_key_and_cert_chain_pem.write_to_path(directory / f"{name}.pem")
+    key = load_pem_private_key((directory / "client.key").read_bytes(), None)
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (directory / "encrypted.key").write_bytes(encrypted)

@@ -1,0 +1,58 @@
+"""Endpoint descriptions, taken apart as Twisted takes them."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.endpoints import _parse, quoteStringArgument
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.description import splitDescription
+
+TEXTS = st.text(":=\\ab\n", max_size=30) | st.text()
+
+
+class SplitDescriptionTests(SynchronousTestCase):
+    """`splitDescription` gives any text a meaning, and where it has one for Twisted it's the same."""
+
+    def test_forms(self) -> None:
+        """Values are separated by colons, a name and its value by an equals sign; a backslash makes both ordinary."""
+        forms: dict[str, tuple[list[str], dict[str, str]]] = {
+            "": ([""], {}),
+            "tcp": (["tcp"], {}),
+            "tcp:80": (["tcp", "80"], {}),
+            "tcp:80:interface=127.0.0.1": (["tcp", "80"], {"interface": "127.0.0.1"}),
+            "unix:mode=660:/run/x": (["unix", "/run/x"], {"mode": "660"}),
+            ":": (["", ""], {}),
+            "a:=": (["a"], {"": ""}),
+            "a:b=c=d": (["a"], {"b": "c=d"}),
+            "a:b=1:b=2": (["a"], {"b": "2"}),
+            r"tls:\:\:1:443": (["tls", "::1", "443"], {}),
+            r"a\=b:c\=d=e\:f": (["a=b"], {"c=d": "e:f"}),
+            r"C\:\\x": (["C:\\x"], {}),
+            "a\\\nb:c": (["a\nb", "c"], {}),
+        }
+        for text, expected in forms.items():
+            assert splitDescription(text) == expected
+
+    def test_loneBackslash(self) -> None:
+        """A backslash with nothing after it, which Twisted fails on, is itself."""
+        assert splitDescription("unix:a\\") == (["unix", "a\\"], {})
+        assert splitDescription("unix:a=\\\\\\") == (["unix"], {"a": "\\\\"})
+
+    @settings(deadline=None, max_examples=5000)
+    @given(TEXTS)
+    def test_anyText(self, text: str) -> None:
+        """Any text means what it means for Twisted, if it means anything there."""
+        values, named = splitDescription(text)
+        try:
+            expected = _parse(text)
+        except (RuntimeError, UnicodeEncodeError):  # a lone backslash, and names that aren't ASCII
+            return
+        assert (values, named) == expected
+
+    @settings(deadline=None)
+    @given(st.lists(st.text(), min_size=1), st.text().filter(lambda name: "=" not in name), st.text())
+    def test_quoted(self, texts: list[str], name: str, value: str) -> None:
+        """What Twisted's `quoteStringArgument` has quoted comes out as it was; an `=` may need more."""
+        values = [quoteStringArgument(text).replace("=", r"\=") for text in texts]
+        description = ":".join([*values, f"{quoteStringArgument(name)}={quoteStringArgument(value)}"])
+        assert splitDescription(description) == (texts, {name: value})

@@ -1,0 +1,840 @@
+"""TLS whose directions end one by one: on both sides, in TLS 1.2 and 1.3, against the standard library's own TLS."""
+
+import contextlib  # trial would take a global `suppress` for its own
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import pairwise
+from pathlib import Path
+from struct import pack
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer, providedBy
+from zope.interface.verify import verifyObject
+
+from echoup.tls import RECORD, TLSTransport, askNobody, explain, loading
+from tests.certificates import NAME, writeCertificates
+from tests.doubles import Peer, ReactorTestCase, raised
+
+T = TypeVar("T")
+
+MIB = 2**20
+ALERT = 21
+"""The type of a record that is an alert (RFC 8446, B.1)."""
+
+WAYS = [
+    (isServer, version) for isServer in (True, False) for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+]
+"""The sides that a TLSTransport can be on, and the versions that it can speak."""
+
+BAD_RECORD = b"\x17\x03\x03\x00\x20" + bytes(32)
+"""What can't be decrypted."""
+
+anyWay = st.sampled_from(WAYS)
+
+
+@cache
+def contexts(version: ssl.TLSVersion, demanding: bool = False) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return a client's context and a server's; the server may demand a certificate, which the client doesn't have."""
+    client, server = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with TemporaryDirectory() as name:
+        writeCertificates(Path(name))
+        client.load_verify_locations(f"{name}/ca.pem")
+        server.load_verify_locations(f"{name}/ca.pem")
+        server.load_cert_chain(f"{name}/server.pem")
+    for context in (client, server):
+        context.minimum_version = context.maximum_version = version
+    if demanding:
+        server.verify_mode = ssl.CERT_REQUIRED
+    return client, server
+
+
+@implementer(IHalfCloseableProtocol)
+class Above(Protocol):
+    """Notes what it is told."""
+
+    transport: TLSTransport
+    reason: BaseException | None = None
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.received = b""
+        self.onData: Callable[[], object] = lambda: None
+
+    def connectionMade(self) -> None:
+        """Note it."""
+        self.events.append("made")
+
+    def dataReceived(self, data: bytes) -> None:
+        """Note it, once for what comes in a row, and do what the test wants."""
+        if self.events[-1] != "data":
+            self.events.append("data")
+        self.onData()
+        self.received += data
+
+    def readConnectionLost(self) -> None:
+        """Note it."""
+        self.events.append("end")
+
+    def writeConnectionLost(self) -> None:
+        """Note it."""
+        self.events.append("finished")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note it, and the reason."""
+        self.events.append("lost")
+        self.reason = reason.value
+
+    def pauseProducing(self) -> None:
+        """Note it."""
+        self.events.append("pause")
+
+    def resumeProducing(self) -> None:
+        """Note it."""
+        self.events.append("resume")
+
+    def stopProducing(self) -> None:
+        """Do nothing: this is only the first word of a lost connection."""
+
+
+class Hasty(Above):
+    """Sends its end as soon as it can."""
+
+    def connectionMade(self) -> None:
+        """End."""
+        super().connectionMade()
+        self.transport.loseWriteConnection()
+
+
+class Far:
+    """The standard library's TLS at the far end of a connection, moved by the test."""
+
+    def __init__(self, peer: Peer, context: ssl.SSLContext, isServer: bool) -> None:
+        self.peer = peer
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        name = None if isServer else NAME
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=isServer, server_hostname=name)
+
+    def encrypted(self) -> bytes:
+        """Return what waits to be sent."""
+        return self._outgoing.read()
+
+    def flush(self) -> None:
+        """Send what waits to be sent, at once."""
+        self.peer.offer(self.encrypted())
+
+    def do(self, call: Callable[[], T]) -> T:
+        """Return what `call` does, as soon as it needn't wait for the other side; let what it sends wait."""
+        results = []
+
+        def done() -> bool:
+            try:
+                results.append(call())
+            except ssl.SSLWantReadError:
+                self.flush()
+                self._fetch()
+                return False
+            return True
+
+        self.peer.reactor.until(done)
+        return results[0]
+
+    def _fetch(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if data := self.peer.socket.recv(MIB):
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
+
+    def send(self, data: bytes) -> None:
+        """Send `data`."""
+        self.tls.write(data)
+        self.flush()
+
+    def end(self) -> None:
+        """Let a close_notify wait to be sent."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+
+    def receive(self, size: int) -> bytes:
+        """Return the next `size` bytes, or those that come before the end, which is a close_notify."""
+        data = bytearray()
+
+        def read() -> bytes:
+            return self.tls.read(min(RECORD, size - len(data)))
+
+        with contextlib.suppress(ssl.SSLZeroReturnError):
+            while len(data) < size and (piece := self.do(read)):
+                data += piece
+        return bytes(data)
+
+    def receiveAll(self) -> bytes:
+        """Return all bytes before the close_notify, and check that a FIN is behind that."""
+        data = self.receive(2**40)
+        assert self.peer.receiveAll() == b""
+        return data
+
+
+class Connection:
+    """A TLSTransport below a protocol that notes what it is told, and the far end."""
+
+    def __init__(
+        self,
+        case: ReactorTestCase,
+        isServer: bool,
+        contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+        above: type[Above] = Above,
+    ) -> None:
+        self.reactor = case.reactor
+        near, far = contexts[isServer], contexts[not isServer]
+        self.above = above()
+        self.events = self.above.events
+        self.near = TLSTransport(near, self._build, None if isServer else NAME)
+        self.near.established.addCallbacks(lambda _: self.events.append("established"), self._fail)
+        self.peer = case.peerOf(Factory.forProtocol(lambda: self.near))
+        self.far = Far(self.peer, far, not isServer)
+
+    def _build(self) -> Above:
+        self.events.append("built")
+        return self.above
+
+    def _fail(self, failure: Failure) -> None:
+        self.events.append("failed")
+        self.failure = failure.value
+
+    def shakeHands(self) -> "Connection":
+        """Have the handshake done."""
+        self.far.do(self.far.tls.do_handshake)
+        self.far.flush()
+        self.until("established")
+        self.events.clear()
+        self.events.append("made")
+        return self
+
+    def until(self, *events: str) -> None:
+        """Wait for one of `events`."""
+        self.reactor.until(lambda: not set(events).isdisjoint(self.events))
+
+    def untilReceived(self, data: bytes) -> None:
+        """Wait until `data` has come, as the last so far."""
+        self.reactor.until(lambda: self.above.received.endswith(data))
+
+    def untilClosed(self) -> None:
+        """Wait until nothing is left of the connection."""
+        self.reactor.until(lambda: bool(self.near.closed.called))
+        transport = self.near.transport
+        assert transport not in self.reactor.getReaders() + self.reactor.getWriters()
+
+    def reset(self) -> None:
+        """Let the peer reset the connection."""
+        self.peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+        self.peer.socket.close()
+
+
+class TLSTestCase(ReactorTestCase):
+    """A test of both sides, in both versions."""
+
+    def beginnings(self) -> Iterator[Connection]:
+        """Yield connections before the handshake."""
+        for isServer, version in WAYS:
+            yield Connection(self, isServer, contexts(version))
+
+    def connections(self) -> Iterator[Connection]:
+        """Yield connections after the handshake."""
+        for connection in self.beginnings():
+            yield connection.shakeHands()
+
+
+class HandshakeTests(TLSTestCase):
+    """Before the handshake is done there is nothing above; afterwards there is, or `established` has failed."""
+
+    def test_handshake(self) -> None:
+        """The protocol above is built when the handshake is done, then `established` fires."""
+        for connection, (isServer, version) in zip(self.beginnings(), WAYS, strict=True):
+            raised(ssl.SSLWantReadError, connection.far.tls.do_handshake)
+            connection.far.flush()
+            self.reactor.turn()
+            assert connection.events == []
+            connection.far.do(connection.far.tls.do_handshake)
+            connection.far.flush()
+            connection.until("established")
+            assert connection.events == ["built", "made", "established"]
+            assert connection.near.tls.version() == connection.far.tls.version() == version.name.replace("_", ".")
+            assert connection.near.tls.server_side is isServer
+
+    def test_behindTheHandshake(self) -> None:
+        """What comes right behind the handshake, and the end, is for the protocol above, if that has ended, too."""
+        for isServer, version in WAYS:
+            for above in (Above, Hasty):
+                connection = Connection(self, isServer, contexts(version), above)
+                connection.far.do(connection.far.tls.do_handshake)
+                connection.far.tls.write(b"hello")
+                connection.far.end()
+                connection.far.flush()
+                connection.until("end")
+                assert connection.above.received == b"hello"
+                assert connection.events[:3] == ["built", "made", "established"]
+
+    def test_end(self) -> None:
+        """A FIN in the middle of the handshake is a failure, and the end of the connection."""
+        for connection in self.beginnings():
+            raised(ssl.SSLWantReadError, connection.far.tls.do_handshake)
+            connection.far.flush()
+            connection.peer.end()
+            connection.untilClosed()
+            assert connection.events == ["failed"]
+            assert isinstance(connection.failure, ConnectionLost)
+            connection.peer.receiveAll()
+
+    def test_reset(self) -> None:
+        """So is a reset."""
+        for connection in self.beginnings():
+            self.reactor.turn()
+            connection.reset()
+            connection.untilClosed()
+            assert connection.events == ["failed"]
+            assert isinstance(connection.failure, ConnectionLost)
+
+    def test_garbage(self) -> None:
+        """Garbage is refused, with an alert if it looks like TLS; then the peer has its time to end, too."""
+        for garbage, isAnswered in ((b"\x16\x03\x01\x00\x05" + b"\xff" * 5, True), (b"GET / HTTP/1.1\r\n\r\n", False)):
+            for connection in self.beginnings():
+                connection.peer.offer(garbage)
+                connection.until("failed")
+                assert isinstance(connection.failure, ssl.SSLError)
+                assert (ALERT in recordTypes(connection.peer.receiveAll())) == isAnswered
+                connection.peer.offer(b"more")
+                assert not connection.near.closed.called
+                connection.peer.end()
+                connection.untilClosed()
+                assert connection.events == ["failed"]
+
+    def test_garbageBehind(self) -> None:
+        """Garbage right behind the handshake is refused, whether or not there is a protocol above already."""
+        for connection in self.beginnings():
+            connection.far.do(connection.far.tls.do_handshake)
+            connection.peer.offer(connection.far.encrypted() + BAD_RECORD)
+            connection.until("failed", "lost")
+            connection.peer.end()
+            connection.untilClosed()
+            error = getattr(connection, "failure", connection.above.reason)
+            assert isinstance(error, ssl.SSLError)
+
+    def test_unwantedCertificate(self) -> None:
+        """A certificate that isn't trusted is a failure, of which the server is told."""
+        for isServer, version in WAYS:
+            stranger = contexts(version, demanding=True)[1]
+            connection = Connection(self, isServer, (contexts(version)[0], stranger))
+            theirs = raised(ssl.SSLError, connection.far.receive, 1)
+            connection.far.flush()
+            connection.until("failed")
+            refusal, alert = (theirs, connection.failure) if isServer else (connection.failure, theirs)
+            assert isinstance(refusal, ssl.SSLCertVerificationError)
+            assert explain(refusal) == refusal.verify_message
+            assert "tlsv1 alert unknown ca" in str(alert)
+            connection.peer.end()
+            connection.untilClosed()
+
+    def test_demandingServer(self) -> None:
+        """A server that wants a certificate and gets none refuses, and says so."""
+        for version, alert in (
+            (ssl.TLSVersion.TLSv1_2, "sslv3 alert handshake failure"),
+            (ssl.TLSVersion.TLSv1_3, "tlsv13 alert certificate required"),
+        ):
+            connection = Connection(self, True, contexts(version, demanding=True))
+            assert alert in str(raised(ssl.SSLError, connection.far.receive, 1))
+            assert connection.events == ["failed"]
+            assert "peer did not return a certificate" in str(connection.failure)
+
+    def test_demandedCertificate(self) -> None:
+        """A client that has none hears of it in the handshake; with TLS 1.3 afterwards, as the connection's end."""
+        connection = Connection(self, False, contexts(ssl.TLSVersion.TLSv1_2, demanding=True))
+        raised(ssl.SSLError, connection.far.do, connection.far.tls.do_handshake)
+        connection.far.flush()
+        connection.until("failed")
+        assert "sslv3 alert handshake failure" in str(connection.failure)
+
+        connection = Connection(self, False, contexts(ssl.TLSVersion.TLSv1_3, demanding=True))
+        raised(ssl.SSLError, connection.far.do, connection.far.tls.do_handshake)
+        connection.far.flush()
+        connection.until("lost")
+        assert connection.events == ["built", "made", "established", "lost"]
+        assert isinstance(connection.above.reason, ssl.SSLError)
+        assert "tlsv13 alert certificate required" in str(connection.above.reason)
+        connection.untilClosed()
+
+
+class StreamTests(TLSTestCase):
+    """Every byte comes through, in both directions, and then the end of each."""
+
+    def test_interfaces(self) -> None:
+        """It provides all that it says it does."""
+        for connection in self.connections():
+            for interface in providedBy(connection.near):
+                verifyObject(interface, connection.near)
+
+    def test_bothDirections(self) -> None:
+        """What is written on one side comes out at the other; nothing is nothing."""
+        for connection in self.connections():
+            connection.far.send(b"hello")
+            connection.until("data")
+            connection.near.write(connection.above.received.upper())
+            connection.near.write(b"")
+            connection.near.writeSequence([b", ", b"WORLD"])
+            assert connection.far.receive(12) == b"HELLO, WORLD"
+
+    def test_dataAndEnd(self) -> None:
+        """Data and the close_notify behind it may come in one segment; the end is told once, the FIN is nothing new."""
+        for connection in self.connections():
+            connection.far.tls.write(b"hello")
+            connection.far.end()
+            connection.far.flush()
+            connection.until("end")
+            connection.peer.end()
+            self.reactor.turn()
+            assert connection.events == ["made", "data", "end"]
+            assert connection.above.received == b"hello"
+
+    def test_bareEnd(self) -> None:
+        """A FIN without a close_notify is the peer's end, too, also in the middle of a record."""
+        for rest in (b"", BAD_RECORD[:20]):
+            for connection in self.connections():
+                connection.far.tls.write(b"hello")
+                connection.peer.offer(connection.far.encrypted() + rest)
+                connection.peer.end()
+                connection.until("end")
+                assert connection.events == ["made", "data", "end"]
+                connection.near.write(b"HELLO")
+                connection.near.loseConnection()
+                assert connection.far.receiveAll() == b"HELLO"
+
+    def test_answerAfterTheEnd(self) -> None:
+        """After the peer's end, ours is still open, as long as we like."""
+        for connection in self.connections():
+            connection.far.end()
+            connection.far.flush()
+            connection.until("end")
+            self.reactor.turn()
+            connection.near.write(b"still here")
+            assert connection.far.receive(10) == b"still here"
+            connection.near.loseConnection()
+            assert connection.far.receiveAll() == b""
+            connection.untilClosed()
+            assert connection.events == ["made", "end", "lost"]
+            assert isinstance(connection.above.reason, ConnectionDone)
+
+    def test_lateReader(self) -> None:
+        """Megabytes wait for a peer that has ended its side and reads when it likes; then come the end and the FIN."""
+        data = os.urandom(4 * MIB)
+        for connection in self.connections():
+            connection.far.end()
+            connection.far.flush()
+            connection.peer.end()
+            connection.until("end")
+            connection.near.write(data)
+            connection.near.loseConnection()
+            self.reactor.advance(60, step=1)
+            assert connection.far.receiveAll() == data
+            connection.untilClosed()
+
+    def test_ourEnd(self) -> None:
+        """`loseWriteConnection` sends the close_notify and a FIN; everything that still comes is delivered."""
+        for connection in self.connections():
+            connection.near.write(b"hello")
+            connection.near.loseWriteConnection()
+            connection.near.loseWriteConnection()
+            connection.near.write(b"too late")
+            assert connection.far.receiveAll() == b"hello"
+            connection.until("finished")
+            for text in (b"one", b"two"):
+                connection.far.send(text)
+                connection.untilReceived(text)
+            connection.far.tls.write(b"three")
+            connection.far.end()
+            connection.far.flush()
+            connection.until("end")
+            assert connection.above.received == b"onetwothree"
+            assert connection.events == ["made", "finished", "data", "end"]
+            connection.near.loseConnection()
+            connection.untilClosed()
+            assert isinstance(connection.above.reason, ConnectionDone)
+
+    def test_bareEndAfterOurs(self) -> None:
+        """So it is when the peer has no close_notify."""
+        for connection in self.connections():
+            connection.near.loseWriteConnection()
+            assert connection.far.receiveAll() == b""
+            connection.far.send(b"hello")
+            connection.peer.end()
+            connection.until("end")
+            assert connection.above.received == b"hello"
+
+    def test_afterItsEnd(self) -> None:
+        """What comes after the peer's close_notify is ignored, in whatever segment it comes, and not kept."""
+        for connection in self.connections():
+            connection.far.end()
+            connection.peer.offer(connection.far.encrypted() + BAD_RECORD)
+            connection.until("end")
+            connection.peer.offer(BAD_RECORD * 100_000)
+            assert connection.near._incoming.pending == len(BAD_RECORD)
+            connection.near.write(b"unimpressed")
+            assert connection.far.receive(11) == b"unimpressed"
+            assert connection.events == ["made", "end"]
+
+    def test_close(self) -> None:
+        """`loseConnection` sends everything, the end and a FIN, and waits for nothing."""
+        for connection in self.connections():
+            connection.near.write(b"goodbye")
+            connection.near.loseConnection()
+            connection.untilClosed()
+            assert connection.far.receiveAll() == b"goodbye"
+            assert isinstance(connection.above.reason, ConnectionDone)
+
+    def test_nothingAfterClose(self) -> None:
+        """Nothing comes any more when the protocol above has closed, though more may have come before that."""
+        for close in (TLSTransport.loseConnection, TLSTransport.stopProducing, TLSTransport.abortConnection):
+            for connection in self.connections():
+                connection.above.onData = partial(close, connection.near)
+                connection.far.tls.write(b"first")
+                connection.far.tls.write(b"second")
+                connection.far.end()
+                connection.far.flush()
+                connection.untilClosed()
+                assert connection.above.received == b"first"
+                assert connection.events == ["made", "data", "lost"]
+
+    def test_abort(self) -> None:
+        """`abortConnection` waits for nobody."""
+        for connection in self.connections():
+            connection.near.write(bytes(8 * MIB))
+            connection.near.abortConnection()
+            connection.untilClosed()
+            assert isinstance(connection.above.reason, ConnectionAborted)
+
+    def test_reset(self) -> None:
+        """A reset is told as what it is."""
+        for connection in self.connections():
+            connection.reset()
+            connection.untilClosed()
+            assert connection.events == ["made", "lost"]
+            assert isinstance(connection.above.reason, ConnectionLost)
+
+    def test_garbage(self) -> None:
+        """What can't be decrypted ends the connection: an alert tells the peer, the error tells the protocol above."""
+        for garbage in (BAD_RECORD, b"\x16\x03\x03\x00\x04" + bytes(4)):
+            for connection in self.connections():
+                connection.far.send(b"hello")
+                connection.until("data")
+                connection.peer.offer(garbage)
+                connection.untilClosed()
+                assert connection.events == ["made", "data", "lost"]
+                assert isinstance(connection.above.reason, ssl.SSLError)
+                error = raised(ssl.SSLError, connection.far.receive, 1)
+                assert "ALERT" in str(error), error
+                connection.near.write(b"too late")
+
+    def test_garbageWhileFull(self) -> None:
+        """So it is when megabytes wait for the peer and the producer of them is paused."""
+        for connection in self.connections():
+            connection.near.registerProducer(connection.above, True)
+            connection.near.write(bytes(8 * MIB))
+            assert connection.events == ["made", "pause"]
+            connection.peer.offer(BAD_RECORD)
+            assert raised(ssl.SSLError, connection.far.receive, 9 * MIB)
+            connection.untilClosed()
+            assert isinstance(connection.above.reason, ssl.SSLError)
+
+    def test_socket(self) -> None:
+        """The socket below can be asked, and its options set."""
+        for connection in self.connections():
+            handle = connection.near.getHandle()
+            assert connection.near.getHost() == connection.near.transport.getHost()
+            assert connection.near.getPeer().port == connection.peer.socket.getsockname()[1]
+            for enabled in (True, False):
+                connection.near.setTcpNoDelay(enabled)
+                connection.near.setTcpKeepAlive(enabled)
+                assert connection.near.getTcpNoDelay() is enabled
+                assert connection.near.getTcpKeepAlive() is enabled
+                assert bool(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) is enabled
+
+    @settings(deadline=None)
+    @given(anyWay, st.binary(min_size=1), st.booleans())
+    def test_anyGarbage(self, way: tuple[bool, ssl.TLSVersion], garbage: bytes, isLate: bool) -> None:
+        """Any garbage, in the handshake or after it, comes to an end, and leaves nothing in the log."""
+        connection = Connection(self, way[0], contexts(way[1]))
+        if isLate:
+            connection.shakeHands()
+        connection.peer.offer(garbage)
+        connection.peer.end()
+        connection.until("failed", "end", "lost")
+        connection.near.loseConnection()
+        connection.untilClosed()
+        assert connection.above.received == b""
+
+
+class ExactTests(TLSTestCase):
+    """Whatever is sent in whatever pieces comes out exactly."""
+
+    @settings(deadline=None)
+    @given(
+        anyWay,
+        st.lists(st.binary(min_size=1) | st.integers(1, 50_000).map(os.urandom)),
+        st.lists(st.floats(0, 1), max_size=20),
+        st.integers(0, 40),
+    )
+    def test_anyPieces(
+        self, way: tuple[bool, ssl.TLSVersion], chunks: list[bytes], cuts: list[float], endAt: int
+    ) -> None:
+        """Any chunks, however the ciphertext is cut, come out, then the end; our own end, whenever, changes nothing."""
+        connection = Connection(self, way[0], contexts(way[1])).shakeHands()
+        for chunk in chunks:
+            connection.far.tls.write(chunk)
+        connection.far.end()
+        encrypted = connection.far.encrypted()
+        places = [0, *sorted(int(cut * len(encrypted)) for cut in cuts), len(encrypted)]
+        for number, (start, end) in enumerate(pairwise(places)):
+            if number == endAt:
+                connection.near.loseWriteConnection()
+            connection.peer.offer(encrypted[start:end])
+        connection.until("end")
+        assert connection.above.received == b"".join(chunks)
+
+    @settings(deadline=None)
+    @given(anyWay, st.lists(st.binary() | st.integers(0, 50_000).map(os.urandom)))
+    def test_anyAnswer(self, way: tuple[bool, ssl.TLSVersion], chunks: list[bytes]) -> None:
+        """Any chunks that are written arrive, then the end."""
+        connection = Connection(self, way[0], contexts(way[1])).shakeHands()
+        for chunk in chunks:
+            connection.near.write(chunk)
+        connection.near.loseWriteConnection()
+        assert connection.far.receiveAll() == b"".join(chunks)
+
+    @settings(deadline=None)
+    @given(anyWay, st.lists(st.binary(min_size=1), min_size=1), st.lists(st.sampled_from(["pause", "resume", ""])))
+    def test_anyPauses(self, way: tuple[bool, ssl.TLSVersion], chunks: list[bytes], pauses: list[str]) -> None:
+        """Whenever the protocol above pauses and resumes, it gets everything in order, one piece after the other."""
+        connection = Connection(self, way[0], contexts(way[1])).shakeHands()
+        todo = iter(pauses)
+
+        def interrupt() -> None:
+            for what in todo:
+                if not what:
+                    break
+                (connection.near.pauseProducing if what == "pause" else connection.near.resumeProducing)()
+
+        connection.above.onData = interrupt
+        for chunk in chunks:
+            connection.far.tls.write(chunk)
+        connection.far.end()
+        connection.far.flush()
+
+        def ended() -> bool:
+            connection.near.resumeProducing()
+            return "end" in connection.events
+
+        self.reactor.until(ended)
+        assert connection.above.received == b"".join(chunks)
+        assert connection.events == ["made", "data", "end"]
+
+
+class PauseTests(TLSTestCase):
+    """Whoever is paused gets nothing, and everything afterwards."""
+
+    def test_decrypted(self) -> None:
+        """What was decrypted when the protocol above pauses comes when it resumes, and the end only after it."""
+        for connection in self.connections():
+            connection.above.onData = connection.near.pauseProducing
+            for text in (b"one", b"two"):
+                connection.far.tls.write(text)
+            connection.far.end()
+            connection.far.flush()
+            connection.until("data")
+            for received in (b"one", b"onetwo"):
+                self.reactor.turn()
+                assert connection.above.received == received
+                assert connection.events == ["made", "data"]
+                connection.near.resumeProducing()
+            assert connection.events == ["made", "data", "end"]
+
+    def test_notRead(self) -> None:
+        """What wasn't read yet stays in the kernel, and so does the FIN."""
+        for connection in self.connections():
+            connection.near.pauseProducing()
+            connection.far.send(b"hello")
+            connection.peer.end()
+            self.reactor.turn()
+            assert connection.events == ["made"]
+            connection.near.resumeProducing()
+            connection.until("end")
+            assert connection.events == ["made", "data", "end"]
+
+    def test_bounded(self) -> None:
+        """While it is paused the peer can't send more than the kernel takes."""
+        for connection in self.connections():
+            connection.near.pauseProducing()
+            connection.far.tls.write(bytes(16 * MIB))
+            assert connection.peer.offer(connection.far.encrypted()) < 16 * MIB
+            assert connection.events == ["made"]
+
+    def test_lost(self) -> None:
+        """When the connection is lost while it is paused, what it has not taken is lost, too."""
+        for connection in self.connections():
+            connection.above.onData = connection.near.pauseProducing
+            for text in (b"one", b"two"):
+                connection.far.tls.write(text)
+            connection.far.flush()
+            connection.until("data")
+            connection.near.abortConnection()
+            connection.untilClosed()
+            connection.near.resumeProducing()
+            assert connection.events == ["made", "data", "lost"]
+            assert connection.above.received == b"one"
+
+    def test_garbage(self) -> None:
+        """What came before garbage is lost with the connection if it was not taken."""
+        for connection in self.connections():
+            connection.above.onData = connection.near.pauseProducing
+            for text in (b"one", b"two"):
+                connection.far.tls.write(text)
+            connection.far.flush()
+            connection.until("data")
+            connection.near.transport.resumeProducing()
+            connection.peer.offer(BAD_RECORD)
+            connection.untilClosed()
+            connection.near.resumeProducing()
+            assert connection.events == ["made", "data", "lost"]
+
+    def test_producer(self) -> None:
+        """A producer is paused while too much waits for the peer, and resumed when that was taken."""
+        data = bytes(8 * MIB)
+        for connection in self.connections():
+            connection.near.registerProducer(connection.above, True)
+            connection.near.write(data)
+            assert connection.events == ["made", "pause"]
+            assert connection.far.receive(len(data)) == data
+            assert connection.events == ["made", "pause", "resume"]
+            connection.near.unregisterProducer()
+            connection.near.write(data)
+            connection.near.loseConnection()
+            assert connection.far.receiveAll() == data
+            assert connection.events == ["made", "pause", "resume", "lost"]
+
+
+class FactTests(SynchronousTestCase):
+    """What TLSTransport relies on in the standard library's TLS."""
+
+    def pairs(self) -> Iterator[tuple[ssl.SSLObject, ssl.SSLObject, Callable[[], None]]]:
+        """Yield two ends whose handshake is done, and a call that moves what the second has sent to the first."""
+        for isServer, version in WAYS:
+            (a, b), (c, d) = (ssl.MemoryBIO(), ssl.MemoryBIO()), (ssl.MemoryBIO(), ssl.MemoryBIO())
+            client, server = contexts(version)
+            ends = [client.wrap_bio(a, b, server_hostname=NAME), server.wrap_bio(c, d, server_side=True)]
+            for _ in range(3):
+                for end, (source, sink) in zip(ends, ((b, c), (d, a)), strict=True):
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        end.do_handshake()
+                    sink.write(source.read())
+            incoming, outgoing = (c, b) if isServer else (a, d)
+            raised(ssl.SSLWantReadError, ends[isServer].read, 1)
+            yield ends[isServer], ends[not isServer], lambda i=incoming, o=outgoing: i.write(o.read())  # type: ignore[misc]
+
+    def test_unwrapTooEarly(self) -> None:
+        """`unwrap` while there is something to decrypt breaks the connection; that's why all is decrypted at once."""
+        for near, far, move in self.pairs():
+            far.write(b"hello")
+            move()
+            error = raised(ssl.SSLError, near.unwrap)
+            assert error is not None
+            assert error.reason == "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
+            assert raised(ssl.SSLError, near.read, 5)
+
+    def test_unwrap(self) -> None:
+        """After `unwrap` with nothing to decrypt, or only a part of a record, what comes can be read; then its end."""
+        for near, far, move in self.pairs():
+            assert raised(ssl.SSLWantReadError, near.unwrap)
+            far.write(b"hello")
+            move()
+            assert near.read(5) == b"hello"
+            raised(ssl.SSLWantReadError, far.unwrap)
+            move()
+            assert raised(ssl.SSLZeroReturnError, near.read, 5)
+
+    def test_end(self) -> None:
+        """Without our own end, the peer's is that nothing is read; and we can still write."""
+        for near, far, move in self.pairs():
+            raised(ssl.SSLWantReadError, far.unwrap)
+            move()
+            assert near.read(5) == b""
+            assert near.write(b"hello") == 5
+
+    def test_emptyRecord(self) -> None:
+        """Nothing is read for nothing but the end."""
+        for near, far, move in self.pairs():
+            far.write(b"")
+            move()
+            assert raised(ssl.SSLWantReadError, near.read, 5)
+
+
+class LoadingTests(SynchronousTestCase):
+    """What's wrong with a file is one line that names it."""
+
+    def setUp(self) -> None:
+        """Write some files."""
+        self.directory = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(self.directory)
+        (self.directory / "empty").touch()
+
+    def load(self, cert: str, key: str) -> None:
+        """Load a certificate and its key."""
+        paths = self.directory / cert, self.directory / key
+        with loading(*paths):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*paths, askNobody)
+
+    def test_right(self) -> None:
+        """What fits is loaded."""
+        self.load("server.crt", "server.key")
+        self.load("server.pem", "server.pem")
+
+    def test_mistakes(self) -> None:
+        """What doesn't is refused."""
+        d = self.directory
+        for cert, key, message in (
+            ("nothing", "server.key", f"{d}/nothing: No such file or directory"),
+            ("server.crt", "nothing", f"{d}/nothing: No such file or directory"),
+            ("server.crt", ".", f"{d}: Is a directory"),
+            ("server.crt", "client.key", f"{d}/server.crt and {d}/client.key: key values mismatch"),
+            ("server.crt", "empty", f"{d}/server.crt and {d}/empty: nothing usable in it"),
+            ("empty", "server.key", f"{d}/empty and {d}/server.key: nothing usable in it"),
+            ("server.crt", "encrypted.key", "the private key is encrypted"),
+        ):
+            assert str(raised(ValueError, self.load, cert, key)) == message
+
+    def test_explain(self) -> None:
+        """An error of TLS is told in words, also if it is one that Python has no name for."""
+        for number, words in ((40, "sslv3 alert handshake failure"), (120, "tlsv1 alert no application protocol")):
+            incoming = ssl.MemoryBIO()
+            tls = contexts(ssl.TLSVersion.TLSv1_3)[0].wrap_bio(incoming, ssl.MemoryBIO(), server_hostname=NAME)
+            raised(ssl.SSLWantReadError, tls.do_handshake)
+            incoming.write(bytes([ALERT, 3, 3, 0, 2, 2, number]))
+            error = raised(ssl.SSLError, tls.do_handshake)
+            assert error is not None
+            assert explain(error) == words
+
+
+def recordTypes(data: bytes) -> list[int]:
+    """Return the types of the records in `data` (RFC 8446, 5.1)."""
+    types = []
+    while data:
+        types.append(data[0])
+        data = data[5 + int.from_bytes(data[3:5]) :]
+    return types
