@@ -50,9 +50,10 @@ class Daemon(MultiService):
         useMonotonicClock(self._reactor)
         _, hard = getrlimit(RLIMIT_NOFILE)
         setrlimit(RLIMIT_NOFILE, (hard, hard))
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
             if signal.getsignal(number) == signal.SIG_DFL:
                 signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._service.reload))
         self._reactor.callWhenRunning(self._expectSecondSignal)
         with self._failingInOneLine():
             super().startService()

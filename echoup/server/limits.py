@@ -26,7 +26,8 @@ class Limits:
     maxConnectionsPerPeer: int = 0
     idleTimeout: float = 600.0
     stallTimeout: float = 60.0
-    """Never 0: nothing may hang."""
+    """Never 0: nothing may hang. So with the next."""
+    handshakeTimeout: float = 5.0
 
     @property
     def tick(self) -> float:

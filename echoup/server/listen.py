@@ -5,25 +5,29 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EADDRNOTAVAIL, EAFNOSUPPORT
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
-from echoup.address import parsePort, splitAddress
+from echoup.description import splitDescription
+from echoup.server.addresses import listenOnEach, parseOwnAddress
+from echoup.server.certificate import Certificate
+from echoup.server.inherited import parseInherited
 
 BACKLOG = 4096
 """How many clients the kernel may queue for us (it has a limit of its own too, somaxconn). With Twisted's 50, most
 of 1000 clients that connect at once wait a second or more until their SYN is repeated."""
 
-KINDS = ("tcp", "tcp6", "unix", "systemd")
-"""The Twisted endpoints whose connections keep the promises; wrappers such as `haproxy:` lose data at a half-close."""
+KINDS = ("tcp", "tcp6", "ssl", "unix", "systemd")
+"""The Twisted endpoints whose connections keep the promises; wrappers such as `haproxy:` lose data at a half-close. Of
+`ssl` and `systemd` only the description is Twisted's, and the rest ours."""
 
 
 class Listener(Protocol):
@@ -32,6 +36,10 @@ class Listener(Protocol):
     @property
     def description(self) -> str:
         """The address, as the user wrote it."""
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What the connections need for TLS, if they use it."""
 
     def listen(self, reactor: PosixReactorBase, factory: IProtocolFactory) -> Iterator[IListeningPort]:
         """Listen, and yield each port when it does; raise OSError where that is impossible."""
@@ -51,28 +59,11 @@ class AddressListener:
     description: str
     host: str | None
     port: int
+    certificate: None = None
 
     def listen(self, reactor: PosixReactorBase, factory: IProtocolFactory) -> Iterator[IListeningPort]:
-        """Listen, and yield each port when it does; raise OSError where that is impossible.
-
-        An address whose kind this machine lacks (often IPv6) is passed over, unless there is no other.
-        """
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
-        missing: OSError | None = None
-        listening = False
-        for family, address in addresses:
-            try:
-                port = _listen(reactor, factory, family, address)
-            except OSError as error:
-                if error.errno not in (EADDRNOTAVAIL, EAFNOSUPPORT):
-                    raise
-                missing = error
-            else:
-                listening = True
-                yield port
-        if missing and not listening:
-            raise missing
+        """Listen, and yield each port when it does; raise OSError where that is impossible."""
+        return listenOnEach(self.host, self.port, socket.SOCK_STREAM, partial(_listen, reactor, factory))
 
 
 def _listen(
@@ -95,16 +86,19 @@ class EndpointListener:
     """Listens on what a Twisted server endpoint string describes."""
 
     description: str
+    endpoint: str
+    """What Twisted is told of it."""
+    certificate: Certificate | None = None
 
     def listen(self, reactor: PosixReactorBase, factory: IProtocolFactory) -> Iterator[IListeningPort]:
         """Listen, and yield the port when it does; raise OSError where that is impossible."""
         results: list[Port | Failure] = []
-        serverFromString(reactor, self.description).listen(factory).addBoth(results.append)
+        serverFromString(reactor, self.endpoint).listen(factory).addBoth(results.append)
         for result in results:
             if isinstance(result, Failure):
                 raise _asOSError(result.value)
             result.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-            if "backlog=" not in self.description:
+            if "backlog=" not in self.endpoint:
                 result.socket.listen(BACKLOG)
             yield result
 
@@ -128,28 +122,49 @@ def _unlock(lock: Path) -> None:
             lock.unlink()
 
 
-def parseListener(description: str) -> Listener:
+def parseListener(description: str, clientCA: str | None = None) -> Listener:
     """Return the listener that `description` names.
 
     `PORT` or `*:PORT` (every address, IPv4 and IPv6), `HOST:PORT`, `[V6]:PORT`, or a Twisted server
-    endpoint string of one of the KINDS. Raise ValueError, with one line that says what is wrong.
+    endpoint string of one of the KINDS. With TLS, clients need a certificate signed by one in the file `clientCA`, if
+    there is one. Raise ValueError, with one line that says what is wrong.
     """
     if not description.isprintable():
         raise ValueError(f"{description!r} is not an address")
     kind = description.partition(":")[0]
     if kind in KINDS:
         try:
-            serverFromString(cast("Any", None), description)
-        except Exception as error:  # the parsers let anything out: TypeError, KeyError, IndexError ...
-            raise ValueError(f"{description!r} is not a {kind} endpoint: {error!r}") from None
-        return EndpointListener(description)
-    if kind == description:
-        return AddressListener(description, None, parsePort(description))
-    if kind == "*":
-        return AddressListener(description, None, parsePort(description[2:]))
-    if description.count(":") > 1 and not description.startswith("["):
-        raise ValueError(f"{description!r} is neither HOST:PORT nor [V6]:PORT, nor of the kinds {', '.join(KINDS)}")
-    host, port = splitAddress(description)
-    if port is None:
-        raise ValueError(f"{description!r} has no port")
-    return AddressListener(description, host, port)
+            return _parseEndpoint(description, clientCA)
+        except Exception as error:  # Twisted's parsers let anything out: TypeError, KeyError, IndexError ...
+            why = str(error) if isinstance(error, ValueError) else repr(error)
+            raise ValueError(f"{description!r} is not a {kind} endpoint: {why}") from None
+    return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {', '.join(KINDS)}"))
+
+
+def _parseEndpoint(description: str, clientCA: str | None) -> Listener:
+    (kind, *values), named = splitDescription(description)
+    if kind == "ssl":
+        return _parseTLS(description, clientCA, *values, **named)
+    if kind == "systemd":
+        return parseInherited(description, *values, **named)
+    serverFromString(cast("Any", None), description)
+    return EndpointListener(description, description)
+
+
+def _parseTLS(
+    description: str,
+    clientCA: str | None,
+    port: str,
+    privateKey: str = "server.pem",
+    certKey: str | None = None,
+    sslmethod: str = "TLS_METHOD",
+    interface: str = "",
+    backlog: str = str(BACKLOG),
+    extraCertChain: str | None = None,
+    dhParameters: str | None = None,
+) -> EndpointListener:
+    """Return the listener for the arguments of Twisted's `ssl:` endpoint, which are named and ordered like these."""
+    certificate = Certificate(privateKey, certKey, sslmethod, extraCertChain, dhParameters, clientCA)
+    endpoint = ":".join(map(quoteStringArgument, ("tcp", port, f"interface={interface}", f"backlog={backlog}")))
+    serverFromString(cast("Any", None), endpoint)
+    return EndpointListener(description, endpoint, certificate)

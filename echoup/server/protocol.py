@@ -1,10 +1,13 @@
 """The heart: a connection that sends every byte back in upper case, and the factory that keeps them all."""
 
+from collections.abc import Mapping
 from fcntl import ioctl
 from select import POLLIN, POLLOUT, poll
 from socket import SO_OOBINLINE, SOL_SOCKET, socket
 from struct import unpack
 from termios import TIOCOUTQ
+from types import MappingProxyType
+from typing import cast
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import (
@@ -19,7 +22,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import Attribute, Interface, implementer
 
 from echoup.address import describeAddress
 from echoup.server.limits import Gate, Limits
@@ -27,13 +30,35 @@ from echoup.upper import upper
 
 
 class IStreamTransport(ITCPTransport, IConsumer, IPushProducer, ISystemHandle):
-    """What `EchoUp` needs of its transport; Twisted's TCP and Unix transports provide all of it."""
+    """What `EchoUp` needs of its transport; Twisted's TCP and Unix transports provide all of it, and our TLS."""
+
+    protocol = Attribute("The protocol that gets what comes in; another may take its place.")
 
     def getHandle() -> socket:
         """Return the connection's socket."""
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+class IConnection(Interface):
+    """What the factory needs of each connection that it keeps."""
+
+    peer = Attribute("The address of the client.")
+    source = Attribute("The IP address whose limit it counts for, or None.")
+    startedAt = Attribute("When it came in, in seconds of the factory's clock.")
+    received = Attribute("How many bytes came in, and so went out or wait to.")
+    reason = Attribute("Why it ended or is ending, in one word; empty while it is open.")
+    details = Attribute("What else the log says of it: names and values of one word each.")
+
+    def finish(reason: str) -> None:
+        """End it without losing a byte of what was received."""
+
+    def cut(reason: str) -> None:
+        """Drop it."""
+
+    def look(now: float, limits: Limits, idleReason: str) -> None:
+        """End it if nothing has moved on it for too long."""
+
+
+@implementer(IConnection, IHalfCloseableProtocol, IPushProducer)
 class EchoUp(Protocol):
     """One connection.
 
@@ -50,20 +75,25 @@ class EchoUp(Protocol):
     transport: IStreamTransport
 
     received = 0
-    """How many bytes came in, and so went out or wait to."""
-
-    reason = ""
-    """Why the connection ended or is ending: done, idle, stalled, stopping, refused or lost. Empty while it is open."""
+    reason = ""  # or one of: done, idle, stalled, stopping, refused, lost
+    details: Mapping[str, str] = MappingProxyType({})
 
     _flushed = False  # our end was sent: everything is in the kernel's hands
     # What the last look saw, to tell by what has moved since:
     _unsentThen = 0
     _receivedThen = 0
 
+    def __init__(self, peer: IAddress) -> None:
+        self.peer = peer
+
+    @property
+    def source(self) -> str | None:
+        """The client's IP address; on a Unix socket it has none."""
+        return getattr(self.peer, "host", None)
+
     def connectionMade(self) -> None:
         """Prepare the socket and join the others."""
         self.startedAt = self._movedAt = self.factory.clock.seconds()
-        self.peer = self.transport.getPeer()
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2). For what
@@ -161,7 +191,7 @@ class EchoUp(Protocol):
 
         What a Unix socket holds is already in the peer's buffer, and no sign of a stall until that is full.
         """
-        return isinstance(self.peer, UNIXAddress) and isReady(self._descriptor(), POLLOUT)
+        return isinstance(self.transport.getPeer(), UNIXAddress) and isReady(self._descriptor(), POLLOUT)
 
     def _descriptor(self) -> int:
         return self.transport.getHandle().fileno()
@@ -170,7 +200,6 @@ class EchoUp(Protocol):
 class EchoUpFactory(Factory[EchoUp]):
     """Builds connections, keeps those that are open, and ends those on which nothing moves."""
 
-    protocol = EchoUp
     noisy = False
     _log = Logger()
 
@@ -178,26 +207,46 @@ class EchoUpFactory(Factory[EchoUp]):
         """`clock` is the reactor; `gate` decides who may come in."""
         self.clock = clock
         self.gate = gate
-        self.connections: set[EchoUp] = set()
+        self.connections: set[IConnection] = set()
         self._logConnections = logConnections
 
-    def opened(self, connection: EchoUp) -> None:
-        """Take in a connection that was just made, or turn it away."""
-        self.connections.add(connection)
-        if not self.gate.enter(_host(connection.peer)):
-            connection.cut("refused")
+    def buildProtocol(self, addr: IAddress | None) -> EchoUp:
+        """Return the protocol of a new connection of the client at `addr`."""
+        connection = EchoUp(cast("IAddress", addr))
+        connection.factory = self
+        return connection
 
-    def closed(self, connection: EchoUp) -> None:
-        """Forget a connection that is gone, and log it if that is wanted."""
+    def opened(self, connection: IConnection) -> None:
+        """Take in a connection that was just made, or turn it away; one that took another's place is in already."""
+        if connection not in self.connections:
+            self.connections.add(connection)
+            if not self.gate.enter(connection.source):
+                connection.cut("refused")
+
+    def replaced(self, connection: IConnection) -> EchoUp:
+        """Return the stream that takes the place of `connection`, also at the gate: it was let in once and for all."""
+        stream = self.buildProtocol(connection.peer)
+        stream.details = connection.details
         self.connections.remove(connection)
-        self.gate.leave(_host(connection.peer))
+        self.connections.add(stream)
+        return stream
+
+    def left(self, connection: IConnection) -> None:
+        """Forget a connection that was taken in: it is gone, or comes from somebody else than was believed."""
+        self.connections.remove(connection)
+        self.gate.leave(connection.source)
+
+    def closed(self, connection: IConnection) -> None:
+        """Forget a connection that is gone, and log it if that is wanted."""
+        self.left(connection)
         if self._logConnections and connection.reason != "refused":
             self._log.info(
-                "connection peer={peer} bytes={bytes} seconds={seconds:.3f} reason={reason}",
+                "connection peer={peer} bytes={bytes} seconds={seconds:.3f} reason={reason}{details}",
                 peer=describeAddress(connection.peer),
                 bytes=connection.received,
                 seconds=self.clock.seconds() - connection.startedAt,
                 reason=connection.reason,
+                details="".join(f" {name}={value}" for name, value in connection.details.items()),
             )
 
     def look(self, limits: Limits, idleReason: str = "idle") -> None:
@@ -212,8 +261,3 @@ def isReady(descriptor: int, event: int) -> bool:
     interest = poll()
     interest.register(descriptor, event)
     return bool(interest.poll(0))
-
-
-def _host(address: IAddress) -> str | None:
-    """Return the IP address that `address` is at; a Unix socket's peer has none."""
-    return getattr(address, "host", None)

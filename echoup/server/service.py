@@ -1,9 +1,10 @@
 """Starts the daemon's listening and ends its connections gracefully."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from select import POLLIN
-from typing import cast
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
@@ -15,6 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echoup.address import describeAddress
+from echoup.server.arrival import ArrivalFactory, Network
+from echoup.server.datagram import DatagramGate, EchoUpDatagram
+from echoup.server.datagramport import DatagramListener
 from echoup.server.limits import Gate, Limits
 from echoup.server.listen import Listener, ListenError
 from echoup.server.protocol import EchoUpFactory, isReady
@@ -50,15 +54,24 @@ class EchoUpService(Service):
         limits: Limits,
         drainTimeout: float = 10.0,
         logConnections: bool = False,
+        proxies: Collection[Network] = (),
+        datagramListeners: Sequence[DatagramListener] = (),
     ) -> None:
-        """`drainTimeout` is in seconds, from the call of `stopService` to the deadline."""
+        """`drainTimeout` is in seconds, from the call of `stopService` to the deadline.
+
+        Connections from the networks `proxies` begin with a PROXY header.
+        """
         self._reactor = reactor
         self._listeners = listeners
+        self._datagramListeners = datagramListeners
         self._limits = limits
         self._drainTimeout = drainTimeout
+        self._proxies = proxies
         self._gate = Gate(reactor, limits)
+        self._datagramGate = DatagramGate(reactor)
         self.factory = EchoUpFactory(reactor, self._gate, logConnections)
-        self.ports: list[Port] = []
+        self.ports: list[Any] = []
+        """The ports that are open; Twisted's, of both kinds."""
         self._looking = LoopingCall(self.factory.look, limits)
         self._looking.clock = reactor
         self._hurried = False
@@ -66,16 +79,31 @@ class EchoUpService(Service):
     def privilegedStartService(self) -> None:
         """Listen on every address, or on none."""
         super().privilegedStartService()
-        for listener in self._listeners:
+        openings = [
+            ("tls:" if listener.certificate else "", listener.description, self._listen(listener))
+            for listener in self._listeners
+        ]
+        makeProtocol = partial(EchoUpDatagram, self._datagramGate)
+        for datagramListener in self._datagramListeners:
+            ports = datagramListener.listen(self._reactor, makeProtocol)
+            openings.append(("udp:", datagramListener.description, ports))
+        addresses = []
+        for kind, description, opening in openings:
             try:
-                for port in listener.listen(self._reactor, self.factory):
-                    self.ports.append(cast("Port", port))
+                for port in opening:
+                    self.ports.append(port)
+                    addresses.append(kind + describeAddress(port.getHost()))
             except OSError as error:
                 self._closePorts()
-                raise ListenError(listener.description, error) from None
-        for port in self.ports:
-            self._gate.guard(port)
-            self._log.info("listening on {address}", address=describeAddress(port.getHost()))
+                raise ListenError(description, error) from None
+        for address in addresses:
+            self._log.info("listening on {address}", address=address)
+
+    def _listen(self, listener: Listener) -> Iterator[Any]:
+        arrivals = ArrivalFactory(self.factory, self._limits.handshakeTimeout, self._proxies, listener.certificate)
+        for port in listener.listen(self._reactor, arrivals):
+            self._gate.guard(cast("Port", port))
+            yield port
 
     def startService(self) -> None:
         """Listen, unless that is done already, and look after the connections."""
@@ -88,6 +116,19 @@ class EchoUpService(Service):
         """Stop gracefully; the Deferred fires when the last connection is gone."""
         super().stopService()
         return Deferred.fromCoroutine(self._drain())
+
+    def reload(self) -> None:
+        """Read the certificates again, for the connections from now on; keep those that can't be read."""
+        for listener in self._listeners:
+            if listener.certificate:
+                try:
+                    listener.certificate.reload()
+                except ValueError as error:
+                    self._log.error(
+                        "kept the certificate of {listener}: {error}", listener=listener.description, error=error
+                    )
+                else:
+                    self._log.info("read the certificate of {listener} again", listener=listener.description)
 
     def hurry(self) -> None:
         """Cut short a stop that is under way: no more waiting for anybody."""
@@ -104,6 +145,7 @@ class EchoUpService(Service):
         # Closing a listening socket resets the clients in its queue, which believe that they are connected.
         await self._until(allAccepted, began + timeout / 2)
         self._gate.abandon()
+        self._datagramGate.stop()
         await DeferredList([port.stopListening() for port in self.ports], consumeErrors=True)
         self.ports.clear()
         await self._until(self._isEmpty, began + timeout * FINISH_ALL)

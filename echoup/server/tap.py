@@ -3,7 +3,9 @@
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import version
+from ipaddress import ip_network
 from typing import ClassVar, TypeVar, cast
 
 from twisted.application.service import IService
@@ -12,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from echoup.server.daemon import Daemon
+from echoup.server.datagramport import parseDatagramListener
 from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
 from echoup.server.service import EchoUpService
@@ -55,7 +58,7 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = (
         "Send every byte back in upper case. Each option can also be given in the environment, as ECHOUP_LISTEN, "
-        "ECHOUP_MAX_CONNECTIONS and so on; --listen takes several values there, separated by blanks."
+        "ECHOUP_MAX_CONNECTIONS and so on; those that are repeatable take several values there, separated by blanks."
     )
 
     _settings: ClassVar[dict[str, tuple[Callable[[str], object], str, str]]] = {
@@ -67,22 +70,37 @@ class Options(usage.Options):
             "60",
             "abort a peer that takes nothing for so many seconds while bytes wait",
         ),
+        "handshake-timeout": (
+            _positiveSeconds,
+            "5",
+            "what comes before the first byte, PROXY header and TLS handshake, must be done in so many seconds",
+        ),
         "drain-timeout": (_seconds, "10", "the deadline of a graceful stop, in seconds"),
     }
-    optParameters: ClassVar[list[list[object]]] = [
-        [name, None, None, f"{text} [default: {default}]"] for name, (_, default, text) in _settings.items()
+    optParameters: ClassVar[list[list[str | None]]] = [
+        *[[name, None, None, f"{text} [default: {default}]"] for name, (_, default, text) in _settings.items()],
+        ["tls-client-ca", None, None, "with TLS, demand a client certificate signed by one in this file"],
     ]
     optFlags: ClassVar[list[list[object]]] = [["log-connections", None, "log one line as each connection ends"]]
 
     def __init__(self) -> None:
         super().__init__()
-        self["listen"] = []
+        for name in ("listen", "udp", "proxy-from"):
+            self[name] = []
 
     def opt_listen(self, description: str) -> None:
-        """Repeatable: PORT or *:PORT (everywhere), HOST:PORT, [V6]:PORT, or a tcp:, tcp6:, unix: or systemd: string."""
+        """Repeatable: PORT, *:PORT (both everywhere), HOST:PORT, [V6]:PORT, or tcp:, tcp6:, ssl:, unix:, systemd:."""
         self["listen"].append(description)
 
     opt_l = opt_listen
+
+    def opt_udp(self, description: str) -> None:
+        """Repeatable: answer datagrams, too, at PORT or *:PORT (everywhere), HOST:PORT or [V6]:PORT."""
+        self["udp"].append(description)
+
+    def opt_proxy_from(self, network: str) -> None:
+        """Repeatable: connections from this network, in CIDR notation, begin with a PROXY header; all others don't."""
+        self["proxy-from"].append(network)
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -104,8 +122,16 @@ class Options(usage.Options):
             self[name] = self._parse(name, parse, self[name], default)
         if not self["log-connections"]:
             self["log-connections"] = self._parse("log-connections", _flag, None, "no")
-        given = self["listen"] or self._fromEnvironment("listen").split() or ["127.0.0.1:8081"]
-        self["listen"] = [self._parse("listen", parseListener, description, "") for description in given]
+        clientCA = self["tls-client-ca"] = self["tls-client-ca"] or self._fromEnvironment("tls-client-ca") or None
+        self._parseEach("listen", partial(parseListener, clientCA=clientCA), "127.0.0.1:8081")
+        self._parseEach("udp", parseDatagramListener, "")
+        self._parseEach("proxy-from", ip_network, "")
+        if clientCA and not any(listener.certificate for listener in self["listen"]):
+            raise usage.UsageError("--tls-client-ca: there is no --listen ssl:... to use it")
+
+    def _parseEach(self, name: str, parse: Callable[[str], object], default: str) -> None:
+        given = self[name] or (self._fromEnvironment(name) or default).split()
+        self[name] = [self._parse(name, parse, text, "") for text in given]
 
     def _parse(self, name: str, parse: Callable[[str], T], given: str | None, default: str) -> T:
         text = given if given is not None else self._fromEnvironment(name) or default
@@ -129,9 +155,18 @@ def makeService(options: Options) -> IService:
         maxConnectionsPerPeer=options["max-connections-per-peer"],
         idleTimeout=options["idle-timeout"],
         stallTimeout=options["stall-timeout"],
+        handshakeTimeout=options["handshake-timeout"],
     )
     limits = asked.within(reactor)
     if limits != asked:
         _log.warn("the select reactor takes {maximum} connections at most", maximum=limits.maxConnections)
-    service = EchoUpService(reactor, options["listen"], limits, options["drain-timeout"], options["log-connections"])
+    service = EchoUpService(
+        reactor,
+        options["listen"],
+        limits,
+        options["drain-timeout"],
+        options["log-connections"],
+        options["proxy-from"],
+        options["udp"],
+    )
     return Daemon(reactor, service)

@@ -4,7 +4,9 @@ import signal
 import socket
 import sys
 from io import StringIO
+from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+from tempfile import TemporaryDirectory
 from time import monotonic
 from types import FrameType
 
@@ -17,9 +19,10 @@ from echoup.server.daemon import CannotStart, Daemon
 from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
 from echoup.server.service import EchoUpService
+from tests.certificates import writeCertificates
 from tests.doubles import ReactorTestCase, raised
 
-IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -30,7 +33,7 @@ class DaemonTestCase(ReactorTestCase):
         """Restore them in the end."""
         super().setUp()
         self.addCleanup(setrlimit, RLIMIT_NOFILE, getrlimit(RLIMIT_NOFILE))
-        for number in (*IGNORED, *STOPPING):
+        for number in (signal.SIGHUP, *IGNORED, *STOPPING):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
 
 
@@ -67,7 +70,7 @@ class DaemonTests(DaemonTestCase):
         self.service = makeService(self, "127.0.0.1:0")
         self.daemon = Daemon(self.reactor, self.service)
         self.stops: list[Deferred[object]] = []
-        for number in IGNORED:
+        for number in (signal.SIGHUP, *IGNORED):
             signal.signal(number, signal.SIG_DFL)
         for number in STOPPING:
             signal.signal(number, self.stop)
@@ -101,7 +104,7 @@ class DaemonTests(DaemonTestCase):
         assert getrlimit(RLIMIT_NOFILE) == (most, most)
 
     def test_ignoredSignals(self) -> None:
-        """SIGHUP, SIGUSR1 and SIGUSR2 don't end the process."""
+        """SIGUSR1 and SIGUSR2 don't end the process."""
         self.start()
         for number in IGNORED:
             assert signal.getsignal(number) == signal.SIG_IGN
@@ -111,6 +114,47 @@ class DaemonTests(DaemonTestCase):
         signal.signal(signal.SIGUSR1, self.stop)
         self.start()
         assert signal.getsignal(signal.SIGUSR1) == self.stop
+
+    def hangUp(self) -> list[str]:
+        """Send SIGHUP, and return what is said of it."""
+        with capturedLogs() as events:
+            signal.raise_signal(signal.SIGHUP)
+            assert events == []  # a signal may come in the middle of anything
+            self.reactor.turn()
+        return [f"{event['log_level'].name}: {formatEvent(event)}" for event in events]
+
+    def test_reload(self) -> None:
+        """SIGHUP lets the certificates be read again, with a line for each; one that can't be read is kept."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(folder)
+        description = f"ssl:0:interface=127.0.0.1:privateKey={folder}/server.pem"
+        self.service = makeService(self, description)
+        self.daemon = Daemon(self.reactor, self.service)
+        self.start()
+        assert self.hangUp() == [f"info: read the certificate of {description} again"]
+        Path(folder, "server.pem").unlink()
+        reason = f"{folder}/server.pem: No such file or directory"
+        assert self.hangUp() == [f"error: kept the certificate of {description}: {reason}"]
+        writeCertificates(folder)
+        assert self.hangUp() == [f"info: read the certificate of {description} again"]
+
+    def test_nothingToReload(self) -> None:
+        """Where there is no certificate, SIGHUP is ignored; it would have ended the process."""
+        self.start()
+        assert self.hangUp() == []
+
+    def test_nohup(self) -> None:
+        """Where SIGHUP was ignored, as it is under nohup, it isn't any more."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.start()
+        assert callable(signal.getsignal(signal.SIGHUP))
+
+    def test_reloadWhileStopping(self) -> None:
+        """During a stop SIGHUP does no harm."""
+        self.start()
+        signal.raise_signal(signal.SIGTERM)
+        assert self.hangUp() == []
+        self.reactor.until(lambda: self.stops[0].called)
 
     def test_firstSignal(self) -> None:
         """The first signal does what it did before."""

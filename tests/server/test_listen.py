@@ -1,25 +1,48 @@
 """What `--listen` means."""
 
+import contextlib
 import gc
+import os
 import socket
 import warnings
-from errno import EADDRINUSE, EADDRNOTAVAIL
+from errno import EADDRINUSE, EADDRNOTAVAIL, ENOENT
 from pathlib import Path
+from random import Random, SystemRandom
 from struct import unpack_from
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.protocols.wire import Echo
 from twisted.trial.unittest import SynchronousTestCase
 
+from echoup import tls
+from echoup.server import listen
 from echoup.server.listen import BACKLOG, AddressListener, EndpointListener, Listener, ListenError, parseListener
+from tests.certificates import writeCertificates
 from tests.doubles import ReactorTestCase, raised
 
 TEXTS = st.text(st.characters()) | st.text("[]:.*%=\\0189af/ \n", max_size=20)
+EXAMPLES = 20_000
+"""Texts that the fuzz test makes up."""
+
+LETTERS = ":::===\\\\[]%*.,/-+_ 0123456789abcfglmnpstux\n\0\x7f\xa0\u200bé²日\udc80"
+"""Those of which descriptions are made, and some that nobody should see in one."""
+
+GOOD = (
+    *("8081", "*:8081", "127.0.0.1:8081", "localhost:8081", "[::1]:8081", "[fe80::1%lo]:8081"),
+    *("tcp:8081", "tcp:8081:interface=127.0.0.1:backlog=5", r"tcp:8081:interface=\:\:1", "tcp6:8081:interface=\\:\\:"),
+    *("unix:/run/echoup", "unix:/run/echoup:mode=660:backlog=5:lockfile=0", "unix:address=/run/echoup"),
+    *("systemd:domain=INET:index=0", "systemd:UNIX:name=echo"),
+    *("ssl:8081", "ssl:8081:privateKey=server.pem:certKey=server.pem:extraCertChain=ca.pem"),
+    *("ssl:8081:server.pem:server.pem:TLS_METHOD:127.0.0.1:5", "ssl:port=8081:sslmethod=TLSv1_2_METHOD:backlog=5"),
+    r"ssl:8081:interface=\:\:1:dhParameters=none.pem",
+)
+
 KINDS = st.sampled_from(["", "*:", "tcp:", "tcp6:", "unix:", "systemd:", "ssl:", "haproxy:", "systemd:domain=INET:"])
 
 
@@ -43,7 +66,8 @@ class ParseListenerTests(SynchronousTestCase):
     def test_endpoints(self) -> None:
         """The endpoints that keep the promises are taken."""
         for text in ("tcp:8081", "tcp:8081:interface=127.0.0.1", "tcp6:8081", "unix:/run/echoup:mode=660"):
-            assert parseListener(text) == EndpointListener(text)
+            assert parseListener(text) == EndpointListener(text, text)
+            assert parseListener(text).certificate is None
 
     def test_mistakes(self) -> None:
         """What is near to a form is refused, with the reason."""
@@ -55,9 +79,9 @@ class ParseListenerTests(SynchronousTestCase):
             "*8081": "'*8081' is not a port number",
             "localhost": "'localhost' is not a port number",
             "[::1]": "'[::1]' has no port",
-            "::1:8081": "neither HOST:PORT nor [V6]:PORT, nor of the kinds tcp, tcp6, unix, systemd",
-            "ssl:8081:privateKey=x": "nor of the kinds tcp, tcp6, unix, systemd",
-            "haproxy:tcp:8081": "nor of the kinds tcp, tcp6, unix, systemd",
+            "::1:8081": "neither HOST:PORT nor [V6]:PORT, nor of the kinds tcp, tcp6, ssl, unix, systemd",
+            "tls:8081:privateKey=x": "nor of the kinds tcp, tcp6, ssl, unix, systemd",
+            "haproxy:tcp:8081": "nor of the kinds tcp, tcp6, ssl, unix, systemd",
             "unix:/run/a\nb": "'unix:/run/a\\nb' is not an address",
             "tcp": "'tcp' is not a tcp endpoint",
             "tcp:": "'tcp:' is not a tcp endpoint",
@@ -69,14 +93,169 @@ class ParseListenerTests(SynchronousTestCase):
         for text, message in mistakes.items():
             assert message in str(raised(ValueError, parseListener, text))
 
+
+class ParseTLSTests(SynchronousTestCase):
+    """Of `ssl:` all of Twisted's own arguments are taken, by their names or in their order."""
+
+    def setUp(self) -> None:
+        """Go to a folder of certificates."""
+        enterFolder(self)
+        Path("key=1.pem").write_bytes(Path("other.pem").read_bytes())
+        Path("colon:.pem").write_bytes(Path("other.pem").read_bytes())
+
+    def parse(self, description: str, clientCA: str | None = None) -> EndpointListener:
+        """Return the listener that `description` names, which has a certificate."""
+        listener = parseListener(description, clientCA)
+        assert isinstance(listener, EndpointListener)
+        assert listener.description == description
+        assert listener.certificate is not None
+        return listener
+
+    def test_endpoint(self) -> None:
+        """What isn't TLS's is left to Twisted's TCP endpoint."""
+        for description, interface, backlog in (
+            ("ssl:8081", "", BACKLOG),
+            ("ssl:port=8081", "", BACKLOG),
+            ("ssl:8081:interface=127.0.0.1:backlog=7", "127.0.0.1", 7),
+            (r"ssl:8081:interface=\:\:1", "::1", BACKLOG),
+            ("ssl:8081:server.pem:server.pem:TLS_METHOD:127.0.0.1:7", "127.0.0.1", 7),
+        ):
+            listener = self.parse(description)
+            endpoint = serverFromString(cast("Any", None), listener.endpoint)
+            assert isinstance(endpoint, TCP4ServerEndpoint)
+            assert (endpoint._port, endpoint._interface, endpoint._backlog) == (8081, interface, backlog)
+
+    def test_certificate(self) -> None:
+        """The rest is the certificate's."""
+        seen: list[tuple[object, ...]] = []
+        self.patch(listen, "Certificate", lambda *arguments: seen.append(arguments))
+        named = "privateKey=a:certKey=b:sslmethod=c:interface=d:extraCertChain=e:dhParameters=f"
+        for description, clientCA, expected in (
+            ("ssl:8081", None, ("server.pem", None, "TLS_METHOD", None, None, None)),
+            ("ssl:8081", "g", ("server.pem", None, "TLS_METHOD", None, None, "g")),
+            (f"ssl:8081:{named}", "g", ("a", "b", "c", "e", "f", "g")),
+            (f"ssl:{named}:8081", "g", ("a", "b", "c", "e", "f", "g")),
+            ("ssl:8081:a:b:c:d:5:e:f", None, ("a", "b", "c", "e", "f", None)),
+            (r"ssl:8081:a=1:privateKey=\:\=\\", None, (":=\\", None, "TLS_METHOD", None, None, None)),
+            (r"ssl:8081:certKey=b=c:privateKey=a", None, ("a", "b=c", "TLS_METHOD", None, None, None)),
+        ):
+            seen.clear()
+            if "a=1" in description:
+                assert raised(ValueError, parseListener, description, clientCA)
+                assert seen == []
+            else:
+                parseListener(description, clientCA)
+                assert seen == [expected]
+
+    def test_files(self) -> None:
+        """Files are where the process is, unless their paths say otherwise, and may have any name."""
+        for path in ("server.pem", "other.pem", f"{Path.cwd()}/other.pem", "key=1.pem", r"colon\:.pem"):
+            self.parse(f"ssl:8081:privateKey={path}")
+        assert self.parse("ssl:8081", "ca.pem").certificate
+
+    def test_mistakes(self) -> None:
+        """Whatever is wrong is said in one line, which has the description and the reason."""
+        for rest, reason in (
+            ("", "TypeError"),
+            (":", "invalid literal for int() with base 10: ''"),
+            (":http", "invalid literal for int() with base 10: 'http'"),
+            (r":8081\:backlog=5", "TypeError"),
+            (r":8081\:backlog\=5", "TypeError"),
+            (r":8081:backlog=5\:interface\=x", "invalid literal for int() with base 10: '5:interface=x'"),
+            (":8081:backlog=many", "invalid literal for int() with base 10: 'many'"),
+            (":8081:colour=red", "TypeError"),
+            (":8081:clientCA=ca.pem", "TypeError"),
+            (":8081:a:b:c:d:e:f:g:h", "TypeError"),
+            (":8081:port=8082", "TypeError"),
+            (":8081:privateKey=none.pem", "none.pem: No such file or directory"),
+            (":8081:privateKey=ca.pem", "ca.pem: "),
+            (":8081:certKey=none.pem", "none.pem: No such file or directory"),
+            (":8081:certKey=other.pem", "server.pem: "),
+            (":8081:extraCertChain=none.pem", "none.pem: No such file or directory"),
+            (":8081:dhParameters=server.pem", "server.pem: "),
+            (":8081:sslmethod=SSLv3_METHOD", "sslmethod=SSLv3_METHOD is none of TLS_METHOD, "),
+        ):
+            error = raised(ValueError, parseListener, f"ssl{rest}")
+            assert error is not None, rest
+            description = repr(f"ssl{rest}")
+            assert str(error).startswith(f"{description} is not a ssl endpoint: {reason}"), str(error)
+            assert str(error).isprintable()
+        error = raised(ValueError, parseListener, "ssl:8081", "none.pem")
+        assert str(error) == "'ssl:8081' is not a ssl endpoint: none.pem: No such file or directory"
+
+
+class AnyTextTests(SynchronousTestCase):
+    """Any text either is a listener that describes itself as written, or is refused in one printable line."""
+
+    def setUp(self) -> None:
+        """Go to a folder of certificates, and let there be no files anywhere else."""
+        enterFolder(self)
+        self.patch(tls, "Path", inFolder)
+
+    def parses(self, text: str) -> bool:
+        """Check what becomes of `text`; is it a listener?"""
+        try:
+            listener = parseListener(text, "ca.pem")
+        except ValueError as error:
+            assert str(error).isprintable(), str(error)  # noqa: PT017  # whatever else is raised is to be seen whole
+            return False
+        assert listener.description == text
+        return True
+
     @settings(deadline=None)
     @given(KINDS, TEXTS)
     def test_anyText(self, kind: str, rest: str) -> None:
-        """Any text either is a listener that describes itself as written, or raises ValueError with one line."""
-        if error := raised(ValueError, parseListener, kind + rest):
-            assert len(str(error).splitlines()) == 1
-        else:
-            assert parseListener(kind + rest).description == kind + rest
+        """So it is with texts that Hypothesis thinks of."""
+        self.parses(kind + rest)
+
+    def test_fuzz(self) -> None:
+        """So it is with texts in which something is wrong, and with nonsense; no two runs have the same."""
+        first = SystemRandom().randrange(2**32)
+        kept = 0
+        for seed in range(first, first + EXAMPLES):
+            text = garble(Random(seed))  # noqa: S311  # it has to be repeatable
+            try:
+                kept += self.parses(text)
+            except Exception as error:
+                raise AssertionError(f"seed {seed}: {text!r}") from error
+        assert EXAMPLES / 100 < kept < EXAMPLES / 2, kept
+
+
+def enterFolder(test: SynchronousTestCase) -> None:
+    """Go to a folder of certificates for the time of the test."""
+    folder = test.enterContext(TemporaryDirectory())
+    test.enterContext(contextlib.chdir(folder))
+    writeCertificates(Path())
+
+
+def inFolder(name: str) -> Path:
+    """Return a path in the current folder; there are no others."""
+    if "/" in name or name in ("", ".", ".."):
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
+    return Path(name)
+
+
+def garble(random: Random) -> str:
+    """Return a good description after a few accidents, or nonsense."""
+    if random.random() < 0.2:
+        return "".join(random.choices(LETTERS, k=random.randrange(40)))
+    text = random.choice(GOOD)
+    for _ in range(random.randrange(4)):
+        start, end = sorted(random.choices(range(len(text) + 1), k=2))
+        match random.randrange(5):
+            case 0:
+                text = text[:start] + text[end:]
+            case 1:
+                text = text[:end] + text[start:]
+            case 2:
+                text = text[:start] + "".join(random.choices(LETTERS, k=random.randrange(1, 4))) + text[start:]
+            case 3:
+                text = text[:start] + random.choice(GOOD)[start:end] + text[start:]
+            case 4:
+                fields = text.split(":")
+                random.shuffle(fields)
+                text = ":".join(fields)
+    return text
 
 
 class ListenTestCase(ReactorTestCase):
@@ -176,7 +355,15 @@ class EndpointListenerTests(ListenTestCase):
         """The kernel's queue is long, unless the description says otherwise."""
         longest = min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
         endpoint = "tcp:0:interface=127.0.0.1"
-        for description, expected in (("127.0.0.1:0", longest), (endpoint, longest), (f"{endpoint}:backlog=7", 7)):
+        writeCertificates(Path(self.directory))
+        tls = f"ssl:0:privateKey={self.directory}/server.pem:interface=127.0.0.1"
+        for description, expected in (
+            ("127.0.0.1:0", longest),
+            (endpoint, longest),
+            (f"{endpoint}:backlog=7", 7),
+            (tls, longest),
+            (f"{tls}:backlog=7", 7),
+        ):
             (port,) = self.listen(parseListener(description))
             # Of a listening socket tcpi_sacked is the length of its queue (tcp_get_info in Linux).
             (backlog,) = unpack_from("I", port.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32), 28)
@@ -205,6 +392,15 @@ class EndpointListenerTests(ListenTestCase):
             self.failure(f"unix:{self.directory}/socket:lockfile=1")
             gc.collect()
         assert lock.is_symlink()
+
+    def test_tls(self) -> None:
+        """With a certificate it is the port that its endpoint says; what to do with that is left to the factory."""
+        writeCertificates(Path(self.directory))
+        certificate = f"{self.directory}/server.pem"
+        for interface, host in (("127.0.0.1", "127.0.0.1"), (r"\:\:1", "::1")):
+            (port,) = self.listen(parseListener(f"ssl:0:privateKey={certificate}:interface={interface}"))
+            assert port.getHost().host == host
+            self.peerAt((host, port.getHost().port))
 
     def test_otherErrors(self) -> None:
         """Whatever else an endpoint fails with is an OSError with a reason."""

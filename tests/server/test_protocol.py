@@ -2,17 +2,19 @@
 
 import socket
 import time
+from select import POLLOUT
 from struct import pack
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer
 from twisted.internet.protocol import Factory
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
 from echoup.server.limits import Gate, Limits
-from echoup.server.protocol import EchoUp, EchoUpFactory, IStreamTransport
+from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTransport, isReady
 from tests.doubles import HandReactor, Peer, ReactorTestCase, raised
 
 FAMILIES = (socket.AF_INET, socket.AF_UNIX)
@@ -34,6 +36,7 @@ class EchoUpTestCase(ReactorTestCase):
         before = set(self.factory.connections)
         peer = self.peerOf(self.factory, family)
         (connection,) = self.factory.connections - before
+        assert isinstance(connection, EchoUp)
         return connection, peer
 
     def look(self, seconds: float, limits: Limits = LIMITS) -> None:
@@ -59,9 +62,10 @@ class InterfaceTests(EchoUpTestCase):
     """The protocol and its transports fit together."""
 
     def test_protocol(self) -> None:
-        """A connection is a half-closeable protocol, and its transport's producer."""
-        verifyObject(IHalfCloseableProtocol, EchoUp())
-        verifyObject(IPushProducer, EchoUp())
+        """A connection is one that the factory can keep, a half-closeable protocol, and its transport's producer."""
+        connection, _ = self.connect()
+        for interface in (IConnection, IHalfCloseableProtocol, IPushProducer):
+            verifyObject(interface, connection)
 
     def test_factory(self) -> None:
         """The factory builds protocols."""
@@ -73,6 +77,7 @@ class InterfaceTests(EchoUpTestCase):
             connection, _ = self.connect(family)
             for interface in IStreamTransport.getBases():
                 verifyObject(interface, connection.transport)
+            assert connection.transport.protocol is connection
 
 
 class EchoTests(EchoUpTestCase):
@@ -273,6 +278,17 @@ class LookTests(EchoUpTestCase):
         assert connection.reason == "idle"
         assert peer.receiveAll() == b"HELLO"
 
+    def test_roomAtTheProxy(self) -> None:
+        """Only the connection itself counts there: who is behind a proxy may have come to that by a Unix socket."""
+        connection, peer = self.connect()
+        connection.peer = UNIXAddress(b"/run/client")
+        sent = 0
+        while peer.offer(b"hello" * 1000) and not connection._unsent():  # soon the peer's buffer is full, and not ours
+            sent += 5000
+        assert isReady(connection._descriptor(), POLLOUT)
+        self.look(10)
+        self.assertGone(connection, "stalled")
+
     def test_takesNothingAtTheEnd(self) -> None:
         """A peer that has ended its side has the stall timeout to take what waits for it."""
         connection, peer = self.connect()
@@ -341,6 +357,60 @@ class FactoryTests(EchoUpTestCase):
         (event,) = self.session(self.factory)
         assert formatEvent(event) == f"connection peer={self.name} bytes=5 seconds=2.500 reason=done"
         assert (event["peer"], event["bytes"], event["seconds"], event["reason"]) == (self.name, 5, 2.5, "done")
+
+    def test_details(self) -> None:
+        """What else is known of a connection is at the end of the line."""
+        connection, peer = self.connect()
+        connection.peer = IPv6Address("TCP", "2001:db8::7", 40000)
+        connection.details = {"via": "192.0.2.1:8081", "authority": "example.org"}
+        with capturedLogs() as events:
+            peer.end()
+            self.assertGone(connection, "done")
+        line = "connection peer=[2001:db8::7]:40000 bytes=0 seconds=0.000 reason=done"
+        assert [formatEvent(event) for event in events] == [f"{line} via=192.0.2.1:8081 authority=example.org"]
+
+    def test_peer(self) -> None:
+        """A connection is that of the client that the factory was told, and its source that client's IP address."""
+        for address, source in (
+            (IPv4Address("TCP", "192.0.2.7", 40000), "192.0.2.7"),
+            (IPv6Address("TCP", "2001:db8::7", 40000), "2001:db8::7"),
+            (UNIXAddress(b"/run/client"), None),
+            (UNIXAddress(None), None),
+        ):
+            connection = self.factory.buildProtocol(address)
+            assert (connection.peer, connection.source) == (address, source)
+
+    def test_left(self) -> None:
+        """Who left isn't among the connections any more, and its place is free, but nothing is logged."""
+        factory = makeFactory(self.reactor, Limits(maxConnectionsPerPeer=1))
+        peer = self.peerOf(factory)
+        (connection,) = factory.connections
+        with capturedLogs() as events:
+            factory.left(connection)
+            assert factory.connections == set()
+            factory.opened(connection)
+        assert (connection.reason, events) == ("", [])
+        peer.offer(b"hello")
+        assert peer.receive(5) == b"HELLO"
+
+    def test_replaced(self) -> None:
+        """A stream that takes another connection's place has all that is known of it, and isn't counted anew."""
+        factory = makeFactory(self.reactor, Limits(maxConnectionsPerPeer=1))
+        peer = self.peerOf(factory)
+        (before,) = factory.connections
+        assert isinstance(before, EchoUp)
+        before.details = {"via": "192.0.2.1:8081"}
+        assert raised(ConnectionResetError, self.peerOf(factory).receiveAll)
+        transport = before.transport
+        transport.unregisterProducer()
+        transport.protocol = stream = factory.replaced(before)
+        stream.makeConnection(transport)
+        assert factory.connections == {stream}
+        assert (stream.peer, stream.details, stream.reason) == (before.peer, before.details, "")
+        peer.end()
+        assert peer.receiveAll() == b""
+        self.reactor.until(lambda: not factory.connections)
+        assert (factory.gate._inside, factory.gate._peers) == (0, {})
 
     def test_noLog(self) -> None:
         """Unless it is told to, it logs nothing."""

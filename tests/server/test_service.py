@@ -1,6 +1,11 @@
 """The service listens everywhere or nowhere, and stops without losing anybody."""
 
 import socket
+import ssl
+from collections.abc import Collection
+from ipaddress import ip_network
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -8,10 +13,13 @@ from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
+from echoup.server.arrival import Network
 from echoup.server.limits import Limits
 from echoup.server.listen import ListenError, parseListener
 from echoup.server.service import EchoUpService
+from tests.certificates import writeCertificates
 from tests.doubles import Peer, ReactorTestCase, raised
+from tests.server.test_arrival import TLSPeer
 
 MUCH = b"abcdefghijklmnop" * 2**20
 """More than the kernel and the transport take for a peer that doesn't read."""
@@ -22,10 +30,15 @@ DRAIN = 10.0
 class ServiceTestCase(ReactorTestCase):
     """A test with a service."""
 
-    def build(self, *descriptions: str, limits: Limits = Limits()) -> EchoUpService:  # noqa: B008  # it is frozen
+    def build(
+        self,
+        *descriptions: str,
+        limits: Limits = Limits(),  # noqa: B008  # it is frozen
+        proxies: Collection[Network] = (),
+    ) -> EchoUpService:
         """Return a service that isn't started."""
         listeners = [parseListener(description) for description in descriptions or ("127.0.0.1:0",)]
-        return EchoUpService(self.reactor, listeners, limits, DRAIN)
+        return EchoUpService(self.reactor, listeners, limits, DRAIN, proxies=proxies)
 
     def listening(self) -> list[Port]:
         """Return the ports that the reactor looks at."""
@@ -253,3 +266,167 @@ class StopTests(ServiceTestCase):
         self.reactor.advance(0.2)
         assert waiting.receiveAll() == b"HELLO"
         self.assertStops(0.2, 1)
+
+
+HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.2 40000 443\r\n"
+
+
+class ArrivalsTestCase(ServiceTestCase):
+    """A test with certificates."""
+
+    def setUp(self) -> None:
+        """Make them."""
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        super().setUp()
+        writeCertificates(self.folder)
+        self.tls = f"ssl:0:privateKey={self.folder}/server.pem:interface=127.0.0.1"
+
+    def start(
+        self,
+        *descriptions: str,
+        limits: Limits = Limits(),  # noqa: B008  # it is frozen
+        proxies: Collection[Network] = (),
+    ) -> None:
+        """Start a service."""
+        self.service = self.build(*descriptions, limits=limits, proxies=proxies)
+        self.service.startService()
+        self.addresses = [(port.getHost().host, port.getHost().port) for port in self.service.ports]
+
+    def connectTLS(self, peer: Peer) -> TLSPeer:
+        """Return a client that has shaken hands, at the far end `peer`; it trusts any certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = TLSPeer(peer, context)
+        client.shakeHands()
+        return client
+
+
+class ArrivalsTests(ArrivalsTestCase):
+    """Connections may begin with TLS, a PROXY header or both, as the listener and the proxies' networks have it."""
+
+    def test_listening(self) -> None:
+        """It says of each address whether one speaks TLS there, and does."""
+        with capturedLogs() as events:
+            self.start("127.0.0.1:0", self.tls)
+        plain, secure = self.addresses
+        said = [str(formatEvent(event)) for event in events if event["log_namespace"].startswith("echoup")]
+        assert said == [f"listening on 127.0.0.1:{plain[1]}", f"listening on tls:127.0.0.1:{secure[1]}"]
+        for client in (self.peerAt(plain), self.connectTLS(self.peerAt(secure))):
+            client.offer(b"hello")
+            assert client.receive(5) == b"HELLO"
+
+    def test_proxies(self) -> None:
+        """From the proxies' networks, and only there, a connection begins with a header, also where TLS follows."""
+        self.start("127.0.0.1:0", self.tls, proxies=[ip_network("127.0.0.1")])
+        plain, secure = self.addresses
+        for address in (plain, secure):
+            peer = self.peerAt(address)
+            peer.offer(HEADER)
+            client = peer if address == plain else self.connectTLS(peer)
+            client.offer(b"hello")
+            assert client.receive(5) == b"HELLO"
+        assert {connection.source for connection in self.service.factory.connections} == {"192.0.2.7"}
+        with socket.create_connection(plain, source_address=("127.0.0.2", 0)) as far:
+            peer = Peer(self.reactor, far)
+            peer.offer(HEADER)
+            assert peer.receive(len(HEADER)) == HEADER.upper()
+
+    def test_timeout(self) -> None:
+        """What comes before the stream has the handshake timeout."""
+        self.start("127.0.0.1:0", self.tls, limits=Limits(handshakeTimeout=2), proxies=[ip_network("127.0.0.1")])
+        peers = [self.peerAt(address) for address in self.addresses]
+        peers[1].offer(HEADER)
+        self.reactor.until(lambda: len(self.service.factory.connections) == 2)
+        self.reactor.advance(1.9)
+        assert len(self.service.factory.connections) == 2
+        self.reactor.advance(0.1)
+        assert self.service.factory.connections == set()
+
+    def test_limits(self) -> None:
+        """Who isn't a stream yet has a place."""
+        self.start(self.tls, self.tls, limits=Limits(maxConnections=2))
+        peers = [self.peerAt(self.addresses[i % 2]) for i in range(4)]
+        self.reactor.until(lambda: self.listening() == [])
+        assert len(self.service.factory.connections) == 2
+        peers[0].socket.close()
+        self.connectTLS(peers[2])
+        assert self.listening() == []
+
+    def test_stop(self) -> None:
+        """A stop doesn't wait for who says nothing, and serves who does."""
+        self.start("127.0.0.1:0", self.tls, proxies=[ip_network("127.0.0.1")])
+        plain, secure = self.addresses
+        quiet = [self.peerAt(address) for address in (plain, plain, secure)]
+        for peer in quiet[1:]:
+            peer.offer(HEADER[: -1 if peer is quiet[1] else None])
+        early, late = self.peerAt(secure), self.peerAt(plain)
+        early.offer(HEADER)
+        stopped = self.service.stopService()
+        self.reactor.advance(0.2)
+        client = self.connectTLS(early)
+        late.offer(HEADER)
+        self.reactor.advance(0.2)
+        for peer in quiet:
+            assert raised(ConnectionResetError, peer.receiveAll)
+        for there in (client, late):
+            there.offer(b"hello")
+            assert there.receive(5) == b"HELLO"
+            there.end()
+            assert there.receiveAll() == b""
+        self.reactor.advance(0.1)
+        assert self.successResultOf(stopped) is None
+        assert self.reactor.getDelayedCalls() == []
+
+
+class ReloadTests(ArrivalsTestCase):
+    """Certificates can be read again, while everything goes on."""
+
+    def setUp(self) -> None:
+        """Start a service with two certificates."""
+        super().setUp()
+        other = Path(self.folder, "own.pem")
+        other.write_bytes(Path(self.folder, "server.pem").read_bytes())
+        self.descriptions = [self.tls, self.tls.replace("server.pem", "own.pem")]
+        self.start("127.0.0.1:0", *self.descriptions)
+
+    def reload(self) -> list[str]:
+        """Reload, and return what is said."""
+        with capturedLogs() as events:
+            self.service.reload()
+        return [f"{event['log_level'].name}: {formatEvent(event)}" for event in events]
+
+    def shown(self, number: int) -> bytes | None:
+        """Return the certificate that a new connection is shown at a listener."""
+        return self.connectTLS(self.peerAt(self.addresses[number])).tls.getpeercert(binary_form=True)
+
+    def test_new(self) -> None:
+        """New connections get the new certificate, open ones stay as they are, and there is a line for each of them."""
+        client = self.connectTLS(self.peerAt(self.addresses[1]))
+        before = self.shown(1)
+        writeCertificates(self.folder)
+        assert self.shown(1) == before
+        assert self.reload() == [f"info: read the certificate of {text} again" for text in self.descriptions]
+        assert self.shown(1) != before
+        client.offer(b"hello")
+        assert client.receive(5) == b"HELLO"
+
+    def test_bad(self) -> None:
+        """One that can't be read is kept, with a line that is an error; the others are read all the same."""
+        before = self.shown(1), self.shown(2)
+        writeCertificates(self.folder)
+        path = Path(self.folder, "own.pem")
+        path.unlink()
+        assert self.reload() == [
+            f"info: read the certificate of {self.descriptions[0]} again",
+            f"error: kept the certificate of {self.descriptions[1]}: {path}: No such file or directory",
+        ]
+        assert self.shown(2) == before[1]
+        path.write_bytes(Path(self.folder, "server.pem").read_bytes())
+        assert self.reload() == [f"info: read the certificate of {text} again" for text in self.descriptions]
+        assert self.shown(2) == self.shown(1) != before[0]
+
+    def test_none(self) -> None:
+        """Where there is no certificate there is nothing to read, and nothing to say."""
+        self.service = self.build("127.0.0.1:0", f"unix:{self.folder}/other")
+        self.service.startService()
+        assert self.reload() == []

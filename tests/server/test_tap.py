@@ -1,9 +1,13 @@
 """The options of `twistd echoup`."""
 
 import os
+import ssl
 import sys
 from importlib.metadata import version
 from io import StringIO
+from ipaddress import ip_network
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import given, settings
@@ -23,7 +27,9 @@ from echoup.server import tap
 from echoup.server.daemon import Daemon
 from echoup.server.listen import parseListener
 from echoup.server.service import EchoUpService
+from tests.certificates import writeCertificates
 from tests.doubles import ReactorTestCase, raised
+from tests.server.test_arrival import TLSPeer
 from twisted import internet
 from twisted.plugins.echoup_plugin import echoup
 
@@ -32,9 +38,13 @@ DEFAULTS: dict[str, object] = {
     "max-connections-per-peer": 0,
     "idle-timeout": 600.0,
     "stall-timeout": 60.0,
+    "handshake-timeout": 5.0,
     "drain-timeout": 10.0,
     "log-connections": False,
     "listen": [parseListener("127.0.0.1:8081")],
+    "udp": [],
+    "proxy-from": [],
+    "tls-client-ca": None,
 }
 
 
@@ -76,7 +86,11 @@ class OptionsTests(OptionsTestCase):
             ("idle-timeout", "0", 0.0),
             ("idle-timeout", "1.5", 1.5),
             ("stall-timeout", "0.1", 0.1),
+            ("handshake-timeout", "0.5", 0.5),
             ("drain-timeout", "0", 0.0),
+            ("proxy-from", "10.0.0.0/8", [ip_network("10.0.0.0/8")]),
+            ("proxy-from", "192.0.2.1", [ip_network("192.0.2.1/32")]),
+            ("proxy-from", "2001:db8::/32", [ip_network("2001:db8::/32")]),
             ("listen", "*:7", [parseListener("*:7")]),
         ):
             variable = "ECHOUP_" + name.upper().replace("-", "_")
@@ -93,6 +107,33 @@ class OptionsTests(OptionsTestCase):
         assert self.parse("-l", "8081", "--listen", "[::1]:8082", "-l", "unix:/run/echoup")["listen"] == expected
         assert self.parse(ECHOUP_LISTEN="8081  [::1]:8082\nunix:/run/echoup ")["listen"] == expected
         assert self.parse("-l", "8081", ECHOUP_LISTEN="8082")["listen"] == expected[:1]
+
+    def test_proxyFrom(self) -> None:
+        """`--proxy-from` is repeatable, and its variable takes networks separated by blanks."""
+        expected = [ip_network(text) for text in ("10.0.0.0/8", "fd00::/8")]
+        assert self.parse("--proxy-from", "10.0.0.0/8", "--proxy-from=fd00::/8")["proxy-from"] == expected
+        assert self.parse(ECHOUP_PROXY_FROM="10.0.0.0/8\t fd00::/8")["proxy-from"] == expected
+        assert self.parse("--proxy-from=10.0.0.0/8", ECHOUP_PROXY_FROM="fd00::/8")["proxy-from"] == expected[:1]
+
+    def test_tlsClientCA(self) -> None:
+        """`--tls-client-ca` is for every listener with TLS, wherever it is on the command line, and for no other."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(folder)
+        path = f"{folder}/ca.pem"
+        listen = [f"--listen=ssl:0:privateKey={folder}/server.pem", "--listen=8081", f"-lssl:1:{folder}/server.pem"]
+        for values in (
+            self.parse(f"--tls-client-ca={path}", *listen),
+            self.parse(*listen, "--tls-client-ca", path),
+            self.parse(*listen, ECHOUP_TLS_CLIENT_CA=f" {path} "),
+            self.parse(*listen, f"--tls-client-ca={path}", ECHOUP_TLS_CLIENT_CA="/nowhere"),
+        ):
+            assert values["tls-client-ca"] == path
+            first, plain, second = (listener.certificate for listener in values["listen"])
+            assert plain is None
+            assert {first.context.verify_mode, second.context.verify_mode} == {ssl.CERT_REQUIRED}
+        for values in (self.parse(*listen), self.parse(*listen, ECHOUP_TLS_CLIENT_CA=" ")):
+            assert values["tls-client-ca"] is None
+            assert values["listen"][0].certificate.context.verify_mode == ssl.CERT_NONE
 
     def test_logConnections(self) -> None:
         """`--log-connections` is a flag, and its variable a word for yes or no."""
@@ -148,6 +189,13 @@ class MistakeTests(OptionsTestCase):
             ("drain-timeout", "-1", "'-1' is not a number of seconds from 0 to 999999999"),
             ("drain-timeout", "10s", "'10s' is not a number of seconds from 0 to 999999999"),
             ("stall-timeout", "0", "0 would let a dead peer hang for ever"),
+            ("handshake-timeout", "0", "0 would let a dead peer hang for ever"),
+            ("handshake-timeout", "0.0", "0 would let a dead peer hang for ever"),
+            ("handshake-timeout", "-5", "'-5' is not a number of seconds from 0 to 999999999"),
+            ("proxy-from", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+            ("proxy-from", "2001:db8::1/32", "2001:db8::1/32 has host bits set"),
+            ("proxy-from", "10.0.0.0/33", "'10.0.0.0/33' does not appear to be an IPv4 or IPv6 network"),
+            ("proxy-from", "localhost", "'localhost' does not appear to be an IPv4 or IPv6 network"),
             ("stall-timeout", "soon", "'soon' is not a number of seconds from 0 to 999999999"),
             ("listen", "localhost", "'localhost' is not a port number from 0 to 65535"),
         ):
@@ -158,8 +206,22 @@ class MistakeTests(OptionsTestCase):
 
     def test_empty(self) -> None:
         """On the command line an empty value is a mistake."""
-        for name in DEFAULTS.keys() - {"log-connections"}:
+        for name in DEFAULTS.keys() - {"log-connections", "tls-client-ca"}:
             assert self.refusal(f"--{name}=").startswith(f"--{name}: ")
+
+    def test_tlsClientCA(self) -> None:
+        """Where no listener uses TLS, asking for clients' certificates is a mistake, and so is a file of no use."""
+        refusal = "--tls-client-ca: there is no --listen ssl:... to use it"
+        assert self.refusal("--tls-client-ca=/nowhere/ca.pem") == refusal
+        assert self.refusal("--listen=8081", ECHOUP_TLS_CLIENT_CA="/nowhere/ca.pem") == refusal
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(folder)
+        listen = f"--listen=ssl:0:privateKey={folder}/server.pem"
+        reasons = {"missing.pem": "No such file or directory", "server.key": "no certificate or crl found"}
+        for name, reason in reasons.items():
+            message = self.refusal(listen, f"--tls-client-ca={folder}/{name}")
+            assert message.startswith("--listen: ")
+            assert message.endswith(f"{folder}/{name}: {reason}")
 
     def test_flag(self) -> None:
         """A word that means neither yes nor no is a mistake."""
@@ -245,6 +307,34 @@ class MakeServiceTests(ReactorTestCase):
         said = [str(formatEvent(event)) for event in events]
         assert sum("reason=idle" in line for line in said) == 2
         assert sum("reason=stopping" in line for line in said) == 1
+
+    def test_arrivals(self) -> None:
+        """It takes headers from proxies, speaks TLS, and waits for both no longer than the options say."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(folder)
+        service = self.make(
+            f"--listen=ssl:0:privateKey={folder}/server.pem:interface=127.0.0.1",
+            f"--tls-client-ca={folder}/ca.pem",
+            "--proxy-from=127.0.0.0/8",
+            "--handshake-timeout=2",
+        )
+        service.startService()
+        host = service.ports[0].getHost()
+        peer = self.peerAt((host.host, host.port))
+        peer.offer(b"PROXY TCP4 192.0.2.7 198.51.100.2 40000 443\r\n")
+        context = ssl.create_default_context(cafile=folder / "ca.pem")
+        context.load_cert_chain(folder / "client.pem")
+        client = TLSPeer(peer, context)
+        client.shakeHands()
+        client.offer(b"hello")
+        assert client.receive(5) == b"HELLO"
+        assert [connection.source for connection in service.factory.connections] == ["192.0.2.7"]
+        self.peerAt((host.host, host.port))
+        self.reactor.until(lambda: len(service.factory.connections) == 2)
+        self.reactor.advance(1.9)
+        assert len(service.factory.connections) == 2
+        self.reactor.advance(0.1)
+        assert len(service.factory.connections) == 1
 
     def test_maximum(self) -> None:
         """It has no more connections than the options say."""

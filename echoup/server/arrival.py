@@ -1,0 +1,182 @@
+"""What comes before the stream: a PROXY header, a TLS handshake, or both in this order."""
+
+import ssl
+from collections.abc import Collection
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from select import POLLIN
+from typing import cast
+
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echoup.address import describeAddress
+from echoup.printable import quoted
+from echoup.proxyheader import ProxyHeaderError, ProxyHeaderParser
+from echoup.server.certificate import Certificate
+from echoup.server.limits import Limits
+from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTransport, isReady
+from echoup.tls import TLSTransport, explain
+
+Network = IPv4Network | IPv6Network
+
+
+@implementer(IConnection, IHalfCloseableProtocol)
+class Arrival(Protocol):
+    """A connection that isn't a stream yet. When it is, an `EchoUp` takes its place.
+
+    All that comes before the stream has to be done within the handshake timeout. Afterwards nothing of this is left
+    between the transport and the `EchoUp`, or the TLS below that: the next protocol has taken its place.
+    """
+
+    factory: "ArrivalFactory"
+    transport: IStreamTransport
+
+    received = 0
+    reason = ""  # or one of: header, tls, handshake, idle, stopping, refused, lost
+
+    def __init__(self, peer: IAddress, header: ProxyHeaderParser | None, certificate: Certificate | None) -> None:
+        """`header` is for a connection that has to begin with one, `certificate` for one that then speaks TLS."""
+        self.peer = peer
+        self.details: dict[str, str] = {}
+        self._header = header
+        self._certificate = certificate
+        self._tls: TLSTransport | None = None
+
+    @property
+    def source(self) -> str | None:
+        """The client's IP address, once it is known: a proxy, whose address comes first, has many clients."""
+        return None if self._header else getattr(self.peer, "host", None)
+
+    def connectionMade(self) -> None:
+        """Join the others, and begin."""
+        streams = self.factory.streams
+        self.startedAt = self._movedAt = streams.clock.seconds()
+        self._deadline = streams.clock.callLater(self.factory.timeout, self.cut, "handshake")
+        streams.opened(self)
+        if not self._header:
+            self._secure(b"")
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take in what is before the stream."""
+        self._movedAt = self.factory.streams.clock.seconds()
+        if self._tls:
+            self._tls.dataReceived(data)
+        elif self._header:
+            self._readHeader(self._header, data)
+
+    def _readHeader(self, parser: ProxyHeaderParser, data: bytes) -> None:
+        try:
+            result = parser.feed(data)
+        except ProxyHeaderError as error:
+            self.details["error"] = quoted(str(error))
+            self.cut("header")
+            return
+        if result:
+            header, rest = result
+            self.factory.streams.left(self)
+            self._header = None
+            self.details.update(via=describeAddress(self.peer), **header.fields)
+            self.peer = header.source or self.peer
+            self.factory.streams.opened(self)
+            self._secure(rest)
+
+    def _secure(self, rest: bytes) -> None:
+        """Begin the TLS handshake, or the stream if there is no TLS; `rest` is the first that came for either."""
+        if self.reason:
+            return
+        if self._certificate:
+            self._tls = TLSTransport(self._certificate.context, self._stream)
+            self._tls.established.addErrback(self._untrusted)
+            self._tls.makeConnection(self.transport)
+            if rest:
+                self._tls.dataReceived(rest)
+        else:
+            stream = self._stream()
+            stream.makeConnection(self.transport)
+            if rest:
+                stream.dataReceived(rest)
+
+    def _stream(self) -> EchoUp:
+        """Give way to the stream."""
+        self._deadline.cancel()
+        stream = self.factory.streams.replaced(self)
+        self.transport.protocol = self._tls or stream
+        return stream
+
+    def _untrusted(self, failure: Failure) -> None:
+        """Remember why there is no TLS. An alert tells the peer, and it has the rest of the time to hear of it."""
+        if isinstance(failure.value, ssl.SSLError):
+            self.reason = "tls"
+            self.details["error"] = quoted(explain(failure.value))
+
+    def readConnectionLost(self) -> None:
+        """The peer has sent its last byte, too early."""
+        if self._tls:
+            self._tls.readConnectionLost()
+        else:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our alert was sent."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Leave nothing behind, whatever the reason."""
+        self.reason = self.reason or "lost"
+        if self._deadline.active():
+            self._deadline.cancel()
+        if self._tls:
+            self._tls.connectionLost(reason)
+        self.factory.streams.closed(self)
+
+    def cut(self, reason: str) -> None:
+        """Drop the connection: there is nothing in it that could be lost."""
+        self.reason = self.reason or reason
+        self.transport.abortConnection()
+
+    finish = cut
+
+    def look(self, now: float, limits: Limits, idleReason: str) -> None:
+        """Drop the connection if nothing has come for the idle timeout, as it is during a stop."""
+        quiet = now - self._movedAt
+        if (
+            limits.idleTimeout
+            and quiet >= limits.idleTimeout
+            and not isReady(self.transport.getHandle().fileno(), POLLIN)
+        ):
+            self.cut(idleReason)
+
+
+class ArrivalFactory(Factory[Protocol]):
+    """Builds what a new connection has to begin with: an `Arrival`, or the stream itself."""
+
+    noisy = False
+
+    def __init__(
+        self, streams: EchoUpFactory, timeout: float, proxies: Collection[Network], certificate: Certificate | None
+    ) -> None:
+        """Connections from `proxies` begin with a PROXY header; it and the handshake have `timeout` seconds in all."""
+        self.streams = streams
+        self.timeout = timeout
+        self.certificate = certificate
+        self._proxies = proxies
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Return the protocol of a new connection from `addr`."""
+        peer = cast("IAddress", addr)
+        isProxy = self._isProxy(peer)
+        if not (isProxy or self.certificate):
+            return self.streams.buildProtocol(peer)
+        arrival = Arrival(peer, ProxyHeaderParser() if isProxy else None, self.certificate)
+        arrival.factory = self
+        return arrival
+
+    def _isProxy(self, address: IAddress) -> bool:
+        host = getattr(address, "host", None)
+        if host is None or not self._proxies:
+            return False
+        ip = ip_address(host)
+        if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
+            ip = ip.ipv4_mapped
+        return any(ip in network for network in self._proxies)
