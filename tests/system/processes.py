@@ -9,9 +9,10 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from select import select
-from socket import AF_INET, AF_INET6, AF_UNIX, SHUT_WR, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
+from socket import AF_INET, AF_INET6, AF_UNIX, MSG_MORE, SHUT_WR, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any, Self
 
 import pyte
@@ -19,7 +20,7 @@ from ptyprocess import PtyProcess
 
 COMMANDS = Path(sys.executable).parent
 REACTORS = ("epoll", "asyncio", "poll", "select")
-_LISTENING = re.compile(r"listening on (?:unix:(\S+)|\[(\S+)\]:(\d+)|(\S+):(\d+))")
+_LISTENING = re.compile(r"listening on (?!udp:)(tls:)?(?:unix:(\S+)|\[(\S+)\]:(\d+)|([^\s:]+):(\d+))")
 
 
 def twistd(*arguments: str) -> list[str]:
@@ -38,22 +39,32 @@ def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     return value
 
 
+@dataclass(frozen=True)
 class Address:
     """An address to connect to."""
 
-    def __init__(self, family: int, address: Any) -> None:
-        self.family = family
-        self.address = address
+    family: int
+    address: Any
+    isTLS: bool = False
+    """Does it speak TLS? `connect` doesn't: `tests.system.tls` does, with the socket that `connect` returns."""
+    header: bytes = b""
+    """A PROXY header, to send before anything else and in one segment with it."""
+    source: str = ""
+    """The address to connect from."""
 
     def connect(self, timeout: float = 30.0, receiveBuffer: int = 0) -> socket:
-        """Return a connected socket that no test can hang on."""
+        """Return a connected socket that no test can hang on; it begins with the header."""
         connection = socket(self.family, SOCK_STREAM)
         connection.settimeout(timeout)
         if receiveBuffer:
             # SO_RCVBUF has to be set before the connection, for the window to follow it (tcp(7)).
             connection.setsockopt(SOL_SOCKET, SO_RCVBUF, receiveBuffer)
         try:
+            if self.source:
+                connection.bind((self.source, 0))
             connection.connect(self.address)
+            if self.header:
+                connection.sendall(self.header, MSG_MORE)
         except OSError:
             connection.close()
             raise
@@ -72,7 +83,8 @@ class Address:
         if self.family == AF_UNIX:
             return f"unix:{self.address}"
         host, port = self.address[:2]
-        return f"[{host}]:{port}" if self.family == AF_INET6 else f"{host}:{port}"
+        name = f"[{host}]:{port}" if self.family == AF_INET6 else f"{host}:{port}"
+        return f"tls:{name}" if self.isTLS else name
 
 
 def receiveAll(connection: socket) -> bytes:
@@ -101,8 +113,12 @@ class Daemon:
         descriptors: int = 0,
         command: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        inherited: Sequence[int] = (),
     ) -> Self:
-        """Start it in `folder` and wait until it listens; `descriptors` is its `ulimit -n`."""
+        """Start it in `folder` and wait until it listens.
+
+        `descriptors` is its `ulimit -n`; `inherited` are those of our own that it gets, too.
+        """
         runner = command or twistd(f"--reactor={reactor}", "-n", "--pidfile=")
         listening = [f"--listen={description}" for description in listen]
         log = folder / "log"
@@ -115,6 +131,7 @@ class Daemon:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
+                pass_fds=inherited,
             )
         daemon = cls(process, log)
         try:
@@ -147,17 +164,25 @@ class Daemon:
     def addresses(self) -> list[Address]:
         """Where it listens, in the order of the `--listen` options."""
         found = []
-        for path, v6, port6, host, port in _LISTENING.findall(self.text):
+        for tls, path, v6, port6, host, port in _LISTENING.findall(self.text):
             if path:
                 found.append(Address(AF_UNIX, path))
+            elif v6:
+                found.append(Address(AF_INET6, (v6, int(port6)), bool(tls)))
             else:
-                found.append(Address(AF_INET6, (v6, int(port6))) if v6 else Address(AF_INET, (host, int(port))))
+                found.append(Address(AF_INET, (host, int(port)), bool(tls)))
         return found
 
     @property
     def address(self) -> Address:
         """Where it listens first."""
         return self.addresses[0]
+
+    @property
+    def connections(self) -> list[dict[str, str]]:
+        """What the log tells of each connection that has ended, with --log-connections."""
+        lines = re.findall(r"\] connection (peer=.*)", self.text)
+        return [dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line)) for line in lines]
 
     @property
     def descriptors(self) -> int:

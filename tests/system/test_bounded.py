@@ -3,9 +3,8 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
 
@@ -166,15 +165,6 @@ def test_talkingIsNotIdle(tmp_path: Path) -> None:
             connection.sendall(b"hello")
             assert connection.recv(5) == b"HELLO"
             time.sleep(0.5)
-
-
-@pytest.fixture
-def manyDescriptors() -> Iterator[None]:
-    """Let this process have more files open than the 1024 that are usual."""
-    soft, hard = getrlimit(RLIMIT_NOFILE)
-    setrlimit(RLIMIT_NOFILE, (hard, hard))
-    yield
-    setrlimit(RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.usefixtures("manyDescriptors")

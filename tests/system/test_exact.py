@@ -4,61 +4,118 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from socket import MSG_OOB, SHUT_WR
+from socket import IPPROTO_TCP, MSG_OOB, SHUT_WR, TCP_NODELAY
+from ssl import SSLContext
 
 import pytest
+from twisted.internet.address import IPv4Address
 
+from echoup.proxyheader import encodeProxyHeader
+from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
 from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll
+from tests.system.tls import CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, ENDS, FIN, TLSConnection
 
-SIZES = (0, 1, 1000, 65535, 65536, 65537, 2**20, 16 * 2**20)
-REPETITIONS = 5
+TRANSPORTS = ("plain", "TLS", "PROXY", "PROXY and TLS")
+SIZES = {0: 5, 1: 5, 1000: 5, 65535: 5, 65536: 5, 65537: 5, 2**20: 3, 16 * 2**20: 1}
+"""Sizes of the data, and how often each is sent."""
 
-
-def exchange(address: Address, data: bytes, late: bool) -> bytes:
-    """Send `data`, then the end, and return what comes back, reading at once or only when no more can be sent."""
-    with address.connect() as connection:
-        sent = threading.Event()
-
-        def send() -> None:
-            connection.sendall(data)
-            connection.shutdown(SHUT_WR)
-            sent.set()
-
-        sending = threading.Thread(target=send)
-        sending.start()
-        if late:
-            # What is too much for all buffers together can't be sent until somebody reads.
-            sent.wait(0.2)
-            time.sleep(0.02)
-        received = receiveAll(connection)
-        sending.join()
-    return received
+SOURCE = IPv4Address("TCP", "192.0.2.1", 4242)
+HEADERS = {f"PROXY v{version}": encodeProxyHeader(version, SOURCE, SOURCE) for version in (1, 2)}
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way to the daemon, and how a client ends its side on it."""
+
+    address: Address
+    context: SSLContext | None = None
+    end: str = CLOSE_NOTIFY_AND_FIN
+
+    def exchange(self, data: bytes, late: bool = False, together: bool = False) -> bytes:
+        """Send `data`, then the end, and return what comes back, reading at once or only when no more can be sent.
+
+        What there is of a header and of a handshake goes `together` with what follows it, or before it.
+        """
+        with self.address.connect() as connection:
+            if self.address.header and not together:
+                connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # which sends what waits
+            tls = TLSConnection(connection, self.context, together) if self.context else None
+            wire = tls.seal(data, self.end) if tls else data
+            sent = threading.Event()
+
+            def send() -> None:
+                connection.sendall(wire)
+                if FIN in self.end:
+                    connection.shutdown(SHUT_WR)
+                sent.set()
+
+            sending = threading.Thread(target=send)
+            sending.start()
+            if late:
+                # What is too much for all buffers together can't be sent until somebody reads.
+                sent.wait(0.2)
+                time.sleep(0.02)
+            received = tls.receiveAll() if tls else receiveAll(connection)
+            sending.join()
+            assert not tls or tls.ended == CLOSE_NOTIFY
+        return received
+
+
+@contextmanager
+def served(
+    transport: str, folder: Path, certificates: Certificates, reactor: str
+) -> Iterator[tuple[Daemon, list[Way]]]:
+    """Run a daemon, and yield it with all the ways to it that there are with `transport`, one of TRANSPORTS."""
+    options = ["--log-connections"]
+    listen = ["127.0.0.1:0", "[::1]:0", f"unix:{folder}/socket"]
+    if "PROXY" in transport:
+        options.append("--proxy-from=127.0.0.0/8")
+        listen = listen[:1]
+    if "TLS" in transport:
+        listen = [f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"]
+    with Daemon.start(folder, *options, listen=listen, reactor=reactor) as daemon:
+        addresses = daemon.addresses
+        if "PROXY" in transport:
+            addresses = [replace(daemon.address, header=header) for header in HEADERS.values()]
+        if "TLS" in transport:
+            contexts = [certificates.context(version) for version in (TLS_1_2, TLS_1_3)]
+            yield daemon, [Way(*way) for way in product(addresses, contexts, ENDS)]
+        else:
+            yield daemon, [Way(address) for address in addresses]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("reactor", REACTORS)
-def test_halfCloseMatrix(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
-    """Nothing is lost at a half-close: every size, early and late reader, TCP over IPv4 and IPv6, and Unix."""
+def test_halfCloseMatrix(
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str, transport: str
+) -> None:
+    """Nothing is lost at a half-close: every size, early and late reader, every transport and every kind of end.
+
+    Plain: TCP over IPv4 and IPv6, and Unix. TLS: 1.2 and 1.3, ended by a close_notify in one segment with data, by one
+    before a FIN, or by a bare FIN; the daemon ends its side with a close_notify always. PROXY: version 1 and 2.
+    """
     lost = sessions = 0
-    listen = ("127.0.0.1:0", "[::1]:0", f"unix:{tmp_path}/socket")
-    with Daemon.start(tmp_path, "--log-connections", listen=listen, reactor=reactor) as daemon:
+    with served(transport, tmp_path, certificates, reactor) as (daemon, ways):
         before = daemon.descriptors
-        for size in SIZES:
+        for size, repetitions in SIZES.items():
             data = os.urandom(size)
             expected = data.upper()
-            for address in daemon.addresses:
-                for late in (False, True):
-                    for _ in range(REPETITIONS):
-                        received = exchange(address, data, late)
-                        sessions += 1
-                        lost += size - len(received)
-                        assert received == expected
+            for way, late, repetition in product(ways, (False, True), range(repetitions)):
+                received = way.exchange(data, late, together=repetition % 2 == 0)
+                sessions += 1
+                lost += size - len(received)
+                assert received == expected
         ended = eventually(lambda: daemon.text.count("reason=done") == sessions and daemon.text)
         after = eventually(lambda: daemon.descriptors == before and before)
     figure(
         f"{sessions} sessions, {lost} bytes lost, {ended.count('reason=done')} closed, descriptors {before}, {after}"
     )
+    assert ended.count("peer=192.0.2.1:4242 ") == sessions * ("PROXY" in transport)
 
 
 def test_shortSessions(tmp_path: Path, figure: Callable[[str], None]) -> None:

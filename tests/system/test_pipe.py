@@ -238,14 +238,14 @@ CONNECT_FAULTS = [
     (
         f"unix:/{'x' * 107}",
         2,
-        f"Invalid value for '[TARGET]': 'unix:/{'x' * 107}' is longer than the path of a Unix socket",
+        f"Invalid value for '[TARGET]': 'unix:/{'x' * 107}' is not a unix endpoint: it is longer than the path of a ",
     ),
     ("_._:1", 2, "cannot connect to _._:1: invalid hostname"),
     ("tcp:127.0.0.1:70000", 2, "cannot connect to tcp:127.0.0.1:70000: "),
     (
         "tcp:127.0.0.1:1:timeout=-1",
         2,
-        "Invalid value for '[TARGET]': 'tcp:127.0.0.1:1:timeout=-1' has a negative number",
+        "Invalid value for '[TARGET]': 'tcp:127.0.0.1:1:timeout=-1' is not a tcp endpoint: it has a negative number",
     ),
     ("tcp:no.such.name.invalid:1", 3, "cannot resolve tcp:no.such.name.invalid:1: no address found"),
 ]

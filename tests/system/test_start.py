@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
+from tests.system.certificates import Certificates
 from tests.system.processes import COMMANDS, Address, Daemon, eventually, twistd
 
 LISTEN_FAILURES = [
@@ -31,14 +38,46 @@ LISTEN_FAILURES = [
 OPTION_FAILURES = [
     ("--listen=127.0.0.1:99999", "--listen: '99999' is not a port number from 0 to 65535"),
     ("--listen=nonsense", "--listen: 'nonsense' is not a port number from 0 to 65535"),
-    ("--listen=ssl:443:privateKey=x", "--listen: 'ssl:443:privateKey=x' is neither HOST:PORT nor [V6]:PORT"),
+    ("--listen=ws:443:privateKey=x", "--listen: 'ws:443:privateKey=x' is neither HOST:PORT nor [V6]:PORT"),
     ("--listen=tcp:", "--listen: 'tcp:' is not a tcp endpoint"),
     ("--max-connections=many", "--max-connections: 'many' is not a whole number from 0 to 999999999"),
     ("--idle-timeout=-1", "--idle-timeout: '-1' is not a number of seconds from 0 to 999999999"),
     ("--stall-timeout=0", "--stall-timeout: 0 would let a dead peer hang for ever"),
     ("--drain-timeout=nan", "--drain-timeout: 'nan' is not a number of seconds from 0 to 999999999"),
     ("--no-such-option", "option --no-such-option not recognized"),
+    ("--handshake-timeout=0", "--handshake-timeout: 0 would let a dead peer hang for ever"),
+    ("--proxy-from=300.0.0.0/8", "--proxy-from: '300.0.0.0/8' does not appear to be an IPv4 or IPv6 network"),
+    ("--proxy-from=10.0.0.1/8", "--proxy-from: 10.0.0.1/8 has host bits set"),
+    ("--tls-client-ca=file", "--tls-client-ca: there is no --listen ssl:... to use it"),
+    ("--listen=systemd:domain=INET:index=0", "--listen: 'systemd:domain=INET:index=0' is not a systemd endpoint"),
     ("superfluous", "Wrong number of arguments"),
+]
+CERTIFICATE_FAILURES = [
+    ("ssl:0:privateKey=missing.pem", "missing.pem: No such file or directory"),
+    ("ssl:0", "server.pem: No such file or directory"),
+    ("ssl:0:privateKey=good.pem:certKey=missing.pem", "missing.pem: No such file or directory"),
+    ("ssl:0:privateKey=good.pem:extraCertChain=missing.pem", "missing.pem: No such file or directory"),
+    ("ssl:0:privateKey=good.pem:extraCertChain=garbage.pem", "garbage.pem: "),
+    ("ssl:0:privateKey=good.pem:dhParameters=garbage.pem", "garbage.pem: "),
+    ("ssl:0:privateKey=empty.pem", "empty.pem: "),
+    ("ssl:0:privateKey=garbage.pem", "garbage.pem: "),
+    ("ssl:0:privateKey=damaged.pem", "damaged.pem: "),
+    ("ssl:0:privateKey=folder", "folder: Is a directory"),
+    ("ssl:0:privateKey=key.pem", "key.pem: "),
+    ("ssl:0:privateKey=certificate.pem", "certificate.pem: "),
+    ("ssl:0:privateKey=key.pem:certKey=other.pem", "key.pem: key values mismatch"),
+    ("ssl:0:privateKey=encrypted.pem:certKey=certificate.pem", "encrypted.pem: the private key is encrypted"),
+    ("ssl:0:privateKey=good.pem:sslmethod=SSLv3_METHOD", "sslmethod=SSLv3_METHOD is none of "),
+    ("ssl:0:privateKey=good.pem:colour=red", ""),
+    ("ssl:privateKey=good.pem", ""),
+    ("ssl:many:privateKey=good.pem", ""),
+]
+AUTHORITY_FAILURES = [
+    ("missing.pem", "missing.pem: No such file or directory"),
+    ("empty.pem", "empty.pem: "),
+    ("garbage.pem", "garbage.pem: "),
+    ("key.pem", "key.pem: "),
+    ("folder", "folder: Is a directory"),
 ]
 
 
@@ -100,6 +139,64 @@ def test_badOption(occupied: Occupied, option: str, reason: str) -> None:
     assert ended.stderr.startswith(f"twistd echoup: {reason}")
     assert ended.stderr.count("\n") == 1
     assert not ended.stdout
+
+
+@pytest.fixture
+def pems(occupied: Occupied, certificates: Certificates) -> Occupied:
+    """Fill the folder with files as TLS wants them, and as it doesn't."""
+    folder = occupied.folder
+    good = Path(certificates.server).read_text()
+    key, begin, certificate = good.partition("-----BEGIN CERTIFICATE-----")
+    certificate = begin + certificate
+    lines = certificate.splitlines()
+    private = load_pem_private_key(key.encode(), None)
+    sealed = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    for name, content in {
+        "good": good,
+        "key": key,
+        "certificate": certificate,
+        "other": Path(certificates.client).read_text(),
+        "encrypted": sealed.decode(),
+        "empty": "",
+        "garbage": "garbage\n",
+        "damaged": key + "\n".join([*lines[:3], lines[3][::-1], *lines[4:]]) + "\n",
+    }.items():
+        (folder / f"{name}.pem").write_text(content)
+    (folder / "folder").mkdir()
+    return occupied
+
+
+@pytest.mark.parametrize(("description", "reason"), CERTIFICATE_FAILURES)
+def test_badCertificate(pems: Occupied, description: str, reason: str) -> None:
+    """A certificate that can't be used ends the start, in time, with one line that says which file it is, and why."""
+    ended = pems.start(twistd("-n", "--pidfile="), f"--listen={description}")
+    assert ended.returncode == 1
+    kind = description.partition(":")[0]
+    assert ended.stderr.startswith(f"twistd echoup: --listen: '{description}' is not an {kind} endpoint: {reason}") or (
+        ended.stderr.startswith(f"twistd echoup: --listen: '{description}' is not a {kind} endpoint: {reason}")
+    )
+    assert ended.stderr.count("\n") == 1
+    assert not ended.stdout
+
+
+@pytest.mark.parametrize(("file", "reason"), AUTHORITY_FAILURES)
+def test_badClientAuthority(pems: Occupied, file: str, reason: str) -> None:
+    """So does an authority for clients that can't be used."""
+    ended = pems.start(twistd("-n", "--pidfile="), "--listen=ssl:0:privateKey=good.pem", f"--tls-client-ca={file}")
+    assert ended.returncode == 1
+    assert reason in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert not ended.stdout
+
+
+def test_goodPems(pems: Occupied) -> None:
+    """The files that the failures are about are good where they aren't bad."""
+    listen = [
+        f"ssl:0:interface=127.0.0.1:privateKey={pems.folder}/{files}"
+        for files in ("good.pem", f"key.pem:certKey={pems.folder}/certificate.pem")
+    ]
+    with Daemon.start(pems.folder, listen=listen) as daemon:
+        assert [address.isTLS for address in daemon.addresses] == [True, True]
 
 
 def test_secondOfTwo(occupied: Occupied) -> None:

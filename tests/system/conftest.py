@@ -1,0 +1,23 @@
+"""What the tests of the real commands share."""
+
+from collections.abc import Iterator
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+
+import pytest
+
+from tests.system.certificates import Certificates
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Certificates for all tests of a run."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def manyDescriptors() -> Iterator[None]:
+    """Let this process have more files open than the 1024 that are usual."""
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (hard, hard))
+    yield
+    setrlimit(RLIMIT_NOFILE, (soft, hard))

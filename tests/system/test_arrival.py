@@ -1,0 +1,620 @@
+"""What comes before the stream, a PROXY header or a TLS handshake: who hangs in it, who forges it, who is too many."""
+
+import os
+import re
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
+from ssl import MemoryBIO, SSLContext, SSLError, SSLWantReadError, TLSVersion
+from struct import pack
+
+import pytest
+from cryptography.x509 import load_pem_x509_certificate
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+
+from echoup.proxyheader import encodeProxyHeader
+from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
+from tests.system.live import living
+from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll
+from tests.system.test_bounded import MIB, isCut
+from tests.system.tls import CLOSE_NOTIFY, TLSConnection
+
+PROXY = "127.0.0.2"
+"""Where connections with a header come from."""
+
+
+def listenTLS(certificates: Certificates) -> str:
+    """Return what --listen takes for a TLS listener."""
+    return f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"
+
+
+def headerOf(host: str, version: int = 1, port: int = 4242) -> bytes:
+    """Return the header of a client at `host`."""
+    return encodeProxyHeader(version, IPv4Address("TCP", host, port), IPv4Address("TCP", "192.0.2.254", 443))
+
+
+def withTLVs(source: IAddress, *tlvs: tuple[int, bytes]) -> bytes:
+    """Return a header of version 2 of a client at `source` that says more of it."""
+    header = encodeProxyHeader(2, source, source)
+    block = header[16:] + b"".join(pack("!BH", kind, len(value)) + value for kind, value in tlvs)
+    return header[:14] + pack("!H", len(block)) + block
+
+
+def clientHello(context: SSLContext) -> bytes:
+    """Return the first that a TLS client sends."""
+    incoming, outgoing = MemoryBIO(), MemoryBIO()
+    with pytest.raises(SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
+
+def watch(connections: dict[socket, float], dripping: dict[socket, bytes], seconds: float) -> list[float]:
+    """Return how long after the times in `connections` the server dropped them; it has `seconds`.
+
+    `dripping` get their bytes one by one in the meantime.
+    """
+    poll = select.poll()
+    waiting = {connection.fileno(): began for connection, began in connections.items()}
+    for descriptor in waiting:
+        poll.register(descriptor, select.POLLRDHUP)
+    lived = []
+    dripped = 0
+    deadline = time.monotonic() + seconds
+    while waiting:
+        assert time.monotonic() < deadline, f"{len(waiting)} are still there"
+        for descriptor, _ in poll.poll(250):
+            poll.unregister(descriptor)
+            lived.append(time.monotonic() - waiting.pop(descriptor))
+        for connection, data in dripping.items():
+            if connection.fileno() in waiting:
+                connection.send(data[dripped : dripped + 1])
+        dripped += 1
+    return lived
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_halfDone(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str) -> None:
+    """100 half-finished TLS handshakes and 100 half-sent headers are gone in time, and a live client hardly notices.
+
+    Of the handshakes some have sent nothing, some half of their first words, and some all of these. Of the headers, of
+    both versions, half come at once, and half drip.
+    """
+    timeout = 3
+    hello = clientHello(certificates.context())
+    header = {version: headerOf("192.0.2.1", version) for version in (1, 2)}
+    options = (f"--handshake-timeout={timeout}", f"--proxy-from={PROXY}", "--log-connections")
+    with (
+        Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)], reactor=reactor) as daemon,
+        ExitStack() as opened,
+    ):
+        proxied = replace(daemon.address, source=PROXY)
+        none = daemon.descriptors
+        with living(daemon.address) as latency:
+            before = daemon.descriptors
+            connections, dripping = {}, {}
+            for i in range(200):
+                connection = opened.enter_context((proxied if i % 2 else daemon.address).connect())
+                connections[connection] = time.monotonic()
+                if i % 2:
+                    data = header[1 + i // 2 % 2]
+                    connection.sendall(data[: len(data) // 2 * (i // 4 % 2)])
+                    if not i // 4 % 2:
+                        dripping[connection] = data
+                else:
+                    connection.sendall(hello[: len(hello) * (i // 2 % 3) // 2])
+                time.sleep(0.005)
+            eventually(lambda: daemon.descriptors == before + 200)
+            lived = watch(connections, dripping, timeout + 3)
+            after = eventually(lambda: daemon.descriptors == before and before)
+        eventually(lambda: daemon.descriptors == none)
+        eventually(lambda: len(daemon.connections) == 201)
+        assert [one["reason"] for one in daemon.connections].count("handshake") == 200
+        assert daemon.connections[-1]["bytes"] == str(latency.answers * 64)
+        assert "Traceback" not in daemon.text
+    figure(
+        f"200 dropped after {min(lived):.2f} to {max(lived):.2f} s, with a timeout of {timeout} s; "
+        f"descriptors {before}, {after}; {latency}"
+    )
+    assert len(lived) == 200
+    assert min(lived) >= timeout - 0.1
+    assert max(lived) <= timeout + 1
+    assert latency.p99 < 20
+
+
+TOO_MANY = 21
+
+
+class Crowd:
+    """Clients that come all at once, say hello, and stay until they are sent away."""
+
+    def __init__(self, addresses: Iterable[Address], context: SSLContext | None) -> None:
+        self.served: list[Address] = []
+        self.refused: list[Address] = []
+        self._context = context
+        self._leave = threading.Semaphore(0)
+        self._threads = [threading.Thread(target=self._visit, args=[address]) for address in addresses]
+        for thread in self._threads:
+            thread.start()
+
+    def _visit(self, address: Address) -> None:
+        try:
+            with address.connect() as connection:
+                tls = TLSConnection(connection, self._context) if self._context else None
+                connection.sendall(tls.seal(b"hello") if tls else b"hello")
+                if (tls.receive() if tls else connection.recv(5)) != b"HELLO":
+                    raise ConnectionError
+                self.served.append(address)
+                self._leave.acquire(timeout=60)
+        except (OSError, SSLError):
+            self.refused.append(address)
+
+    def hasServed(self, count: int) -> bool:
+        """Were so many served?"""
+        return len(self.served) >= count
+
+    def send(self, count: int) -> None:
+        """Send `count` of those that were served away."""
+        self._leave.release(count)
+
+    def end(self) -> None:
+        """Wait for all to be gone."""
+        self.send(len(self._threads))
+        for thread in self._threads:
+            thread.join(60)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("isTLS", [False, True])
+def test_maximumOfArrivals(
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], isTLS: bool, version: int
+) -> None:
+    """At the maximum, the rest of 21 clients waits for its turn, through TLS and through a proxy, and is served."""
+    listen = listenTLS(certificates) if isTLS else "127.0.0.1:0"
+    options = ("--max-connections=10", f"--proxy-from={PROXY}", "--log-connections", "--handshake-timeout=1")
+    with Daemon.start(tmp_path, *options, listen=[listen]) as daemon:
+        before = daemon.descriptors
+        header = headerOf("192.0.2.1", version) if version else b""
+        address = replace(daemon.address, source=PROXY if version else "", header=header)
+        crowd = Crowd([address] * TOO_MANY, certificates.context() if isTLS else None)
+        served = []
+        for expected in (10, 20, 21):
+            eventually(partial(crowd.hasServed, expected))
+            time.sleep(0.2 if expected < TOO_MANY else 0)
+            served.append(len(crowd.served))
+            assert daemon.descriptors <= before + 10
+            crowd.send(10)
+        crowd.end()
+        after = eventually(lambda: daemon.descriptors == before and before)
+        eventually(lambda: len(daemon.connections) == TOO_MANY)
+        assert not crowd.refused
+        assert "Traceback" not in daemon.text
+    figure(f"{TOO_MANY} clients at a maximum of 10: served {served}, descriptors {before}, {after}")
+    assert served == [10, 20, 21]
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("isTLS", [False, True])
+def test_maximumPerPeer(tmp_path: Path, certificates: Certificates, isTLS: bool, version: int) -> None:
+    """Of 21 clients from one address five are served, and of those from another all: behind a proxy, too."""
+    listen = listenTLS(certificates) if isTLS else "127.0.0.1:0"
+    options = ("--max-connections-per-peer=5", f"--proxy-from={PROXY}", "--log-connections")
+    with Daemon.start(tmp_path, *options, listen=[listen]) as daemon:
+        before = daemon.descriptors
+        if version:
+            many, few = (
+                replace(daemon.address, source=PROXY, header=headerOf(host, version))
+                for host in ("192.0.2.1", "192.0.2.2")
+            )
+        else:
+            many, few = (replace(daemon.address, source=host) for host in ("127.0.0.3", "127.0.0.4"))
+        crowd = Crowd([many] * TOO_MANY + [few] * 3, certificates.context() if isTLS else None)
+        eventually(lambda: len(crowd.served + crowd.refused) == TOO_MANY + 3)
+        assert (crowd.served.count(many), crowd.served.count(few)) == (5, 3)
+        assert daemon.descriptors == before + 8
+        crowd.end()
+        eventually(lambda: daemon.descriptors == before)
+        again = Crowd([many] * 5, certificates.context() if isTLS else None)
+        eventually(lambda: len(again.served) == 5)
+        again.end()
+        eventually(lambda: daemon.descriptors == before)
+        assert daemon.text.count("--max-connections-per-peer") == 1
+        assert "Traceback" not in daemon.text
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_forged(tmp_path: Path, certificates: Certificates, version: int) -> None:
+    """A header from outside the networks is data, in clear and inside TLS, and in front of TLS an error."""
+    header = headerOf("192.0.2.1", version)
+    listen = ["127.0.0.1:0", listenTLS(certificates)]
+    with Daemon.start(tmp_path, f"--proxy-from={PROXY}", "--log-connections", listen=listen) as daemon:
+        plain, secured = daemon.addresses
+        assert plain.echo(header + b"hello") == (header + b"hello").upper()
+        with TLSConnection.to(secured, certificates.context()) as tls:
+            assert tls.ask(header + b"hello") == (header + b"hello").upper()
+        with (
+            pytest.raises((OSError, SSLError)),
+            TLSConnection.to(replace(secured, header=header), certificates.context()),
+        ):
+            pass
+        connections = eventually(lambda: len(daemon.connections) == 3 and daemon.connections)
+        assert [one["peer"].startswith("127.0.0.1:") and "via" not in one for one in connections] == [True] * 3
+        assert [one["reason"] for one in connections] == ["done", "done", "tls"]
+
+
+NASTY = b"\x1b[31m\"' x=y\r\n2026-11-22T00:00:00+0000 [-] forged\x00\x07\xff\xe2\x80\xae\\n"
+
+
+@pytest.mark.parametrize("isTLS", [False, True])
+def test_nastyValues(tmp_path: Path, certificates: Certificates, isTLS: bool) -> None:
+    """What a header says can't command the terminal of whoever reads the log, nor forge a line or a field of it."""
+    ssl = pack("!BI", 7, 0) + b"".join(pack("!BH", kind, len(NASTY)) + NASTY for kind in (0x21, 0x22, 0x23))
+    headers = [
+        withTLVs(IPv4Address("TCP", "192.0.2.1", 4242), (0x02, NASTY), (0x05, NASTY), (0x20, ssl)),
+        withTLVs(UNIXAddress(NASTY)),
+        b"PROXY TCP4 " + NASTY + b" 192.0.2.2 1 2\r\n",
+        NASTY,
+    ]
+    listen = listenTLS(certificates) if isTLS else "127.0.0.1:0"
+    with Daemon.start(tmp_path, f"--proxy-from={PROXY}", "--log-connections", listen=[listen]) as daemon:
+        lines = daemon.text.count("\n")
+        for header in headers:
+            with replace(daemon.address, source=PROXY, header=header).connect() as connection:
+                try:
+                    tls = TLSConnection(connection, certificates.context()) if isTLS else None
+                    connection.sendall(tls.seal(b"hello") if tls else b"hello")
+                    assert (tls.receive() if tls else connection.recv(5)) == b"HELLO"
+                except ConnectionError:
+                    assert header in headers[2:]
+        eventually(lambda: len(daemon.connections) == len(headers))
+        log = daemon.log.read_bytes()
+        assert log.count(b"\n") == lines + len(headers)
+        assert all(byte == 10 or 32 <= byte < 127 for byte in log)
+        first, second, *others = daemon.connections
+        names = [
+            "peer",
+            "bytes",
+            "seconds",
+            "reason",
+            "via",
+            "authority",
+            "tls",
+            "tls_cipher",
+            "tls_cn",
+            "tls_verified",
+        ]
+        assert list(first) == [*names, "unique_id"]
+        assert list(second) == names[:5]
+        assert [(one["reason"], list(one)) for one in others] == [("header", [*names[:4], "error"])] * 2
+
+
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00" + bytes(2**16)])
+def test_garbage(tmp_path: Path, certificates: Certificates, first: bytes) -> None:
+    """What is no TLS gets an alert, one line in the log, and time until the handshake timeout to take it."""
+    options = ("--handshake-timeout=1", "--log-connections")
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+        before = daemon.descriptors
+        with daemon.address.connect() as connection:
+            connection.sendall(first)
+            alert = receiveAll(connection)
+            assert alert[:1] in (b"\x15", b"")
+            eventually(lambda: daemon.connections)
+        assert daemon.connections[0]["reason"] == "tls"
+        eventually(lambda: daemon.descriptors == before)
+        assert "Traceback" not in daemon.text
+
+
+@contextmanager
+def load(work: Callable[[], None], clients: int) -> Iterator[list[str]]:
+    """Let `clients` do `work` again and again; yield what came of it, session by session: an error, or nothing."""
+    outcomes: list[str] = []
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.is_set():
+            try:
+                work()
+                outcomes.append("")
+            except (AssertionError, OSError) as error:
+                outcomes.append(repr(error))
+
+    threads = [threading.Thread(target=run) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield outcomes
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def test_reload(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
+    """SIGHUP under load: old connections go on, new ones get the new certificate, and none is dropped."""
+    file = tmp_path / "server.pem"
+    contents = [Path(certificates.issue(f"reloaded{i}", "localhost")).read_bytes() for i in range(5)]
+    serials = [load_pem_x509_certificate(content).serial_number for content in contents]
+    file.write_bytes(contents[0])
+    context = certificates.context()
+    seen: list[int] = []
+
+    def session() -> None:
+        with TLSConnection.to(daemon.address, context) as tls:
+            certificate = tls.tls.getpeercert()
+            assert certificate
+            data = os.urandom(5000)
+            tls.finish(data)
+            assert tls.receiveAll() == data.upper()
+            seen.append(int(str(certificate["serialNumber"]), 16))
+
+    def reload(content: bytes) -> None:
+        lines = daemon.text.count("\n")
+        new = tmp_path / "new.pem"
+        new.write_bytes(content)
+        new.replace(file)
+        daemon.signal(signal.SIGHUP)
+        eventually(lambda: re.search("(read|kept) the certificate", "\n".join(daemon.text.split("\n")[lines:])))
+        seen.clear()
+        eventually(lambda: len(seen) >= 30)
+
+    listen = [f"ssl:0:interface=127.0.0.1:privateKey={file}"]
+    with Daemon.start(tmp_path, "--log-connections", listen=listen) as daemon, ExitStack() as stack:
+        old = [stack.enter_context(TLSConnection.to(daemon.address, context)) for _ in range(5)]
+        with load(session, 4) as outcomes:
+            for content, serial in [*zip(contents, serials, strict=True), (b"nonsense", serials[-1])]:
+                reload(content)
+                assert set(seen[20:]) == {serial}
+                assert [tls.ask(b"hello") for tls in old] == [b"HELLO"] * len(old)
+        for tls in old:
+            tls.finish(b"bye")
+            assert tls.receiveAll() == b"BYE"
+        eventually(lambda: len(daemon.connections) == len(outcomes) + len(old))
+        assert {one["reason"] for one in daemon.connections} == {"done"}
+        assert daemon.text.count(f"kept the certificate of {listen[0]}: {file}: ") == 1
+        assert "Traceback" not in daemon.text
+    failed = [outcome for outcome in outcomes if outcome]
+    figure(f"{len(outcomes)} sessions, {len(failed)} failed, over {len(contents) + 1} signals")
+    assert not failed
+
+
+def offer(tls: TLSConnection, size: int, patience: float) -> int:
+    """Send up to `size` bytes, and return how many could be sent before none could for `patience` seconds."""
+    tls.socket.settimeout(patience)
+    sent = 0
+    while sent < size:
+        try:
+            tls.socket.sendall(tls.seal(b"x" * 2**16))
+        except TimeoutError:
+            break
+        sent += 2**16
+    return sent
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_neverReaderOverTLS(
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str
+) -> None:
+    """Over TLS, too, a peer that never reads costs a little memory and no processor time, and is aborted in the end."""
+    options = ("--stall-timeout=4", "--log-connections")
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)], reactor=reactor) as daemon:
+        before = daemon.descriptors
+        with TLSConnection.to(daemon.address, certificates.context()) as tls:
+            assert tls.ask(b"warm") == b"WARM"
+            memory = daemon.memory
+            sent = offer(tls, 600 * MIB, 0.5)
+            stuck = time.monotonic() - 0.5
+            cpu = daemon.cpu
+            time.sleep(2)
+            busy = (daemon.cpu - cpu) / 2
+            grown = daemon.memory - memory
+            eventually(lambda: isCut(tls.socket), 10)
+            stalled = time.monotonic() - stuck
+        assert "reason=stalled" in eventually(lambda: "reason=" in daemon.text and daemon.text)
+        eventually(lambda: daemon.descriptors == before)
+    figure(
+        f"took {sent / MIB:.1f} of 600 MiB, memory grew by {grown / MIB:.1f} MiB, CPU {busy:.2%}, "
+        f"aborted {stalled:.1f} s after the last byte of progress, with a stall timeout of 4 s"
+    )
+    assert sent < 600 * MIB
+    assert grown <= 4 * MIB
+    assert busy <= 0.02
+    assert stalled >= 3.9
+
+
+def test_slowToTakeTheRest(tmp_path: Path, certificates: Certificates) -> None:
+    """A peer that has sent its end and reads nothing has the stall timeout, and then is aborted."""
+    options = ("--stall-timeout=1", "--log-connections")
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+        before = daemon.descriptors
+        with TLSConnection.to(daemon.address, certificates.context()) as tls:
+            offer(tls, 600 * MIB, 0.3)
+            tls.socket.shutdown(SHUT_WR)
+            connections = eventually(lambda: daemon.connections)
+            assert connections[0]["reason"] == "stalled"
+        eventually(lambda: daemon.descriptors == before)
+
+
+def test_idle(tmp_path: Path, certificates: Certificates) -> None:
+    """An idle connection gets a close_notify and a FIN, and may take its time to end its own side."""
+    options = ("--idle-timeout=1", "--stall-timeout=20", "--log-connections")
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+        before = daemon.descriptors
+        with TLSConnection.to(daemon.address, certificates.context()) as tls:
+            assert tls.ask(b"hello") == b"HELLO"
+            assert tls.receiveAll() == b""
+            assert tls.ended == CLOSE_NOTIFY
+            assert tls.socket.recv(1) == b""
+            time.sleep(0.5)
+            assert daemon.descriptors == before + 1
+            tls.finish(b"too late")
+            eventually(lambda: daemon.descriptors == before)
+        assert [(one["reason"], one["bytes"]) for one in daemon.connections] == [("idle", "5")]
+        assert "Traceback" not in daemon.text
+
+
+def test_deafToTheEnd(tmp_path: Path, certificates: Certificates) -> None:
+    """A peer that is told the end and goes on sending is discarded, then dropped."""
+    options = ("--idle-timeout=0.5", "--stall-timeout=1", "--log-connections")
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+        before = daemon.descriptors
+        with TLSConnection.to(daemon.address, certificates.context()) as tls:
+            assert tls.receiveAll() == b""
+
+            def sendMore() -> bool:
+                try:
+                    tls.socket.send(tls.seal(b"more"))
+                except (ConnectionResetError, BrokenPipeError):
+                    return True
+                return False
+
+            eventually(sendMore)
+        eventually(lambda: daemon.descriptors == before)
+        assert [(one["reason"], one["bytes"]) for one in daemon.connections] == [("idle", "0")]
+        assert "Traceback" not in daemon.text
+
+
+def test_resets(tmp_path: Path, certificates: Certificates) -> None:
+    """Resets in every state leave no descriptor and no traceback: before, in and after the handshake and the header."""
+    hello = clientHello(certificates.context())
+    header = headerOf("192.0.2.1", 2)
+    listen = [listenTLS(certificates)]
+    with Daemon.start(tmp_path, f"--proxy-from={PROXY}", "--log-connections", listen=listen) as daemon:
+        before = daemon.descriptors
+        proxied = replace(daemon.address, source=PROXY)
+        beginnings = [b"", header[:20], header, header + hello[:50], header + hello, header + b"nonsense", b"nonsense"]
+        for beginning in beginnings * 10:
+            with proxied.connect() as connection:
+                connection.sendall(beginning)
+                time.sleep(0.005)
+                connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+        for _ in range(10):
+            with TLSConnection.to(daemon.address, certificates.context()) as tls:
+                tls.socket.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+                tls.socket.sendall(tls.seal(b"hello"))
+        eventually(lambda: daemon.descriptors == before)
+        eventually(lambda: len(daemon.connections) == len(beginnings) * 10 + 10)
+        assert "Traceback" not in daemon.text
+
+
+@pytest.mark.usefixtures("manyDescriptors")
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
+def test_idleCostOfTLS(
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], version: TLSVersion
+) -> None:
+    """An idle TLS connection costs some tens of KiB of memory."""
+    context = certificates.context(version)
+    with Daemon.start(tmp_path, listen=[listenTLS(certificates)]) as daemon, ExitStack() as stack:
+        with TLSConnection.to(daemon.address, context) as tls:
+            assert tls.ask(b"warm") == b"WARM"
+        before = daemon.memory
+        connections = [stack.enter_context(TLSConnection.to(daemon.address, context)) for _ in range(1000)]
+        for tls in connections:
+            assert tls.ask(b"hello") == b"HELLO"
+        each = (daemon.memory - before) / len(connections)
+        figure(f"{each / 1024:.1f} KiB for each of 1000 idle TLS connections")
+        assert each <= 32 * 1024
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
+def test_endless(tmp_path: Path, certificates: Certificates, reactor: str, version: TLSVersion) -> None:
+    """Who never stops sending is ended by a stop: what was taken in has come back, then the end, as TLS has it."""
+    options = ("--drain-timeout=1", "--log-connections")
+    with (
+        Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)], reactor=reactor) as daemon,
+        TLSConnection.to(daemon.address, certificates.context(version)) as tls,
+    ):
+        data = os.urandom(2**20)
+        wire = [tls.seal(data) for _ in range(32)]
+        sent = threading.Event()
+
+        def send() -> None:
+            for records in wire:
+                if sent.is_set():
+                    break
+                tls.socket.sendall(records)
+            tls.socket.shutdown(SHUT_WR)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        expected = data.upper() * 32
+        received = 0
+        while more := tls.receive():
+            assert more == expected[received : received + len(more)]
+            if not received:
+                daemon.signal(signal.SIGTERM)
+            received += len(more)
+            time.sleep(len(more) / 2**24)  # 32 MiB take longer than the stop
+        sent.set()
+        assert tls.ended == CLOSE_NOTIFY
+        sending.join()
+        daemon.wait()
+        assert [(one["bytes"], one["reason"]) for one in daemon.connections] == [(str(received), "stopping")]
+        assert "Traceback" not in daemon.text
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_stopWhileArriving(
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str
+) -> None:
+    """A stop loses nothing of what is in flight, through TLS and through a proxy.
+
+    100 clients with a header wait in the kernel's queue, 20 with TLS try to get in, one reads 4 MiB slowly, ten are
+    idle and are told the end as TLS has it, ten hang in the header or the handshake.
+    """
+    timeout = 8.0
+    data = os.urandom(4 * MIB)
+    context = certificates.context()
+    listen = ["127.0.0.1:0", listenTLS(certificates)]
+    options = (f"--drain-timeout={timeout}", f"--proxy-from={PROXY}", "--handshake-timeout=3", "--log-connections")
+    with Daemon.start(tmp_path, *options, listen=listen, reactor=reactor) as daemon, ExitStack() as stack:
+        plain, secured = daemon.addresses
+        queue = rf" 0100007F:{secured.address[1]:04X} 0500007F:\S+ 01 "  # in /proc/net/tcp: established from 127.0.0.5
+        proxied = replace(plain, source=PROXY, header=headerOf("192.0.2.1"))
+        idle = [stack.enter_context(TLSConnection.to(secured, context)) for _ in range(10)]
+        hanging = [stack.enter_context(secured.connect()) for _ in range(5)]
+        hanging += [stack.enter_context(replace(proxied, header=b"PROX").connect()) for _ in range(5)]
+        slow = stack.enter_context(
+            TLSConnection.to(replace(secured, source=PROXY, header=headerOf("192.0.2.2", 2)), context)
+        )
+        sending = threading.Thread(target=slow.finish, args=[data])
+        sending.start()
+        daemon.signal(signal.SIGSTOP)
+        queued = [stack.enter_context(proxied.connect()) for _ in range(100)]
+        for connection in queued:
+            connection.sendall(b"hello")
+            connection.shutdown(SHUT_WR)
+        crowd = Crowd([replace(secured, source="127.0.0.5")] * 20, context)
+        eventually(lambda: len(re.findall(queue, Path("/proc/net/tcp").read_text())) >= 20)
+        began = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        daemon.signal(signal.SIGCONT)
+        received = b""
+        while more := slow.receive():
+            received += more
+            time.sleep(0.01)
+        sending.join()
+        served = sum(receiveAll(connection) == b"HELLO" for connection in queued)
+        ended = [(tls.receiveAll(), tls.ended, tls.socket.recv(1)) for tls in idle]
+        crowd.end()
+        for tls in idle:
+            tls.finish()
+        code = daemon.wait()
+        stopped = time.monotonic() - began
+        assert "Traceback" not in daemon.text
+    figure(
+        f"{served} of 100 behind a proxy and {len(crowd.served)} of 20 with TLS served, {len(received)} of {len(data)} "
+        f"bytes read slowly, exit code {code} after {stopped:.2f} s, with a deadline of {timeout:g} s"
+    )
+    assert (served, len(crowd.served)) == (100, 20)
+    assert received == data.upper()
+    assert ended == [(b"", CLOSE_NOTIFY, b"")] * 10
+    assert stopped <= timeout
+    assert code == 143

@@ -1,0 +1,78 @@
+"""Restarts on a listening socket that somebody else holds, as systemd does: nobody notices."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.system.processes import Address, Daemon, eventually, receiveAll, twistd
+from tests.system.test_arrival import load
+
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""Does what systemd does between fork and exec: the socket becomes descriptor 3 (sd_listen_fds(3))."""
+
+CLIENTS = 8
+
+
+@pytest.mark.parametrize("domain", ["INET", "UNIX"])
+def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str) -> None:
+    """Two restarts under load lose nothing: every session is exact, and a Unix socket's file and mode survive."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_INET if domain == "INET" else socket.AF_UNIX) as held:
+        held.bind(("127.0.0.1", 0) if domain == "INET" else str(path))
+        if domain == "UNIX":
+            path.chmod(0o640)
+        held.listen(4096)
+        address = Address(held.family, held.getsockname())
+        data = os.urandom(50_000)
+
+        def session() -> None:
+            with address.connect() as connection:
+                connection.sendall(b"hello")
+                answer = connection.recv(5)
+                assert answer == b"HELLO", answer
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                rest = receiveAll(connection)
+                assert rest == data.upper(), len(rest)
+
+        def start() -> Daemon:
+            folder = tmp_path / f"daemon{len(daemons)}"
+            folder.mkdir()
+            command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *twistd("-n", "--pidfile=")]
+            listen = [f"systemd:domain={domain}:index=0"]
+            return Daemon.start(folder, "--log-connections", listen=listen, command=command, inherited=[held.fileno()])
+
+        daemons: list[Daemon] = []
+        gaps = []
+        with load(session, CLIENTS) as outcomes:
+            for restart in range(3):
+                if restart:
+                    before = time.monotonic()
+                    daemons[-1].signal(signal.SIGTERM)
+                    assert daemons[-1].wait() == 143
+                    gaps.append(time.monotonic() - before)
+                daemons.append(start())
+                eventually(partial(lambda goal: len(outcomes) >= goal, len(outcomes) + 200), 30)
+        daemons[-1].stop()
+        assert domain == "INET" or path.stat().st_mode & 0o777 == 0o640
+        assert not any("Traceback" in daemon.text for daemon in daemons)
+        shares = [len(daemon.connections) for daemon in daemons]
+    failed = [outcome for outcome in outcomes if outcome]
+    figure(
+        f"{len(outcomes)} sessions, {shares} by each daemon, {len(failed)} failed, "
+        f"stopped in {gaps[0]:.2f}, {gaps[1]:.2f} s"
+    )
+    assert not failed
+    assert sum(shares) == len(outcomes)

@@ -1,0 +1,357 @@
+"""Beside real programs that aren't ours: each is what Debian has, with a configuration as people write it."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from socket import AF_UNIX
+
+import pytest
+
+from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
+from tests.system.peers import need, running, unused
+from tests.system.processes import Address, Daemon, Terminal, eventually, serving, twistd
+from tests.system.test_bounded import MIB
+from tests.system.test_exact import Way
+from tests.system.test_pipe import CONNECT, connect
+
+CLIENT = "127.0.0.9"
+"""Where the clients of a balancer come from, to be told from the balancer itself."""
+
+HAPROXY = """
+global
+    maxconn 100
+    nbthread 1
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+    timeout check 5s
+frontend in
+    bind {bind}
+    unique-id-format %ci:%cp
+    default_backend out
+backend out
+    server echoup {server}
+"""
+SENDING = {
+    "v1": "send-proxy",
+    "v2": "send-proxy-v2",
+    "v2 and TLVs": "send-proxy-v2-ssl-cn proxy-v2-options ssl,cert-cn,ssl-cipher,cert-sig,cert-key,authority,crc32c,"
+    "unique-id",
+}
+
+
+@contextmanager
+def haproxy(folder: Path, server: str, bind: str = "") -> Iterator[Address]:
+    """Run haproxy in front of `server`, with more words for its line, and yield where it listens."""
+    address = unused()
+    host, port = address.address
+    configuration = folder / "haproxy.cfg"
+    configuration.write_text(HAPROXY.format(bind=f"{host}:{port} {bind}", server=server))
+    checked = subprocess.run(
+        [need("haproxy"), "-c", "-f", str(configuration)], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    with running([need("haproxy"), "-db", "-f", str(configuration)], address, folder / "haproxy.log"):
+        yield replace(address, source=CLIENT, isTLS="ssl" in bind)
+
+
+def listenTLS(certificates: Certificates) -> str:
+    """Return what --listen takes for a TLS listener."""
+    return f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"
+
+
+@pytest.mark.parametrize("sending", SENDING)
+@pytest.mark.parametrize("backend", ["plain", "TLS"])
+@pytest.mark.parametrize("frontend", ["plain", "TLS 1.2", "TLS 1.3"])
+def test_haproxy(tmp_path: Path, certificates: Certificates, frontend: str, backend: str, sending: str) -> None:
+    """Through haproxy, with TLS before it, behind it, both or none, 1 MiB is exact, and the log tells of the client."""
+    version = TLS_1_2 if frontend == "TLS 1.2" else TLS_1_3
+    context = certificates.context(version, certificates.client) if "TLS" in frontend else None
+    bind = f"ssl crt {certificates.server} ca-file {certificates.authority} verify optional" if context else ""
+    listen = listenTLS(certificates) if backend == "TLS" else "127.0.0.1:0"
+    data = os.urandom(MIB)
+    with Daemon.start(tmp_path, "--proxy-from=127.0.0.1/32", "--log-connections", listen=[listen]) as daemon:
+        before = daemon.descriptors
+        verified = f"ssl verify required ca-file {certificates.authority} verifyhost localhost sni str(localhost)"
+        server = f"{daemon.address.target.removeprefix('tls:')} {SENDING[sending]}"
+        with haproxy(tmp_path, f"{server} {verified if backend == 'TLS' else ''}", bind) as address:
+            for late in (False, True):
+                assert Way(address, context).exchange(data, late) == data.upper()
+            connections = eventually(lambda: len(daemon.connections) == 2 and daemon.connections)
+        eventually(lambda: daemon.descriptors == before)
+    secrets = {
+        "tls": version.name.replace("_", "."),
+        "tls_cn": "client",
+        "tls_verified": "yes",
+        "authority": "localhost",
+    }
+    for connection in connections:
+        assert connection["peer"].startswith(f"{CLIENT}:")
+        assert connection["via"].startswith("127.0.0.1:")
+        assert (connection["bytes"], connection["reason"]) == (str(MIB), "done")
+        if sending == "v2 and TLVs":
+            assert connection["unique_id"] == connection["peer"]
+            assert ("tls_cipher" in connection) == bool(context)
+            expected = secrets if context else {"tls": "no"}
+            assert {name: connection.get(name) for name in secrets} == {name: expected.get(name) for name in secrets}
+    assert "Traceback" not in daemon.text
+
+
+@pytest.mark.parametrize("header", ["v1", "v2"])
+@pytest.mark.parametrize("listen", ["plain", "TLS"])
+def test_healthChecks(tmp_path: Path, certificates: Certificates, listen: str, header: str) -> None:
+    """Health checks by haproxy, which announce themselves as LOCAL and go away at once, are no trouble for anybody."""
+    description = listenTLS(certificates) if listen == "TLS" else "127.0.0.1:0"
+    with Daemon.start(tmp_path, "--proxy-from=127.0.0.1", "--log-connections", listen=[description]) as daemon:
+        before = daemon.descriptors
+        server = f"{daemon.address.target.removeprefix('tls:')} {'ssl verify none' if listen == 'TLS' else ''}"
+        checks = f"check check-send-proxy inter 300ms fall 100 {SENDING[header]}"
+        with haproxy(tmp_path, f"{server} {checks}") as address:
+            eventually(lambda: len(daemon.connections) >= 5)
+            assert address.echo(b"hello") == b"HELLO"
+        eventually(lambda: daemon.descriptors == before)
+        eventually(lambda: [one["peer"].split(":")[0] for one in daemon.connections if one["bytes"] == "5"] == [CLIENT])
+        others = [connection for connection in daemon.connections if connection["bytes"] == "0"]
+        assert {connection["peer"].split(":")[0] for connection in others} == {"127.0.0.1"}
+        assert not {"header", "handshake"} & {connection["reason"] for connection in others}
+        assert "Traceback" not in daemon.text
+    assert "DOWN" not in (tmp_path / "haproxy.log").read_text()
+
+
+def talk(command: Sequence[str], data: bytes) -> bytes:
+    """Give a program that exists in PACKAGES, or a command of ours, `data` as its input, and return its output."""
+    ended = subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr.decode()
+    return ended.stdout
+
+
+def opensslClient(certificates: Certificates, address: Address, *options: str) -> list[str]:
+    """Return the command of the one kind of `openssl s_client` that waits for what comes back late."""
+    command: list[str] = [need("openssl"), "s_client", "-quiet", "-connect", address.target[4:]]
+    return [
+        *command,
+        "-CAfile",
+        certificates.authority,
+        "-verify_return_error",
+        "-verify_hostname",
+        "localhost",
+        *options,
+    ]
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str) -> None:
+    """`openssl s_client` gets 1 MiB back, although it never ends its side; when the daemon does, it's content."""
+    data = os.urandom(MIB)
+    listen = [listenTLS(certificates)]
+    with Daemon.start(tmp_path, "--idle-timeout=1", "--log-connections", listen=listen) as daemon:
+        before = daemon.descriptors
+        assert talk(opensslClient(certificates, daemon.address, version), data) == data.upper()
+        eventually(lambda: daemon.descriptors == before)
+        assert [connection["reason"] for connection in daemon.connections] == ["idle"]
+
+
+def test_noOldTLS(tmp_path: Path, certificates: Certificates) -> None:
+    """TLS 1.1, which `openssl` speaks if it's asked to, is refused, and that is in the log."""
+    with Daemon.start(tmp_path, "--log-connections", listen=[listenTLS(certificates)]) as daemon:
+        command = opensslClient(certificates, daemon.address, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
+        ended = subprocess.run(command, input=b"hello", capture_output=True, timeout=60, check=False)
+        assert ended.returncode == 1
+        assert b"alert protocol version" in ended.stderr
+        eventually(lambda: daemon.connections)
+        assert (daemon.connections[0]["reason"], daemon.connections[0]["error"]) == ("tls", '"unsupported protocol"')
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_clientCertificates(tmp_path: Path, certificates: Certificates, version: str) -> None:
+    """With --tls-client-ca only clients with a certificate of that authority are served; the others hear why not."""
+    options = ["--idle-timeout=1", "--log-connections", f"--tls-client-ca={certificates.authority}"]
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+        command = opensslClient(certificates, daemon.address, version)
+        assert talk([*command, "-cert", certificates.client], b"hello") == b"HELLO"
+        for shown, alert in (
+            ([], b"alert handshake failure" if version == "-tls1_2" else b"alert certificate required"),
+            (["-cert", certificates.stranger], b"alert unknown ca"),
+        ):
+            ended = subprocess.run([*command, *shown], input=b"hello", capture_output=True, timeout=60, check=False)
+            assert (ended.stdout, alert in ended.stderr) == (b"", True), ended.stderr
+        eventually(lambda: len(daemon.connections) == 3)
+        assert [(connection["reason"], connection.get("error")) for connection in daemon.connections] == [
+            ("idle", None),
+            ("tls", '"peer did not return a certificate"'),
+            ("tls", '"unable to get local issuer certificate"'),
+        ]
+        assert "Traceback" not in daemon.text
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Daemon]:
+    """A daemon on TCP, TLS and a Unix socket."""
+    folder = tmp_path_factory.mktemp("daemon")
+    listen = ["127.0.0.1:0", listenTLS(certificates), f"unix:{folder}/socket"]
+    with Daemon.start(folder, "--log-connections", listen=listen) as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize("transport", ["TCP", "TLS", "UNIX"])
+def test_socat(daemon: Daemon, certificates: Certificates, transport: str) -> None:
+    """socat, which ends its side and reads on, gets 1 MiB back."""
+    tcp, tls, unix = (address.target for address in daemon.addresses)
+    address = {
+        "TCP": f"TCP:{tcp}",
+        "TLS": f"OPENSSL:{tls[4:]},cafile={certificates.authority},commonname=localhost",
+        "UNIX": f"UNIX-CONNECT:{unix[5:]}",
+    }[transport]
+    data = os.urandom(MIB)
+    assert talk([need("socat"), "-t", "30", "-", address], data) == data.upper()
+
+
+@pytest.mark.parametrize("transport", ["TCP", "TLS", "UNIX"])
+def test_ncat(daemon: Daemon, certificates: Certificates, transport: str) -> None:
+    """ncat, which ends its side with a bare FIN in TLS too, gets 1 MiB back."""
+    tcp, tls, unix = daemon.addresses
+    options = {
+        "TCP": tcp.target.split(":"),
+        "TLS": [
+            "--ssl-verify",
+            "--ssl-trustfile",
+            certificates.authority,
+            "--ssl-servername",
+            "localhost",
+            *tls.target[4:].split(":"),
+        ],
+        "UNIX": ["--unixsock", unix.address],
+    }[transport]
+    data = os.urandom(MIB)
+    assert talk([need("ncat"), *options], data) == data.upper()
+
+
+def trusting(certificates: Certificates) -> list[str]:
+    """Return the options that make our client trust a server."""
+    return ["--tls", f"--cafile={certificates.authority}", "--server-name=localhost"]
+
+
+def connectTLS(address: Address, certificates: Certificates, data: bytes) -> "subprocess.CompletedProcess[bytes]":
+    """Run our client with `data`."""
+    return connect(address.target, data, *trusting(certificates))
+
+
+STUNNEL = """
+foreground = yes
+pid =
+[echoup]
+accept = {accept}
+connect = {connect}
+"""
+
+
+@contextmanager
+def stunnel(folder: Path, connect: str, *options: str) -> Iterator[Address]:
+    """Run stunnel in front of `connect`, and yield where it listens."""
+    address = unused()
+    configuration = folder / "stunnel.conf"
+    configuration.write_text(STUNNEL.format(accept=address.target, connect=connect) + "\n".join(options) + "\n")
+    with running([need("stunnel", "stunnel4"), str(configuration)], address, folder / "stunnel.log"):
+        yield address
+
+
+def test_stunnelClient(daemon: Daemon, tmp_path: Path, certificates: Certificates) -> None:
+    """A stunnel that speaks TLS for our plain client is exact."""
+    data = os.urandom(MIB)
+    verifying = ("client = yes", f"CAfile = {certificates.authority}", "verifyChain = yes", "checkHost = localhost")
+    with stunnel(tmp_path, daemon.addresses[1].target[4:], *verifying) as address:
+        ended = connect(address.target, data)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
+
+
+def test_stunnelServer(tmp_path: Path, certificates: Certificates) -> None:
+    """A stunnel that ends TLS in front of our daemon, and says with a PROXY header for whom, is exact."""
+    data = os.urandom(MIB)
+    with Daemon.start(tmp_path, "--proxy-from=127.0.0.0/8", "--log-connections") as daemon:
+        options = (f"cert = {certificates.server}", "protocol = proxy")
+        with stunnel(tmp_path, daemon.address.target, *options) as address:
+            ended = connectTLS(address, certificates, data)
+            assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
+            assert (
+                Way(replace(address, source=CLIENT), certificates.context()).exchange(data, late=True) == data.upper()
+            )
+        connections = eventually(lambda: len(daemon.connections) == 2 and daemon.connections)
+        assert connections[1]["peer"].startswith(f"{CLIENT}:")
+        assert connections[1]["via"].startswith("127.")
+
+
+@pytest.mark.parametrize("fdname", [(), ("--fdname=echo",)])
+@pytest.mark.parametrize("domain", ["INET", "UNIX"])
+def test_systemdSocketActivate(tmp_path: Path, domain: str, fdname: tuple[str, ...]) -> None:
+    """Started by the first client, on the socket that systemd opened, it serves that one and the next; by name too."""
+    address = unused() if domain == "INET" else Address(AF_UNIX, f"{tmp_path}/socket")
+    which = "name=echo" if fdname else "index=0"
+    activate = [need("systemd-socket-activate", "systemd"), f"--listen={address.target.removeprefix('unix:')}", *fdname]
+    command = [*activate, *twistd("-n", "--pidfile="), "echoup", f"--listen=systemd:domain={domain}:{which}"]
+    log = tmp_path / "log"
+    with running(command, address, log) as process:
+        assert address.echo(b"hello") == b"HELLO"
+        assert address.echo(b"again") == b"AGAIN"
+        assert Daemon(process, log).address == address
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM
+        assert "Traceback" not in log.read_text()
+    assert domain == "INET" or Path(address.address).is_socket()
+
+
+def listenSocat(address: Address, certificates: Certificates) -> list[str]:
+    """Return the command of a socat that serves TLS, with `tr` behind it."""
+    host, port = address.address
+    options = f"bind={host},cert={certificates.server},verify=0,reuseaddr,fork"
+    return [need("socat"), "-t30", f"OPENSSL-LISTEN:{port},{options}", "SYSTEM:tr a-z A-Z"]
+
+
+def test_socatServer(tmp_path: Path, certificates: Certificates) -> None:
+    """Our client gets 1 MiB in upper case from a socat that serves TLS, with `tr` behind it."""
+    address, data = unused(), os.urandom(MIB)
+    with running(listenSocat(address, certificates), address, tmp_path / "log"):
+        ended = connectTLS(address, certificates, data)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
+
+
+def test_stunnelBeforeTutorial(tmp_path: Path, certificates: Certificates) -> None:
+    """Our client gets 1 MiB in upper case from a stunnel in front of the sequential server of a socket tutorial."""
+    data = os.urandom(MIB)
+    with (
+        serving("tutorial") as tutorial,
+        stunnel(tmp_path, tutorial.target, f"cert = {certificates.server}") as address,
+    ):
+        ended = connectTLS(address, certificates, data)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
+
+
+def test_ncatServer(tmp_path: Path, certificates: Certificates) -> None:
+    """Our client converses with ncat, which ends the program behind it when the client ends its side."""
+    address = unused()
+    host, port = address.address
+    program = ["--ssl-cert", certificates.server, "--ssl-key", certificates.server, "-c", "sed -u s/hello/HELLO/"]
+    with (
+        running([need("ncat"), "-lk", *program, host, str(port)], address, tmp_path / "log"),
+        Terminal(*CONNECT, *trusting(certificates), f"tls:{address.target}") as terminal,
+    ):
+        terminal.shows(">>:")
+        terminal.type("hello\r")
+        terminal.shows(">>: hello\nHELLO\n>>:")
+        terminal.type("\x04")
+        assert terminal.exits() == 0
+
+
+def test_opensslServer(tmp_path: Path, certificates: Certificates) -> None:
+    """Our client isn't fooled by `openssl s_server -rev`, which reverses."""
+    address = unused()
+    command = [need("openssl"), "s_server", "-rev", "-accept", address.target, "-cert", certificates.server]
+    with running(command, address, tmp_path / "log"):
+        ended = connectTLS(address, certificates, b"hello\n")
+        message = f"echoup: {address.target}: corrupted: byte 0 of the reply is not the upper case of the one sent\n"
+        assert (ended.returncode, ended.stderr.decode()) == (1, message)

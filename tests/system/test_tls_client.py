@@ -1,0 +1,291 @@
+"""`echoup connect` over TLS, with a PROXY header, and over UDP: what each fault of a path is called."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import AF_INET, SOCK_DGRAM, socket
+
+import pytest
+
+from tests.system.certificates import Certificates
+from tests.system.peers import need, unused
+from tests.system.processes import Daemon, Terminal, eventually, serving
+from tests.system.test_bounded import MIB
+from tests.system.test_pipe import CONNECT, connect
+
+
+def listenTLS(certificate: str) -> str:
+    """Return what --listen takes for a TLS listener with `certificate`."""
+    return f"ssl:0:interface=127.0.0.1:privateKey={certificate}"
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Daemon]:
+    """A daemon with good TLS."""
+    with Daemon.start(tmp_path_factory.mktemp("daemon"), listen=[listenTLS(certificates.server)]) as daemon:
+        yield daemon
+
+
+def test_good(daemon: Daemon, certificates: Certificates) -> None:
+    """Every way to ask for TLS gets a MiB back, exactly, from a server whose certificate is good."""
+    host, port = daemon.address.address
+    trust = f"--cafile={certificates.authority}"
+    data = b"hello\n" * (MIB // 6)
+    for options in (
+        ("--tls", trust, f"localhost:{port}"),
+        (trust, f"tls:{host}:{port}"),
+        (trust, f"tls:host={host}:port={port}"),
+        (f"tls:localhost:{port}:trustRoots={certificates.authority}",),
+        ("--insecure", f"tls:{host}:{port}"),
+    ):
+        *others, target = options
+        ended = connect(target, data, *others)
+        assert (ended.returncode, ended.stderr, ended.stdout) == (0, b"", data.upper())
+
+
+def makeSelfSigned(folder: Path) -> str:
+    """Write a certificate that is signed by itself, as people make them, with its key, and return its path."""
+    key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost")
+    names = ("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    subprocess.run(
+        [need("openssl"), "req", "-x509", *kind, *names, "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    both.write_bytes(key.read_bytes() + certificate.read_bytes())
+    return str(both)
+
+
+def test_selfSigned(tmp_path: Path, certificates: Certificates) -> None:
+    """A self-signed certificate is refused, unless it's the one that is trusted, or anything is."""
+    itself = makeSelfSigned(tmp_path)
+    with Daemon.start(tmp_path, listen=[listenTLS(itself)]) as daemon:
+        address = daemon.address.target
+        name = address.removeprefix("tls:")
+        for trust in ((), (f"--cafile={certificates.authority}",)):
+            ended = connect(address, b"hello", *trust)
+            message = f"echoup: TLS handshake with {name}: self-signed certificate\n"
+            assert (ended.returncode, ended.stderr.decode()) == (6, message)
+        for trust in ((f"--cafile={itself}",), ("--insecure",)):
+            ended = connect(address, b"hello", *trust)
+            assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO", b"")
+
+
+FAULTS = [
+    ("expired", "certificate has expired"),
+    ("misnamed", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+    ("stranger", "unable to get local issuer certificate"),
+]
+
+
+@pytest.mark.parametrize(("fault", "why"), FAULTS)
+def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, why: str) -> None:
+    """Each fault of a certificate is said in one line, with the exit code for TLS; the cure for each cures it."""
+    certificate = {
+        "expired": lambda: certificates.issue("expired", "127.0.0.1", expired=True),
+        "misnamed": lambda: certificates.issue("misnamed", "elsewhere.example"),
+        "stranger": lambda: certificates.issue("strange", "127.0.0.1", other=True),
+    }[fault]()
+    cures = {
+        "expired": ["--insecure"],
+        "misnamed": [f"--cafile={certificates.authority}", "--server-name=elsewhere.example"],
+        "stranger": [f"--cafile={certificates.other}"],
+    }
+    with Daemon.start(tmp_path, listen=[listenTLS(certificate)]) as daemon:
+        address = daemon.address.target
+        ended = connect(address, b"hello", f"--cafile={certificates.authority}")
+        message = f"echoup: TLS handshake with {address.removeprefix('tls:')}: {why}\n"
+        assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (6, b"", message)
+        ended = connect(address, b"hello", *cures[fault])
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO", b"")
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ("tutorial", "unexpected message"),
+        ("unchanged", "unexpected message"),
+        ("chatty", "wrong version number"),
+        ("short", "the server ended the connection"),
+        ("resetting", "the server ended the connection"),
+    ],
+)
+def test_noTLSThere(server: str, why: str) -> None:
+    """TLS asked of a server that doesn't speak it fails with the exit code for TLS, and one line."""
+    with serving(server) as address:
+        ended = connect(f"tls:{address.target}", b"hello", "--insecure", "--timeout=5")
+        message = f"echoup: TLS handshake with {address.target}: {why}\n"
+        assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (6, b"", message)
+
+
+def test_plainToTLS(daemon: Daemon) -> None:
+    """Without TLS, a server that speaks it sends an alert, and that is no echo."""
+    name = daemon.address.target.removeprefix("tls:")
+    ended = connect(name, b"hello\n", "--timeout=5")
+    assert ended.returncode in (1, 7)
+    assert ended.stderr.startswith(f"echoup: {name}: ".encode())
+    assert ended.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("sslmethod", ["TLSv1_2_METHOD", "TLS_METHOD"])
+def test_clientCertificate(tmp_path: Path, certificates: Certificates, sslmethod: str) -> None:
+    """A client certificate that is demanded, and missing or a stranger's, is a failure of TLS, in 1.2 and in 1.3."""
+    listen = [f"{listenTLS(certificates.server)}:sslmethod={sslmethod}"]
+    with Daemon.start(tmp_path, f"--tls-client-ca={certificates.authority}", listen=listen) as daemon:
+        address = daemon.address.target
+        name = address.removeprefix("tls:")
+        trust = f"--cafile={certificates.authority}"
+        ended = connect(address, b"hello", trust, f"--cert={certificates.client}")
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO", b"")
+        for data in (b"hello", b"x" * MIB, b""):
+            for shown in ((), (f"--cert={certificates.stranger}",)):
+                ended = connect(address, data, trust, *shown)
+                assert (ended.returncode, ended.stdout) == (6, b""), ended.stderr
+                message = ended.stderr.decode()
+                assert message.startswith((f"echoup: {name}: TLS failed: ", f"echoup: TLS handshake with {name}: "))
+                assert message.count("\n") == 1
+
+
+def test_noHandshake(figure: Callable[[str], None]) -> None:
+    """A handshake that never comes ends at the timeout, with its exit code."""
+    with serving("silent") as address:
+        began = time.monotonic()
+        ended = connect(f"tls:{address.target}", b"hello", "--timeout=1")
+        took = time.monotonic() - began
+        message = f"echoup: TLS handshake with {address.target}: timed out\n"
+        assert (ended.returncode, ended.stderr.decode()) == (5, message)
+    figure(f"gave up on a handshake after {took:.1f} s, with a timeout of 1 s")
+    assert took < 5
+
+
+def test_elsewhere() -> None:
+    """What goes wrong before TLS has the exit codes that it has without."""
+    for target, code, message in (
+        ("tls:no.such.name.invalid:1", 3, "cannot resolve no.such.name.invalid: no address found"),
+        ("tls:127.0.0.1:1", 4, "cannot connect to 127.0.0.1:1: Connection refused"),
+    ):
+        ended = connect(target, b"hello")
+        assert (ended.returncode, ended.stderr.decode()) == (code, f"echoup: {message}\n")
+
+
+def test_usage(certificates: Certificates, tmp_path: Path) -> None:
+    """Files that can't be used, and options that make no sense together, are mistakes of usage, in one line."""
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    missing = tmp_path / "missing.pem"
+    for options, why in (
+        (["tls:127.0.0.1:1", f"--cafile={missing}"], f"{missing}: No such file or directory"),
+        (["tls:127.0.0.1:1", f"--cafile={empty}"], f"{empty}: "),
+        (["tls:127.0.0.1:1", f"--cert={certificates.authority}"], f"{certificates.authority}: "),
+        (["tls:127.0.0.1:1", f"--cert={certificates.client}", f"--key={certificates.stranger}"], "key values mismatch"),
+        (["tls:127.0.0.1:1", f"--key={certificates.client}"], "--key needs --cert"),
+        (["127.0.0.1:1", "--insecure"], "need --tls"),
+        (["udp:127.0.0.1:1", "--tls"], "not for UDP"),
+        (["udp:127.0.0.1:1", "--proxy-protocol=v1"], "not for UDP"),
+        (["127.0.0.1:1", "--proxy-protocol=v3"], "'v3' is not one of"),
+        (["unix:/tmp/x", "--tls"], "--server-name names one"),
+    ):
+        target, *others = options
+        ended = connect(target, b"hello", *others)
+        assert (ended.returncode, ended.stdout, ended.stderr.count(b"\n")) == (2, b"", 1), ended.stderr
+        assert why in ended.stderr.decode()
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("isTLS", [False, True])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_proxyProtocol(tmp_path: Path, certificates: Certificates, host: str, isTLS: bool, version: str) -> None:
+    """The header is taken by a daemon that wants one, over TCP and TLS, IPv4 and IPv6; without it there is no echo."""
+    quoted = host.replace(":", r"\:")
+    plain = f"[{host}]:0" if ":" in host else f"{host}:0"
+    listen = f"ssl:0:interface={quoted}:privateKey={certificates.server}" if isTLS else plain
+    with Daemon.start(tmp_path, f"--proxy-from={host}", "--log-connections", listen=[listen]) as daemon:
+        trust = [f"--cafile={certificates.authority}"] if isTLS else []
+        ended = connect(daemon.address.target, b"hello", *trust, f"--proxy-protocol={version}")
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO", b"")
+        connection = eventually(lambda: daemon.connections)[0]
+        assert connection["peer"] == connection["via"]
+        assert connection["bytes"] == "5"
+        ended = connect(daemon.address.target, b"hello", *trust, "--timeout=2")
+        assert (ended.returncode, ended.stdout) == (6 if isTLS else 7, b"")
+        assert ended.stderr.count(b"\n") == 1
+        eventually(lambda: [one["reason"] for one in daemon.connections] == ["done", "header"])
+
+
+@contextmanager
+def answering(answer: Callable[[bytes], bytes] | None) -> Iterator[str]:
+    """Answer datagrams, if at all, with `answer` of each, and yield the target."""
+    with socket(AF_INET, SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.settimeout(30)
+
+        def serve() -> None:
+            while datagram := listening.recvfrom(65536):
+                data, client = datagram
+                if data == b"stop":
+                    break
+                if answer:
+                    listening.sendto(answer(data), client)
+
+        host, port = listening.getsockname()
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield f"udp:{host}:{port}"
+        listening.sendto(b"stop", (host, port))
+        serving.join()
+
+
+def test_datagrams() -> None:
+    """Over UDP, an answer, a closed port, silence and wrong answers each have their exit code, and one line."""
+    with answering(bytes.upper) as target:
+        ended = connect(target, b"hello" * 1000, "--timeout=5")
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO" * 1000, b"")
+    closed = f"udp:{unused().target}"
+    ended = connect(closed, b"hello", "--timeout=5")
+    assert (ended.returncode, ended.stderr.decode()) == (4, f"echoup: {closed}: Connection refused\n")
+    with answering(None) as target:
+        ended = connect(target, b"hello", "--timeout=1")
+        message = (
+            "no answer to datagram 1 for 1 s: it was lost, or the answer was, or nobody answers there; UDP doesn't"
+        )
+        assert (ended.returncode, ended.stderr.decode()) == (5, f"echoup: {target}: {message} tell which\n")
+    for wrong, code, message in (
+        (bytes.lower, 1, "unchanged: the bytes came back as they were sent, so something in between answered"),
+        (
+            lambda data: data[:-1].upper() + b"?",
+            1,
+            "corrupted: byte 4 of the reply is not the upper case of the one sent",
+        ),
+        (lambda data: data[:-1].upper(), 7, "the answer to datagram 1 has 4 of 5 bytes"),
+    ):
+        with answering(wrong) as target:
+            ended = connect(target, b"hello", "--timeout=5")
+            assert (ended.returncode, ended.stderr.decode()) == (code, f"echoup: {target}: {message}\n")
+
+
+def test_conversation(daemon: Daemon, certificates: Certificates) -> None:
+    """On a terminal it converses over TLS as it does without."""
+    options = [f"--cafile={certificates.authority}", daemon.address.target]
+    with Terminal(*CONNECT, *options) as terminal:
+        terminal.shows(">>:")
+        terminal.type("hello\r")
+        terminal.shows(">>: hello\nHELLO\n>>:")
+        terminal.type("héllo wörld\r")
+        terminal.shows(">>: héllo wörld\nHéLLO WöRLD\n>>:")
+        terminal.type("\x04")
+        assert terminal.exits() == 0
+        assert terminal.isCooked
+
+
+def test_conversationRefused(daemon: Daemon) -> None:
+    """On a terminal, a certificate that isn't trusted is said in one line, before any prompt."""
+    with Terminal(*CONNECT, daemon.address.target) as terminal:
+        assert terminal.exits() == 6
+        name = daemon.address.target.removeprefix("tls:")
+        assert terminal.text == f"echoup: TLS handshake with {name}: unable to get local issuer certificate"
+        assert terminal.isCooked

@@ -1,0 +1,96 @@
+"""A TLS client that decides what goes over the wire, and when, and reads as late as it likes.
+
+`SSLSocket.unwrap` can't receive what comes after its own close_notify, so this has the records in memory.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from socket import MSG_MORE, SHUT_WR, socket
+from ssl import MemoryBIO, SSLContext, SSLWantReadError, SSLZeroReturnError
+from typing import Self
+
+from tests.system.processes import Address
+
+CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN = "close_notify", "close_notify and FIN", "FIN"
+ENDS = (CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN)
+"""How a client can end its side."""
+
+
+class TLSConnection:
+    """One connection, whose handshake is done."""
+
+    ended = ""
+    """What the server's end was, once that has come: a close_notify, or only a FIN."""
+
+    def __init__(self, connection: socket, context: SSLContext, together: bool = False) -> None:
+        """The last words of the handshake, if they're ours, may go `together` with the first of the stream."""
+        self.socket = connection
+        self._together = together
+        self._incoming, self._outgoing = MemoryBIO(), MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        while not self._shakeHands():
+            if not (received := connection.recv(65536)):
+                raise ConnectionError("the server ended the connection during the handshake")
+            self._incoming.write(received)
+
+    @classmethod
+    @contextmanager
+    def to(cls, address: Address, context: SSLContext, timeout: float = 30.0, receiveBuffer: int = 0) -> Iterator[Self]:
+        """Connect to `address`."""
+        with address.connect(timeout, receiveBuffer) as connection:
+            yield cls(connection, context)
+
+    def _shakeHands(self) -> bool:
+        flags = 0
+        try:
+            self.tls.do_handshake()
+            flags = MSG_MORE if self._together else 0
+        except SSLWantReadError:
+            return False
+        finally:
+            # Also what there is to say when it fails.
+            self.socket.sendall(self._outgoing.read(), flags)
+        return True
+
+    def seal(self, data: bytes, end: str = "") -> bytes:
+        """Return the records that carry `data`, and our close_notify if it is a part of `end`, one of ENDS."""
+        if data:
+            self.tls.write(data)
+        if CLOSE_NOTIFY in end:
+            with suppress(SSLWantReadError):
+                self.tls.unwrap()
+        return self._outgoing.read()
+
+    def finish(self, data: bytes = b"", end: str = CLOSE_NOTIFY_AND_FIN) -> None:
+        """Send `data` and our end, one of ENDS."""
+        self.socket.sendall(self.seal(data, end))
+        if FIN in end:
+            self.socket.shutdown(SHUT_WR)
+
+    def receive(self) -> bytes:
+        """Return some of what comes; nothing at the end."""
+        while not self.ended:
+            try:
+                if data := self.tls.read(2**20):
+                    return data
+                self.ended = CLOSE_NOTIFY
+            except SSLZeroReturnError:  # which is what the same is after our own end
+                self.ended = CLOSE_NOTIFY
+            except SSLWantReadError:
+                if received := self.socket.recv(2**20):
+                    self._incoming.write(received)
+                else:
+                    self.ended = FIN
+        return b""
+
+    def ask(self, data: bytes) -> bytes:
+        """Send `data`, and return as much of what comes, or less at the end."""
+        self.socket.sendall(self.seal(data))
+        received = b""
+        while len(received) < len(data) and (more := self.receive()):
+            received += more
+        return received
+
+    def receiveAll(self) -> bytes:
+        """Read up to the end."""
+        return b"".join(iter(self.receive, b""))
