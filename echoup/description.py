@@ -1,6 +1,10 @@
 """Endpoint descriptions, as Twisted writes them."""
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _FIELD = re.compile(r"(?:^|:)((?:\\.|[^\\:=]|\\$)*)(?:=((?:\\.|[^\\:]|\\$)*))?", re.DOTALL)
 
@@ -20,6 +24,14 @@ def splitDescription(description: str) -> tuple[list[str], dict[str, str]]:
         else:
             named[_unquoted(first)] = _unquoted(second)
     return values, named
+
+
+def applyTo(function: Callable[..., T], values: list[str], named: dict[str, str]) -> T:
+    """Return what `function` makes of the fields of a description; raise ValueError if it doesn't take them."""
+    try:
+        return function(*values, **named)
+    except TypeError as error:
+        raise ValueError(str(error).partition("() ")[2] or str(error)) from None
 
 
 def _unquoted(text: str) -> str:

@@ -14,7 +14,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from echoup.address import describeAddress
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
-from echoup.client.target import Target, parseTarget
+from echoup.client.target import StreamTarget, parseTarget
 from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
 from echoup.server.service import EchoUpService
@@ -29,9 +29,9 @@ class Pair:
     service: EchoUpService
 
     @property
-    def target(self) -> Target:
+    def target(self) -> StreamTarget:
         """Where the service listens first."""
-        return parseTarget(describeAddress(self.service.ports[0].getHost()))
+        return cast("StreamTarget", parseTarget(describeAddress(self.service.ports[0].getHost())))
 
     async def client(self, takes: int = 0) -> tuple[EchoUpClient, "Deferred[bytes]"]:
         """Return a connected client, and a Deferred of the first `takes` bytes that it gets."""
@@ -43,9 +43,7 @@ class Pair:
             if len(b"".join(came)) >= takes and not taken.called:
                 taken.callback(b"".join(came))
 
-        client = EchoUpClient(self.reactor, 10, take)
-        await self.target.connect(cast("ReactorBase", self.reactor), client, 10)
-        return client, taken
+        return await self.target.connect(cast("ReactorBase", self.reactor), 10, take), taken
 
 
 @pytest_twisted.async_yield_fixture(params=["127.0.0.1:0", "[::1]:0", "unix:{}/socket"])

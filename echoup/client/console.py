@@ -6,6 +6,7 @@ from prompt_toolkit import PromptSession
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 
+from echoup.client.datagram import DatagramClient
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target import Target
@@ -21,8 +22,8 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
     Return if every reply was right; raise PathError if one was not, when the server goes away, and at Ctrl-C. It
     needs the asyncio reactor, which is the one that prompt_toolkit runs on.
     """
-    console = Console(reactor, timeout)
-    await target.connect(reactor, console.client, timeout)
+    console = Console()
+    console.client = await target.connect(reactor, timeout, console.take)
     console.client.closed.addCallback(console.leave)
     exchanges = wrong = 0
     while (line := await console.ask()) is not None:
@@ -32,7 +33,7 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
     console.showUnasked()
     if console.client.closed.called:
         console.client.check(target)
-    console.client.transport.loseConnection()
+    console.client.close()
     if wrong:
         raise PathError(ExitCode.WRONG, f"{target}: {wrong} of {exchanges} replies were wrong")
     if console.unasked:
@@ -42,11 +43,12 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
 class Console:
     """A prompt on the terminal, and the client whose replies it prints."""
 
+    client: EchoUpClient | DatagramClient
+
     unasked = 0
     """How many bytes came although nothing was due."""
 
-    def __init__(self, reactor: ReactorBase, timeout: float) -> None:
-        self.client = EchoUpClient(reactor, timeout, self._take)
+    def __init__(self) -> None:
         self._session: PromptSession[str] = PromptSession(PROMPT)
         self._came = b""
         self._answered: Deferred[None] | None = None
@@ -95,7 +97,8 @@ class Console:
         elif self._session.app.is_running and not self._session.app.is_done:
             self._session.app.exit(exception=EOFError)
 
-    def _take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
+        """Keep what comes back, until all of a reply is there."""
         self._came += data
         if self._answered and not self.client.reply.outstanding:
             self._answered.callback(None)

@@ -16,6 +16,8 @@ class ExitCode(IntEnum):
     UNREACHABLE = 4
     """The connection was refused, or there is no way there."""
     TIMED_OUT = 5
+    TLS_FAILED = 6
+    """There was no TLS handshake, or the server's certificate was refused, or ours."""
     SHORT = 7
     """The connection was closed or reset before all had come back."""
     INTERRUPTED = 130

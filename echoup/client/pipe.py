@@ -15,6 +15,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echoup.client.datagram import DatagramClient
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target import Target
@@ -29,8 +30,8 @@ async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
     The end of the input becomes our end of the connection. Return when the server has ended its side too and
     everything is written and was right; raise PathError otherwise.
     """
-    stdio = Pipe(reactor, timeout)
-    await target.connect(reactor, stdio.client, timeout)
+    stdio = Pipe()
+    stdio.client = await target.connect(reactor, timeout, stdio.write)
     with _standardStreams() as (source, sink):
         StandardIO(stdio, source, sink, reactor)  # type: ignore[call-arg]  # mypy takes it for the Windows one
         try:
@@ -49,14 +50,14 @@ class Pipe(Protocol):
     """The protocol of standard input and output, beside the client that it feeds and drains."""
 
     transport: StandardIO
+    client: EchoUpClient | DatagramClient
 
     broken = False
     """Can standard output not be written: has its reader gone, or is its disk full?"""
 
     _windowFull = False
 
-    def __init__(self, reactor: ReactorBase, timeout: float) -> None:
-        self.client = EchoUpClient(reactor, timeout, self._write)
+    def __init__(self) -> None:
         self.closed: Deferred[None] = Deferred()
         """Fires when everything is written."""
 
@@ -98,7 +99,8 @@ class Pipe(Protocol):
         self.broken = self.broken or not reason.check(ConnectionDone)
         self.closed.callback(None)
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Write what comes back, and read on if there is room again for what that brings."""
         self.transport.write(data)
         if self._windowFull and self.client.reply.outstanding <= WINDOW // 2:
             self._windowFull = False

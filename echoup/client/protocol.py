@@ -1,5 +1,6 @@
 """A connection to an echo service: it sends, counts and judges."""
 
+import ssl
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -10,6 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.client.outcome import ExitCode, PathError
+from echoup.tls import explain
 from echoup.verdict import Reply
 
 
@@ -32,6 +34,8 @@ class EchoUpClient(Protocol):
 
     serverEnded = False
     """Did the server send its end, rather than a reset or nothing?"""
+
+    _tlsError: ssl.SSLError | None = None
 
     def __init__(self, clock: IReactorTime, timeout: float, take: Callable[[bytes], None]) -> None:
         """`take` is called with whatever comes back, as it comes and after it was judged."""
@@ -66,6 +70,10 @@ class EchoUpClient(Protocol):
         self._quietSince = self._clock.seconds()
         self.transport.loseWriteConnection()
 
+    def close(self) -> None:
+        """Close the connection: there is nothing more to say."""
+        self.transport.loseConnection()
+
     def dataReceived(self, data: bytes) -> None:
         """Judge `data` and pass it on."""
         self._quietSince = self._clock.seconds()
@@ -85,6 +93,8 @@ class EchoUpClient(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell that the connection is gone."""
+        if isinstance(reason.value, ssl.SSLError):
+            self._tlsError = reason.value
         self._watching.stop()
         self.closed.callback(None)
 
@@ -96,6 +106,8 @@ class EchoUpClient(Protocol):
         reply = self.reply
         if reply.wrongAt is not None:
             raise PathError(ExitCode.WRONG, f"{server}: {reply}")
+        if self._tlsError:
+            raise PathError(ExitCode.TLS_FAILED, f"{server}: TLS failed: {explain(self._tlsError)}")
         if self.timedOut:
             missing = "no end of the reply" if not reply.outstanding else "nothing more"
             why = f"timed out: {missing} for {self._timeout:g} s"

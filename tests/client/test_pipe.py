@@ -78,7 +78,7 @@ class ExactTests(PipeTestCase):
 
     def test_interface(self) -> None:
         """The protocol of the standard streams is told when either of them ends."""
-        verifyObject(IHalfCloseableProtocol, Pipe(self.reactor, TIMEOUT))
+        verifyObject(IHalfCloseableProtocol, Pipe())
 
     def test_sizes(self) -> None:
         """Nothing, a line without an end, and more than the window come out exactly."""

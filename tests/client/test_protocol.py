@@ -1,17 +1,21 @@
 """The client's end of a connection: what it takes, how long it waits, and how it judges."""
 
 import socket
+import ssl
 from struct import pack
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from zope.interface.verify import verifyObject
 
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient, IClientTransport
-from tests.doubles import Peer, ReactorTestCase, raised
+from echoup.tls import TLSTransport
+from tests.certificates import NAME, contexts
+from tests.client.servers import Server
+from tests.doubles import Peer, ReactorTestCase, connectedPair, raised
 
 TIMEOUT = 10.0
 
@@ -215,6 +219,57 @@ class TimeoutTests(ClientTestCase):
             self.assertPatient(0.5)
             self.client.send(b"a")
         self.assertGivesUp("nothing more for 10 s, 0 of 20 bytes came back")
+
+
+class TLSTests(ReactorTestCase):
+    """Over TLS it is the same, and an error of TLS is told as that."""
+
+    def setUp(self) -> None:
+        """Connect a client and a server that answers in upper case."""
+        super().setUp()
+        self.client = EchoUpClient(self.reactor, TIMEOUT, lambda _: None)
+        client, server = contexts(ssl.TLSVersion.TLSv1_3)
+        near = TLSTransport(client, lambda: self.client, NAME)
+        self.server = TLSTransport(server, Server)
+        ends: list[Protocol] = [near, self.server]
+        factory = Factory.forProtocol(ends.pop)
+        for end in connectedPair(socket.AF_INET):
+            with end:
+                self.reactor.adoptStreamConnection(end.fileno(), socket.AF_INET, factory)
+        self.reactor.until(lambda: bool(near.established.called and self.server.established.called))
+
+    def exchange(self) -> None:
+        """Send something, and wait for the answer."""
+        self.client.send(b"hello")
+        self.reactor.until(lambda: self.client.reply.received >= 5)
+
+    def failure(self) -> PathError:
+        """Return what the client says when the server sends what can't be decrypted."""
+        self.server.transport.write(b"\x17\x03\x03\x00\x20" + bytes(32))
+        self.reactor.until(lambda: bool(self.client.closed.called))
+        error = raised(PathError, self.client.check, "there:1")
+        assert error is not None
+        return error
+
+    def test_right(self) -> None:
+        """All is well when everything came back and both sides ended."""
+        self.exchange()
+        self.client.end()
+        self.reactor.until(lambda: bool(self.client.closed.called))
+        self.client.check("there:1")
+
+    def test_failed(self) -> None:
+        """When TLS fails after the handshake that is told."""
+        self.exchange()
+        error = self.failure()
+        assert error.code == ExitCode.TLS_FAILED
+        assert str(error) == "there:1: TLS failed: decryption failed or bad record mac"
+
+    def test_wrongAndFailed(self) -> None:
+        """What was wrong before stays wrong."""
+        self.server.write(b"!")
+        self.exchange()
+        assert self.failure().code == ExitCode.WRONG
 
 
 class EndTests(ClientTestCase):

@@ -1,63 +1,53 @@
 """What TARGET means, and how a connection to it fails."""
 
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from struct import pack
 from tempfile import TemporaryDirectory
 from typing import cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.address import IPv4Address
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import (
-    IAddress,
-    IHostnameResolver,
-    IHostResolution,
-    IReactorPluggableNameResolver,
-    IResolutionReceiver,
-)
+from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from echoup.client.datagram import DatagramClient, DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
-from echoup.client.target import Target, parseTarget
-from tests.doubles import ReactorTestCase, raised
+from echoup.client.security import Security
+from echoup.client.target import StreamTarget, Target, parseTarget
+from echoup.tls import TLSTransport
+from tests.certificates import NAME, writeCertificates
+from tests.client.names import Names
+from tests.client.servers import Resetter, Server, Silence
+from tests.doubles import Peer, ReactorTestCase, raised
 
 TEXTS = st.text(st.characters()) | st.text("[]:.%=\\0189afx_-é/ \n", max_size=20)
-KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "[fe80::1%", "[::1]:"])
+KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "tls:host:", "udp:", "[fe80::1%", "[::1]:"])
 
-
-@implementer(IHostnameResolver, IHostResolution)
-class Names:
-    """Resolves the names that it knows, at once."""
-
-    name = "the only resolution"
-
-    def __init__(self, known: dict[str, list[str]]) -> None:
-        self.known = known
-
-    def resolveHostName(
-        self,
-        resolutionReceiver: IResolutionReceiver,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[IAddress]] | None = None,
-        transportSemantics: str = "TCP",
-    ) -> IHostResolution:
-        """Tell the addresses of `hostName`."""
-        resolutionReceiver.resolutionBegan(self)
-        for host in self.known.get(hostName, []):
-            resolutionReceiver.addressResolved(IPv4Address("TCP", host, portNumber))
-        resolutionReceiver.resolutionComplete()
-        return self
-
-    def cancel(self) -> None:
-        """Do nothing: it is complete."""
+FORMS = [
+    "example.org:8081",
+    "[2001:db8::1]:8081",
+    "fe80::1%eth0",
+    "tcp:host=example.org:port=1:timeout=5",
+    "tcp:example.org:8081:bindAddress=127.0.0.1",
+    "unix:/run/echoup:timeout=3:checkPID=1",
+    r"tls:\:\:1:443:timeout=3:certificate=a.pem:privateKey=b.pem",
+    "tls:host=example.org:port=443:trustRoots=/etc/ssl",
+    "tls:[::1]:443:bindAddress=127.0.0.1",
+    "udp:example.org:8081",
+]
 
 
 @implementer(IReactorPluggableNameResolver)
@@ -73,11 +63,16 @@ class OfflineReactor(MemoryReactorClock):
         return self.nameResolver
 
 
-def connect(reactor: object, description: str, timeout: float = 10.0) -> "Deferred[None]":
-    """Connect a client to what is described."""
-    known = cast("ReactorBase", reactor)
-    client = EchoUpClient(known, 10, bytearray().extend)
-    return Deferred.fromCoroutine(parseTarget(description).connect(known, client, timeout))
+def connect(
+    reactor: object, description: str | Target, timeout: float = 10.0
+) -> "Deferred[EchoUpClient | DatagramClient]":
+    """Connect a client to what is described; it forgets what it takes."""
+    target = parseTarget(description) if isinstance(description, str) else description
+
+    async def connecting() -> EchoUpClient | DatagramClient:
+        return await target.connect(cast("ReactorBase", reactor), timeout, lambda _: None)
+
+    return Deferred.fromCoroutine(connecting())
 
 
 class ParseTargetTests(SynchronousTestCase):
@@ -96,14 +91,46 @@ class ParseTargetTests(SynchronousTestCase):
         }
         for text, (host, port, name) in forms.items():
             target = parseTarget(text)
-            assert target == Target(text, host, port)
+            assert target == StreamTarget(text, host, port)
             assert str(target) == name
 
     def test_endpoints(self) -> None:
         """The endpoints that can half-close are taken, and named as they were written."""
         for text in ("tcp:example.org:8081", "tcp:host=example.org:port=1:timeout=5", "unix:/run/echoup"):
-            assert parseTarget(text) == Target(text)
+            assert parseTarget(text) == StreamTarget(text)
             assert str(parseTarget(text)) == text
+
+    def test_tls(self) -> None:
+        """TLS endpoints are taken as Twisted writes them, and with an address as we do; their name is the address."""
+        for text, host, port in (
+            ("tls:example.org:443", "example.org", 443),
+            ("tls:host=example.org:port=443", "example.org", 443),
+            ("tls:example.org:port=443", "example.org", 443),
+            (r"tls:\:\:1:443", "::1", 443),
+            (r"tls:host=\:\:1:port=443", "::1", 443),
+            ("tls:example.org", "example.org", 8081),
+            ("tls:[::1]:443", "::1", 443),
+            ("tls:[::1]", "::1", 8081),
+            ("tls:::1", "::1", 8081),
+        ):
+            target = parseTarget(text)
+            assert target == StreamTarget(text, host, port, Security())
+            assert str(target) == (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+    def test_namedArguments(self) -> None:
+        """What Twisted's TLS endpoints can be told by name is taken, in any order."""
+        for text, expected in (
+            ("tls:a:1:timeout=3", StreamTarget("", "a", 1, Security(), patience=3)),
+            ("tls:a:1:bindAddress=127.0.0.2", StreamTarget("", "a", 1, Security(), bindAddress="127.0.0.2")),
+            ("tls:trustRoots=/x\\:y:a:1", StreamTarget("", "a", 1, Security("/x:y"))),
+            ("tls:a:certificate=b:1:privateKey=c=d", StreamTarget("", "a", 1, Security(None, "b", "c=d"))),
+        ):
+            assert parseTarget(text) == replace(expected, description=text)
+
+    def test_datagrams(self) -> None:
+        """After udp: comes an address, in any form."""
+        for text, host, port in (("a", "a", 8081), ("a:1", "a", 1), ("::1", "::1", 8081), ("[::1]:1", "::1", 1)):
+            assert parseTarget(f"udp:{text}") == DatagramTarget(host, port)
 
     def test_mistakes(self) -> None:
         """What is near to a form is refused, with the reason."""
@@ -116,7 +143,21 @@ class ParseTargetTests(SynchronousTestCase):
             "tcp:": "'tcp:' is not a tcp endpoint",
             "tcp:example.org:http": "'tcp:example.org:http' is not a tcp endpoint",
             "tcp:example.org:1:colour=red": "'tcp:example.org:1:colour=red' is not a tcp endpoint",
-            "tls:example.org:443": "'tls:example.org:443' is not an IPv6 address",
+            "tcp:example.org:1:timeout=-1": "is not a tcp endpoint: it has a negative number",
+            "tls:": "'tls:' is not a tls endpoint: '' is not a host name or an IP address",
+            "tls:example.org:http": "is not a tls endpoint: 'http' is not a port number from 0 to 65535",
+            "tls:example.org:0": "has port 0, which nobody can connect to",
+            "tls:example.org:1:2": "'example.org:1:2' is not an IPv6 address",
+            "tls:443:host=example.org": "is not a tls endpoint: 'example.org' is not a port number from 0 to 65535",
+            "tls:example.org:443:colour=red": "is not a tls endpoint: got an unexpected keyword argument 'colour'",
+            "tls:example.org:443:description=red": "got multiple values for argument 'description'",
+            "tls:example.org:443:timeout=-1": "is not a tls endpoint: it has a negative number",
+            "tls:example.org:443:timeout=inf": "is not a tls endpoint: ",
+            "tls:example.org:443:timeout=0.5": "is not a tls endpoint: ",
+            "udp:": "'' is not a host name or an IP address",
+            "udp:8081:1:2": "'8081:1:2' is not an IPv6 address",
+            "udp:example.org:0": "'udp:example.org:0' has port 0, which nobody can connect to",
+            "udp:*:1": "'*' is not a host name or an IP address",
         }
         for text, message in mistakes.items():
             assert message in str(raised(ValueError, parseTarget, text))
@@ -129,6 +170,19 @@ class ParseTargetTests(SynchronousTestCase):
         line = str(error or parseTarget(kind + rest))
         assert len(line.splitlines()) == 1
 
+    def test_anyMistake(self) -> None:
+        """Whatever becomes of right ones when characters are lost, doubled, swapped or inserted is one or the other."""
+        random = Random(8081)  # noqa: S311  # it's to be the same in each run
+        for _ in range(20_000):
+            text = list(random.choice(FORMS))
+            for _ in range(random.randint(1, 6)):
+                start, end = sorted(random.choices(range(len(text) + 1), k=2))
+                text[start:end] = random.choice(
+                    ["", text[start:end] * 2, text[end:], random.choice("[]:=%-\\9é\n\x1b")]
+                )
+            error = raised(ValueError, parseTarget, "".join(text))
+            assert str(error or parseTarget("".join(text))).isprintable(), text
+
     @settings(deadline=None)
     @given(KINDS, TEXTS)
     def test_anyTarget(self, kind: str, rest: str) -> None:
@@ -139,8 +193,8 @@ class ParseTargetTests(SynchronousTestCase):
             assert [failure.value for failure in failures if not failure.check(PathError)] == []
 
 
-class ConnectTests(ReactorTestCase):
-    """`Target.connect` connects, or says in one line what failed, where and why."""
+class ConnectTestCase(ReactorTestCase):
+    """A test with names, and with real connections."""
 
     def setUp(self) -> None:
         """Know some names."""
@@ -157,21 +211,38 @@ class ConnectTests(ReactorTestCase):
         self.addCleanup(listening.close)
         return listening, listening.getsockname()[1]
 
-    def assertConnects(self, description: str, listening: socket.socket) -> None:
-        """Check that a connection to what is described arrives at `listening`."""
-        connecting = connect(self.reactor, description)
+    def connect(self, target: str | Target) -> "Deferred[EchoUpClient | DatagramClient]":
+        """Return what connecting to the target comes to."""
+        connecting = connect(self.reactor, target)
         self.reactor.advance(1)
         self.reactor.until(lambda: bool(connecting.called))
-        assert self.successResultOf(connecting) is None
-        listening.accept()[0].close()
+        return connecting
 
-    def assertFails(self, description: str, code: ExitCode, message: str) -> None:
-        """Check that connecting to what is described fails with `message`."""
-        connecting = connect(self.reactor, description)
-        self.reactor.advance(1)
-        self.reactor.until(lambda: bool(connecting.called))
-        error = self.failureResultOf(connecting, PathError).value
+    def client(self, target: str | Target) -> EchoUpClient:
+        """Return a client that is connected."""
+        return cast("EchoUpClient", self.successResultOf(self.connect(target)))
+
+    def accept(self, listening: socket.socket) -> Peer:
+        """Return the far end of the connection that waits at `listening`."""
+        far = listening.accept()[0]
+        self.addCleanup(far.close)
+        return Peer(self.reactor, far)
+
+    def assertFails(self, target: str | Target, code: ExitCode, message: str) -> None:
+        """Check that connecting to the target fails with `message`."""
+        error = self.failureResultOf(self.connect(target), PathError).value
         assert (error.code, str(error)) == (code, message)
+
+
+class ConnectTests(ConnectTestCase):
+    """`StreamTarget.connect` connects, or says in one line what failed, where and why."""
+
+    def assertConnects(self, target: str | Target, listening: socket.socket) -> Peer:
+        """Check that a connection to the target arrives at `listening`, and return its far end."""
+        self.client(target).send(b"hello")
+        peer = self.accept(listening)
+        assert peer.receive(5) == b"hello"
+        return peer
 
     def test_address(self) -> None:
         """An address is connected to."""
@@ -190,6 +261,12 @@ class ConnectTests(ReactorTestCase):
             listening.bind(path)
             listening.listen()
             self.assertConnects(f"unix:{path}", listening)
+
+    def test_bindAddress(self) -> None:
+        """It comes from the address that it is told to come from."""
+        listening, port = self.listen()
+        target = StreamTarget("", "127.0.0.1", port, bindAddress="127.0.0.2")
+        assert self.assertConnects(target, listening).socket.getpeername()[0] == "127.0.0.2"
 
     def test_nextAddress(self) -> None:
         """Where the first address of a name refuses, the next one is tried."""
@@ -233,6 +310,228 @@ class ConnectTests(ReactorTestCase):
                 assert error.code in (ExitCode.USAGE, ExitCode.UNRESOLVED), description
 
 
+class ProxyProtocolTests(ConnectTestCase):
+    """A PROXY header, if it is wanted, is the first that the server sees."""
+
+    def assertFirst(self, target: StreamTarget, listening: socket.socket, makeHeader: Callable[[int], bytes]) -> None:
+        """Check that the header of our port comes first, and that the connection is the client's afterwards."""
+        client = self.client(target)
+        client.send(b"hello")
+        client.end()
+        peer = self.accept(listening)
+        source = peer.socket.getpeername()
+        assert peer.receiveAll() == makeHeader(source[1] if source else 0) + b"hello"
+        peer.offer(b"HELLO")
+        peer.end()
+        self.reactor.until(lambda: bool(client.closed.called))
+        client.check(target)
+
+    def test_line(self) -> None:
+        """Version 1 is a line of text."""
+        listening, port = self.listen()
+        target = StreamTarget("", "127.0.0.1", port, proxyProtocol=1)
+        line = "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n".format
+        self.assertFirst(target, listening, lambda source: line(source, port).encode())
+
+    def test_binary(self) -> None:
+        """Version 2 is binary."""
+        listening, port = self.listen()
+        target = StreamTarget("", "127.0.0.1", port, proxyProtocol=2)
+        start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\1\x7f\0\0\1"
+        self.assertFirst(target, listening, lambda source: start + pack("!HH", source, port))
+
+    def test_unix(self) -> None:
+        """Of a Unix socket version 1 knows nothing, and version 2 the path."""
+        path = f"{self.enterContext(TemporaryDirectory())}/socket"
+        ends = bytes(108) + path.encode().ljust(108, b"\0")
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+            target = StreamTarget(f"unix:{path}")
+            self.assertFirst(replace(target, proxyProtocol=1), listening, lambda _: b"PROXY UNKNOWN\r\n")
+            binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8" + ends
+            self.assertFirst(replace(target, proxyProtocol=2), listening, lambda _: binary)
+
+    def test_beforeTLS(self) -> None:
+        """It is in clear, before the TLS handshake."""
+        listening, port = self.listen()
+        connect(self.reactor, StreamTarget("", "127.0.0.1", port, Security(insecure=True), proxyProtocol=1))
+        self.reactor.advance(1)
+        peer = self.accept(listening)
+        line = f"PROXY TCP4 127.0.0.1 127.0.0.1 {peer.socket.getpeername()[1]} {port}\r\n".encode()
+        assert peer.receive(len(line) + 2) == line + b"\x16\x03"
+
+
+class TLSTests(ConnectTestCase):
+    """A client speaks TLS when it's told to, with whom it trusts only."""
+
+    def setUp(self) -> None:
+        """Write the certificates."""
+        super().setUp()
+        self.directory = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(self.directory)
+        self.security = Security(str(self.directory / "ca.pem"))
+        self.asked: list[str | None] = []
+        self.refused: list[Failure] = []
+
+    def context(self, name: str = "server") -> ssl.SSLContext:
+        """Return the context of a server that has the named certificate and takes any, or none."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.directory / f"{name}.pem")
+        context.load_verify_locations(self.directory / "ca.pem")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.sni_callback = lambda _, name, __: self.asked.append(name)
+        return context
+
+    def serve(self, context: ssl.SSLContext) -> int:
+        """Let a server that answers in upper case listen on 127.0.0.1, and return its port."""
+
+        def build() -> TLSTransport:
+            self.server = TLSTransport(context, Server)
+            self.server.established.addErrback(self.refused.append)
+            return self.server
+
+        return self.listenWith(build)
+
+    def listenWith(self, build: Callable[[], Protocol]) -> int:
+        """Let `build` make the protocol of whoever connects, and return the port on 127.0.0.1."""
+        port = self.reactor.listenTCP(0, Factory.forProtocol(build), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return int(port.getHost().port)
+
+    def assertTalks(self, target: StreamTarget) -> None:
+        """Check that all is well with the target."""
+        client = self.client(target)
+        client.send(b"hello")
+        client.end()
+        self.reactor.until(lambda: bool(client.closed.called))
+        client.check(target)
+        assert client.reply.received == 5
+
+    def test_endpoint(self) -> None:
+        """A TLS endpoint of Twisted's is one of ours."""
+        port, ca = self.serve(self.context()), self.security.cafile
+        for text in (f"tls:127.0.0.1:{port}:trustRoots={ca}", f"tls:trustRoots={ca}:host=127.0.0.1:port={port}"):
+            self.assertTalks(cast("StreamTarget", parseTarget(text)))
+        assert self.asked == [None, None]
+
+    def test_names(self) -> None:
+        """The host's name is asked for and expected, or another that is given."""
+        port = self.serve(self.context())
+        self.know(NAME, "127.0.0.1")
+        self.assertTalks(StreamTarget("", NAME, port, self.security))
+        self.know("localhost.example", "127.0.0.1")
+        target = StreamTarget("", "localhost.example", port, self.security)
+        self.assertTalks(replace(target, security=replace(self.security, serverName=NAME)))
+        assert self.asked == [NAME, NAME]
+        self.assertFails(
+            target,
+            ExitCode.TLS_FAILED,
+            f"TLS handshake with localhost.example:{port}: "
+            "Hostname mismatch, certificate is not valid for 'localhost.example'",
+        )
+
+    def test_unix(self) -> None:
+        """A Unix socket can be TLS too; it has no name that could be expected."""
+        path = f"{self.directory}/socket"
+        port = self.reactor.listenUNIX(path, Factory.forProtocol(lambda: TLSTransport(self.context(), Server)))
+        self.addCleanup(port.stopListening)
+        for security in (Security(insecure=True), replace(self.security, serverName=NAME)):
+            self.assertTalks(StreamTarget(f"unix:{path}", security=security))
+        assert self.asked == [None, NAME]
+
+    def test_ownCertificate(self) -> None:
+        """Our own certificate is shown."""
+        port = self.serve(self.context())
+        security = replace(self.security, cert=str(self.directory / "client.pem"))
+        self.assertTalks(StreamTarget("", "127.0.0.1", port, security))
+        certificate = self.server.tls.getpeercert()
+        assert certificate is not None
+        assert certificate["subjectAltName"] == (("DNS", "client.example"),)
+
+    def test_refused(self) -> None:
+        """A certificate that can't be trusted is told, to the server as well; then nothing is left."""
+        port = self.serve(self.context("expired"))
+        message = f"TLS handshake with 127.0.0.1:{port}: certificate has expired"
+        self.assertFails(StreamTarget("", "127.0.0.1", port, self.security), ExitCode.TLS_FAILED, message)
+        self.reactor.until(lambda: bool(self.server.closed.called))
+        (failure,) = self.refused
+        assert "alert certificate expired" in str(failure.value)
+
+    def test_demandedCertificate(self) -> None:
+        """With TLS 1.3 a server that wants a certificate which isn't there refuses when the client is connected."""
+        context = self.context()
+        context.verify_mode = ssl.CERT_REQUIRED
+        target = StreamTarget("", "127.0.0.1", self.serve(context), self.security)
+        client = self.client(target)
+        self.reactor.until(lambda: bool(client.closed.called))
+        error = raised(PathError, client.check, target)
+        assert error is not None
+        assert (error.code, str(error)) == (
+            ExitCode.TLS_FAILED,
+            f"{target}: TLS failed: tlsv13 alert certificate required",
+        )
+
+    def assertHandshakeFails(self, build: type[Server], message: str) -> None:
+        """Check how the handshake with a server fails that speaks no TLS."""
+        port = self.listenWith(build)
+        target = StreamTarget("", "127.0.0.1", port, self.security)
+        self.assertFails(target, ExitCode.TLS_FAILED, f"TLS handshake with 127.0.0.1:{port}: {message}")
+
+    def test_noTLS(self) -> None:
+        """A server that speaks something else is no server for us."""
+        self.assertHandshakeFails(Shouter, "wrong version number")
+
+    def test_gone(self) -> None:
+        """A server that closes or resets the connection ends the handshake."""
+        for build in (Leaver, Resetter):
+            self.assertHandshakeFails(build, "the server ended the connection")
+
+    def test_silence(self) -> None:
+        """A server that says nothing is given up after the time for all of it, and the connection is dropped."""
+        servers: list[Silence] = []
+
+        def build() -> Silence:
+            servers.append(Silence())
+            return servers[-1]
+
+        port = self.listenWith(build)
+        connecting = connect(self.reactor, StreamTarget("", "127.0.0.1", port, self.security), 10)
+        self.reactor.until(lambda: bool(servers and servers[0].taken))
+        self.reactor.advance(9.9)
+        self.assertNoResult(connecting)
+        self.reactor.advance(0.1)
+        error = self.failureResultOf(connecting, PathError).value
+        message = f"TLS handshake with 127.0.0.1:{port}: timed out"
+        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, message)
+        self.reactor.until(lambda: servers[0].gone)
+
+    def test_mistakes(self) -> None:
+        """What can't be used is the user's mistake, and nothing is tried."""
+        for security, message in (
+            (Security("/nonexistent"), "/nonexistent: No such file or directory"),
+            (Security(serverName=".a"), "encoding with 'idna' codec failed (UnicodeError: label empty or too long)"),
+        ):
+            target = StreamTarget("", "192.0.2.1", 1, security)
+            self.assertFails(target, ExitCode.USAGE, f"cannot speak TLS with 192.0.2.1:1: {message}")
+
+
+class Shouter(Server):
+    """A server that answers in words."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer."""
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+class Leaver(Server):
+    """A server that goes away when something comes."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Go."""
+        self.transport.loseConnection()
+
+
 class TimeoutTests(SynchronousTestCase):
     """Connecting takes as long as it may, and no longer."""
 
@@ -266,3 +565,10 @@ class TimeoutTests(SynchronousTestCase):
             self.assertNoResult(connect(reactor, description, 60))
             ((_, _, _, timeout, _),) = reactor.tcpClients or [(0, 0, *reactor.unixClients[0][1:3], 0)]
             assert timeout >= 60, description
+
+    def test_ownPatience(self) -> None:
+        """A TLS endpoint's own timeout is for the connection, too."""
+        reactor = OfflineReactor()
+        self.assertNoResult(connect(reactor, "tls:there:443:timeout=3", 60))
+        ((_, _, _, timeout, _),) = reactor.tcpClients
+        assert timeout == 3

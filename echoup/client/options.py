@@ -1,0 +1,72 @@
+"""What every command can be told of the path to the server."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any, Literal
+
+import click
+
+PROXY_PROTOCOLS: dict[str | None, Literal[0, 1, 2]] = {None: 0, "v1": 1, "v2": 2}
+
+
+def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` the argument TARGET and the options of the path; it is called with the `target` that they make."""
+
+    @click.argument("target", default="127.0.0.1:8081")
+    @click.option("--tls", is_flag=True, help="Speak TLS; a TARGET that begins with tls: means the same.")
+    @click.option("--cafile", metavar="FILE", help="Trust the certificates in it instead of the system's.")
+    @click.option("--cert", metavar="FILE", help="Show this certificate where the server asks for one.")
+    @click.option("--key", metavar="FILE", help="Its private key, if that isn't in the same file.")
+    @click.option("--server-name", metavar="NAME", help="Ask for this name and expect it in the server's certificate.")
+    @click.option("--insecure", is_flag=True, help="Trust any certificate.")
+    @click.option(
+        "--proxy-protocol",
+        type=click.Choice(["v1", "v2"]),
+        help="Begin with a PROXY protocol header, as a load balancer does.",
+    )
+    @wraps(command)
+    def withTarget(
+        target: str,
+        tls: bool,
+        cafile: str | None,
+        cert: str | None,
+        key: str | None,
+        server_name: str | None,
+        insecure: bool,
+        proxy_protocol: str | None,
+        **others: Any,
+    ) -> Any:
+        security = {"cafile": cafile, "cert": cert, "key": key, "serverName": server_name, "insecure": insecure}
+        given = {name: value for name, value in security.items() if value}
+        return command(target=_makeTarget(target, tls, given, proxy_protocol), **others)
+
+    return withTarget
+
+
+def _makeTarget(description: str, tls: bool, security: dict[str, Any], proxyProtocol: str | None) -> Any:
+    from echoup.client.datagram import DatagramTarget
+    from echoup.client.security import Security
+    from echoup.client.target import parseTarget
+
+    try:
+        target = parseTarget(description)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'[TARGET]'") from None
+    if isinstance(target, DatagramTarget):
+        if tls or security or proxyProtocol:
+            raise click.UsageError("TLS and the PROXY protocol are for streams, not for UDP")
+        return target
+    target = replace(target, proxyProtocol=PROXY_PROTOCOLS[proxyProtocol])
+    if not (tls or target.security):
+        if security:
+            raise click.UsageError("--cafile, --cert, --key, --server-name and --insecure need --tls")
+        return target
+    secured = replace(target.security or Security(), **security)
+    if secured.key and not secured.cert:
+        raise click.UsageError("--key needs --cert")
+    if not (target.host or secured.serverName or secured.insecure):
+        raise click.UsageError(
+            f"{description} has no host whose certificate could be expected: --server-name names one"
+        )
+    return replace(target, security=secured)

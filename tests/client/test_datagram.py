@@ -1,0 +1,446 @@
+"""The client over UDP: one datagram at a time, judged as one stream, and over when one is lost."""
+
+import os
+import select
+import socket
+from errno import EAFNOSUPPORT, ENETUNREACH
+from typing import Any, NoReturn
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IHostResolution, IPushProducer, IResolutionReceiver
+from twisted.internet.udp import Port
+from zope.interface.verify import verifyObject
+
+from echoup.client.datagram import FORGOTTEN, PIECE, DatagramClient, DatagramTarget
+from echoup.client.outcome import ExitCode, PathError
+from tests.client.names import Names
+from tests.doubles import ReactorTestCase, raised
+
+TIMEOUT = 10.0
+LOST = "it was lost, or the answer was, or nobody answers there; UDP doesn't tell which"
+
+
+class ClientTestCase(ReactorTestCase):
+    """A test with a client, and a server that does what the test does."""
+
+    def setUp(self) -> None:
+        """Open the server and the client."""
+        super().setUp()
+        self.names = Names({"there": ["127.0.0.1"], "six": ["::1"]})
+        self.reactor.installNameResolver(self.names)
+        self.open()
+
+    def open(self, host: str = "there") -> None:
+        """Open a new server, and a client that was told that it is at `host`; what that takes is in `taken`."""
+        address = self.names.known[host][0]
+        self.server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(self.server.close)
+        self.server.setblocking(False)
+        self.server.bind((address, 0))
+        self.target = DatagramTarget(host, self.server.getsockname()[1])
+        self.taken: list[bytes] = []
+        self.client: DatagramClient = self.successResultOf(self.connect(self.target))
+        self.port: Any = self.client.transport
+
+    def connect(self, target: DatagramTarget) -> "Deferred[DatagramClient]":
+        """Return a client of `target`."""
+        return Deferred.fromCoroutine(target.connect(self.reactor, TIMEOUT, self.taken.append))
+
+    def next(self) -> bytes:
+        """Return the next datagram that comes to the server, and check that no other came."""
+        self.reactor.until(lambda: bool(self.came()))
+        data, self.sender = self.server.recvfrom(65536)
+        assert not self.came()
+        return data
+
+    def came(self) -> bool:
+        """Is there a datagram at the server?"""
+        return bool(select.select([self.server], [], [], 0)[0])
+
+    def answer(self, *datagrams: bytes) -> None:
+        """Send `datagrams` to the client, and wait until the first of them is taken."""
+        count = len(self.taken)
+        for data in datagrams:
+            self.server.sendto(data, self.sender)
+        self.reactor.until(lambda: len(self.taken) > count)
+        self.reactor.turn()
+
+    def waitForClose(self) -> None:
+        """Wait until the client tells that it is over, and nothing of it is left."""
+        self.reactor.until(lambda: bool(self.client.closed.called))
+        self.reactor.turn()
+        assert self.client.transport is None
+        assert self.reactor.getDelayedCalls() == []
+        assert self.port not in self.reactor.getReaders()
+
+    def assertRight(self) -> None:
+        """Check that it is over, and all was right."""
+        self.waitForClose()
+        self.client.check("there:1")
+
+    def assertFails(self, code: ExitCode, message: str) -> None:
+        """Check that it is over, and that the judgement is `message`."""
+        self.waitForClose()
+        error = raised(PathError, self.client.check, "there:1")
+        assert error is not None
+        assert (error.code, str(error)) == (code, f"there:1: {message}")
+
+
+class ExactTests(ClientTestCase):
+    """All that is sent comes back, in order."""
+
+    def test_interface(self) -> None:
+        """It is a producer for whoever takes what comes back."""
+        verifyObject(IPushProducer, self.client)
+
+    def test_oneAtATime(self) -> None:
+        """It sends pieces of 1200 bytes, each when the one before was answered, and closes after the last."""
+        data = os.urandom(2 * PIECE + 600)
+        self.client.send(data)
+        self.client.end()
+        for start in (0, PIECE, 2 * PIECE):
+            piece = self.next()
+            assert piece == data[start : start + PIECE]
+            self.reactor.turn()
+            assert not self.came()
+            self.answer(piece.upper())
+        self.assertRight()
+        assert b"".join(self.taken) == data.upper()
+        assert PIECE == 1200
+
+    def test_atOnce(self) -> None:
+        """What is there is sent, and answered, before there is more or an end; small pieces are not put together."""
+        for text in (b"hello", b"again"):
+            self.client.send(text)
+            assert self.next() == text
+            self.answer(text.upper())
+            self.client.check("there:1")
+        assert not self.client.closed.called
+        for text in (b"a", b"b"):
+            self.client.send(text)
+        self.client.end()
+        for text in (b"a", b"b"):
+            assert self.next() == text
+            self.answer(text.upper())
+        self.assertRight()
+
+    def test_portOfItsOwn(self) -> None:
+        """What has no lowercase letter comes from a port that had nothing to do with the like of it; others stay."""
+        senders = []
+        for text in (b"1", b"1", b"1", b"a", b"a"):
+            self.client.send(text)
+            assert self.next() == text
+            senders.append(self.sender)
+            self.answer(text.upper())
+        assert len(set(senders)) == 3
+        assert senders[2] == senders[3] == senders[4]
+
+    def test_noPortAgain(self) -> None:
+        """A port that was ours isn't taken again until whoever answered to it has forgotten."""
+        ports = iter([7001, 7002, 7001, 7003, 7001])
+        self.patch(Port, "getHost", lambda _: IPv4Address("UDP", "127.0.0.1", next(ports)))
+        for _ in range(3):
+            self.client.open()
+        assert next(ports) == 7001
+        ports = iter([7001])
+        self.reactor.advance(FORGOTTEN, step=FORGOTTEN)
+        self.client.open()
+        assert next(ports, None) is None
+
+    def test_nothing(self) -> None:
+        """Nothing needs no datagram."""
+        self.client.send(b"")
+        self.client.end()
+        self.assertRight()
+        assert not self.came()
+
+    def test_ipv6(self) -> None:
+        """It talks IPv6 too."""
+        self.open("six")
+        self.client.send(b"hello")
+        self.client.end()
+        assert self.next() == b"hello"
+        self.answer(b"HELLO")
+        self.assertRight()
+
+    @settings(deadline=None)
+    @given(st.lists(st.binary(max_size=9) | st.integers(1, 5000).map(os.urandom)), st.lists(st.booleans()))
+    def test_anyData(self, texts: list[bytes], doubles: list[bool]) -> None:
+        """Any bytes, sent in any pieces, come back exactly, though some of the answers are delivered twice."""
+        self.open()
+        data = b"".join(texts)
+        for text in texts:
+            self.client.send(text)
+        self.client.end()
+        sent: list[bytes] = []
+
+        def served() -> bool:
+            while self.came():
+                piece, sender = self.server.recvfrom(65536)
+                sent.append(piece)
+                for _ in range(2 if doubles and doubles.pop() else 1):
+                    self.server.sendto(piece.upper(), sender)
+            return bool(self.client.closed.called)
+
+        self.reactor.until(served)
+        self.assertRight()
+        assert b"".join(sent) == data
+        assert b"".join(self.taken) == data.upper()
+
+
+class JudgementTests(ClientTestCase):
+    """`check` is content only with what is right and complete."""
+
+    def exchange(self, data: bytes, *answers: bytes) -> None:
+        """Send `data`, and `answers` back."""
+        self.client.send(data)
+        self.next()
+        self.answer(*answers)
+
+    def test_duplicate(self) -> None:
+        """The answer before, once more, is passed over, whether or not another is due."""
+        self.exchange(b"one", b"ONE", b"ONE")
+        assert self.taken == [b"ONE"]
+        self.client.send(b"two")
+        self.next()
+        self.answer(b"ONE", b"TWO", b"TWO")
+        self.client.end()
+        self.assertRight()
+        assert self.taken == [b"ONE", b"TWO"]
+
+    def test_duplicateOfTheSame(self) -> None:
+        """Where two pieces are the same, either's answer may be the other's."""
+        for _ in range(2):
+            self.exchange(b"same", b"SAME", b"SAME")
+        self.exchange(b"other", b"SAME", b"OTHER")
+        self.client.end()
+        self.assertRight()
+        assert self.taken == [b"SAME", b"SAME", b"OTHER"]
+
+    def test_unchanged(self) -> None:
+        """What comes back as it was sent is wrong; the rest is sent all the same, as on any other path."""
+        self.exchange(b"one", b"one")
+        self.exchange(b"two", b"two")
+        self.client.end()
+        why = "unchanged: the bytes came back as they were sent, so something in between answered"
+        self.assertFails(ExitCode.WRONG, why)
+
+    def test_corrupted(self) -> None:
+        """What comes back altered is wrong."""
+        self.exchange(b"hello", b"HELPO")
+        self.client.end()
+        self.assertFails(ExitCode.WRONG, "corrupted: byte 3 of the reply is not the upper case of the one sent")
+
+    def test_longer(self) -> None:
+        """An answer with more than was sent is wrong, and is taken as it is."""
+        self.exchange(b"hello", b"HELLO!")
+        self.client.end()
+        self.assertFails(ExitCode.WRONG, "corrupted: byte 5 of the reply is not the upper case of the one sent")
+        assert self.taken == [b"HELLO!"]
+
+    def test_short(self) -> None:
+        """A shorter answer is short; nothing more is sent."""
+        for answer in (b"HEL", b""):
+            self.open()
+            self.client.send(b"x" * PIECE + b"hello")
+            self.next()
+            self.answer(b"X" * PIECE)
+            self.exchange(b"more", answer)
+            size = len(answer)
+            self.assertFails(ExitCode.SHORT, f"the answer to datagram 2 has {size} of 5 bytes")
+            assert not self.came()
+
+    def test_shortAndWrong(self) -> None:
+        """If it's wrong, too, that is what counts."""
+        self.exchange(b"hello", b"hel")
+        why = "unchanged: the bytes came back as they were sent, so something in between answered"
+        self.assertFails(ExitCode.WRONG, why)
+
+    def test_unasked(self) -> None:
+        """What nobody asked for is wrong, and is taken as it is."""
+        self.exchange(b"one", b"ONE")
+        self.answer(b"hi")
+        self.client.end()
+        self.assertFails(ExitCode.WRONG, "corrupted: byte 3 of the reply is not the upper case of the one sent")
+        assert self.taken == [b"ONE", b"hi"]
+
+    def test_afterTheEnd(self) -> None:
+        """When it is over nothing is taken any more, also of what has come."""
+        self.client.send(b"one")
+        self.client.end()
+        self.next()
+        self.answer(b"ONE", b"hi")
+        self.assertRight()
+        assert self.taken == [b"ONE"]
+
+    def test_strangers(self) -> None:
+        """Datagrams of others than the server don't count."""
+        self.client.send(b"hello")
+        self.next()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(b"WRONG", self.sender)
+        self.answer(b"HELLO")
+        self.client.end()
+        self.assertRight()
+
+
+class FailureTests(ClientTestCase):
+    """It is over when there is nothing more to hope for."""
+
+    def test_timedOut(self) -> None:
+        """It gives up, and says all that it might be, when one datagram isn't answered in time."""
+        self.client.send(b"x" * PIECE + b"hello")
+        self.next()
+        self.reactor.advance(TIMEOUT - 0.5, step=0.5)
+        self.answer(b"X" * PIECE)
+        self.next()
+        self.reactor.advance(TIMEOUT - 0.5, step=0.5)
+        assert not self.client.closed.called
+        self.reactor.advance(0.5)
+        self.assertFails(ExitCode.TIMED_OUT, f"no answer to datagram 2 for 10 s: {LOST}")
+
+    def test_patient(self) -> None:
+        """Where nothing is due, as at a prompt, it waits for ever."""
+        self.reactor.advance(100 * TIMEOUT, step=1)
+        self.client.send(b"hello")
+        self.next()
+        self.answer(b"HELLO")
+        self.reactor.advance(100 * TIMEOUT, step=1)
+        assert not self.client.closed.called
+        self.client.end()
+        self.assertRight()
+
+    def test_refused(self) -> None:
+        """When the machine there says that nobody listens, that is told, whenever it begins to."""
+        self.server.close()
+        self.client.send(b"hello")
+        self.client.send(b"again")
+        self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
+
+        self.open()
+        self.client.send(b"hello")
+        self.next()
+        self.answer(b"HELLO")
+        self.server.close()
+        self.client.send(b"again")
+        self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
+
+    def awaitRefusal(self) -> None:
+        """Wait, without the reactor, until the kernel has a refusal to tell."""
+        self.server.close()
+        handle = self.port.getHandle()
+        handle.send(b"")
+        interest = select.poll()
+        interest.register(handle, 0)
+        assert interest.poll(1000)
+
+    def test_refusedToRead(self) -> None:
+        """It's the same with reactors that don't know of errors but by reading, as asyncio's."""
+        self.awaitRefusal()
+        self.port.doRead()
+        self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
+
+    def test_refusedToWrite(self) -> None:
+        """And when it's sending that tells."""
+        self.awaitRefusal()
+        self.client.send(b"hello")
+        self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
+
+    def test_unreachable(self) -> None:
+        """When there is no way to send it any more, that is told."""
+
+        def fail(data: bytes) -> NoReturn:
+            raise OSError(ENETUNREACH, os.strerror(ENETUNREACH))
+
+        self.patch(self.client.transport, "write", fail)
+        self.client.send(b"hello")
+        self.assertFails(ExitCode.UNREACHABLE, "Network is unreachable")
+
+
+class ProducerTests(ClientTestCase):
+    """Whoever takes what comes back says when to go on, or to stop."""
+
+    def test_paused(self) -> None:
+        """While it is paused nothing is sent; what is on its way comes back all the same."""
+        self.client.send(b"x" * 2 * PIECE)
+        self.client.end()
+        self.next()
+        self.client.pauseProducing()
+        self.answer(b"X" * PIECE)
+        self.reactor.advance(10 * TIMEOUT, step=1)
+        assert not self.came()
+        self.client.resumeProducing()
+        self.next()
+        self.answer(b"X" * PIECE)
+        self.assertRight()
+
+    def test_stopped(self) -> None:
+        """When nobody takes what comes it is over at once, and nothing more is sent."""
+        self.client.send(b"x" * 2 * PIECE)
+        self.next()
+        self.client.stopProducing()
+        self.client.send(b"more")
+        self.client.stopProducing()
+        self.waitForClose()
+        assert not self.came()
+
+
+class TargetTests(ClientTestCase):
+    """`DatagramTarget.connect` finds the address, or says in one line what failed."""
+
+    def assertUnreachable(self, target: DatagramTarget, code: ExitCode, message: str) -> None:
+        """Check that there is no client of `target`, and nothing is left of it."""
+        connecting = self.connect(target)
+        self.reactor.turn()
+        error = self.failureResultOf(connecting, PathError).value
+        assert (error.code, str(error)) == (code, message)
+        assert set(self.reactor.getReaders()) - self.reactor._internalReaders == {self.port}
+
+    def test_name(self) -> None:
+        """It is named as it can be written."""
+        assert str(DatagramTarget("there", 1)) == "udp:there:1"
+        assert str(DatagramTarget("::1", 1)) == "udp:[::1]:1"
+
+    def test_unresolved(self) -> None:
+        """A name that stands for nothing is told."""
+        message = "cannot resolve nowhere: no address found"
+        self.assertUnreachable(DatagramTarget("nowhere", 1), ExitCode.UNRESOLVED, message)
+
+    def test_resolvedLate(self) -> None:
+        """A name that isn't found in time is told, and no news later."""
+        receivers: list[IResolutionReceiver] = []
+        names = Names({})
+
+        def resolve(receiver: IResolutionReceiver, *_: object, **__: object) -> IHostResolution:
+            receivers.append(receiver)
+            return names
+
+        self.patch(names, "resolveHostName", resolve)
+        self.reactor.installNameResolver(names)
+        connecting = self.connect(DatagramTarget("slow", 1))
+        self.reactor.advance(TIMEOUT - 0.5, step=0.5)
+        self.assertNoResult(connecting)
+        self.reactor.advance(0.5)
+        error = self.failureResultOf(connecting, PathError).value
+        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, "cannot resolve slow: timed out after 10 s")
+        receivers[0].resolutionComplete()
+
+    def test_noWay(self) -> None:
+        """An address that nothing may be sent to is told."""
+        self.reactor.installNameResolver(Names({"everybody": ["255.255.255.255"]}))
+        message = "cannot send to udp:everybody:1: Permission denied"
+        self.assertUnreachable(DatagramTarget("everybody", 1), ExitCode.UNREACHABLE, message)
+
+    def test_noIPv6(self) -> None:
+        """So is an address of a kind that this machine doesn't have."""
+
+        def fail(*_: object) -> NoReturn:
+            raise CannotListenError("::", 0, OSError(EAFNOSUPPORT, os.strerror(EAFNOSUPPORT)))
+
+        self.patch(self.reactor, "listenUDP", fail)
+        message = "cannot send to udp:six:1: Address family not supported by protocol"
+        self.assertUnreachable(DatagramTarget("six", 1), ExitCode.UNREACHABLE, message)

@@ -1,0 +1,118 @@
+"""What the options of the path make of TARGET."""
+
+from typing import Any
+
+import click
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.client.datagram import DatagramTarget
+from echoup.client.options import pathOptions
+from echoup.client.security import Security
+from echoup.client.target import StreamTarget, parseTarget
+from tests.doubles import raised
+
+OPTIONS = ["--tls", "--insecure", "--cafile=a", "--cert=b", "--key=c", "--server-name=d", "--proxy-protocol=v1"]
+
+
+@click.command()
+@pathOptions
+@click.option("--other")
+def command(target: object, other: str | None) -> object:
+    """Return the target."""
+    return target, other
+
+
+def made(*arguments: str) -> Any:
+    """Return the target that is made of `arguments`."""
+    return command.main(list(arguments), standalone_mode=False)[0]
+
+
+class PathOptionsTests(SynchronousTestCase):
+    """`pathOptions` gives a command its target."""
+
+    def test_none(self) -> None:
+        """Without options it is what TARGET says, by default the local daemon; the command keeps its own options."""
+        assert made() == parseTarget("127.0.0.1:8081")
+        for text in ("example.org", "unix:/run/echoup", "tls:example.org:443", "udp:[::1]:1"):
+            assert made(text) == parseTarget(text)
+        assert command.main(["--other=x", "a"], standalone_mode=False) == (parseTarget("a"), "x")
+
+    def test_tls(self) -> None:
+        """`--tls` makes it TLS, and each of its options is one of the security's fields."""
+        assert made("a", "--tls") == StreamTarget("a", "a", 8081, Security())
+        for option, security in (
+            ("--cafile=x", Security(cafile="x")),
+            ("--cert=x", Security(cert="x")),
+            ("--server-name=x", Security(serverName="x")),
+            ("--insecure", Security(insecure=True)),
+        ):
+            assert made("a", "--tls", option) == StreamTarget("a", "a", 8081, security)
+        everything = made("a:1", "--tls", "--cafile=b", "--cert=c", "--key=d", "--server-name=e", "--proxy-protocol=v2")
+        assert everything == StreamTarget("a:1", "a", 1, Security("b", "c", "d", "e"), 2)
+
+    def test_tlsTarget(self) -> None:
+        """A TARGET that begins with tls: needs no `--tls`; what both of it and the options say, the options decide."""
+        text = "tls:a:443:certificate=b:privateKey=c:trustRoots=d:bindAddress=127.0.0.1:timeout=3"
+        target = made(text, "--cafile=x", "--insecure")
+        assert target == StreamTarget(text, "a", 443, Security("x", "b", "c", insecure=True), 0, "127.0.0.1", 3)
+        assert made("tls:a", "--tls") == parseTarget("tls:a")
+        assert made("tls:a:443:certificate=b", "--key=c") == StreamTarget(
+            "tls:a:443:certificate=b", "a", 443, Security(None, "b", "c")
+        )
+
+    def test_proxyProtocol(self) -> None:
+        """`--proxy-protocol` says which version is sent first, with or without TLS."""
+        for name, version in (("v1", 1), ("v2", 2)):
+            for text in ("a", "tls:a", "tcp:a:1", "unix:a"):
+                assert made(text, f"--proxy-protocol={name}").proxyProtocol == version
+
+    def test_unix(self) -> None:
+        """A target without a host can be TLS, too, if it is said whose certificate is expected, or that any will do."""
+        for option in ("--server-name=a", "--insecure"):
+            assert made("unix:/run/echoup", "--tls", option).security
+
+    def test_mistakes(self) -> None:
+        """What doesn't fit together is refused, with the reason."""
+        needTLS = "--cafile, --cert, --key, --server-name and --insecure need --tls"
+        streams = "TLS and the PROXY protocol are for streams, not for UDP"
+        host = "has no host whose certificate could be expected: --server-name names one"
+        for arguments, message in (
+            (["8081"], "'8081' is a port without a host"),
+            (["--cafile=x"], needTLS),
+            (["--cert=x"], needTLS),
+            (["--key=x"], needTLS),
+            (["--server-name=x"], needTLS),
+            (["--insecure"], needTLS),
+            (["--tls", "--key=x"], "--key needs --cert"),
+            (["tls:a:443:privateKey=x"], "--key needs --cert"),
+            (["unix:a", "--tls"], f"unix:a {host}"),
+            (["tcp:a:1", "--tls"], f"tcp:a:1 {host}"),
+            (["udp:a", "--tls"], streams),
+            (["udp:a", "--insecure"], streams),
+            (["udp:a", "--proxy-protocol=v1"], streams),
+            (["a", "--proxy-protocol=v3"], "'v3' is not one of 'v1', 'v2'"),
+        ):
+            error = raised(click.UsageError, made, *arguments)
+            assert error is not None
+            assert message in error.format_message()
+
+    @settings(deadline=None)
+    @given(st.sampled_from(["a", "tls:a:1", "tcp:a:1", "unix:a", "udp:a", "a:0"]), st.sets(st.sampled_from(OPTIONS)))
+    def test_anyOptions(self, text: str, options: set[str]) -> None:
+        """Any options together either make a target that has them all, or are refused in one line."""
+        if error := raised(click.UsageError, made, text, *options):
+            assert len(error.format_message().splitlines()) == 1
+            return
+        target = made(text, *options)
+        if isinstance(target, DatagramTarget):
+            assert not options
+        else:
+            assert (target.proxyProtocol == 1) == ("--proxy-protocol=v1" in options)
+            assert bool(target.security) == (text.startswith("tls:") or "--tls" in options)
+            if security := target.security:
+                assert security.insecure == ("--insecure" in options)
+                assert [security.cafile, security.cert, security.key, security.serverName] == [
+                    value if any(option.endswith(f"={value}") for option in options) else None for value in "abcd"
+                ]

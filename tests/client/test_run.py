@@ -1,0 +1,137 @@
+"""The reactor's side of a command: how it ends, and what is said of that."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from io import StringIO
+from tempfile import TemporaryFile
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.run import run
+from tests.doubles import HandReactor, ReactorTestCase, raised
+
+
+class RunTests(ReactorTestCase):
+    """`run` runs a command in the reactor, and turns its end into an exit code."""
+
+    def setUp(self) -> None:
+        """Restore the signals in the end."""
+        super().setUp()
+        self.patch(sys, "stderr", StringIO())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        wakeup = signal.set_wakeup_fd(-1)
+        self.addCleanup(signal.set_wakeup_fd, wakeup)
+
+    def assertEnds(
+        self, command: Callable[[HandReactor], Coroutine[Any, Any, None]], code: int, message: str = ""
+    ) -> None:
+        """Check that `command` ends with `code`, and `message` on stderr."""
+        assert run(self.reactor, command) == code
+        assert isinstance(sys.stderr, StringIO)
+        assert sys.stderr.getvalue() == message
+        assert self.flushLoggedErrors() == []
+
+    def test_right(self) -> None:
+        """A command that returns is right; the reactor runs meanwhile."""
+
+        async def command(reactor: HandReactor) -> None:
+            assert reactor is self.reactor
+            assert reactor.running
+
+        self.assertEnds(command, ExitCode.OK)
+
+    def test_later(self) -> None:
+        """A command may take its time, and its timers don't follow the time of day."""
+
+        async def command(reactor: HandReactor) -> None:
+            done: Deferred[None] = Deferred()
+            assert reactor.seconds is not reactor.clock.seconds
+            reactor.callLater(0.01, done.callback, None)
+            await done
+
+        self.assertEnds(command, ExitCode.OK)
+
+    def test_failed(self) -> None:
+        """What failed is one line on stderr, and its code."""
+
+        async def command(reactor: HandReactor) -> None:
+            raise PathError(ExitCode.WRONG, "there:1: unchanged")
+
+        self.assertEnds(command, ExitCode.WRONG, "echoup: there:1: unchanged\n")
+
+    def test_interruptedPrompt(self) -> None:
+        """Ctrl-C is no news to the user."""
+
+        async def command(reactor: HandReactor) -> None:
+            raise PathError(ExitCode.INTERRUPTED, "interrupted")
+
+        self.assertEnds(command, ExitCode.INTERRUPTED)
+
+    async def failToWrite(self, reactor: HandReactor) -> None:
+        """Fail as the output does."""
+        raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
+
+    def redirect(self, descriptor: int) -> None:
+        """Let `descriptor` be the process's standard output until the end of the test."""
+        saved = os.dup(1)
+        self.addCleanup(os.close, saved)
+        self.addCleanup(os.dup2, saved, 1)
+        os.dup2(descriptor, 1)
+
+    def test_brokenPipe(self) -> None:
+        """Nor is it that the reader of a pipe went away."""
+        drain, sink = os.pipe()
+        self.redirect(sink)
+        os.close(sink)
+        os.close(drain)
+        self.assertEnds(self.failToWrite, ExitCode.BROKEN_PIPE)
+
+    def test_fullDisk(self) -> None:
+        """That a file can't be written is."""
+        with TemporaryFile() as file:
+            self.redirect(file.fileno())
+        self.assertEnds(self.failToWrite, ExitCode.BROKEN_PIPE, "echoup: the output can't be written\n")
+
+    def test_bug(self) -> None:
+        """An error that nobody expected isn't swallowed."""
+
+        async def command(reactor: HandReactor) -> None:
+            raise ZeroDivisionError
+
+        assert raised(ZeroDivisionError, run, self.reactor, command)
+
+    def assertSignalEnds(self, number: signal.Signals) -> None:
+        """Check that the signal cancels a command that waits, without a word."""
+        waiting: Deferred[None] = Deferred()
+        cancelled: list[object] = []
+        waiting.addErrback(cancelled.append)
+
+        async def command(reactor: HandReactor) -> None:
+            reactor.callLater(0, signal.raise_signal, number)
+            await waiting
+            raise PathError(ExitCode.SHORT, "not this")
+
+        self.assertEnds(command, 128 + number)
+        assert len(cancelled) == 1
+
+    def test_interrupted(self) -> None:
+        """SIGINT ends a command that waits."""
+        self.assertSignalEnds(signal.SIGINT)
+
+    def test_terminated(self) -> None:
+        """SIGTERM ends a command that waits."""
+        self.assertSignalEnds(signal.SIGTERM)
+
+    def test_cancelled(self) -> None:
+        """A command that doesn't mind being cancelled leaves nothing in the log."""
+
+        async def command(reactor: HandReactor) -> None:
+            reactor.callLater(0, signal.raise_signal, signal.SIGINT)
+            await Deferred()
+
+        self.assertEnds(command, ExitCode.INTERRUPTED)
