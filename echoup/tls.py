@@ -109,6 +109,7 @@ class TLSTransport(Protocol):
             self._decrypt()
             if not self._failure:
                 self._above = self._build()
+                del self._build  # and what it belongs to, which is over
                 self._above.makeConnection(self)
                 self.established.callback(None)
                 self._deliver()
@@ -262,7 +263,7 @@ def loading(*paths: str | Path) -> Iterator[None]:
         yield
     except ssl.SSLError as error:
         # Whoever has read a PEM file without finding what it looked for has no reason to tell.
-        why = explain(error) if error.reason else "nothing usable in it"
+        why = explain(error) if error.reason else "no usable certificate or private key in it"
         raise ValueError(f"{' and '.join(map(str, paths))}: {why}") from None
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None

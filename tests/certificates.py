@@ -1,7 +1,10 @@
 """Certificates for the tests: a right one, and some that are to be refused."""
 
+import ssl
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -36,3 +39,19 @@ def writeCertificates(directory: Path) -> None:
     key = load_pem_private_key((directory / "client.key").read_bytes(), None)
     encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     (directory / "encrypted.key").write_bytes(encrypted)
+
+
+@cache
+def contexts(version: ssl.TLSVersion, demanding: bool = False) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return a client's context and a server's; the server may demand a certificate, which the client doesn't have."""
+    client, server = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with TemporaryDirectory() as name:
+        writeCertificates(Path(name))
+        client.load_verify_locations(f"{name}/ca.pem")
+        server.load_verify_locations(f"{name}/ca.pem")
+        server.load_cert_chain(f"{name}/server.pem")
+    for context in (client, server):
+        context.minimum_version = context.maximum_version = version
+    if demanding:
+        server.verify_mode = ssl.CERT_REQUIRED
+    return client, server

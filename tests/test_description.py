@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from twisted.internet.endpoints import _parse, quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.description import splitDescription
+from echoup.description import applyTo, splitDescription
+from tests.doubles import raised
 
 TEXTS = st.text(":=\\ab\n", max_size=30) | st.text()
 
@@ -56,3 +57,26 @@ class SplitDescriptionTests(SynchronousTestCase):
         values = [quoteStringArgument(text).replace("=", r"\=") for text in texts]
         description = ":".join([*values, f"{quoteStringArgument(name)}={quoteStringArgument(value)}"])
         assert splitDescription(description) == (texts, {name: value})
+
+
+class ApplyToTests(SynchronousTestCase):
+    """`applyTo` calls a function with the fields of a description, as far as it takes them."""
+
+    def add(self, first: str, second: str = "2", *, third: str = "3") -> str:
+        """Return what was given."""
+        return first + second + third
+
+    def test_taken(self) -> None:
+        """Values are its first arguments, and the others go by their names."""
+        assert applyTo(self.add, ["a"], {"third": "c"}) == "a2c"
+        assert applyTo(self.add, ["a"], {"second": "b"}) == "ab3"
+
+    def test_refused(self) -> None:
+        """What it doesn't take is a ValueError, in words that have nothing to do with our source."""
+        for values, named, message in (
+            ([], {}, "missing 1 required positional argument: 'first'"),
+            (["a"], {"fourth": "d"}, "got an unexpected keyword argument 'fourth'"),
+            (["a"], {"first": "d"}, "got multiple values for argument 'first'"),
+            (["a", "b", "c"], {}, "takes from 2 to 3 positional arguments but 4 were given"),
+        ):
+            assert str(raised(ValueError, applyTo, self.add, values, named)) == message

@@ -5,7 +5,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from struct import pack
@@ -23,7 +23,7 @@ from zope.interface import implementer, providedBy
 from zope.interface.verify import verifyObject
 
 from echoup.tls import RECORD, TLSTransport, askNobody, explain, loading
-from tests.certificates import NAME, writeCertificates
+from tests.certificates import NAME, contexts, writeCertificates
 from tests.doubles import Peer, ReactorTestCase, raised
 
 T = TypeVar("T")
@@ -41,22 +41,6 @@ BAD_RECORD = b"\x17\x03\x03\x00\x20" + bytes(32)
 """What can't be decrypted."""
 
 anyWay = st.sampled_from(WAYS)
-
-
-@cache
-def contexts(version: ssl.TLSVersion, demanding: bool = False) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return a client's context and a server's; the server may demand a certificate, which the client doesn't have."""
-    client, server = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with TemporaryDirectory() as name:
-        writeCertificates(Path(name))
-        client.load_verify_locations(f"{name}/ca.pem")
-        server.load_verify_locations(f"{name}/ca.pem")
-        server.load_cert_chain(f"{name}/server.pem")
-    for context in (client, server):
-        context.minimum_version = context.maximum_version = version
-    if demanding:
-        server.verify_mode = ssl.CERT_REQUIRED
-    return client, server
 
 
 @implementer(IHalfCloseableProtocol)
@@ -813,8 +797,8 @@ class LoadingTests(SynchronousTestCase):
             ("server.crt", "nothing", f"{d}/nothing: No such file or directory"),
             ("server.crt", ".", f"{d}: Is a directory"),
             ("server.crt", "client.key", f"{d}/server.crt and {d}/client.key: key values mismatch"),
-            ("server.crt", "empty", f"{d}/server.crt and {d}/empty: nothing usable in it"),
-            ("empty", "server.key", f"{d}/empty and {d}/server.key: nothing usable in it"),
+            ("server.crt", "empty", f"{d}/server.crt and {d}/empty: no usable certificate or private key in it"),
+            ("empty", "server.key", f"{d}/empty and {d}/server.key: no usable certificate or private key in it"),
             ("server.crt", "encrypted.key", "the private key is encrypted"),
         ):
             assert str(raised(ValueError, self.load, cert, key)) == message

@@ -3,7 +3,6 @@
 import ssl
 from collections.abc import Collection
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from select import POLLIN
 from typing import cast
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
@@ -16,7 +15,7 @@ from echoup.printable import quoted
 from echoup.proxyheader import ProxyHeaderError, ProxyHeaderParser
 from echoup.server.certificate import Certificate
 from echoup.server.limits import Limits
-from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTransport, isReady
+from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTransport
 from echoup.tls import TLSTransport, explain
 
 Network = IPv4Network | IPv6Network
@@ -52,7 +51,7 @@ class Arrival(Protocol):
     def connectionMade(self) -> None:
         """Join the others, and begin."""
         streams = self.factory.streams
-        self.startedAt = self._movedAt = streams.clock.seconds()
+        self.startedAt = streams.clock.seconds()
         self._deadline = streams.clock.callLater(self.factory.timeout, self.cut, "handshake")
         streams.opened(self)
         if not self._header:
@@ -60,7 +59,6 @@ class Arrival(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take in what is before the stream."""
-        self._movedAt = self.factory.streams.clock.seconds()
         if self._tls:
             self._tls.dataReceived(data)
         elif self._header:
@@ -138,14 +136,7 @@ class Arrival(Protocol):
     finish = cut
 
     def look(self, now: float, limits: Limits, idleReason: str) -> None:
-        """Drop the connection if nothing has come for the idle timeout, as it is during a stop."""
-        quiet = now - self._movedAt
-        if (
-            limits.idleTimeout
-            and quiet >= limits.idleTimeout
-            and not isReady(self.transport.getHandle().fileno(), POLLIN)
-        ):
-            self.cut(idleReason)
+        """Do nothing: it has until its deadline, also during a stop, which may come in the middle of a handshake."""
 
 
 class ArrivalFactory(Factory[Protocol]):

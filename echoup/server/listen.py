@@ -16,7 +16,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
-from echoup.description import splitDescription
+from echoup.description import applyTo, splitDescription
 from echoup.server.addresses import listenOnEach, parseOwnAddress
 from echoup.server.certificate import Certificate
 from echoup.server.inherited import parseInherited
@@ -137,16 +137,17 @@ def parseListener(description: str, clientCA: str | None = None) -> Listener:
             return _parseEndpoint(description, clientCA)
         except Exception as error:  # Twisted's parsers let anything out: TypeError, KeyError, IndexError ...
             why = str(error) if isinstance(error, ValueError) else repr(error)
-            raise ValueError(f"{description!r} is not a {kind} endpoint: {why}") from None
+            article = "an" if kind == "ssl" else "a"
+            raise ValueError(f"{description!r} is not {article} {kind} endpoint: {why}") from None
     return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {', '.join(KINDS)}"))
 
 
 def _parseEndpoint(description: str, clientCA: str | None) -> Listener:
     (kind, *values), named = splitDescription(description)
     if kind == "ssl":
-        return _parseTLS(description, clientCA, *values, **named)
+        return applyTo(partial(_parseTLS, description, clientCA), values, named)
     if kind == "systemd":
-        return parseInherited(description, *values, **named)
+        return applyTo(partial(parseInherited, description), values, named)
     serverFromString(cast("Any", None), description)
     return EndpointListener(description, description)
 

@@ -13,6 +13,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 from twisted.python import usage
 
+from echoup.server.arrival import Network
 from echoup.server.daemon import Daemon
 from echoup.server.datagramport import parseDatagramListener
 from echoup.server.limits import Limits
@@ -47,6 +48,12 @@ def _flag(text: str) -> bool:
     if text.lower() not in words:
         raise ValueError(f"{text!r} is neither yes nor no")
     return words[text.lower()]
+
+
+def _network(text: str) -> Network:
+    if "%" in text:
+        raise ValueError(f"{text!r} names an interface, which networks don't have")
+    return ip_network(text)
 
 
 class Options(usage.Options):
@@ -122,10 +129,14 @@ class Options(usage.Options):
             self[name] = self._parse(name, parse, self[name], default)
         if not self["log-connections"]:
             self["log-connections"] = self._parse("log-connections", _flag, None, "no")
-        clientCA = self["tls-client-ca"] = self["tls-client-ca"] or self._fromEnvironment("tls-client-ca") or None
+        if self["tls-client-ca"] is None:
+            self["tls-client-ca"] = self._fromEnvironment("tls-client-ca") or None
+        elif not self["tls-client-ca"]:
+            raise usage.UsageError("--tls-client-ca: '' is not a file")
+        clientCA = self["tls-client-ca"]
         self._parseEach("listen", partial(parseListener, clientCA=clientCA), "127.0.0.1:8081")
         self._parseEach("udp", parseDatagramListener, "")
-        self._parseEach("proxy-from", ip_network, "")
+        self._parseEach("proxy-from", _network, "")
         if clientCA and not any(listener.certificate for listener in self["listen"]):
             raise usage.UsageError("--tls-client-ca: there is no --listen ssl:... to use it")
 

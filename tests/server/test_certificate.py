@@ -255,10 +255,10 @@ class MistakeTests(CertificateTestCase):
         server, key, certificate, torn = map(self.path, ("server", "key", "certificate", "torn"))
         assert self.refusal(key) == "key.pem: no certificate or crl found"
         assert self.refusal(key, key) == "key.pem: no certificate or crl found"
-        assert self.refusal(certificate) == "certificate.pem: nothing usable in it"
-        assert self.refusal(key, torn) == "torn.pem: nothing usable in it"
+        assert self.refusal(certificate) == "certificate.pem: no usable certificate or private key in it"
+        assert self.refusal(key, torn) == "torn.pem: no usable certificate or private key in it"
         assert self.refusal(server, extraCertChain=key) == "key.pem: no certificate or crl found"
-        assert self.refusal(server, extraCertChain=torn) == "torn.pem: nothing usable in it"
+        assert self.refusal(server, extraCertChain=torn) == "torn.pem: no usable certificate or private key in it"
         assert self.refusal(server, dhParameters=certificate) == "certificate.pem: no start line"
         assert self.refusal(server, clientCA=key) == "key.pem: no certificate or crl found"
 

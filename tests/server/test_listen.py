@@ -156,17 +156,17 @@ class ParseTLSTests(SynchronousTestCase):
     def test_mistakes(self) -> None:
         """Whatever is wrong is said in one line, which has the description and the reason."""
         for rest, reason in (
-            ("", "TypeError"),
+            ("", "missing 1 required positional argument: 'port'"),
             (":", "invalid literal for int() with base 10: ''"),
             (":http", "invalid literal for int() with base 10: 'http'"),
-            (r":8081\:backlog=5", "TypeError"),
-            (r":8081\:backlog\=5", "TypeError"),
+            (r":8081\:backlog=5", "got an unexpected keyword argument"),
+            (r":8081\:backlog\=5", "got an unexpected keyword argument"),
             (r":8081:backlog=5\:interface\=x", "invalid literal for int() with base 10: '5:interface=x'"),
             (":8081:backlog=many", "invalid literal for int() with base 10: 'many'"),
-            (":8081:colour=red", "TypeError"),
-            (":8081:clientCA=ca.pem", "TypeError"),
-            (":8081:a:b:c:d:e:f:g:h", "TypeError"),
-            (":8081:port=8082", "TypeError"),
+            (":8081:colour=red", "got an unexpected keyword argument 'colour'"),
+            (":8081:clientCA=ca.pem", "got multiple values for argument 'clientCA'"),
+            (":8081:a:b:c:d:e:f:g:h", "takes from "),
+            (":8081:port=8082", "got multiple values for argument 'port'"),
             (":8081:privateKey=none.pem", "none.pem: No such file or directory"),
             (":8081:privateKey=ca.pem", "ca.pem: "),
             (":8081:certKey=none.pem", "none.pem: No such file or directory"),
@@ -178,10 +178,10 @@ class ParseTLSTests(SynchronousTestCase):
             error = raised(ValueError, parseListener, f"ssl{rest}")
             assert error is not None, rest
             description = repr(f"ssl{rest}")
-            assert str(error).startswith(f"{description} is not a ssl endpoint: {reason}"), str(error)
+            assert str(error).startswith(f"{description} is not an ssl endpoint: {reason}"), str(error)
             assert str(error).isprintable()
         error = raised(ValueError, parseListener, "ssl:8081", "none.pem")
-        assert str(error) == "'ssl:8081' is not a ssl endpoint: none.pem: No such file or directory"
+        assert str(error) == "'ssl:8081' is not an ssl endpoint: none.pem: No such file or directory"
 
 
 class AnyTextTests(SynchronousTestCase):

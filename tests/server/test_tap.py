@@ -206,7 +206,7 @@ class MistakeTests(OptionsTestCase):
 
     def test_empty(self) -> None:
         """On the command line an empty value is a mistake."""
-        for name in DEFAULTS.keys() - {"log-connections", "tls-client-ca"}:
+        for name in DEFAULTS.keys() - {"log-connections"}:
             assert self.refusal(f"--{name}=").startswith(f"--{name}: ")
 
     def test_tlsClientCA(self) -> None:
