@@ -224,5 +224,4 @@ class _Addresses:
         self._found.append(address)
 
     def resolutionComplete(self) -> None:
-        if not self.complete.called:
-            self.complete.callback(self._found)
+        self.complete.callback(self._found)

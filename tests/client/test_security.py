@@ -1,10 +1,12 @@
 """What the client wants of TLS: whom it trusts, and what it shows."""
 
 import contextlib  # trial would take a global `suppress` for its own
+import os
 import shutil
 import ssl
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -55,6 +57,11 @@ class SecurityTests(SynchronousTestCase):
         """A certificate of the authority in the file, for the name or the address, is accepted."""
         for name in (NAME, "localhost", "127.0.0.1", "::1"):
             assert self.shakeHands(Security(self.ca), name=name).version() == "TLSv1.3"
+
+    def test_system(self) -> None:
+        """Unless it is said otherwise, the system's authorities are trusted."""
+        with patch.dict(os.environ, SSL_CERT_FILE=self.ca):
+            self.shakeHands(Security())
 
     def test_folder(self) -> None:
         """The authorities may be in a folder, in any of its *.pem."""

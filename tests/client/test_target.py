@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from struct import pack
@@ -489,22 +490,20 @@ class TLSTests(ConnectTestCase):
 
     def test_silence(self) -> None:
         """A server that says nothing is given up after the time for all of it, and the connection is dropped."""
-        servers: list[Silence] = []
-
-        def build() -> Silence:
-            servers.append(Silence())
-            return servers[-1]
-
-        port = self.listenWith(build)
-        connecting = connect(self.reactor, StreamTarget("", "127.0.0.1", port, self.security), 10)
-        self.reactor.until(lambda: bool(servers and servers[0].taken))
-        self.reactor.advance(9.9)
+        server = Silence()
+        port = self.listenWith(lambda: server)
+        names = Names({"there": ["127.0.0.1"]})
+        self.patch(names, "resolveHostName", partial(self.reactor.callLater, 6, names.resolveHostName))
+        self.reactor.installNameResolver(names)
+        connecting = connect(self.reactor, StreamTarget("", "there", port, self.security), 10)
+        self.reactor.advance(7)
+        self.reactor.until(lambda: bool(server.taken))
+        self.reactor.advance(2.5)
         self.assertNoResult(connecting)
-        self.reactor.advance(0.1)
+        self.reactor.advance(1)
         error = self.failureResultOf(connecting, PathError).value
-        message = f"TLS handshake with 127.0.0.1:{port}: timed out"
-        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, message)
-        self.reactor.until(lambda: servers[0].gone)
+        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, f"TLS handshake with there:{port}: timed out")
+        self.reactor.until(lambda: server.gone)
 
     def test_mistakes(self) -> None:
         """What can't be used is the user's mistake, and nothing is tried."""

@@ -275,12 +275,17 @@ class PortTestCase(ReactorTestCase):
         return list(listener.listen(self.reactor, lambda: protocol or EchoUpDatagram(self.gate)))
 
     def client(self, bound: str = "") -> socket.socket:
-        """Return a client's socket; it never waits."""
-        client = socket.socket(socket.AF_INET6 if ":" in bound else socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(client.close)
-        client.setblocking(False)
-        client.bind((bound, 0))
-        return client
+        """Return a client's socket; it never waits.
+
+        Its port isn't the number of one of ours, which the kernel may give away again at another address.
+        """
+        while True:
+            client = socket.socket(socket.AF_INET6 if ":" in bound else socket.AF_INET, socket.SOCK_DGRAM)
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            client.bind((bound, 0))
+            if client.getsockname()[1] not in self.gate.ports:
+                return client
 
     def ask(self, client: socket.socket, data: bytes, address: tuple[str, int]) -> tuple[bytes, tuple[str, int]]:
         """Return the answer to `data` at `address`, and where it comes from."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from random import randrange
 from select import select
 from socket import (
     AF_INET,
@@ -27,7 +28,7 @@ from struct import pack
 import pytest
 
 from echoup.server.datagramport import RECEIVE_BUFFER, SO_RCVBUFFORCE
-from tests.system.processes import REACTORS, Daemon
+from tests.system.processes import REACTORS, Daemon, eventually
 
 _LISTENING = re.compile(r"listening on udp:(?:\[(\S+)\]:(\d+)|(\S+):(\d+))")
 
@@ -40,13 +41,25 @@ def ports(daemon: Daemon) -> list[tuple[str, int]]:
 
 @contextmanager
 def client(address: tuple[str, int], bound: tuple[str, int] | None = None, seconds: float = 10) -> Iterator[socket]:
-    """Open a socket that talks with `address` only; it isn't answered from any other."""
-    with socket(AF_INET6 if ":" in address[0] else AF_INET, SOCK_DGRAM) as opened:
+    """Open a socket that talks with `address` only; it isn't answered from any other.
+
+    Its port isn't one of those that the kernel chooses: it might choose the number of a daemon's, at another address.
+    """
+    isV6 = ":" in address[0]
+    with socket(AF_INET6 if isV6 else AF_INET, SOCK_DGRAM) as opened:
         opened.settimeout(seconds)
         if bound:
             opened.bind(bound)
+        else:
+            eventually(lambda: _bindBelowTheKernels(opened, "::" if isV6 else ""))
         opened.connect(address)
         yield opened
+
+
+def _bindBelowTheKernels(opened: socket, host: str) -> bool:
+    with suppress(OSError):
+        opened.bind((host, randrange(10_000, 30_000)))  # noqa: S311  # no secret
+    return bool(opened.getsockname()[1])
 
 
 def answer(address: tuple[str, int], data: bytes) -> bytes:
