@@ -298,9 +298,9 @@ def test_systemdSocketActivate(tmp_path: Path, domain: str, fdname: tuple[str, .
     with running(command, address, log) as process:
         assert address.echo(b"hello") == b"HELLO"
         assert address.echo(b"again") == b"AGAIN"
-        assert Daemon(process, log).address == address
-        process.terminate()
-        assert process.wait(10) == -signal.SIGTERM
+        daemon = Daemon(process, log)
+        assert daemon.address == address
+        assert daemon.stop() == 128 + signal.SIGTERM
         assert "Traceback" not in log.read_text()
     assert domain == "INET" or Path(address.address).is_socket()
 
