@@ -91,9 +91,11 @@ class StreamTarget:
     def _tls(self, client: EchoUpClient) -> TLSTransport | None:
         if not self.security:
             return None
+        name = self.security.serverName or self.host or None
         try:
-            name = self.security.serverName or self.host or None
             return TLSTransport(self.security.context(), lambda: client, name)
+        except UnicodeError:
+            raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {name!r} is not a host name") from None
         except ValueError as error:
             raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {error}") from None
 
