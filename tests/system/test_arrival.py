@@ -295,7 +295,9 @@ def test_nastyValues(tmp_path: Path, certificates: Certificates, isTLS: bool) ->
         assert [(one["reason"], list(one)) for one in others] == [("header", [*names[:4], "error"])] * 2
 
 
-@pytest.mark.parametrize("first", [b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00" + bytes(2**16)])
+@pytest.mark.parametrize(
+    "first", [b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00" + bytes(2**16)], ids=["HTTP", "zeros"]
+)
 def test_garbage(tmp_path: Path, certificates: Certificates, first: bytes) -> None:
     """What is no TLS gets an alert, one line in the log, and time until the handshake timeout to take it."""
     options = ("--handshake-timeout=1", "--log-connections")
