@@ -1,7 +1,8 @@
 """Endpoint descriptions, as Twisted writes them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -32,6 +33,17 @@ def applyTo(function: Callable[..., T], values: list[str], named: dict[str, str]
         return function(*values, **named)
     except TypeError as error:
         raise ValueError(str(error).partition("() ")[2] or str(error)) from None
+
+
+@contextmanager
+def parsing(description: str, kind: str) -> Iterator[None]:
+    """Turn whatever goes wrong with `description` into a ValueError of one line: Twisted's parsers let anything out."""
+    try:
+        yield
+    except Exception as error:  # TypeError, KeyError, IndexError ...
+        why = str(error) if isinstance(error, ValueError) else repr(error)
+        article = "an" if kind == "ssl" else "a"
+        raise ValueError(f"{description!r} is not {article} {kind} endpoint: {why}") from None
 
 
 def _unquoted(text: str) -> str:

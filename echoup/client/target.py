@@ -22,7 +22,7 @@ from echoup.client.datagram import DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.security import Security
-from echoup.description import applyTo, splitDescription
+from echoup.description import applyTo, parsing, splitDescription
 from echoup.proxyheader import encodeProxyHeader
 from echoup.tls import TLSTransport, explain
 
@@ -157,16 +157,13 @@ def parseTarget(description: str) -> Target:
     if colon and kind == "udp":
         return DatagramTarget(*_parseAddress(description, rest))
     if colon and kind in KINDS:
-        try:
+        with parsing(description, kind):
             if re.search(r":(port=|timeout=)?-[0-9]", description):
                 raise ValueError("it has a negative number")
             if kind == "tls":
                 (_, *address), named = splitDescription(description)
                 return applyTo(partial(_parseTLS, description), address, named)
             return _parseEndpoint(description, kind, rest)
-        except Exception as error:  # Twisted's parsers let anything out: TypeError, KeyError, IndexError ...
-            why = str(error) if isinstance(error, ValueError) else repr(error)
-            raise ValueError(f"{description!r} is not a {kind} endpoint: {why}") from None
     if description.isdigit():
         raise ValueError(f"{description!r} is a port without a host; {HOST}:{description} is the one on this machine")
     return StreamTarget(description, *_parseAddress(description, description))

@@ -33,7 +33,7 @@ class Arrival(Protocol):
     transport: IStreamTransport
 
     received = 0
-    reason = ""  # or one of: header, tls, handshake, idle, stopping, refused, lost
+    reason = ""  # or one of: header, tls, handshake, stopping, refused, lost
 
     def __init__(self, peer: IAddress, header: ProxyHeaderParser | None, certificate: Certificate | None) -> None:
         """`header` is for a connection that has to begin with one, `certificate` for one that then speaks TLS."""

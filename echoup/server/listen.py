@@ -16,7 +16,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
-from echoup.description import applyTo, splitDescription
+from echoup.description import applyTo, parsing, splitDescription
 from echoup.server.addresses import listenOnEach, parseOwnAddress
 from echoup.server.certificate import Certificate
 from echoup.server.inherited import parseInherited
@@ -133,12 +133,8 @@ def parseListener(description: str, clientCA: str | None = None) -> Listener:
         raise ValueError(f"{description!r} is not an address")
     kind = description.partition(":")[0]
     if kind in KINDS:
-        try:
+        with parsing(description, kind):
             return _parseEndpoint(description, clientCA)
-        except Exception as error:  # Twisted's parsers let anything out: TypeError, KeyError, IndexError ...
-            why = str(error) if isinstance(error, ValueError) else repr(error)
-            article = "an" if kind == "ssl" else "a"
-            raise ValueError(f"{description!r} is not {article} {kind} endpoint: {why}") from None
     return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {', '.join(KINDS)}"))
 
 
