@@ -269,6 +269,17 @@ def loading(*paths: str | Path) -> Iterator[None]:
         raise ValueError(f"{path}: {error.strerror}") from None
 
 
+def makeContext(protocol: int) -> ssl.SSLContext:
+    """Return a context for `protocol`, a client's or a server's, with nothing below TLS 1.2 (RFC 8996).
+
+    There is no renegotiation: nothing could be written while it lasts.
+    """
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
 def askNobody() -> NoReturn:
     """Refuse an encrypted private key: OpenSSL would ask for its passphrase, on the terminal or in the input."""
     raise ValueError("the private key is encrypted")

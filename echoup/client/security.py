@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from echoup.tls import askNobody, loading
+from echoup.tls import askNobody, loading, makeContext
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,7 @@ class Security:
 
     def context(self) -> ssl.SSLContext:
         """Return the TLS context; raise ValueError, with one line that says why, if one of the files can't be used."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.options |= ssl.OP_NO_RENEGOTIATION  # during which nothing could be written
+        context = makeContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -87,14 +87,10 @@ class Arrival(Protocol):
         if self._certificate:
             self._tls = TLSTransport(self._certificate.context, self._stream)
             self._tls.established.addErrback(self._untrusted)
-            self._tls.makeConnection(self.transport)
-            if rest:
-                self._tls.dataReceived(rest)
-        else:
-            stream = self._stream()
-            stream.makeConnection(self.transport)
-            if rest:
-                stream.dataReceived(rest)
+        above = self._tls or self._stream()
+        above.makeConnection(self.transport)
+        if rest:
+            above.dataReceived(rest)
 
     def _stream(self) -> EchoUp:
         """Give way to the stream."""

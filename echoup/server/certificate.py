@@ -5,7 +5,7 @@ import ssl
 from pathlib import Path
 from typing import NoReturn
 
-from echoup.tls import loading
+from echoup.tls import loading, makeContext
 
 METHODS = {
     "TLS_METHOD": ssl.TLSVersion.MAXIMUM_SUPPORTED,
@@ -47,10 +47,8 @@ class Certificate:
 
     def reload(self) -> None:
         """Read the files, again; raise ValueError, and keep what was read before, where that's impossible."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = makeContext(ssl.PROTOCOL_TLS_SERVER)
         context.maximum_version = self._highest
-        context.options |= ssl.OP_NO_RENEGOTIATION
         self._loadChain(context)
         if self._dhParameters:
             with loading(self._dhParameters):
