@@ -1,0 +1,84 @@
+"""The load generator, load.c, from Python."""
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.peer import reasonIn
+
+
+class LoadError(Exception):
+    """A reply was wrong, or none came; the message says what, in one line."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the load says: messages that came back right, their bytes, and the seconds from the first to the last.
+
+    `histogram` has pairs of a latency in nanoseconds, right to 0.4 %, and how many messages had it, in ascending order.
+    """
+
+    messages: int
+    bytes: int
+    seconds: float
+    histogram: tuple[tuple[int, int], ...]
+
+
+def parseOutcome(line: str) -> Outcome:
+    """Return what the load's last line says."""
+    fields = json.loads(line)
+    histogram = tuple((nanoseconds, count) for nanoseconds, count in fields["histogram"])
+    return Outcome(fields["messages"], fields["bytes"], fields["seconds"], histogram)
+
+
+def percentile(histogram: Sequence[tuple[int, int]], percent: float) -> int:
+    """Return the latency in nanoseconds that `percent` of all messages didn't exceed."""
+    due = sum(count for _, count in histogram) * percent / 100
+    for nanoseconds, count in histogram:
+        due -= count
+        if due <= 0:
+            return nanoseconds
+    raise ValueError("there are no messages")
+
+
+def compileLoad(folder: Path) -> str:
+    """Compile the load generator into `folder` and return its path; raise LoadError where that fails."""
+    program = str(folder / "load")
+    command = ("cc", "-O2", "-o", program, str(Path(__file__).parent / "load.c"))
+    try:
+        compiled = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except FileNotFoundError:
+        raise LoadError("the load generator is written in C, and there is no cc on PATH") from None
+    if compiled.returncode:
+        raise LoadError(f"cc failed: {reasonIn(compiled.stderr)}")
+    return program
+
+
+def runLoad(command: Sequence[str], atMark: Callable[[str], None]) -> Outcome:
+    """Run the load and return what it says; raise LoadError if a reply was wrong, short or reset.
+
+    `atMark` is called with `begin` before what is measured, and with `end` after it; nothing is in flight meanwhile.
+    """
+    line = ""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        try:
+            for line in process.stdout:
+                if not line.startswith("{"):
+                    atMark(line.strip())
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+            error = process.stderr.read()
+        except BaseException:
+            process.kill()
+            process.wait()  # after Ctrl-C, Popen's own end doesn't
+            raise
+    if process.returncode:
+        raise LoadError(error.strip() or f"it ended with {process.returncode}")
+    return parseOutcome(line)

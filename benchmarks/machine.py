@@ -1,0 +1,54 @@
+"""The machine that the figures come from."""
+
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from shutil import which
+
+PROGRAMS = {"cc": "--version", "go": "version", "socat": "-V", "ncat": "--version"}
+
+
+def describeMachine() -> dict[str, str | int]:
+    """Return the processor, the kernel, and the versions of all that takes part, as far as they are here."""
+    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    found: dict[str, str | int] = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": model[1] if model else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+    for package in "echoup", "twisted", "uvloop", "stringzilla":
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    for program, option in PROGRAMS.items():
+        if which(program):
+            said = subprocess.run([program, option], capture_output=True, text=True, timeout=20, check=False)
+            found[program] = versionIn(said.stdout + said.stderr)
+    return found
+
+
+def versionIn(text: str) -> str:
+    """Return the first thing that looks like a version."""
+    number = re.search(r"\d+(\.\d+)+", text)
+    return number[0] if number else "unknown"
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """Return the cores for the server and for the load: one each, or the same where there is only one."""
+    available = sorted(os.sched_getaffinity(0))
+    return {available[0]}, {available[1 % len(available)]}
+
+
+def inWords(machine: dict[str, str | int]) -> str:
+    """Return a machine's description as a sentence."""
+    versions = ", ".join(f"{name} {value}" for name, value in list(machine.items())[4:])
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, {machine['date']}; {versions}."
+    )

@@ -1,0 +1,143 @@
+"""One server under one load, and all of them in turns."""
+
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.load import LoadError, Outcome, percentile, runLoad
+from benchmarks.peer import LeftOutError, Peer, reasonIn
+from benchmarks.process import Process, pinned, running
+from benchmarks.scenario import MIB, Scenario
+
+SPARE = 200
+"""File descriptors that a process needs besides its connections."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of one server in one scenario in one round.
+
+    `cpu` is in microseconds of the server for each message (or connection, or MiB), `rate` in these a second,
+    `throughput` in MB a second in one direction, the percentiles of the latency in microseconds, `memory` in KiB of RSS
+    for each connection, `share` the part of the connections that the process with the most of them has. None means not
+    measured.
+    """
+
+    cpu: float
+    rate: float
+    throughput: float
+    p50: float
+    p99: float
+    p999: float
+    memory: float | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell of one round: figures, or the error for the lack of them."""
+
+    round: int
+    scenario: str
+    peer: str
+    figures: Figures | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all measurements share: the load program, the folder for logs, seconds for each, and the cores."""
+
+    load: str
+    folder: Path
+    seconds: float
+    serverCores: set[int]
+    loadCores: set[int]
+
+    def measure(self, peer: Peer, scenario: Scenario) -> Figures:
+        """Start a server, put the load on it and end it; raise LeftOutError or LoadError where one of them fails."""
+        serverCores, loadCores = self.serverCores, self.loadCores
+        if peer.everywhere:
+            serverCores = loadCores = serverCores | loadCores
+        log = self.folder / f"{peer.name}.log"
+        with running(peer.command, serverCores, log) as server, pinned(loadCores):
+            server.settle()
+            alone = server.sockets()
+            samples: list[list[Process]] = []
+            shares: list[float | None] = []
+
+            def atMark(word: str) -> None:
+                samples.append(server.settle())
+                shares.append(largestShare(alone, server.sockets()) if peer.everywhere else None)
+
+            seconds, warmup = (self.seconds, self.seconds / 3) if scenario.timed else (0, 0)
+            numbers = (server.port, scenario.connections, scenario.size, seconds, warmup)
+            try:
+                outcome = runLoad([self.load, scenario.mode, *map(str, numbers)], atMark)
+            except LoadError as error:
+                said = f"; the server has ended: {reasonIn(log.read_text())}" if server.hasEnded() else ""
+                raise LoadError(f"{error}{said}") from None
+        return figuresOf(scenario, outcome, samples[0], samples[1], shares[0])
+
+
+def figuresOf(
+    scenario: Scenario, outcome: Outcome, before: list[Process], after: list[Process], share: float | None
+) -> Figures:
+    """Return the figures: what the load says, and what the server's processes took between two looks at them."""
+    count = outcome.bytes / MIB if scenario.unit == "MiB" else outcome.messages
+    cpu = sum(process.cpu for process in after) - sum(process.cpu for process in before)
+    grown = sum(process.memory for process in after) - sum(process.memory for process in before)
+    return Figures(
+        cpu=cpu / count * 1e6,
+        rate=count / outcome.seconds,
+        throughput=outcome.bytes / outcome.seconds / 1e6,
+        p50=percentile(outcome.histogram, 50) / 1e3,
+        p99=percentile(outcome.histogram, 99) / 1e3,
+        p999=percentile(outcome.histogram, 99.9) / 1e3,
+        memory=grown / 1024 / count if scenario.mode == "idle" else None,
+        share=share,
+    )
+
+
+def largestShare(before: dict[int, int], after: dict[int, int]) -> float | None:
+    """Return the largest part of the sockets that came to a process, by process id; None where none came."""
+    came = [count - before.get(pid, 0) for pid, count in after.items()]
+    return max(came) / sum(came) if sum(came) else None
+
+
+def measureAll(
+    bench: Bench, peers: Sequence[Peer], scenarios: Sequence[Scenario], rounds: int, tell: Callable[[Record], None]
+) -> list[Record]:
+    """Measure all in turns, each round beginning with another peer, and `tell` each record as it comes."""
+    records = []
+    for number in range(rounds):
+        first = number * len(peers) // rounds
+        for scenario in scenarios:
+            for peer in [*peers[first:], *peers[:first]]:
+                if peer.scenarios and scenario.name not in peer.scenarios:
+                    continue
+                try:
+                    record = Record(number + 1, scenario.name, peer.name, bench.measure(peer, scenario))
+                except (LeftOutError, LoadError) as error:
+                    record = Record(number + 1, scenario.name, peer.name, None, str(error))
+                records.append(record)
+                tell(record)
+    return records
+
+
+def startable(bench: Bench, peer: Peer) -> str:
+    """Build and start a peer once; return an empty string, or why it can't be measured, in one line."""
+    try:
+        peer.prepare()
+        with running(peer.command, bench.serverCores, bench.folder / f"{peer.name}.log"):
+            return ""
+    except (LeftOutError, OSError) as error:
+        return str(error)
+
+
+def raiseDescriptorLimit() -> int:
+    """Let this process and its children open as many files as the system admits; return how many connections fit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard - SPARE

@@ -1,0 +1,111 @@
+/* An echo server in upper case: one thread, one epoll. Nothing is read from a client that hasn't taken its echo yet. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SIZE 65536
+
+struct rest {
+    char *data; /* what the client hasn't taken; NULL: nothing */
+    size_t size;
+};
+
+static int poller;
+static struct rest *rests; /* by descriptor */
+
+static void watch(int operation, int fd, uint32_t events) {
+    struct epoll_event event = {.events = events, .data.fd = fd};
+    if (epoll_ctl(poller, operation, fd, &event))
+        perror("epoll_ctl"), exit(1);
+}
+
+static void drop(int fd) {
+    free(rests[fd].data);
+    rests[fd] = (struct rest){0};
+    close(fd);
+}
+
+static void acceptAll(int listener) {
+    int fd, on = 1;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        watch(EPOLL_CTL_ADD, fd, EPOLLIN);
+    }
+}
+
+/* Return how much of it was sent, or -1 where the client is gone. */
+static ssize_t sendSome(int fd, const char *data, size_t size) {
+    ssize_t sent = send(fd, data, size, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EAGAIN)
+        return 0;
+    if (sent < 0)
+        drop(fd);
+    return sent;
+}
+
+static void flush(int fd) {
+    struct rest *rest = &rests[fd];
+    ssize_t sent = sendSome(fd, rest->data, rest->size);
+    if (sent < 0)
+        return;
+    rest->size -= sent;
+    memmove(rest->data, rest->data + sent, rest->size);
+    if (!rest->size) {
+        free(rest->data);
+        rest->data = NULL;
+        watch(EPOLL_CTL_MOD, fd, EPOLLIN);
+    }
+}
+
+static void echo(int fd) {
+    static char data[SIZE];
+    ssize_t size = recv(fd, data, SIZE, 0);
+    if (size < 0 && errno == EAGAIN)
+        return;
+    if (size <= 0) {
+        drop(fd);
+        return;
+    }
+    for (ssize_t i = 0; i < size; i++) /* without a branch, for the compiler to do many at once */
+        data[i] -= (data[i] >= 'a' && data[i] <= 'z') << 5;
+    ssize_t sent = sendSome(fd, data, size);
+    if (sent >= 0 && sent < size) {
+        rests[fd] = (struct rest){malloc(size - sent), size - sent};
+        memcpy(rests[fd].data, data + sent, size - sent);
+        watch(EPOLL_CTL_MOD, fd, EPOLLOUT);
+    }
+}
+
+int main(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    struct epoll_event events[1024];
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    rests = calloc(limit.rlim_cur, sizeof *rests);
+    poller = epoll_create1(0);
+    if (!rests || bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 4096))
+        perror("can't listen"), exit(1);
+    watch(EPOLL_CTL_ADD, listener, EPOLLIN);
+    for (;;) {
+        int count = epoll_wait(poller, events, 1024, -1);
+        for (int i = 0; i < count; i++) {
+            int fd = events[i].data.fd;
+            if (fd == listener)
+                acceptAll(fd);
+            else if (rests[fd].data)
+                flush(fd);
+            else
+                echo(fd);
+        }
+    }
+}

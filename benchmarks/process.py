@@ -1,0 +1,169 @@
+"""A server's processes: started on certain cores, watched, and ended."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from ctypes import CDLL, get_errno
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.peer import LeftOutError, reasonIn
+
+START = 20.0
+"""Seconds in which a server has to listen."""
+
+PAUSE = 0.02
+"""Seconds between two looks at a server."""
+
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Process:
+    """What the kernel knows of a process: CPU seconds (also of its children that have ended) and bytes of RSS."""
+
+    pid: int
+    cpu: float
+    memory: int
+
+
+def processesOf(session: int) -> list[Process]:
+    """Return all processes of a session: a server's own and its descendants', whoever their parent is by now.
+
+    The CPU time is that of the process's CPU clock, in nanoseconds, with all threads, also those that have ended
+    (clock_getcpuclockid(3) makes its number like this). Of children that it has waited for there are only clock ticks
+    of 10 ms; only what forks for each connection has such. Those that nobody waits for come to us (`adoptingOrphans`)
+    and stay until the server is ended, so they are counted, too.
+    """
+    processes = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            pid = int(entry.name)
+            try:
+                # The name before the bracket may hold blanks; the numbers are those of proc_pid_stat(5), less 3.
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) != session:
+                    continue
+                cpu = time.clock_gettime((~pid << 3) | 2) + (int(fields[13]) + int(fields[14])) * TICK
+            except OSError:  # it has ended
+                continue
+            processes.append(Process(pid, cpu, int(fields[21]) * os.sysconf("SC_PAGE_SIZE")))
+    return processes
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its first process, whose id is the number of its session, and its port on 127.0.0.1."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    def hasEnded(self) -> bool:
+        """Return whether its first process is gone, or goes within half a second."""
+        try:
+            self.process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def settle(self) -> list[Process]:
+        """Wait until it does nothing any more, two seconds at most, and return its processes."""
+        processes = processesOf(self.process.pid)
+        for _ in range(100):
+            before = sum(process.cpu for process in processes)
+            time.sleep(PAUSE)
+            processes = processesOf(self.process.pid)
+            if sum(process.cpu for process in processes) - before < 0.0001:
+                break
+        return processes
+
+    def sockets(self) -> dict[int, int]:
+        """Return how many sockets each of its processes has, by process id."""
+        return {process.pid: len(socketsOf(process.pid)) for process in processesOf(self.process.pid)}
+
+
+@contextmanager
+def running(command: Sequence[str], cores: set[int], log: Path) -> Iterator[Server]:
+    """Run a server on certain cores; what it prints goes to `log`.
+
+    Raises LeftOutError, with its last line, where it doesn't listen.
+    """
+    with log.open("wb") as output, pinned(cores):
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=log.parent, start_new_session=True
+        )
+    try:
+        yield Server(process, awaitPort(process, log))
+    finally:
+        # Nothing of it is worth an orderly end; its children, which are in its group, have to go as well.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-process.pid, 0)
+
+
+def awaitPort(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Return the port that a server listens on, as soon as it does."""
+    end = time.monotonic() + START
+    while process.poll() is None and time.monotonic() < end:
+        for listening in processesOf(process.pid):
+            sockets = socketsOf(listening.pid)
+            for port, socket in listeners():
+                if socket in sockets:
+                    return port
+        time.sleep(PAUSE)
+    said = reasonIn(log.read_text(errors="replace"))
+    raise LeftOutError(f"it doesn't listen in {START:.0f} s: {said}" if process.poll() is None else said)
+
+
+def listeners() -> Iterator[tuple[int, str]]:
+    """Yield port and inode of each socket that listens on IPv4 (proc(5), /proc/net/tcp; 0A is the state LISTEN)."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, address, _, state, _, _, _, _, _, inode, *_ = line.split()
+        if state == "0A":
+            yield int(address.rpartition(":")[2], 16), inode
+
+
+def socketsOf(pid: int) -> set[str]:
+    """Return the inodes of a process's sockets."""
+    found = set()
+    with suppress(OSError):  # it has ended
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # that one was closed meanwhile
+                kind, _, inode = str(descriptor.readlink()).partition(":")
+                if kind == "socket":
+                    found.add(inode.strip("[]"))
+    return found
+
+
+@contextmanager
+def adoptingOrphans() -> Iterator[None]:
+    """Become the parent of all descendants whose own has ended, and leave nobody behind.
+
+    A signal may come while a process is being started, when nobody else knows yet that there is one.
+    """
+    if CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):  # PR_SET_CHILD_SUBREAPER
+        raise OSError(get_errno(), "prctl")
+    try:
+        yield
+    finally:
+        while children := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            for child in map(int, children):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+
+
+@contextmanager
+def pinned(cores: set[int]) -> Iterator[None]:
+    """Stay on certain cores for a while, as do processes that are started meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

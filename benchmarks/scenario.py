@@ -1,0 +1,63 @@
+"""What is done to every server."""
+
+from dataclasses import dataclass, replace
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of load.
+
+    `mode` is the load's (see load.c). `size` is a message's, in bytes. `timed` means for as many seconds as were
+    asked for; otherwise each connection has one message. `unit` is what is counted: a message, a connection, or a MiB.
+    """
+
+    name: str
+    mode: str
+    connections: int
+    size: int
+    timed: bool = True
+    unit: str = "message"
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        if self.mode == "connect":
+            return f"Connect, {inBytes(self.size)} there and back, close; {self.connections} at a time"
+        if self.mode == "idle":
+            return f"{inThousands(self.connections)} idle connections"
+        if self.unit == "MiB":
+            return f"{inBytes(self.size)} in one stream, sent and received at once"
+        return f"{inBytes(self.size)} × {inThousands(self.connections)}"
+
+
+SCENARIOS = [
+    Scenario("64b-1", "exchange", 1, 64),
+    Scenario("64b-100", "exchange", 100, 64),
+    Scenario("64b-10000", "exchange", 10_000, 64),
+    Scenario("1k-100", "exchange", 100, 1 << 10),
+    Scenario("16k-8", "exchange", 8, 16 << 10),
+    Scenario("64k-8", "exchange", 8, 64 << 10),
+    Scenario("stream", "exchange", 1, 1 << 30, timed=False, unit="MiB"),
+    Scenario("connect", "connect", 32, 64, unit="connection"),
+    Scenario("idle", "idle", 15_000, 64, timed=False, unit="connection"),
+]
+
+
+def smaller(scenario: Scenario, connections: int, size: int) -> Scenario:
+    """Return `scenario` with at most that many connections, and messages of at most `size` bytes."""
+    return replace(scenario, connections=min(scenario.connections, connections), size=min(scenario.size, size))
+
+
+def inBytes(size: int) -> str:
+    """Return a size in the unit in which it is a small whole number: `64 KiB`."""
+    for shift, unit in (30, "GiB"), (20, "MiB"), (10, "KiB"):
+        if size >= 1 << shift:
+            return f"{size >> shift} {unit}"
+    return f"{size} B"
+
+
+def inThousands(number: float) -> str:
+    """Return a number rounded to a whole one, its thousands apart: `10 000`."""
+    return f"{number:,.0f}".replace(",", " ")

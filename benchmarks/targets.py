@@ -1,0 +1,80 @@
+"""Which figures matter, what they ought to be, and what they are: medians of the rounds, and of ratios."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.measure import Record
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a field of a peer's `Figures` ought to be: itself, or its ratio to that of the peer `against`.
+
+    It is to be at most `limit`, or with `least` more than that; without a limit it is only shown.
+    """
+
+    scenario: str
+    peer: str
+    field: str
+    against: str = ""
+    limit: float | None = None
+    least: bool = False
+
+    def judge(self, value: float | None) -> str:
+        """Say in a word whether a value is as it ought to be."""
+        if value is None:
+            return "not measured"
+        if self.limit is None:
+            return "shown only"
+        return "reached" if (value > self.limit if self.least else value <= self.limit) else "missed"
+
+
+TARGETS = [
+    Target("64b-100", "echoup-uvloop", "cpu", "asyncio-protocol-uvloop", 1.15),
+    Target("64b-100", "echoup-uvloop", "cpu", "go", 1.0),
+    Target("64b-100", "echoup-uvloop", "cpu", "twisted", 0.45),
+    Target("64b-100", "echoup-uvloop", "cpu", "c", 1.5),
+    Target("64k-8", "echoup-uvloop", "cpu", "asyncio-protocol-uvloop", 0.5),
+    Target("64k-8", "echoup-uvloop", "cpu", "c", 1.3),
+    Target("connect", "echoup-uvloop", "cpu", "twisted", 1.0),
+    Target("connect", "echoup-uvloop", "cpu", "asyncio-protocol-uvloop"),
+    Target("idle", "echoup-uvloop", "memory", limit=4.0),
+    Target("64b-100", "echoup", "cpu", "twisted", 1.0),
+    Target("64k-8", "echoup", "cpu", "twisted", 0.6),
+    Target("64b-100", "echoup-2", "cpu", "echoup-1", 1.05),
+    Target("64b-100", "echoup-2", "rate", "echoup-1", 1.0, least=True),
+    Target("64b-100", "echoup-2", "share", limit=0.6),
+]
+
+
+def valuesOf(records: Sequence[Record], scenario: str, peer: str, field: str) -> dict[int, float]:
+    """Return a figure of every round in which it was measured, by the round's number."""
+    return {
+        record.round: value
+        for record in records
+        if (record.scenario, record.peer) == (scenario, peer)
+        and record.figures is not None
+        and (value := getattr(record.figures, field)) is not None
+    }
+
+
+def medianOf(records: Sequence[Record], scenario: str, peer: str, field: str) -> float | None:
+    """Return the median of the rounds, or None where there is none."""
+    values = valuesOf(records, scenario, peer, field)
+    return median(values.values()) if values else None
+
+
+def ratioOf(records: Sequence[Record], scenario: str, peer: str, field: str, against: str) -> float | None:
+    """Return the median of two peers' ratios in each round: what slows down a round slows down both of them."""
+    others = valuesOf(records, scenario, against, field)
+    values = valuesOf(records, scenario, peer, field)
+    ratios = [value / others[number] for number, value in values.items() if others.get(number)]
+    return median(ratios) if ratios else None
+
+
+def measured(records: Sequence[Record], target: Target) -> float | None:
+    """Return what a target is about, as measured, or None where it wasn't."""
+    if target.against:
+        return ratioOf(records, target.scenario, target.peer, target.field, target.against)
+    return medianOf(records, target.scenario, target.peer, target.field)
