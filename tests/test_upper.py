@@ -1,10 +1,15 @@
 """The transformation is exactly the ASCII one."""
 
+import subprocess
+import sys
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.upper import upper
+from echoup.upper import translate, upper
+
+EVERY_BYTE = bytes(range(256))
 
 
 class UpperTests(SynchronousTestCase):
@@ -36,3 +41,33 @@ class UpperTests(SynchronousTestCase):
     def test_twice(self, data: bytes) -> None:
         """What is in upper case already stays as it is."""
         assert upper(upper(data)) == upper(data)
+
+    def test_everyByteInEveryPlace(self) -> None:
+        """Every byte value becomes what `bytes.upper` makes of it at every place, in all sizes around the switch."""
+        for size in range(300):
+            for begin in range(0, 256, 16):
+                data = (EVERY_BYTE * 3)[begin : begin + size]
+                assert upper(data) == data.upper()
+                assert translate(data, EVERY_BYTE.upper()) == data.upper()
+
+    @settings(deadline=None)
+    @given(st.binary(min_size=100, max_size=5000), st.integers(0, 100), st.integers(0, 4000))
+    def test_bothWays(self, data: bytes, begin: int, size: int) -> None:
+        """The fast way and the plain one agree, wherever in memory the bytes begin and how many there are."""
+        part = data[begin : begin + size]
+        assert upper(part) == part.upper()
+
+    def test_withoutStringzilla(self) -> None:
+        """Where stringzilla is missing the result is the same."""
+        program = """if True:
+            import sys
+            sys.modules["stringzilla"] = None
+            from echoup.upper import translate, upper
+            assert "stringzilla" not in repr(translate)
+            data = bytes(range(256)) * 3
+            for size in range(769):
+                assert upper(data[:size]) == data[:size].upper()
+            print("the same")
+        """
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert result.stdout == "the same\n"
