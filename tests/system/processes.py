@@ -19,7 +19,8 @@ import pyte
 from ptyprocess import PtyProcess
 
 COMMANDS = Path(sys.executable).parent
-REACTORS = ("epoll", "asyncio", "poll", "select")
+REACTORS = tuple(os.environ.get("TEST_REACTORS", "epoll uvloop asyncio poll select").split())
+"""The reactors of the daemons under test; where a test needs just one, it is the first."""
 _LISTENING = re.compile(r"listening on (?!udp:)(tls:)?(?:unix:(\S+)|\[(\S+)\]:(\d+)|([^\s:]+):(\d+))")
 
 
@@ -109,7 +110,7 @@ class Daemon:
         folder: Path,
         *options: str,
         listen: Sequence[str] = ("127.0.0.1:0",),
-        reactor: str = "default",
+        reactor: str = REACTORS[0],
         descriptors: int = 0,
         command: Sequence[str] = (),
         environment: dict[str, str] | None = None,
@@ -150,10 +151,15 @@ class Daemon:
 
     @property
     def isRunning(self) -> bool:
-        """Does its reactor run? Catching SIGCHLD is what a reactor does last before that."""
+        """Does its reactor run?
+
+        Catching SIGCHLD is what Twisted's reactors do last before that. uvloop opens some descriptors even later,
+        before it waits for the first time.
+        """
         status = Path(f"/proc/{self.pid}/status").read_text()
         caught = int(status.partition("SigCgt:")[2].split()[0], 16)
-        return bool(caught >> (signal.SIGCHLD - 1) & 1)
+        isWaiting = "poll" in Path(f"/proc/{self.pid}/wchan").read_text()
+        return isWaiting and bool(caught >> (signal.SIGCHLD - 1) & 1)
 
     @property
     def text(self) -> str:

@@ -528,13 +528,13 @@ def test_idleCostOfTLS(
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
 def test_endless(tmp_path: Path, certificates: Certificates, reactor: str, version: TLSVersion) -> None:
     """Who never stops sending is ended by a stop: what was taken in has come back, then the end, as TLS has it."""
-    options = ("--drain-timeout=1", "--log-connections")
+    options = ("--drain-timeout=2", "--log-connections")
     with (
         Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)], reactor=reactor) as daemon,
         TLSConnection.to(daemon.address, certificates.context(version)) as tls,
     ):
         data = os.urandom(2**20)
-        wire = [tls.seal(data) for _ in range(32)]
+        wire = [tls.seal(data) for _ in range(64)]
         sent = threading.Event()
 
         def send() -> None:
@@ -546,14 +546,14 @@ def test_endless(tmp_path: Path, certificates: Certificates, reactor: str, versi
 
         sending = threading.Thread(target=send)
         sending.start()
-        expected = data.upper() * 32
+        expected = data.upper() * 64
         received = 0
         while more := tls.receive():
             assert more == expected[received : received + len(more)]
             if not received:
                 daemon.signal(signal.SIGTERM)
             received += len(more)
-            time.sleep(len(more) / 2**24)  # 32 MiB take longer than the stop
+            time.sleep(len(more) / 2**24)  # 64 MiB take longer than the stop
         sent.set()
         assert tls.ended == CLOSE_NOTIFY
         sending.join()

@@ -285,3 +285,21 @@ def test_daemon(tmp_path: Path) -> None:
     finally:
         os.kill(pid, signal.SIGTERM)
     eventually(lambda: not (tmp_path / "twistd.pid").exists())
+
+
+def test_withoutUvloop(tmp_path: Path) -> None:
+    """Where uvloop and stringzilla are missing, twistd says so of that reactor, and the default one serves."""
+    for name in ("uvloop", "stringzilla"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('there is no {name} here')")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    refused = subprocess.run(
+        twistd("--reactor=uvloop", "-n", "--pidfile=", "echoup"),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "The specified reactor cannot be used, failed with error: there is no uvloop here." in refused.stdout
+    with Daemon.start(tmp_path, reactor="default", environment=environment) as daemon:
+        assert daemon.address.echo(b"hello " * 100) == b"HELLO " * 100

@@ -1,0 +1,1 @@
+"""The reactor on uvloop."""

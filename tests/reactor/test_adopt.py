@@ -1,0 +1,146 @@
+"""Ports and connections that were opened elsewhere."""
+
+import socket
+import struct
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, UnsupportedAddressFamily
+from twisted.internet.protocol import Protocol
+
+from tests.reactor.running import (
+    FAMILIES,
+    KINDS,
+    Recorder,
+    ServerOf,
+    UvloopTestCase,
+    connected,
+    longestQueue,
+    onReactor,
+    peersAccepted,
+    receiveAll,
+)
+
+
+class AdoptTests(UvloopTestCase):
+    """Sockets that were opened elsewhere."""
+
+    def open(self, kind: str) -> socket.socket:
+        """Return a listening socket with a queue of 200."""
+        listening = socket.socket(FAMILIES[kind], socket.SOCK_STREAM)
+        self.addCleanup(listening.close)
+        listening.bind(self.path() if kind == "unix" else ("127.0.0.1" if kind == "tcp4" else "::1", 0))
+        listening.listen(200)
+        listening.setblocking(False)
+        return listening
+
+    @onReactor
+    async def test_port(self) -> None:
+        """A port that is adopted accepts, and only its own copy of the descriptor is closed with it."""
+        for kind in KINDS:
+            listening = self.open(kind)
+            port = self.reactor.adoptStreamPort(listening.fileno(), FAMILIES[kind], ServerOf())
+            with connected(FAMILIES[kind], listening.getsockname()[:2] if kind != "unix" else listening.getsockname()):
+                await peersAccepted(self, port, 1)
+            await port.stopListening()
+            assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+    @onReactor
+    async def test_queue(self) -> None:
+        """The kernel's queue is no shorter after a port was adopted."""
+        listening = self.open("tcp4")
+        self.reactor.adoptStreamPort(listening.fileno(), socket.AF_INET, ServerOf())
+        assert longestQueue(listening) == 200
+        listening = self.open("unix")
+        port = self.reactor.adoptStreamPort(listening.fileno(), socket.AF_UNIX, ServerOf())
+        port.stopReading()
+        peers = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(200)]
+        for peer in peers:
+            self.addCleanup(peer.close)
+            peer.setblocking(False)
+            peer.connect(listening.getsockname())  # raises BlockingIOError when there is no room in the queue
+        port.startReading()
+        await peersAccepted(self, port, 200)
+
+    @onReactor
+    async def test_unsupported(self) -> None:
+        """What is neither TCP nor Unix can't be adopted."""
+        for adopt in (self.reactor.adoptStreamPort, self.reactor.adoptStreamConnection):
+            with pytest.raises(UnsupportedAddressFamily):
+                adopt(0, socket.AF_PACKET, ServerOf())
+
+    @onReactor
+    async def test_connection(self) -> None:
+        """A connection that is adopted is like one that was accepted; the original descriptor stays its owner's."""
+        for kind in KINDS:
+            listening = self.open(kind)
+            peer = connected(FAMILIES[kind], listening.getsockname())
+            accepted, _ = listening.accept()
+            recorder = Recorder()
+            stream = self.reactor.adoptStreamConnection(accepted.fileno(), FAMILIES[kind], ServerOf(recorder))
+            accepted.close()
+            peer.sendall(b"to you")
+            await recorder.event("data")
+            assert (recorder.transport, recorder.data) == (stream, b"to you")
+            assert stream.getHost().port == peer.getpeername()[1] if kind != "unix" else stream.getHost()
+            stream.write(b"to me")
+            stream.loseConnection()
+            assert await self.inThread(receiveAll, peer) == b"to me"
+            peer.close()
+            await recorder.event("lost")
+
+    @onReactor
+    async def test_unwanted(self) -> None:
+        """To close in the turn before uvloop is ready works: the protocol hears of the beginning and of the end."""
+        for close, reason in (("loseConnection", ConnectionDone), ("abortConnection", ConnectionAborted)):
+            ours, theirs = socket.socketpair()
+            recorder = Recorder(lambda recorder: recorder.transport.write(b"hello"))
+            stream = self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, ServerOf(recorder))
+            ours.close()
+            getattr(stream, close)()
+            stream.pauseProducing()
+            stream.resumeProducing()
+            await recorder.event("lost")
+            assert recorder.events == ["made", "lost"]
+            assert recorder.reason.check(reason)
+            assert await self.inThread(receiveAll, theirs) == b"hello"
+            theirs.close()
+
+    @onReactor
+    async def test_goneAtOnce(self) -> None:
+        """A peer that resets in that turn doesn't leave a protocol that can't say who it was."""
+        listening = self.open("tcp4")
+        peer = connected(socket.AF_INET, listening.getsockname())
+        name = peer.getsockname()
+        accepted, _ = listening.accept()
+        seen: list[Any] = []
+        recorder = Recorder(lambda recorder: seen.append(recorder.transport.getPeer()))
+        self.reactor.adoptStreamConnection(accepted.fileno(), socket.AF_INET, ServerOf(recorder))
+        accepted.close()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        await recorder.event("lost")
+        assert seen == [IPv4Address("TCP", *name)]
+
+    @onReactor
+    async def test_noProtocol(self) -> None:
+        """A connection for which the factory has no protocol, or fails, is closed."""
+
+        class Nothing(ServerOf):
+            def buildProtocol(self, addr: object) -> Protocol:
+                if self.ready:
+                    raise ZeroDivisionError
+                none: Any = None
+                return none  # type: ignore[no-any-return]
+
+        for factory in (Nothing(), Nothing(Recorder())):
+            ours, theirs = socket.socketpair()
+            if factory.ready:
+                with pytest.raises(ZeroDivisionError):
+                    self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+            else:
+                assert self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory) is None
+            ours.close()
+            assert theirs.recv(1) == b""
+            theirs.close()

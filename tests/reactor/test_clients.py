@@ -1,0 +1,245 @@
+"""Clients: what connects, what doesn't, and what happens in the turn between connected and begun."""
+
+import gc
+import os
+import socket
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from twisted.internet.error import ConnectError, ConnectionDone, NotConnectingError, UserError
+from twisted.internet.interfaces import IConnector
+from twisted.protocols.amp import AMP, Command, Descriptor, Integer
+from zope.interface.verify import verifyObject
+
+from tests.reactor.running import KINDS, ClientOf, Recorder, ServerOf, UvloopTestCase, onReactor
+
+NOWHERE = "192.0.2.1"
+"""Nobody is there, nor ever answers (RFC 5737)."""
+
+
+class ConnectTests(UvloopTestCase):
+    """Connecting."""
+
+    @onReactor
+    async def test_connects(self) -> None:
+        """A client and a server of ours exchange bytes, and both hear of the end."""
+        for kind in KINDS:
+            server, client = Recorder(), Recorder(lambda recorder: recorder.transport.write(b"to the server"))
+            port, _ = self.listen(kind, server)
+            connector, factory = self.connect(port, client)
+            assert verifyObject(IConnector, connector)
+            await server.event("data")
+            assert client.transport.connector is connector
+            assert client.transport.getPeer() == port.getHost()
+            assert client.transport.getHost() == server.transport.getPeer()
+            server.transport.write(b"to the client")
+            await client.event("data")
+            connector.disconnect()
+            await server.event("lost")
+            assert isinstance(await factory.lost, ConnectionDone)
+            assert (server.data, client.data) == (b"to the server", b"to the client")
+
+    @onReactor
+    async def test_refused(self) -> None:
+        """Where nobody listens, the attempt fails."""
+        for connect in (
+            lambda factory: self.reactor.connectTCP("127.0.0.1", freePort(), factory),
+            lambda factory: self.reactor.connectUNIX(self.path(), factory),
+        ):
+            factory = ClientOf(Recorder())
+            connect(factory)
+            assert isinstance(await factory.failed, ConnectError)
+
+    @onReactor
+    async def test_givesUp(self) -> None:
+        """An attempt can time out, or be stopped."""
+        factory = ClientOf(Recorder())
+        self.reactor.connectTCP(NOWHERE, 1, factory, timeout=0.01)
+        assert isinstance(await factory.failed, ConnectError)
+        factory = ClientOf(Recorder())
+        connector = self.reactor.connectTCP("127.0.0.1", self.listen("tcp4")[0].getHost().port, factory)
+        connector.stopConnecting()
+        assert isinstance(await factory.failed, UserError)
+
+    @onReactor
+    async def test_disconnectsAtOnce(self) -> None:
+        """To disconnect in the turn after the connection was made, before it has begun, ends it in good order."""
+        for kind in KINDS:
+            for close in ("disconnect", "abort"):
+                client = Recorder()
+                port, _ = self.listen(kind)
+                connector, factory = self.connect(port, client)
+                built = factory.buildProtocol
+
+                def build(address: object, connector: Any = connector, built: Any = built, close: str = close) -> Any:
+                    self.reactor.callLater(0, closeIt, connector, close)
+                    return built(address)
+
+                vars(factory)["buildProtocol"] = build
+                await factory.lost
+                assert client.events == ["made", "lost"]
+                with pytest.raises(NotConnectingError):
+                    connector.stopConnecting()
+
+    @onReactor
+    async def test_noProtocol(self) -> None:
+        """A client whose factory has no protocol closes the connection."""
+        server = Recorder()
+        port, _ = self.listen("tcp4", server)
+        _, factory = self.connect(port, None)
+        assert isinstance(await factory.lost, ConnectionDone)
+        await server.event("lost")
+
+    @onReactor
+    async def test_reconnects(self) -> None:
+        """A connector connects again."""
+        port, _ = self.listen("tcp4")
+        connector, factory = self.connect(port, Recorder())
+        await self.turns()
+        for _ in range(3):
+            connector.disconnect()
+            await factory.lost
+            factory.__init__(Recorder())  # type: ignore[misc]  # the same factory, as new
+            connector.connect()
+            await factory.only.event("made")  # type: ignore[union-attr]  # it has one
+
+    @onReactor
+    async def test_abstractAddress(self) -> None:
+        """A Unix socket can have a name that is no file's."""
+        name = "\0" + os.path.basename(tempfile.mktemp())  # noqa: S306, PTH119  # no file comes of it
+        server, client = Recorder(), Recorder()
+        self.reactor.listenUNIX(name, ServerOf(server))
+        self.reactor.connectUNIX(name, ClientOf(client))
+        await server.event("made")
+        await client.event("made")
+        assert client.transport.getPeer() == server.transport.getHost()
+
+
+class MemoryTests(UvloopTestCase):
+    """What is left of a connection."""
+
+    @onReactor
+    async def test_noCycles(self) -> None:
+        """A protocol whose connection is gone is deleted without the garbage collector's help."""
+        for kind in KINDS:
+            for end in ("loseConnection", "abortConnection", "failure"):
+                server, client = Recorder(), Recorder()
+                port, _ = self.listen(kind, server)
+                _, factory = self.connect(port, client)
+                await server.event("made")
+                await client.event("made")
+                factory.only = None
+                if end == "failure":
+                    server.transport.connectionLost(client.reason)
+                else:
+                    getattr(server.transport, end)()
+                await server.event("lost")
+                await client.event("lost")
+                await self.turns()
+                port.factory.built.clear()
+                references = [weakref.ref(server), weakref.ref(client)]
+                with uncollected():
+                    del server, client
+                    assert [reference() for reference in references] == [None, None]
+
+    @onReactor
+    async def test_notHeldBack(self) -> None:
+        """That holds for one that had paused with bytes to come, and for one that was never read."""
+        server = Recorder(lambda recorder: recorder.transport.pauseProducing())
+        peer = self.pair("tcp4", server)
+        peer.sendall(b"never read")
+        await server.event("made")
+        await self.turns()
+        server.transport.abortConnection()
+        await server.event("lost")
+        await self.turns()
+        reference = weakref.ref(server)
+        self.reactor.getReaders()[0].factory.built.clear()
+        with uncollected():
+            del server
+            assert reference() is None
+
+
+class Pass(Command):
+    """Passes a descriptor."""
+
+    arguments = [(b"descriptor", Descriptor())]  # noqa: RUF012  # Twisted's
+    response = [(b"size", Integer())]  # noqa: RUF012  # Twisted's
+
+
+class Taker(AMP):
+    """Takes one."""
+
+    transport: Any
+
+    def take(self, descriptor: int) -> dict[str, int]:
+        """Say how much there is to read from it."""
+        with open(descriptor, "rb") as file:  # a descriptor
+            return {"size": len(file.read())}
+
+    Pass.responder(take)
+
+
+class DescriptorTests(UvloopTestCase):
+    """Protocols that can pass descriptors."""
+
+    @onReactor
+    async def test_amp(self) -> None:
+        """AMP passes descriptors over a Unix socket, from the client to the server and back."""
+        server, client = Taker(), Taker()
+        port, _ = self.listen("unix", server)
+        _, factory = self.connect(port, client)
+        await self.turns()
+        for sender in (client, server):
+            with tempfile.TemporaryFile() as file:
+                file.write(b"12345")
+                file.flush()
+                file.seek(0)
+                assert await sender.callRemote(Pass, descriptor=file.fileno()) == {"size": 5}
+        client.transport.loseConnection()
+        assert isinstance(await factory.lost, ConnectionDone)
+
+    @onReactor
+    async def test_adopted(self) -> None:
+        """So it does over a connection that was adopted."""
+        ours, theirs = socket.socketpair()
+        server, client = Taker(), Taker()
+        for protocol, end in ((server, ours), (client, theirs)):
+            self.reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, ServerOf(protocol))
+            end.close()
+        with tempfile.TemporaryFile() as file:
+            assert await client.callRemote(Pass, descriptor=file.fileno()) == {"size": 0}
+        assert "Taker" in repr(client.transport)
+        client.transport.loseConnection()
+        await self.turns()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from helping."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def freePort() -> int:
+    """Return the number of a port on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number: int = free.getsockname()[1]
+    return number
+
+
+def closeIt(connector: Any, close: str) -> None:
+    """Close the connection of `connector`, before uvloop is ready."""
+    assert not connector.transport.connected
+    if close == "disconnect":
+        connector.disconnect()
+    else:
+        connector.transport.abortConnection()

@@ -1,0 +1,62 @@
+"""The reactor passes Twisted's own reactor tests, but for a few listed ones."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.reactor.exceptions import EXCEPTIONS, SUFFIX
+
+PASSED = {
+    "test_core": 14,
+    "test_fdset": 11,
+    "test_newtls": 4,
+    "test_process": 37,
+    "test_socket": 8,
+    "test_stdio": 7,
+    "test_tcp": 105,
+    "test_threads": 10,
+    "test_time": 2,
+    "test_tls": 21,
+    "test_udp": 36,
+    "test_unix": 28,
+}
+"""How many tests of each module must pass; those that only root can run don't count."""
+
+
+def run(module: str, folder: Path, *names: str, **environment: str) -> tuple[int, dict[str, int], str]:
+    """Run the tests of `module`, or only those with `names`; return the exit code, the counts, and the output."""
+    root = str(Path(__file__).parents[2])
+    finished = subprocess.run(
+        [sys.executable, "-m", "twisted.trial", "--temp-directory=trial", *(names or ["tests.reactor.conformance"])],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": root, "CONFORMANCE_MODULE": module} | environment,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    lines = finished.stdout.splitlines() or [""]
+    counts = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", lines[-1])}
+    return finished.returncode, counts, finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("module", PASSED)
+def test_passes(module: str, tmp_path: Path) -> None:
+    """All of Twisted's tests pass, none less than there were, but those that are excepted."""
+    code, counts, output = run(module, tmp_path)
+    assert code == 0, output
+    assert counts.get("successes", 0) >= PASSED[module], output
+    assert counts.get("skips", 0) >= len(EXCEPTIONS.get(module, ()))
+
+
+@pytest.mark.parametrize("module", EXCEPTIONS)
+def test_exceptionsFail(module: str, tmp_path: Path) -> None:
+    """None of the excepted tests would pass: the list is no longer than it must be."""
+    names = ["tests.reactor.conformance." + name.replace(".", SUFFIX + ".") for name in EXCEPTIONS[module]]
+    _, counts, output = run(module, tmp_path, *names, CONFORMANCE_TIMEOUT="1")
+    assert f"Ran {len(names)} tests" in output
+    assert "successes" not in counts, output

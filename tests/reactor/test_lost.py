@@ -1,0 +1,139 @@
+"""How a connection ends: by the peer, or by a protocol that fails."""
+
+import socket
+from struct import pack
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+
+from tests.reactor.running import KINDS, HalfCloseableRecorder, Recorder, UvloopTestCase, onReactor, receiveAll
+
+RESET = pack("ii", 1, 0)
+"""SO_LINGER's value for a close with a reset."""
+
+
+class Breaking(HalfCloseableRecorder):
+    """Fails at one of its events."""
+
+    def __init__(self, at: str, error: type[Exception] = ValueError) -> None:
+        super().__init__()
+        self._at = at
+        self._error = error
+
+    def happened(self, event: str) -> None:
+        """Note it, and fail if this is the one."""
+        super().happened(event)
+        if event == self._at:
+            raise self._error("broken")
+
+
+class LostTests(UvloopTestCase):
+    """The reasons for the end."""
+
+    @onReactor
+    async def test_done(self) -> None:
+        """The peer's orderly end is ConnectionDone to a protocol that can't go on without it."""
+        for kind in KINDS:
+            server = Recorder()
+            peer = self.pair(kind, server)
+            peer.sendall(b"data")
+            peer.close()
+            await server.event("lost")
+            assert server.events == ["made", "data", "lost"]
+            assert server.reason.check(ConnectionDone)
+
+    @onReactor
+    async def test_lost(self) -> None:
+        """The peer's reset is ConnectionLost."""
+        server = Recorder()
+        peer = self.pair("tcp4", server)
+        await server.event("made")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        peer.close()
+        await server.event("lost")
+        assert server.reason.check(ConnectionLost)
+
+    @onReactor
+    async def test_goneAtOnce(self) -> None:
+        """A connection that was reset before it was accepted is nobody's, and no error."""
+        port, connect = self.listen("tcp4")
+        for _ in range(10):
+            peer = connect()
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            peer.close()
+        last = Recorder()
+        port.factory.ready.append(last)
+        with connect():
+            await last.event("made")
+        assert port.factory.built == [last]
+        assert self.flushLoggedErrors() == []
+
+    @onReactor
+    async def test_protocolFails(self) -> None:
+        """An error in a protocol's method ends its connection, is the reason, and is logged once."""
+        for event in ("made", "data", "readLost"):
+            for error in (ValueError, FileNotFoundError):
+                server = Breaking(event, error)
+                peer = self.pair("tcp4", server)
+                peer.sendall(b"data")
+                peer.shutdown(socket.SHUT_WR)
+                await server.event("lost")
+                assert server.reason.check(error)
+                assert await self.inThread(ended, peer)
+                assert len(self.flushLoggedErrors(error)) == 1
+
+    @onReactor
+    async def test_protocolFailsLater(self) -> None:
+        """An error when held back data is delivered has the same effect."""
+        for event, sent in (("data", b"data"), ("readLost", b"")):
+            server = Breaking(event)
+            vars(server)["_acts"] = lambda recorder: recorder.transport.pauseProducing()
+            peer = self.pair("tcp4", server)
+            peer.sendall(sent)
+            peer.shutdown(socket.SHUT_WR)
+            await server.event("made")
+            await self.turns()
+            server.transport.resumeProducing()
+            assert server.reason.check(ValueError)
+            assert len(self.flushLoggedErrors(ValueError)) == 1
+
+    @onReactor
+    async def test_connectionLostFails(self) -> None:
+        """An error in connectionLost is logged once, and who made the connection hears of its end all the same."""
+        server, client = Recorder(), Breaking("lost")
+        port, _ = self.listen("tcp4", server)
+        _, factory = self.connect(port, client)
+        await client.event("made")
+        client.transport.loseConnection()
+        assert isinstance(await factory.lost, ConnectionDone)
+        assert len(self.flushLoggedErrors(ValueError)) == 1
+
+    @onReactor
+    async def test_buildProtocolFails(self) -> None:
+        """An error in buildProtocol is logged, and ends the connection."""
+        port, connect = self.listen("tcp4")
+        port.factory.buildProtocol = fail
+        with connect() as peer:
+            assert await self.inThread(ended, peer)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    @onReactor
+    async def test_noProtocol(self) -> None:
+        """A connection for which buildProtocol returns None is closed."""
+        port, connect = self.listen("tcp4")
+        port.factory.buildProtocol = lambda _: None
+        with connect() as peer:
+            assert await self.inThread(ended, peer)
+
+
+def fail(address: object) -> Any:
+    """Raise an error."""
+    raise ZeroDivisionError
+
+
+def ended(peer: socket.socket) -> bool:
+    """Wait for the end, of whatever kind; nothing may come before."""
+    try:
+        return not receiveAll(peer)
+    except ConnectionError:
+        return True

@@ -1,0 +1,206 @@
+"""Ports: what they accept, what they leave to the kernel, and how their connections present themselves."""
+
+import gc
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IListeningPort, ISystemHandle
+from zope.interface.verify import verifyObject
+
+from tests.reactor.running import (
+    FAMILIES,
+    KINDS,
+    Recorder,
+    ServerOf,
+    UvloopTestCase,
+    connected,
+    longestQueue,
+    onReactor,
+    peersAccepted,
+)
+
+
+class PortTests(UvloopTestCase):
+    """Ports of ours."""
+
+    @onReactor
+    async def test_interfaces(self) -> None:
+        """A port is a port."""
+        for kind in KINDS:
+            port, _ = self.listen(kind)
+            assert verifyObject(IListeningPort, port)
+            assert not ISystemHandle.providedBy(port)
+
+    @onReactor
+    async def test_leavesToTheKernel(self) -> None:
+        """Who connects while a port doesn't read waits in the kernel's queue, and is accepted when it reads again."""
+        for kind in KINDS:
+            port, connect = self.listen(kind)
+            port.stopReading()
+            port.stopReading()
+            peers = [connect() for _ in range(20)]
+            await self.turns()
+            assert port.factory.built == []
+            port.startReading()
+            port.startReading()
+            for peer in peers:
+                peer.sendall(b"x")
+            await self.turns()
+            assert [recorder.data for recorder in port.factory.built] == [b"x"] * 20
+            for peer in peers:
+                peer.close()
+
+    @onReactor
+    async def test_queue(self) -> None:
+        """The length of the kernel's queue is what it was asked to be, also after a pause."""
+        port, _ = self.listen("tcp4", backlog=7)
+        for _ in range(3):
+            assert longestQueue(port.socket) == 7
+            port.stopReading()
+            port.startReading()
+
+    @onReactor
+    async def test_stopListening(self) -> None:
+        """A stopped port refuses, its connections go on, and its file is gone."""
+        for kind in KINDS:
+            port, connect = self.listen(kind)
+            address = port.getHost()
+            with connect() as peer:
+                await self.turns()
+                (recorder,) = port.factory.built
+                await port.stopListening()
+                with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+                    connect()
+                peer.sendall(b"still")
+                await recorder.event("data")
+                if kind == "unix":
+                    assert not Path(os.fsdecode(address.name)).exists()
+
+    @onReactor
+    async def test_isSeen(self) -> None:
+        """A port counts among the reactor's readers while it reads, and so do its connections."""
+        port, connect = self.listen("tcp4")
+        assert port in self.reactor.getReaders()
+        with connect():
+            await self.turns()
+            (recorder,) = port.factory.built
+            assert recorder.transport in self.reactor.getReaders()
+            recorder.transport.pauseProducing()
+            assert recorder.transport not in self.reactor.getReaders()
+        port.stopReading()
+        assert port not in self.reactor.getReaders()
+        await port.stopListening()
+
+    @onReactor
+    async def test_manyAtOnce(self) -> None:
+        """A port accepts hundreds that come at once, and gives each the number after the one before."""
+        port, connect = self.listen("tcp4", backlog=512)
+        peers = [connect() for _ in range(300)]
+        await peersAccepted(self, port, 300)
+        assert sorted(recorder.transport.sessionno for recorder in port.factory.built) == list(range(300))
+        for peer in peers:
+            peer.close()
+
+    @onReactor
+    async def test_descriptors(self) -> None:
+        """After a thousand connections, ended in all ways, as many descriptors are open as before."""
+        port, connect = self.listen("tcp4")
+        path = Path("/proc/self/fd")
+        await self.inThread(os.getpid)
+        before = len(list(path.iterdir()))
+        for number in range(1000):
+            recorder = Recorder()
+            port.factory.ready.append(recorder)
+            peer = connect()
+            await recorder.event("made")
+            recorder.transport.getHandle()
+            if number % 3 == 0:
+                recorder.transport.loseConnection()
+            elif number % 3 == 1:
+                recorder.transport.abortConnection()
+            else:
+                peer.close()
+            await recorder.event("lost")
+            peer.close()
+        await self.turns()
+        assert len(list(path.iterdir())) == before
+
+    @onReactor
+    async def test_handle(self) -> None:
+        """The handle is the connection's socket, and is worth nothing when the connection is gone."""
+        for kind in KINDS:
+            recorder = Recorder()
+            peer = self.pair(kind, recorder)
+            await recorder.event("made")
+            stream: Any = recorder.transport
+            handle = stream.getHandle()
+            assert handle is stream.getHandle()
+            assert (handle.family, handle.type) == (FAMILIES[kind], socket.SOCK_STREAM)
+            assert handle.fileno() == stream.fileno() > 0
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+            assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2**17
+            for flag in (True, False):
+                stream.setTcpKeepAlive(flag)
+                stream.setTcpNoDelay(flag)
+                assert (stream.getTcpKeepAlive(), stream.getTcpNoDelay()) == (flag, flag and kind != "unix")
+            peer.close()
+            await recorder.event("lost")
+            assert (handle.fileno(), stream.fileno()) == (-1, -1)
+            with open(os.devnull) as another:  # noqa: PTH123  # may get the number that the handle had
+                del handle
+                gc.collect()
+                assert os.fstat(another.fileno())
+
+    @onReactor
+    async def test_addresses(self) -> None:
+        """Both ends say where they are, as Twisted writes it."""
+        for kind in KINDS:
+            recorder = Recorder()
+            port, connect = self.listen(kind, recorder)
+            with connect() as peer:
+                await recorder.event("made")
+                assert recorder.transport.getHost() == port.getHost()
+                client = recorder.transport.getPeer()
+                if kind == "unix":
+                    assert client == UNIXAddress(None)
+                else:
+                    address = {"tcp4": IPv4Address, "tcp6": IPv6Address}[kind]
+                    assert client == address("TCP", *peer.getsockname())
+            await recorder.event("lost")
+            assert recorder.transport.getPeer() == client
+
+    @onReactor
+    async def test_addressesOfALink(self) -> None:
+        """A link-local address names its interface."""
+        lines = [line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines()]
+        links = [(line[0], int(line[1], 16), line[5]) for line in lines if line[0].startswith("fe80")]
+        if not links:
+            self.skipTest("no interface has a link-local address")
+        digits, index, interface = links[0]
+        host = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
+        server = Recorder()
+        port = self.reactor.listenTCP(0, ServerOf(server), interface=f"{host}%{interface}")
+        with connected(socket.AF_INET6, (host, port.getHost().port, 0, index)):
+            await server.event("made")
+            for address in (server.transport.getHost(), server.transport.getPeer()):
+                assert (address.host, address.scopeID) == (f"{host}%{interface}", index)
+
+    @onReactor
+    async def test_names(self) -> None:
+        """What the log and a person see of a connection says whose it is, also when it is gone."""
+        recorder = Recorder()
+        port, connect = self.listen("tcp4", recorder)
+        with connect():
+            await recorder.event("made")
+            stream: Any = recorder.transport
+            assert (repr(stream), stream.logPrefix()) == (
+                f"<Recorder #0 on {port.getHost().port}>",
+                "Recorder,0,127.0.0.1",
+            )
+        await recorder.event("lost")
+        await self.turns()
+        assert (repr(stream), stream.logPrefix()) == (f"<- #0 on {port.getHost().port}>", "-,0,127.0.0.1")

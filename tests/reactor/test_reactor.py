@@ -1,0 +1,283 @@
+"""The reactor itself: how it starts and stops, and what it has besides streams."""
+
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from trustme import CA
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorFDSet,
+    IReactorProcess,
+    IReactorSocket,
+    IReactorSSL,
+    IReactorTCP,
+    IReactorThreads,
+    IReactorTime,
+    IReactorUDP,
+    IReactorUNIX,
+)
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.ssl import CertificateOptions, DefaultOpenSSLContextFactory
+from twisted.protocols import tls
+from zope.interface.verify import verifyObject
+
+from echoup.reactor.uvloopreactor import UvloopReactor
+from tests.reactor.running import KINDS, Recorder, ServerOf, UvloopTestCase, connected, onReactor, receive
+
+BEGINNING = """
+import signal, os, sys
+from echoup.reactor.uvloopreactor import install
+install()
+from twisted.internet import reactor
+from twisted.internet.protocol import ProcessProtocol, Protocol, Factory
+"""
+
+
+def runProgram(text: str) -> str:
+    """Run a program that installs the reactor; return what it prints."""
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BEGINNING + text],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    return finished.stdout
+
+
+class ReactorTests(UvloopTestCase):
+    """What a reactor can."""
+
+    def test_interfaces(self) -> None:
+        """It provides what Twisted's reactors provide."""
+        for interface in (
+            IReactorCore,
+            IReactorFDSet,
+            IReactorProcess,
+            IReactorSocket,
+            IReactorSSL,
+            IReactorTCP,
+            IReactorThreads,
+            IReactorTime,
+            IReactorUDP,
+            IReactorUNIX,
+        ):
+            assert verifyObject(interface, self.reactor)
+
+    @onReactor
+    async def test_callFromThread(self) -> None:
+        """What another thread has called is called in the reactor's."""
+        threads: list[threading.Thread] = []
+        await self.inThread(lambda: self.reactor.callFromThread(lambda: threads.append(threading.current_thread())))
+        await self.turns()
+        assert threads == [threading.current_thread()]
+
+    @onReactor
+    async def test_datagrams(self) -> None:
+        """UDP is Twisted's, on uvloop's loop."""
+
+        class Echo(DatagramProtocol):
+            transport: Any
+
+            def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+                self.transport.write(datagram, addr)
+
+        class Hearing(DatagramProtocol):
+            transport: Any
+            heard = b""
+
+            def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+                self.heard += datagram
+
+        port = self.reactor.listenUDP(0, Echo(), interface="127.0.0.1")
+        hearing = Hearing()
+        self.reactor.listenUDP(0, hearing, interface="127.0.0.1")
+        hearing.transport.write(b"hello", ("127.0.0.1", port.getHost().port))
+        while not hearing.heard:
+            await self.turns()
+        assert hearing.heard == b"hello"
+
+    @onReactor
+    async def test_errorInLoop(self) -> None:
+        """What goes wrong in a callback of uvloop's is logged, as Twisted logs."""
+        self.reactor._asyncioEventloop.call_soon(lambda: 1 // 0)
+        self.reactor._asyncioEventloop.call_exception_handler({"message": "without an exception"})
+        await self.turns()
+        (logged,) = self.flushLoggedErrors()
+        assert logged.check(ZeroDivisionError)
+
+    def test_stop(self) -> None:
+        """When it stops, all connections are lost, read or paused, and all ports closed."""
+        recorders: list[Recorder] = []
+        ports: list[Any] = []
+
+        async def begin() -> None:
+            for kind in KINDS:
+                for pause in (True, False):
+                    server, client = Recorder(), Recorder()
+                    port, _ = self.listen(kind, server)
+                    self.connect(port, client)
+                    await server.event("made")
+                    await client.event("made")
+                    if pause:
+                        server.transport.pauseProducing()
+                        client.transport.pauseProducing()
+                    ports.append(port)
+                    recorders.extend([server, client])
+
+        self.complete(begin())
+        assert [recorder.events for recorder in recorders] == [["made", "lost"]] * 12
+        assert all(recorder.reason.check(ConnectionLost) for recorder in recorders)
+        assert [port.connected for port in ports] == [False] * 6
+        assert not any(Path(port._bindPath.decode()).exists() for port in ports if hasattr(port, "_bindPath"))
+
+    def test_stopsInBetween(self) -> None:
+        """A client that has connected when the reactor stops, but whose protocol hasn't begun, hears of the end."""
+        client = Recorder()
+        heard: list[BaseException] = []
+
+        async def connect() -> None:
+            port, _ = self.listen("tcp4")
+            connector, factory = self.connect(port, client)
+            factory.lost.addCallback(heard.append)
+            while connector.state == "connecting":
+                await self.turns(0)
+
+        self.complete(connect())
+        (reason,) = heard
+        assert isinstance(reason, ConnectionLost)
+        assert client.events in ([], ["made", "lost"])
+
+    @onReactor
+    async def test_removeAll(self) -> None:
+        """All that reads can be removed, once."""
+        server = Recorder()
+        port, connect = self.listen("tcp4", server)
+        with connect() as peer:
+            await server.event("made")
+            removed = set(self.reactor.removeAll())
+            assert {port, server.transport} <= removed
+            assert not {port, server.transport} & set(self.reactor.removeAll())
+            peer.sendall(b"not read")
+            await self.turns()
+            assert server.data == b""
+            server.transport.abortConnection()
+            port.connectionLost(None)
+            await server.event("lost")
+        self.reactor.installWaker()
+
+
+class TLSTests(UvloopTestCase):
+    """TLS is Twisted's."""
+
+    def setUp(self) -> None:
+        """Make a certificate."""
+        super().setUp()
+        self.patch(tls, "_get_default_clock", lambda: self.reactor)
+        folder = Path(self.path()).parent
+        certificate = CA().issue_cert("localhost")
+        certificate.private_key_and_cert_chain_pem.write_to_path(folder / "pem")
+        self.pem = str(folder / "pem")
+
+    @onReactor
+    async def test_startTLS(self) -> None:
+        """Both ends can begin TLS at any time, with a producer registered, and close it in good order."""
+        for kind in KINDS:
+            server, client = Recorder(), Recorder()
+            port, _ = self.listen(kind, server)
+            self.connect(port, client)
+            await server.event("made")
+            await client.event("made")
+            client.transport.write(b"clear")
+            await server.event("data")
+            server.transport.registerProducer(client.transport, True)
+            server.transport.startTLS(DefaultOpenSSLContextFactory(self.pem, self.pem, SSL.TLS_METHOD))
+            server.transport.unregisterProducer()
+            client.transport.startTLS(CertificateOptions())
+            client.transport.writeSequence([b" and ", b"secret"])
+            await server.until(lambda server=server: server.data == b"clear and secret")  # type: ignore[misc]
+            server.transport.write(b"x" * 2**20)
+            server.transport.loseConnection()
+            await client.event("lost")
+            await server.event("lost")
+            assert len(client.data) == 2**20
+            server.transport.write(b"late")
+            server.transport.loseConnection()
+
+    @onReactor
+    async def test_listenSSL(self) -> None:
+        """A TLS port talks with any TLS client."""
+        server = Recorder(lambda recorder: recorder.transport.write(b"hello"))
+        port = self.reactor.listenSSL(
+            0,
+            ServerOf(server),
+            DefaultOpenSSLContextFactory(self.pem, self.pem, SSL.TLS_METHOD),
+            interface="127.0.0.1",
+        )
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+
+        def talk() -> bytes:
+            with context.wrap_socket(connected(socket.AF_INET, ("127.0.0.1", port.getHost().port))) as peer:
+                data = receive(peer, 5)
+                peer.sendall(b"bye")
+                return data
+
+        assert await self.inThread(talk) == b"hello"
+        await server.event("lost")
+        assert server.data == b"bye"
+
+
+class ProcessTests(UvloopTestCase):
+    """What concerns a process as a whole, in a process of its own."""
+
+    def test_installed(self) -> None:
+        """It can be the reactor of a program."""
+        assert runProgram("reactor.callWhenRunning(reactor.stop); reactor.run(); print(type(reactor).__name__)") == (
+            "UvloopReactor\n"
+        )
+        assert UvloopReactor.__name__ == "UvloopReactor"
+
+    def test_signals(self) -> None:
+        """SIGTERM and SIGINT stop it, in good order."""
+        for name in ("SIGTERM", "SIGINT"):
+            text = f"""
+reactor.addSystemEventTrigger("before", "shutdown", print, "stopping")
+reactor.callWhenRunning(os.kill, os.getpid(), signal.{name})
+reactor.run()
+print(reactor._exitSignal)
+"""
+            assert runProgram(text) == f"stopping\n{int(getattr(signal, name))}\n"
+
+    def test_children(self) -> None:
+        """It hears of the end of its child processes, of many at a time, and takes what they print."""
+        text = """
+ended = []
+class Child(ProcessProtocol):
+    printed = b""
+    def outReceived(self, data):
+        self.printed += data
+    def processEnded(self, reason):
+        ended.append((self.printed, reason.value.exitCode))
+        if len(ended) == 10:
+            reactor.stop()
+def spawn():
+    for number in range(10):
+        reactor.spawnProcess(Child(), "/bin/sh", ["sh", "-c", f"echo {number}; exit {number}"])
+reactor.callWhenRunning(spawn)
+reactor.run()
+print(sorted(ended) == [(b"%d\\n" % number, number or None) for number in range(10)] or ended)
+"""
+        printed = runProgram(text.replace("number or None", "number"))
+        assert printed == "True\n"

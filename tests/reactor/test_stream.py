@@ -1,0 +1,206 @@
+"""What comes in: exactly, in order, once, while it is wanted."""
+
+import socket
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    ILoggingContext,
+    IPushProducer,
+    ISystemHandle,
+    ITCPTransport,
+    ITLSTransport,
+)
+from twisted.internet.protocol import Protocol
+from zope.interface import Interface, implementer
+from zope.interface.verify import verifyObject
+
+from tests.reactor.running import (
+    KINDS,
+    MUCH,
+    HalfCloseableRecorder,
+    Recorder,
+    UvloopTestCase,
+    onReactor,
+    receiveAll,
+    sendAndEnd,
+)
+
+INTERFACES: tuple[type[Interface], ...] = (
+    ITLSTransport,
+    ITCPTransport,
+    IConsumer,
+    IPushProducer,
+    ISystemHandle,
+    IHalfCloseableDescriptor,
+    ILoggingContext,
+)
+
+
+@implementer(IHalfCloseableProtocol)
+class Echo(Protocol):
+    """Sends back what comes in, reads no more than it can send, and ends after the peer."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        """Pause reading while the peer doesn't."""
+        self.transport.registerProducer(self.transport, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Send it back."""
+        self.transport.write(data)
+
+    def readConnectionLost(self) -> None:
+        """The peer has ended; end when all is sent."""
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Never happens: this closes both halves at once."""
+
+
+class ReadingTests(UvloopTestCase):
+    """What comes in."""
+
+    @onReactor
+    async def test_interfaces(self) -> None:
+        """A stream provides what it declares, whoever made it."""
+        for kind in KINDS:
+            server, client = Recorder(), Recorder()
+            port, _ = self.listen(kind, server)
+            self.connect(port, client)
+            await server.event("made")
+            await client.event("made")
+            for stream in (server.transport, client.transport):
+                for interface in INTERFACES:
+                    assert verifyObject(interface, stream)
+
+    @onReactor
+    async def test_echo(self) -> None:
+        """All comes back that is sent, and then the end, however much it is and however late the peer reads."""
+        for kind in KINDS:
+            for data in (b"", b"1", MUCH[: 2**16], MUCH[: 2**22]):
+                for late in (False, True):
+                    _, connect = self.listen(kind, Echo())
+                    with connect() as peer:
+                        sent = self.inThread(sendAndEnd, peer, data)
+                        if late:
+                            await self.turns()
+                        assert await self.inThread(receiveAll, peer) == data
+                        await sent
+
+    @onReactor
+    async def test_pausedFromTheBeginning(self) -> None:
+        """Who pauses in connectionMade gets neither data nor the end until it resumes, then all in order, once."""
+        for kind in KINDS:
+            for data in (b"", b"first", MUCH):
+                server = HalfCloseableRecorder(lambda recorder: recorder.transport.pauseProducing())
+                peer = self.pair(kind, server)
+                sent = self.inThread(sendAndEnd, peer, data)
+                await server.event("made")
+                await self.turns()
+                assert server.events == ["made"]
+                server.transport.resumeProducing()
+                await server.event("readLost")
+                await sent
+                assert server.data == data
+                assert server.events == ["made", "data", "readLost"] if data else ["made", "readLost"]
+                server.transport.loseConnection()
+
+    @onReactor
+    async def test_pausesAgain(self) -> None:
+        """Who pauses again with the first bytes that were held back gets nothing more."""
+        server = HalfCloseableRecorder(lambda recorder: recorder.transport.pauseProducing())
+        peer = self.pair("tcp4", server)
+        sent = self.inThread(sendAndEnd, peer, MUCH)
+        await server.event("made")
+        await self.turns()
+        first = server.event("data").addCallback(lambda _: server.transport.pauseProducing())
+        server.transport.resumeProducing()
+        await first
+        size = len(server.data)
+        await self.turns()
+        assert len(server.data) == size < len(MUCH)
+        server.transport.resumeProducing()
+        await server.event("readLost")
+        await sent
+        assert server.data == MUCH
+
+    @onReactor
+    async def test_pausesAtAnyTime(self) -> None:
+        """What a paused protocol doesn't get, it gets after it resumes."""
+        server = HalfCloseableRecorder()
+        peer = self.pair("tcp4", server)
+        for expected in (b"a", b"ab", b"abc"):
+            peer.sendall(expected[-1:])
+            await server.until(lambda expected=expected: server.data == expected)  # type: ignore[misc]
+            server.transport.pauseProducing()
+            server.transport.pauseProducing()
+            peer.sendall(b"later")
+            await self.turns()
+            assert server.data == expected
+            server.transport.resumeProducing()
+            server.transport.resumeProducing()
+            await server.until(lambda expected=expected: server.data == expected + b"later")  # type: ignore[misc]
+            server.data = expected
+        server.transport.pauseProducing()
+        peer.shutdown(socket.SHUT_WR)
+        await self.turns()
+        assert "readLost" not in server.events
+        server.transport.resumeProducing()
+        await server.event("readLost")
+
+    @onReactor
+    async def test_resumesAfterTheEnd(self) -> None:
+        """To resume after the end, or after the loss, does nothing."""
+        server = HalfCloseableRecorder()
+        peer = self.pair("tcp4", server)
+        peer.shutdown(socket.SHUT_WR)
+        await server.event("readLost")
+        server.transport.pauseProducing()
+        server.transport.resumeProducing()
+        await self.turns()
+        server.transport.loseConnection()
+        await server.event("lost")
+        server.transport.pauseProducing()
+        server.transport.resumeProducing()
+        await self.turns()
+        assert server.events == ["made", "readLost", "lost"]
+
+    @onReactor
+    async def test_closesInsteadOfResuming(self) -> None:
+        """Who closes while data is held back never gets it, not even if it resumes."""
+        for close in ("loseConnection", "abortConnection"):
+            server = Recorder(lambda recorder: recorder.transport.pauseProducing())
+            peer = self.pair("tcp4", server)
+            peer.sendall(b"held back")
+            await server.event("made")
+            await self.turns()
+            getattr(server.transport, close)()
+            server.transport.resumeProducing()
+            await server.event("lost")
+            assert server.events == ["made", "lost"]
+
+    @onReactor
+    async def test_anotherProtocol(self) -> None:
+        """Another protocol in the place of the first gets the next data; so does a method in the place of its own."""
+        first, second = Recorder(), Recorder()
+        peer = self.pair("tcp4", first)
+        peer.sendall(b"first")
+        await first.event("data")
+        second.events.append("made")
+        first.transport.protocol = second
+        peer.sendall(b"second")
+        await second.event("data")
+        assert (first.data, second.data) == (b"first", b"second")
+        third: list[bytes] = []
+        vars(second)["dataReceived"] = third.append
+        peer.sendall(b"third")
+        await self.turns()
+        assert (second.data, third) == (b"second", [b"third"])
+        peer.close()
+        await second.event("lost")
+        assert "lost" not in first.events

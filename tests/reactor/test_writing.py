@@ -1,0 +1,239 @@
+"""What goes out: all of it, at the pace of the peer, and then the end that was asked for."""
+
+import socket
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.interfaces import IPullProducer, IPushProducer
+from zope.interface import implementer
+
+from tests.reactor.running import (
+    KINDS,
+    MUCH,
+    HalfCloseableRecorder,
+    Recorder,
+    UvloopTestCase,
+    onReactor,
+    receive,
+    receiveAll,
+)
+
+
+@implementer(IPushProducer, IPullProducer)
+class Producer:
+    """Remembers what it is told, and does something when it is to resume."""
+
+    def __init__(self, resume: Callable[[], object] = lambda: None) -> None:
+        self.calls: list[str] = []
+        self._resume = resume
+
+    def pauseProducing(self) -> None:
+        """Note it."""
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        """Note it, and act."""
+        self.calls.append("resume")
+        self._resume()
+
+    def stopProducing(self) -> None:
+        """Note it."""
+        self.calls.append("stop")
+
+
+class ProducerTests(UvloopTestCase):
+    """A producer is told when to produce."""
+
+    @onReactor
+    async def test_streaming(self) -> None:
+        """A streaming producer pauses when more than 64 KiB wait, resumes when they are gone, and stops in the end."""
+        server, producer = HalfCloseableRecorder(), Producer()
+        peer = self.pair("tcp4", server)
+        await server.event("made")
+        server.transport.registerProducer(producer, True)
+        size = 0
+        while not producer.calls:
+            server.transport.write(MUCH[: 2**14])
+            size += 2**14
+            assert size <= len(MUCH)
+        assert producer.calls == ["pause"]
+        server.transport.write(b"!")
+        await self.inThread(receive, peer, size + 1)
+        await self.turns()
+        assert producer.calls == ["pause", "resume"]
+        server.transport.abortConnection()
+        await server.event("lost")
+        assert producer.calls == ["pause", "resume", "stop"]
+
+    @onReactor
+    async def test_streamingLate(self) -> None:
+        """A streaming producer pauses at once if too much waits when it comes, and stops if there is no connection."""
+        server, producer, late = Recorder(), Producer(), Producer()
+        self.pair("tcp4", server)
+        await server.event("made")
+        server.transport.write(MUCH)
+        server.transport.registerProducer(producer, True)
+        assert producer.calls == ["pause"]
+        with pytest.raises(RuntimeError):
+            server.transport.registerProducer(late, True)
+        server.transport.abortConnection()
+        await server.event("lost")
+        server.transport.registerProducer(late, True)
+        assert (producer.calls, late.calls) == (["pause", "stop"], ["stop"])
+
+    @onReactor
+    async def test_pulled(self) -> None:
+        """A pull producer is resumed whenever nothing waits, and its last bytes are sent before the end."""
+        for kind in KINDS:
+            for part in (b"x", MUCH[: 2**21]):
+                server = HalfCloseableRecorder()
+                peer = self.pair(kind, server)
+                await server.event("made")
+                producer = Producer(partWriter(server, part, 5))
+                server.transport.registerProducer(producer, False)
+                server.transport.loseConnection()
+                assert await self.inThread(receiveAll, peer) == part * 5
+                await server.event("lost")
+                assert producer.calls == ["resume"] * 6
+
+    @onReactor
+    async def test_pulledAndSlow(self) -> None:
+        """A pull producer that is asked and produces later, isn't asked again; the end isn't sent before it is done."""
+        for close in ("loseConnection", "loseWriteConnection"):
+            server = HalfCloseableRecorder()
+            peer = self.pair("tcp4", server)
+            await server.event("made")
+            producer = Producer()
+            server.transport.registerProducer(producer, False)
+            getattr(server.transport, close)()
+            await self.turns()
+            asked = len(producer.calls)
+            await self.turns()
+            assert len(producer.calls) == asked <= 2
+            server.transport.write(b"late")
+            server.transport.unregisterProducer()
+            assert await self.inThread(receiveAll, peer) == b"late"
+
+    @onReactor
+    async def test_closesWhilePaused(self) -> None:
+        """A connection whose producer pauses closes only when it has resumed."""
+        server, producer = Recorder(), Producer()
+        peer = self.pair("tcp4", server)
+        await server.event("made")
+        server.transport.registerProducer(producer, True)
+        server.transport.write(MUCH)
+        vars(producer)["_resume"] = lambda: server.transport.write(b"more")
+        server.transport.loseConnection()
+        assert await self.inThread(receiveAll, peer) == MUCH + b"more"
+        await server.event("lost")
+        assert producer.calls == ["pause", "resume", "stop"]
+
+    @onReactor
+    async def test_closesFirst(self) -> None:
+        """A connection that closes while a pull producer still produces takes in no more."""
+        server = HalfCloseableRecorder(lambda recorder: recorder.transport.registerProducer(Producer(), False))
+        peer = self.pair("tcp4", server)
+        peer.sendall(b"too late")
+        peer.shutdown(socket.SHUT_WR)
+        vars(server)["_acts"] = lambda recorder: (
+            recorder.transport.registerProducer(Producer(), False),
+            recorder.transport.loseConnection(),
+        )
+        await server.event("made")
+        await self.turns()
+        server.transport.resumeProducing()
+        await self.turns()
+        assert server.events == ["made"]
+        server.transport.unregisterProducer()
+        await server.event("lost")
+        assert server.events == ["made", "lost"]
+
+    @onReactor
+    async def test_resumeFails(self) -> None:
+        """An error in resumeProducing ends the connection, is the reason, and is logged once."""
+        for streaming in (True, False):
+            server = Recorder()
+            peer = self.pair("tcp4", server)
+            await server.event("made")
+            producer = Producer()
+            server.transport.registerProducer(producer, streaming)
+            vars(producer)["_resume"] = lambda: 1 // 0
+            server.transport.write(MUCH)
+            await self.inThread(receiveAll, peer)
+            await server.event("lost")
+            assert server.reason.check(ZeroDivisionError)
+            assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    @onReactor
+    async def test_stopFails(self) -> None:
+        """An error in stopProducing is logged, and the protocol hears of the end all the same."""
+        server, producer = Recorder(), Producer()
+        self.pair("tcp4", server)
+        await server.event("made")
+        vars(producer)["stopProducing"] = lambda: 1 // 0
+        server.transport.registerProducer(producer, True)
+        server.transport.abortConnection()
+        await server.event("lost")
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+
+class WriteTests(UvloopTestCase):
+    """What is written, and what isn't."""
+
+    @onReactor
+    async def test_sequence(self) -> None:
+        """A sequence is sent as one, or not at all when one of its elements isn't bytes."""
+        server = Recorder()
+        peer = self.pair("tcp4", server)
+        await server.event("made")
+        with pytest.raises(TypeError):
+            server.transport.writeSequence([b"never sent", "text"])
+        server.transport.writeSequence(iter([b"one", b"", b" ", b"piece"]))
+        assert await self.inThread(peer.recv, 100) == b"one piece"
+        server.transport.writeSequence([])
+        server.transport.loseConnection()
+        assert await self.inThread(receiveAll, peer) == b""
+
+    @onReactor
+    async def test_noBytes(self) -> None:
+        """What isn't bytes is refused."""
+        server = Recorder()
+        self.pair("tcp4", server)
+        await server.event("made")
+        for wrong in ("text", 5, [b"list"], object()):
+            with pytest.raises(TypeError):
+                server.transport.write(wrong)
+
+    @onReactor
+    async def test_tooLate(self) -> None:
+        """What is written after the loss, or after the end was sent, is dropped."""
+        for kind in KINDS:
+            server = HalfCloseableRecorder()
+            peer = self.pair(kind, server)
+            await server.event("made")
+            server.transport.loseWriteConnection()
+            await server.event("writeLost")
+            server.transport.write(b"late")
+            server.transport.writeSequence([b"late"])
+            server.transport.loseConnection()
+            await server.event("lost")
+            server.transport.write(b"later")
+            server.transport.writeSequence([b"later"])
+            server.transport.loseWriteConnection()
+            server.transport.loseConnection()
+            server.transport.abortConnection()
+            assert await self.inThread(receiveAll, peer) == b""
+            assert server.events == ["made", "writeLost", "lost"]
+
+
+def partWriter(recorder: Recorder, part: bytes, count: int) -> Callable[[], None]:
+    """Return what writes `part`, `count` times, and unregisters itself after that."""
+    left = [part] * count
+
+    def write() -> None:
+        if left:
+            recorder.transport.write(left.pop())
+        else:
+            recorder.transport.unregisterProducer()
+
+    return write
