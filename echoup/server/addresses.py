@@ -30,18 +30,24 @@ def parseOwnAddress(description: str, otherForms: str = "") -> tuple[str | None,
 
 
 def listenOnEach(
-    host: str | None, port: int, kind: socket.SocketKind, listen: Callable[[socket.AddressFamily, Any], P]
+    host: str | None,
+    port: int,
+    kind: socket.SocketKind,
+    listen: Callable[[socket.AddressFamily, Any], P],
+    family: socket.AddressFamily = socket.AF_UNSPEC,
 ) -> Iterator[P]:
     """Yield what `listen` makes of each address of `host`, given its family and itself; raise OSError where it does.
 
+    The addresses are those of `family`, unless that is AF_UNSPEC.
+
     An address that this machine lacks (often IPv6) is passed over, unless there is no other.
     """
-    found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)
+    found = socket.getaddrinfo(host, port, family, kind, flags=socket.AI_PASSIVE)
     missing: OSError | None = None
     listening = False
-    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+    for own, address in dict.fromkeys((own, address) for own, _, _, _, address in found):
         try:
-            opened = listen(family, address)
+            opened = listen(own, address)
         except OSError as error:
             if error.errno not in (EADDRNOTAVAIL, EAFNOSUPPORT):
                 raise

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import cast
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -42,6 +42,8 @@ class Arrival(Protocol):
         self._header = header
         self._certificate = certificate
         self._tls: TLSTransport | None = None
+        self._deadline: IDelayedCall | None = None
+        self._rest = b""  # what came after the header
 
     @property
     def source(self) -> str | None:
@@ -50,12 +52,27 @@ class Arrival(Protocol):
 
     def connectionMade(self) -> None:
         """Join the others, and begin."""
-        streams = self.factory.streams
-        self.startedAt = streams.clock.seconds()
-        self._deadline = streams.clock.callLater(self.factory.timeout, self.cut, "handshake")
-        streams.opened(self)
+        self.startedAt = self.factory.streams.clock.seconds()
+        if self.factory.streams.opened(self):
+            self._start()
+        else:
+            self.transport.pauseProducing()
+
+    def begin(self) -> None:
+        """Go on: it was made to wait, and is let in now."""
+        self.transport.resumeProducing()
+        if self._deadline:
+            self._secure()
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        """Begin; the time that all this has is counted from here."""
+        clock = self.factory.streams.clock
+        self.startedAt = clock.seconds()
+        self._deadline = clock.callLater(self.factory.timeout, self.cut, "handshake")
         if not self._header:
-            self._secure(b"")
+            self._secure()
 
     def dataReceived(self, data: bytes) -> None:
         """Take in what is before the stream."""
@@ -72,16 +89,17 @@ class Arrival(Protocol):
             self.cut("header")
             return
         if result:
-            header, rest = result
-            self.factory.streams.left(self)
+            header, self._rest = result
             self._header = None
             self.details.update(via=describeAddress(self.peer), **header.fields)
             self.peer = header.source or self.peer
-            self.factory.streams.opened(self)
-            self._secure(rest)
+            if self.factory.streams.gate.identify(self):
+                self._secure()
+            else:
+                self.transport.pauseProducing()
 
-    def _secure(self, rest: bytes) -> None:
-        """Begin the TLS handshake, or the stream if there is no TLS; `rest` is the first that came for either."""
+    def _secure(self) -> None:
+        """Begin the TLS handshake, or the stream if there is no TLS."""
         if self.reason:
             return
         if self._certificate:
@@ -89,12 +107,12 @@ class Arrival(Protocol):
             self._tls.established.addErrback(self._untrusted)
         above = self._tls or self._stream()
         above.makeConnection(self.transport)
-        if rest:
-            above.dataReceived(rest)
+        if self._rest:
+            above.dataReceived(self._rest)
 
     def _stream(self) -> EchoUp:
         """Give way to the stream."""
-        self._deadline.cancel()
+        self._stopClock()
         stream = self.factory.streams.replaced(self)
         self.transport.protocol = self._tls or stream
         return stream
@@ -118,11 +136,14 @@ class Arrival(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Leave nothing behind, whatever the reason."""
         self.reason = self.reason or "lost"
-        if self._deadline.active():
-            self._deadline.cancel()
+        self._stopClock()
         if self._tls:
             self._tls.connectionLost(reason)
         self.factory.streams.closed(self)
+
+    def _stopClock(self) -> None:
+        if self._deadline and self._deadline.active():
+            self._deadline.cancel()
 
     def cut(self, reason: str) -> None:
         """Drop the connection: there is nothing in it that could be lost."""

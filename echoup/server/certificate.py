@@ -45,6 +45,10 @@ class Certificate:
         self._clientCA = clientCA
         self.reload()
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what another process needs: it reads the files itself, with `reload`, before there is a context."""
+        return {name: value for name, value in vars(self).items() if name != "context"}
+
     def reload(self) -> None:
         """Read the files, again; raise ValueError, and keep what was read before, where that's impossible."""
         context = makeContext(ssl.PROTOCOL_TLS_SERVER)

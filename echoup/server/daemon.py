@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from types import FrameType
+from typing import Protocol
 
-from twisted.application.service import MultiService
+from twisted.application.service import IServiceCollection, MultiService
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 
 from echoup.clock import useMonotonicClock
-from echoup.server.listen import ListenError
-from echoup.server.service import EchoUpService
+from echoup.server.listen import StartError
 
 
 class CannotStart(SystemExit, Exception):
@@ -28,12 +28,25 @@ class CannotStart(SystemExit, Exception):
         self.code = 1
 
 
+class MainService(Protocol):
+    """What a process does."""
+
+    def setServiceParent(self, parent: IServiceCollection) -> object:
+        """Join it, as `IService` has it."""
+
+    def reload(self) -> None:
+        """Read the certificates again."""
+
+    def hurry(self) -> None:
+        """Cut short a stop that is under way."""
+
+
 class Daemon(MultiService):
-    """Runs an EchoUpService as the one thing that its process does."""
+    """Runs a service as the one thing that its process does."""
 
     _log = Logger()
 
-    def __init__(self, reactor: PosixReactorBase, service: EchoUpService) -> None:
+    def __init__(self, reactor: PosixReactorBase, service: MainService) -> None:
         super().__init__()
         self._reactor = reactor
         self._service = service
@@ -79,7 +92,7 @@ class Daemon(MultiService):
     def _failingInOneLine(self) -> Iterator[None]:
         try:
             yield
-        except ListenError as error:
+        except StartError as error:
             self._log.error("{error}", error=str(error))
             # What is printed to sys.stderr is already a part of the log.
             print(f"twistd echoup: {error}", file=sys.__stderr__)

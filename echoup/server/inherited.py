@@ -1,4 +1,4 @@
-"""Listening sockets that somebody else opened for us, and keeps: systemd, mostly."""
+"""Listening sockets that somebody else opened for us, and keeps: systemd, or the parent of a worker."""
 
 import os
 import socket
@@ -10,8 +10,10 @@ from typing import cast
 
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.internet.unix import Port as UNIXPort
 from twisted.python.systemd import ListenFDs
+
+from echoup.server.certificate import Certificate
+from echoup.server.opening import Opening, adoptEach, describeSocket, prepare
 
 
 @dataclass(frozen=True)
@@ -19,50 +21,33 @@ class InheritedListener:
     """Listens on a socket that the process was started with.
 
     Its address, the length of its queue and the permissions of its file are up to whoever opened it. It outlives
-    the daemon: whoever is in its queue when the daemon stops is served by the next one.
+    the process: whoever is in its queue when that stops is served by another one.
     """
 
     description: str
     domain: str
     """The socket's address family, as systemd's and Twisted's users write it: INET, INET6 or UNIX."""
     descriptor: int
-    certificate: None = None
+    certificate: Certificate | None = None
 
     def listen(self, reactor: PosixReactorBase, factory: IProtocolFactory) -> Iterator[IListeningPort]:
         """Listen, and yield the port when it does; raise OSError where that is impossible."""
-        with _InheritedSocket(fileno=os.dup(self.descriptor)) as inherited:
+        return adoptEach(reactor, factory, self.open(reactor, 1))
+
+    def open(self, reactor: PosixReactorBase, count: int) -> Iterator[Opening]:
+        """Yield the socket, one for however many; raise OSError where it isn't what it should be."""
+        inherited = socket.socket(fileno=os.dup(self.descriptor))
+        try:
             if inherited.family != getattr(socket, f"AF_{self.domain}"):
                 raise OSError(EINVAL, f"the socket's domain is {inherited.family.name.removeprefix('AF_')}")
             if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise OSError(EINVAL, "it is not a listening socket")
-            inherited.setblocking(False)
-            inherited.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-            if inherited.family == socket.AF_UNIX:
-                yield _adoptUNIXPort(reactor, factory, inherited.dup())
-            else:
-                adopted = reactor.adoptStreamPort(inherited.fileno(), inherited.family, factory)
-                yield cast("IListeningPort", adopted)
-        os.close(self.descriptor)
-
-
-class _InheritedSocket(socket.socket):
-    """A socket that listens already."""
-
-    def listen(self, backlog: int = 0, /) -> None:
-        """Do nothing: Twisted's port for Unix sockets would set the length of the queue."""
-
-
-def _adoptUNIXPort(reactor: PosixReactorBase, factory: IProtocolFactory, inherited: socket.socket) -> IListeningPort:
-    """Do what `reactor.adoptStreamPort` does, but leave the socket and its file to whoever opened it.
-
-    That one makes the file writable for everybody, and in the end removes it, and shuts the socket down for everybody.
-    A port whose name isn't in the file system knows of no file, and asks the socket itself whenever the name matters.
-    """
-    port = UNIXPort(b"\0inherited", factory, reactor=reactor)
-    port._preexistingSocket = inherited
-    port._shouldShutdown = False
-    port.startListening()
-    return cast("IListeningPort", port)
+            prepare(inherited)
+            os.close(self.descriptor)
+        except BaseException:
+            inherited.close()
+            raise
+        yield Opening(describeSocket(inherited), [inherited], inherited.close)
 
 
 def parseInherited(

@@ -12,14 +12,18 @@ from typing import Any, Protocol, cast
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
+from echoup.address import describeAddress, parsePort
 from echoup.description import applyTo, parsing, splitDescription
 from echoup.server.addresses import listenOnEach, parseOwnAddress
 from echoup.server.certificate import Certificate
 from echoup.server.inherited import parseInherited
+from echoup.server.opening import Opening, adoptEach, openTCP
 
 BACKLOG = 4096
 """How many clients the kernel may queue for us (it has a limit of its own too, somaxconn). With Twisted's 50, most
@@ -44,9 +48,16 @@ class Listener(Protocol):
     def listen(self, reactor: PosixReactorBase, factory: IProtocolFactory) -> Iterator[IListeningPort]:
         """Listen, and yield each port when it does; raise OSError where that is impossible."""
 
+    def open(self, reactor: PosixReactorBase, count: int) -> Iterator[Opening]:
+        """Listen for `count` processes to accept, and yield each address; raise OSError where that is impossible."""
 
-class ListenError(Exception):
-    """An address can't be listened on; the message is one line that says which and why."""
+
+class StartError(Exception):
+    """The daemon can't start; the message is one line that says why."""
+
+
+class ListenError(StartError):
+    """An address can't be listened on; the message says which and why."""
 
     def __init__(self, description: str, reason: OSError) -> None:
         super().__init__(f"cannot listen on {description}: {reason.strerror or reason}")
@@ -59,36 +70,29 @@ class AddressListener:
     description: str
     host: str | None
     port: int
-    certificate: None = None
+    family: socket.AddressFamily = socket.AF_UNSPEC
+    """If it isn't AF_UNSPEC, which means any, only the addresses of this one."""
+    backlog: int = BACKLOG
+    certificate: Certificate | None = None
 
     def listen(self, reactor: PosixReactorBase, factory: IProtocolFactory) -> Iterator[IListeningPort]:
         """Listen, and yield each port when it does; raise OSError where that is impossible."""
-        return listenOnEach(self.host, self.port, socket.SOCK_STREAM, partial(_listen, reactor, factory))
+        return adoptEach(reactor, factory, self.open(reactor, 1))
 
-
-def _listen(
-    reactor: PosixReactorBase, factory: IProtocolFactory, family: socket.AddressFamily, address: Any
-) -> IListeningPort:
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-        if family == socket.AF_INET6:
-            # Otherwise [::] would take IPv4 as well, and leave none of it for 0.0.0.0 (Twisted #8484).
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
-        return cast("IListeningPort", reactor.adoptStreamPort(listening.fileno(), family, factory))
+    def open(self, reactor: PosixReactorBase, count: int) -> Iterator[Opening]:
+        """Listen with `count` sockets, and yield each address; raise OSError where that is impossible."""
+        opened = partial(openTCP, count, self.backlog)
+        return listenOnEach(self.host, self.port, socket.SOCK_STREAM, opened, self.family)
 
 
 @dataclass(frozen=True)
-class EndpointListener:
-    """Listens on what a Twisted server endpoint string describes."""
+class UNIXListener:
+    """Listens on a Unix socket, as a Twisted server endpoint string describes it."""
 
     description: str
     endpoint: str
     """What Twisted is told of it."""
-    certificate: Certificate | None = None
+    certificate: None = None
 
     def listen(self, reactor: PosixReactorBase, factory: IProtocolFactory) -> Iterator[IListeningPort]:
         """Listen, and yield the port when it does; raise OSError where that is impossible."""
@@ -97,10 +101,27 @@ class EndpointListener:
         for result in results:
             if isinstance(result, Failure):
                 raise _asOSError(result.value)
-            result.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-            if "backlog=" not in self.endpoint:
-                result.socket.listen(BACKLOG)
             yield result
+
+    def open(self, reactor: PosixReactorBase, count: int) -> Iterator[Opening]:
+        """Yield the socket, one for however many; raise OSError where that is impossible."""
+        for listening in self.listen(reactor, _Nobody()):
+            port = cast("Port", listening)
+            port.stopReading()
+            port._shouldShutdown = False  # that would end it for everybody
+            yield Opening(describeAddress(port.getHost()), [port.socket], partial(_closePort, port))
+
+
+class _Nobody(Factory[Any]):
+    """Accepts no connections, but its port keeps the file of a socket, and the lock."""
+
+    noisy = False
+
+
+def _closePort(port: Port) -> None:
+    """Close at once; `stopListening` would need the reactor to run."""
+    port.stopReading()
+    port.connectionLost(Failure(CONNECTION_DONE))
 
 
 def _asOSError(error: BaseException | None) -> OSError:
@@ -145,7 +166,31 @@ def _parseEndpoint(description: str, clientCA: str | None) -> Listener:
     if kind == "systemd":
         return applyTo(partial(parseInherited, description), values, named)
     serverFromString(cast("Any", None), description)
-    return EndpointListener(description, description)
+    if kind == "unix":
+        return applyTo(partial(_parseUNIX, description), values, named)
+    return applyTo(partial(_parseTCP, description, "::" if kind == "tcp6" else ""), values, named)
+
+
+def _parseTCP(
+    description: str,
+    everywhere: str,
+    port: str,
+    interface: str | None = None,
+    backlog: str = str(BACKLOG),
+    certificate: Certificate | None = None,
+) -> AddressListener:
+    """Return the listener for the arguments of Twisted's `tcp:` and `tcp6:` endpoints, named and ordered like these."""
+    host = everywhere if interface is None else interface
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return AddressListener(description, host or None, parsePort(port), family, int(backlog), certificate)
+
+
+def _parseUNIX(
+    description: str, address: str, mode: str = "666", backlog: str = str(BACKLOG), lockfile: str = "1"
+) -> UNIXListener:
+    """Return the listener for the arguments of Twisted's `unix:` endpoint, which are named and ordered like these."""
+    named = (f"address={address}", f"mode={mode}", f"backlog={backlog}", f"lockfile={lockfile}")
+    return UNIXListener(description, ":".join(map(quoteStringArgument, ("unix", *named))))
 
 
 def _parseTLS(
@@ -159,9 +204,9 @@ def _parseTLS(
     backlog: str = str(BACKLOG),
     extraCertChain: str | None = None,
     dhParameters: str | None = None,
-) -> EndpointListener:
+) -> AddressListener:
     """Return the listener for the arguments of Twisted's `ssl:` endpoint, which are named and ordered like these."""
     certificate = Certificate(privateKey, certKey, sslmethod, extraCertChain, dhParameters, clientCA)
     endpoint = ":".join(map(quoteStringArgument, ("tcp", port, f"interface={interface}", f"backlog={backlog}")))
     serverFromString(cast("Any", None), endpoint)
-    return EndpointListener(description, endpoint, certificate)
+    return _parseTCP(description, "", port, interface, backlog, certificate)

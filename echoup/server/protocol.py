@@ -7,6 +7,7 @@ from socket import SO_OOBINLINE, SOL_SOCKET, socket
 from struct import unpack
 from termios import TIOCOUTQ
 from types import MappingProxyType
+from typing import Protocol as Shape
 from typing import cast
 
 from twisted.internet.address import UNIXAddress
@@ -25,7 +26,8 @@ from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
 from echoup.address import describeAddress
-from echoup.server.limits import Gate, Limits
+from echoup.server.gate import Gate
+from echoup.server.limits import Limits
 from echoup.upper import upper
 
 
@@ -43,10 +45,13 @@ class IConnection(Interface):
 
     peer = Attribute("The address of the client.")
     source = Attribute("The IP address whose limit it counts for, or None.")
-    startedAt = Attribute("When it came in, in seconds of the factory's clock.")
+    startedAt = Attribute("When it was let in, in seconds of the factory's clock.")
     received = Attribute("How many bytes came in, and so went out or wait to.")
     reason = Attribute("Why it ended or is ending, in one word; empty while it is open.")
     details = Attribute("What else the log says of it: names and values of one word each.")
+
+    def begin() -> None:
+        """Go on: it was made to wait, and is let in now."""
 
     def finish(reason: str) -> None:
         """End it without losing a byte of what was received."""
@@ -92,15 +97,20 @@ class EchoUp(Protocol):
         return getattr(self.peer, "host", None)
 
     def connectionMade(self) -> None:
-        """Prepare the socket and join the others."""
+        """Join the others."""
         self.startedAt = self._movedAt = self.factory.clock.seconds()
-        self.transport.setTcpNoDelay(True)
-        self.transport.setTcpKeepAlive(True)
-        # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2). For what
-        # comes in before this, a TCP connection has it from its listening socket; a Unix socket inherits nothing.
-        self.transport.getHandle().setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
+        if isinstance(self.peer, UNIXAddress):
+            # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2). A TCP
+            # connection has it, and more, from its listening socket; a Unix socket inherits nothing.
+            self.transport.getHandle().setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
         self.transport.registerProducer(self, True)
-        self.factory.opened(self)
+        if not self.factory.opened(self):
+            self.transport.pauseProducing()
+
+    def begin(self) -> None:
+        """Go on: it was made to wait, and is let in now."""
+        self.startedAt = self._movedAt = self.factory.clock.seconds()
+        self.transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
         """Send `data` back in upper case."""
@@ -197,16 +207,38 @@ class EchoUp(Protocol):
         return self.transport.getHandle().fileno()
 
 
+class Totals(Shape):
+    """What a daemon has done so far."""
+
+    def add(self, size: int) -> None:
+        """Count a connection that was served, and the `size` bytes of it."""
+
+
+class OwnTotals:
+    """What this process has done so far."""
+
+    connections = 0
+    bytes = 0
+
+    def add(self, size: int) -> None:
+        """Count a connection that was served, and the `size` bytes of it."""
+        self.connections += 1
+        self.bytes += size
+
+
 class EchoUpFactory(Factory[EchoUp]):
     """Builds connections, keeps those that are open, and ends those on which nothing moves."""
 
     noisy = False
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, gate: Gate, logConnections: bool = False) -> None:
-        """`clock` is the reactor; `gate` decides who may come in."""
+    def __init__(
+        self, clock: IReactorTime, gate: Gate, logConnections: bool = False, totals: Totals | None = None
+    ) -> None:
+        """`clock` is the reactor; `gate` decides who may come in; `totals` count who was served."""
         self.clock = clock
         self.gate = gate
+        self.totals = totals or OwnTotals()
         self.connections: set[IConnection] = set()
         self._logConnections = logConnections
 
@@ -216,12 +248,12 @@ class EchoUpFactory(Factory[EchoUp]):
         connection.factory = self
         return connection
 
-    def opened(self, connection: IConnection) -> None:
-        """Take in a connection that was just made, or turn it away; one that took another's place is in already."""
-        if connection not in self.connections:
-            self.connections.add(connection)
-            if not self.gate.enter(connection.source):
-                connection.cut("refused")
+    def opened(self, connection: IConnection) -> bool:
+        """Take in a connection that was just made; may it begin? If not now, it is told to later, or is cut."""
+        if connection in self.connections:  # it took another's place
+            return True
+        self.connections.add(connection)
+        return self.gate.enter(connection)
 
     def replaced(self, connection: IConnection) -> EchoUp:
         """Return the stream that takes the place of `connection`, also at the gate: it was let in once and for all."""
@@ -229,17 +261,17 @@ class EchoUpFactory(Factory[EchoUp]):
         stream.details = connection.details
         self.connections.remove(connection)
         self.connections.add(stream)
+        self.gate.replace(connection, stream)
         return stream
 
-    def left(self, connection: IConnection) -> None:
-        """Forget a connection that was taken in: it is gone, or comes from somebody else than was believed."""
-        self.connections.remove(connection)
-        self.gate.leave(connection.source)
-
     def closed(self, connection: IConnection) -> None:
-        """Forget a connection that is gone, and log it if that is wanted."""
-        self.left(connection)
-        if self._logConnections and connection.reason != "refused":
+        """Forget a connection that is gone; count it, and log it if that is wanted, unless it was turned away."""
+        self.connections.remove(connection)
+        self.gate.leave(connection)
+        if connection.reason == "refused":
+            return
+        self.totals.add(connection.received)
+        if self._logConnections:
             self._log.info(
                 "connection peer={peer} bytes={bytes} seconds={seconds:.3f} reason={reason}{details}",
                 peer=describeAddress(connection.peer),
@@ -250,9 +282,9 @@ class EchoUpFactory(Factory[EchoUp]):
             )
 
     def look(self, limits: Limits, idleReason: str = "idle") -> None:
-        """Let every connection look whether anything has moved on it."""
+        """Let every connection that was let in look whether anything has moved on it."""
         now = self.clock.seconds()
-        for connection in list(self.connections):
+        for connection in self.connections - self.gate.waiting.keys():
             connection.look(now, limits, idleReason)
 
 

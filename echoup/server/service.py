@@ -1,6 +1,6 @@
 """Starts the daemon's listening and ends its connections gracefully."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from select import POLLIN
@@ -19,9 +19,11 @@ from echoup.address import describeAddress
 from echoup.server.arrival import ArrivalFactory, Network
 from echoup.server.datagram import DatagramGate, EchoUpDatagram
 from echoup.server.datagramport import DatagramListener
-from echoup.server.limits import Gate, Limits
+from echoup.server.gate import Gate
+from echoup.server.limits import Limits
 from echoup.server.listen import Listener, ListenError
-from echoup.server.protocol import EchoUpFactory, isReady
+from echoup.server.protocol import EchoUpFactory, OwnTotals, Totals, isReady
+from echoup.server.writethrough import writeThrough
 
 LAST_CALL = 0.1
 """Seconds that a stop goes on accepting at the least, for clients whose handshake is under way (but no longer than half
@@ -37,6 +39,9 @@ TICK = 0.05
 """Seconds between two looks at what a stop still waits for."""
 
 
+_log = Logger()
+
+
 class EchoUpService(Service):
     """Echoes at some addresses from its start to its stop.
 
@@ -44,8 +49,6 @@ class EchoUpService(Service):
     Stopping accepts what the kernel's queues hold, serves what is in flight and ends what is quiet; at the
     deadline it cuts the rest.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -56,10 +59,13 @@ class EchoUpService(Service):
         logConnections: bool = False,
         proxies: Collection[Network] = (),
         datagramListeners: Sequence[DatagramListener] = (),
+        gate: Gate | None = None,
+        totals: Totals | None = None,
     ) -> None:
         """`drainTimeout` is in seconds, from the call of `stopService` to the deadline.
 
-        Connections from the networks `proxies` begin with a PROXY header.
+        Connections from the networks `proxies` begin with a PROXY header. `gate` and `totals` are for a worker, which
+        shares what they count with others.
         """
         self._reactor = reactor
         self._listeners = listeners
@@ -67,9 +73,10 @@ class EchoUpService(Service):
         self._limits = limits
         self._drainTimeout = drainTimeout
         self._proxies = proxies
-        self._gate = Gate(reactor, limits)
+        self._gate = gate or Gate(reactor, limits)
+        self._totals = OwnTotals()
         self._datagramGate = DatagramGate(reactor)
-        self.factory = EchoUpFactory(reactor, self._gate, logConnections)
+        self.factory = EchoUpFactory(reactor, self._gate, logConnections, totals or self._totals)
         self.ports: list[Any] = []
         """The ports that are open; Twisted's, of both kinds."""
         self._looking = LoopingCall(self.factory.look, limits)
@@ -79,6 +86,11 @@ class EchoUpService(Service):
     def privilegedStartService(self) -> None:
         """Listen on every address, or on none."""
         super().privilegedStartService()
+        for address in self.listen():
+            _log.info("listening on {address}", address=address)
+
+    def listen(self) -> list[str]:
+        """Do so, and return the addresses, as people write them; raise ListenError if that is impossible."""
         openings = [
             ("tls:" if listener.certificate else "", listener.description, self._listen(listener))
             for listener in self._listeners
@@ -96,13 +108,13 @@ class EchoUpService(Service):
             except OSError as error:
                 self._closePorts()
                 raise ListenError(description, error) from None
-        for address in addresses:
-            self._log.info("listening on {address}", address=address)
+        return addresses
 
     def _listen(self, listener: Listener) -> Iterator[Any]:
         arrivals = ArrivalFactory(self.factory, self._limits.handshakeTimeout, self._proxies, listener.certificate)
         for port in listener.listen(self._reactor, arrivals):
             self._gate.guard(cast("Port", port))
+            writeThrough(cast("Port", port))
             yield port
 
     def startService(self) -> None:
@@ -115,31 +127,26 @@ class EchoUpService(Service):
     def stopService(self) -> "Deferred[None]":
         """Stop gracefully; the Deferred fires when the last connection is gone."""
         super().stopService()
-        return Deferred.fromCoroutine(self._drain())
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self.drain(self._drainTimeout)
+        logTotals(self._totals.connections, self._totals.bytes)
 
     def reload(self) -> None:
         """Read the certificates again, for the connections from now on; keep those that can't be read."""
-        for listener in self._listeners:
-            if listener.certificate:
-                try:
-                    listener.certificate.reload()
-                except ValueError as error:
-                    self._log.error(
-                        "kept the certificate of {listener}: {error}", listener=listener.description, error=error
-                    )
-                else:
-                    self._log.info("read the certificate of {listener} again", listener=listener.description)
+        reloadCertificates(self._listeners)
 
     def hurry(self) -> None:
         """Cut short a stop that is under way: no more waiting for anybody."""
         self._hurried = True
 
-    async def _drain(self) -> None:
+    async def drain(self, timeout: float) -> None:
+        """Stop accepting, and end the connections; in `timeout` seconds none is left."""
         began = self._reactor.seconds()
-        timeout = self._drainTimeout
 
         def allAccepted() -> bool:
-            queued = any(isReady(port.fileno(), POLLIN) for port in self.ports)
+            queued = self._gate.waiting or any(isReady(port.fileno(), POLLIN) for port in self.ports)
             return self._reactor.seconds() >= began + LAST_CALL and not queued
 
         # Closing a listening socket resets the clients in its queue, which believe that they are connected.
@@ -172,3 +179,29 @@ class EchoUpService(Service):
         for port in self.ports:
             port.connectionLost(Failure(CONNECTION_DONE))
         self.ports.clear()
+
+
+def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> list[str]:
+    """Read the certificates again, and return the descriptions of those that were read.
+
+    Log which can't be read; and which were, if that is to be said.
+    """
+    descriptions = []
+    for listener in listeners:
+        if listener.certificate:
+            try:
+                listener.certificate.reload()
+            except ValueError as error:
+                _log.error(
+                    "kept the certificate of {listener}: {error}", listener=listener.description, error=str(error)
+                )
+            else:
+                if isSaid:
+                    _log.info("read the certificate of {listener} again", listener=listener.description)
+                descriptions.append(listener.description)
+    return descriptions
+
+
+def logTotals(connections: int, size: int) -> None:
+    """Log, at the end, what was done."""
+    _log.info("served {connections} connections, {bytes} bytes", connections=connections, bytes=size)

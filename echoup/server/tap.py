@@ -19,8 +19,12 @@ from echoup.server.datagramport import parseDatagramListener
 from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
 from echoup.server.service import EchoUpService
+from echoup.server.workers import WorkersService
 
 T = TypeVar("T")
+
+MOST_WORKERS = 256
+"""More processes than that are a mistake."""
 
 _log = Logger()
 
@@ -48,6 +52,14 @@ def _flag(text: str) -> bool:
     if text.lower() not in words:
         raise ValueError(f"{text!r} is neither yes nor no")
     return words[text.lower()]
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_WORKERS:
+        raise ValueError(f"{text!r} is neither auto nor a whole number from 1 to {MOST_WORKERS}")
+    return int(text)
 
 
 def _network(text: str) -> Network:
@@ -83,6 +95,11 @@ class Options(usage.Options):
             "what comes before the first byte, PROXY header and TLS handshake, must be done in so many seconds",
         ),
         "drain-timeout": (_seconds, "10", "the deadline of a graceful stop, in seconds"),
+        "workers": (
+            _workers,
+            "1",
+            "serve in so many processes, auto: one a core; the limits are for all together",
+        ),
     }
     optParameters: ClassVar[list[list[str | None]]] = [
         *[[name, None, None, f"{text} [default: {default}]"] for name, (_, default, text) in _settings.items()],
@@ -171,7 +188,8 @@ def makeService(options: Options) -> IService:
     limits = asked.within(reactor)
     if limits != asked:
         _log.warn("the select reactor takes {maximum} connections at most", maximum=limits.maxConnections)
-    service = EchoUpService(
+    kind = EchoUpService if options["workers"] == 1 else partial(WorkersService, workers=options["workers"])
+    service = kind(
         reactor,
         options["listen"],
         limits,

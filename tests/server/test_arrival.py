@@ -25,11 +25,13 @@ from zope.interface.verify import verifyObject
 from echoup.proxyheader import SIGNATURE, encodeProxyHeader
 from echoup.server.arrival import Arrival, ArrivalFactory, Network
 from echoup.server.certificate import Certificate
-from echoup.server.limits import Gate, Limits
+from echoup.server.gate import Gate
+from echoup.server.limits import Limits
 from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection
 from echoup.tls import TLSTransport
 from tests.certificates import writeCertificates
 from tests.doubles import Peer, ReactorTestCase, raised
+from tests.server.test_gate import FarPeers, held
 
 TIMEOUT = 5.0
 INSTANT = 2**-10
@@ -139,7 +141,7 @@ class ArrivalTestCase(ReactorTestCase):
         self.reactor.until(lambda: not self.streams.connections)
         self.gate.abandon()
         assert self.reactor.getDelayedCalls() == []
-        assert (self.gate._inside, self.gate._peers) == (0, {})
+        assert held(self.gate) == (0, {})
         transports = [reader for reader in self.reactor._seen if isinstance(reader, Server)]
         assert [transport for transport in transports if hasattr(transport, "socket")] == []
 
@@ -599,6 +601,53 @@ class StopTests(ArrivalTestCase):
         peer, name = self.connect(self.certificate, ())
         self.connection().finish("stopping")
         self.assertCut(peer, f"connection peer={name} bytes=0 seconds=0.000 reason=stopping")
+
+
+class WaitingTests(ArrivalTestCase):
+    """Who has no place yet waits for one, and has all of the time afterwards."""
+
+    def test_place(self) -> None:
+        """Its time begins when there is a place; what it has said until then is not lost."""
+        self.limit(Limits(maxConnections=1))
+        inside, _ = self.connect()
+        header, _ = self.connect()
+        header.offer(V1 + b"hello")
+        secure = self.connectTLS(VERSIONS[1])
+        self.reactor.advance(TIMEOUT - INSTANT, step=TIMEOUT)
+        assert len(self.streams.connections) == 3
+        self.reactor.advance(INSTANT, step=INSTANT)
+        assert raised(ConnectionResetError, inside.receiveAll)
+        assert header.receive(5) == b"HELLO"
+        header.end()
+        assert header.receiveAll() == b""
+        self.reactor.advance(TIMEOUT - INSTANT, step=TIMEOUT)
+        secure.shakeHands()
+        secure.offer(b"hello")
+        assert secure.receive(5) == b"HELLO"
+
+    def test_answer(self) -> None:
+        """Where somebody else has to be asked whether the client is over its limit, nothing is lost meanwhile."""
+        peers = FarPeers()
+        self.gate = Gate(self.reactor, Limits(maxConnectionsPerPeer=1), peers=peers)
+        self.streams = EchoUpFactory(self.reactor, self.gate, logConnections=True)
+        for isAdmitted in (True, False):
+            peer, _ = self.connect()
+            peer.offer(V1 + b"hello")
+            ((source, answer),) = peers.asked
+            peers.asked.clear()
+            assert source == CLIENT.host
+            peer.offer(b"more")
+            assert isinstance(self.connection(), Arrival)
+            answer.callback(isAdmitted)
+            if isAdmitted:
+                assert peer.receive(9) == b"HELLOMORE"
+                peer.end()
+                assert peer.receiveAll() == b""
+            else:
+                assert raised(ConnectionResetError, peer.receiveAll)
+            self.reactor.until(lambda: not self.streams.connections)
+        assert peers.left == [CLIENT.host]
+        assert self.reactor.getDelayedCalls() == []
 
 
 class LimitTests(ArrivalTestCase):

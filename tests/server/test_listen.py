@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
+from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.protocols.wire import Echo
@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup import tls
 from echoup.server import listen
-from echoup.server.listen import BACKLOG, AddressListener, EndpointListener, Listener, ListenError, parseListener
+from echoup.server.listen import BACKLOG, AddressListener, Listener, ListenError, UNIXListener, parseListener
+from echoup.server.opening import Opening, describeSocket
 from tests.certificates import writeCertificates
 from tests.doubles import ReactorTestCase, raised
 
@@ -65,9 +66,32 @@ class ParseListenerTests(SynchronousTestCase):
 
     def test_endpoints(self) -> None:
         """The endpoints that keep the promises are taken."""
-        for text in ("tcp:8081", "tcp:8081:interface=127.0.0.1", "tcp6:8081", "unix:/run/echoup:mode=660"):
-            assert parseListener(text) == EndpointListener(text, text)
-            assert parseListener(text).certificate is None
+        v4, v6 = socket.AF_INET, socket.AF_INET6
+        for text, host, family, backlog in (
+            ("tcp:8081", None, v4, BACKLOG),
+            ("tcp:port=8081", None, v4, BACKLOG),
+            ("tcp:8081:interface=127.0.0.1", "127.0.0.1", v4, BACKLOG),
+            ("tcp:8081:127.0.0.1:5", "127.0.0.1", v4, 5),
+            (r"tcp:8081:interface=\:\:1:backlog=5", "::1", v6, 5),
+            ("tcp6:8081", "::", v6, BACKLOG),
+            ("tcp6:8081:interface=127.0.0.1", "127.0.0.1", v4, BACKLOG),
+        ):
+            assert parseListener(text) == AddressListener(text, host, 8081, family, backlog)
+
+    def test_unix(self) -> None:
+        """A Unix endpoint is Twisted's, except that its queue is long unless the description says otherwise."""
+        for text, mode, backlog, lock in (
+            (r"unix:/run/a\=b", 0o666, BACKLOG, True),
+            ("unix:address=/run/a=b:mode=660:lockfile=0", 0o660, BACKLOG, False),
+            (r"unix:/run/a\=b:600:5", 0o600, 5, True),
+        ):
+            listener = parseListener(text)
+            assert isinstance(listener, UNIXListener)
+            assert (listener.description, listener.certificate) == (text, None)
+            endpoint = serverFromString(cast("Any", None), listener.endpoint)
+            assert isinstance(endpoint, UNIXServerEndpoint)
+            assert (endpoint._address, endpoint._mode, endpoint._backlog) == ("/run/a=b", mode, backlog)
+            assert endpoint._wantPID == lock
 
     def test_mistakes(self) -> None:
         """What is near to a form is refused, with the reason."""
@@ -86,6 +110,7 @@ class ParseListenerTests(SynchronousTestCase):
             "tcp": "'tcp' is not a tcp endpoint",
             "tcp:": "'tcp:' is not a tcp endpoint",
             "tcp:port": "'tcp:port' is not a tcp endpoint",
+            "tcp:99999": "'tcp:99999' is not a tcp endpoint: '99999' is not a port number from 0 to 65535",
             "tcp:1:colour=red": "'tcp:1:colour=red' is not a tcp endpoint",
             "unix:/run/echoup:mode=9": "'unix:/run/echoup:mode=9' is not a unix endpoint",
             "systemd:domain=INET:index=0": "'systemd:domain=INET:index=0' is not a systemd endpoint",
@@ -103,27 +128,26 @@ class ParseTLSTests(SynchronousTestCase):
         Path("key=1.pem").write_bytes(Path("other.pem").read_bytes())
         Path("colon:.pem").write_bytes(Path("other.pem").read_bytes())
 
-    def parse(self, description: str, clientCA: str | None = None) -> EndpointListener:
+    def parse(self, description: str, clientCA: str | None = None) -> AddressListener:
         """Return the listener that `description` names, which has a certificate."""
         listener = parseListener(description, clientCA)
-        assert isinstance(listener, EndpointListener)
+        assert isinstance(listener, AddressListener)
         assert listener.description == description
         assert listener.certificate is not None
         return listener
 
     def test_endpoint(self) -> None:
-        """What isn't TLS's is left to Twisted's TCP endpoint."""
+        """What isn't TLS's is as it is in a TCP endpoint."""
         for description, interface, backlog in (
-            ("ssl:8081", "", BACKLOG),
-            ("ssl:port=8081", "", BACKLOG),
+            ("ssl:8081", None, BACKLOG),
+            ("ssl:port=8081", None, BACKLOG),
             ("ssl:8081:interface=127.0.0.1:backlog=7", "127.0.0.1", 7),
             (r"ssl:8081:interface=\:\:1", "::1", BACKLOG),
             ("ssl:8081:server.pem:server.pem:TLS_METHOD:127.0.0.1:7", "127.0.0.1", 7),
         ):
             listener = self.parse(description)
-            endpoint = serverFromString(cast("Any", None), listener.endpoint)
-            assert isinstance(endpoint, TCP4ServerEndpoint)
-            assert (endpoint._port, endpoint._interface, endpoint._backlog) == (8081, interface, backlog)
+            assert (listener.host, listener.port, listener.backlog) == (interface, 8081, backlog)
+            assert listener.family == (socket.AF_INET6 if interface == "::1" else socket.AF_INET)
 
     def test_certificate(self) -> None:
         """The rest is the certificate's."""
@@ -337,8 +361,8 @@ class AddressListenerTests(ListenTestCase):
                 self.failure(f"[{host}]:0")
 
 
-class EndpointListenerTests(ListenTestCase):
-    """`EndpointListener` listens on what an endpoint string says."""
+class EndpointTests(ListenTestCase):
+    """An endpoint string is listened on as it says."""
 
     def test_tcp(self) -> None:
         """A TCP endpoint is one port."""
@@ -406,9 +430,82 @@ class EndpointListenerTests(ListenTestCase):
         """Whatever else an endpoint fails with is an OSError with a reason."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # Twisted leaves these sockets to the garbage collector
-            for description in (f"unix:{self.directory}/none/socket", f"unix:/{'long' * 50}", "tcp:99999"):
+            for description in (
+                f"unix:{self.directory}/none/socket",
+                f"unix:/{'long' * 50}",
+                "tcp:0:interface=256.0.0.1",
+            ):
                 assert str(self.failure(description))
             gc.collect()
+
+
+class OpenTests(ListenTestCase):
+    """A listener can be opened for several processes, in which somebody accepts later, or never."""
+
+    def open(self, description: str, count: int) -> list[Opening]:
+        """Open it, until the end of the test."""
+        opened = list(parseListener(description).open(self.reactor, count))
+        for opening in opened:
+            self.addCleanup(opening.close)
+        return opened
+
+    def test_tcp(self) -> None:
+        """At each address of a host there is a socket for each process, all of them with the same number."""
+        for opening in self.open("*:0", 3):
+            assert len({describeSocket(each) for each in opening.sockets}) == 1
+            assert opening.address == describeSocket(opening.sockets[0])
+            assert len(opening.sockets) == 3
+
+    def test_spread(self) -> None:
+        """The kernel spreads the connections among them."""
+        (opening,) = self.open("127.0.0.1:0", 2)
+        for _ in range(100):
+            self.peerAt(opening.sockets[0].getsockname())
+        counts = []
+        for listening in opening.sockets:
+            accepted = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    accepted.append(listening.accept()[0])
+            for connection in accepted:
+                connection.close()
+            counts.append(len(accepted))
+        assert sum(counts) == 100
+        assert min(counts) > 15
+
+    def test_taken(self) -> None:
+        """Where somebody listens already it fails, also if he shares his port with others of his own."""
+        taken = [str(self.occupy()), *(opening.address for opening in self.open("127.0.0.1:0", 2))]
+        for address in taken:
+            for count in (1, 2):
+                error = raised(OSError, lambda: self.open(address, count))  # noqa: B023  # it is called at once
+                assert error is not None
+                assert error.errno == EADDRINUSE
+
+    def test_unix(self) -> None:
+        """A Unix socket is one for all; its file and its lock are there until it is closed."""
+        path = Path(self.directory, "socket")
+        (opening,) = parseListener(f"unix:{path}:mode=600:lockfile=1").open(self.reactor, 3)
+        assert (opening.address, len(opening.sockets)) == (f"unix:{path}", 1)
+        assert path.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as client, opening.sockets[0].dup() as copy:
+            client.connect(str(path))
+            self.reactor.turn()
+            opening.close()
+            accepted, _ = copy.accept()  # nobody else did, and nothing was shut down
+            accepted.close()
+        assert list(Path(self.directory).iterdir()) == []
+
+    def test_inherited(self) -> None:
+        """What connections have in common they have from the listening socket."""
+        for description in ("127.0.0.1:0", "[::1]:0", "tcp:0:interface=127.0.0.1"):
+            (opening,) = self.open(description, 1)
+            (listening,) = opening.sockets
+            self.peerAt(listening.getsockname()[:2])
+            with listening.accept()[0] as connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+                for option in (socket.SO_KEEPALIVE, socket.SO_OOBINLINE):
+                    assert connection.getsockopt(socket.SOL_SOCKET, option) == 1
 
 
 class ListenErrorTests(SynchronousTestCase):

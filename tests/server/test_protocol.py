@@ -13,9 +13,12 @@ from twisted.internet.protocol import Factory
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
-from echoup.server.limits import Gate, Limits
-from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTransport, isReady
+from echoup.server.gate import Gate
+from echoup.server.limits import Limits
+from echoup.server.opening import adoptEach, openTCP
+from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTransport, OwnTotals, isReady
 from tests.doubles import HandReactor, Peer, ReactorTestCase, raised
+from tests.server.test_gate import held
 
 FAMILIES = (socket.AF_INET, socket.AF_UNIX)
 LIMITS = Limits(idleTimeout=100, stallTimeout=10)
@@ -126,8 +129,11 @@ class EchoTests(EchoUpTestCase):
         self.assertGone(connection, "done")
 
     def test_urgentByte(self) -> None:
-        """An urgent byte comes back in its place."""
-        _, peer = self.connect()
+        """An urgent byte comes back in its place, as a TCP connection has learned it from its listening socket."""
+        opening = openTCP(1, 5, socket.AF_INET, ("127.0.0.1", 0))
+        address = opening.sockets[0].getsockname()
+        list(adoptEach(self.reactor, self.factory, [opening]))
+        peer = self.peerAt(address)
         peer.socket.send(b"ab")
         peer.socket.send(b"c", socket.MSG_OOB)
         peer.socket.send(b"de")
@@ -328,6 +334,49 @@ class LookTests(EchoUpTestCase):
         assert connection.reason == "stopping"
 
 
+class WaitingTests(EchoUpTestCase):
+    """A connection for which there is no place yet waits, as it would in the kernel's queue."""
+
+    def setUp(self) -> None:
+        """Fill the only place."""
+        super().setUp()
+        self.factory = makeFactory(self.reactor, Limits(maxConnections=1))
+        self.inside, self.peer = self.connect()
+
+    def test_waits(self) -> None:
+        """Nothing is read of it and no timeout runs; when there is a place it loses nothing."""
+        connection, peer = self.connect()
+        peer.offer(b"hello")
+        peer.end()
+        for _ in range(3):
+            self.peer.offer(b"x")
+            self.look(9)
+        assert (connection.received, connection.reason) == (0, "")
+        assert connection.transport not in self.reactor.getReaders()
+        with capturedLogs() as events:
+            self.peer.end()
+            assert peer.receiveAll() == b"HELLO"
+            self.reactor.until(lambda: not self.factory.connections)
+        assert [str(formatEvent(event)).partition("bytes=")[2] for event in events if "peer" in event] == [
+            "3 seconds=27.000 reason=done",
+            "5 seconds=0.000 reason=done",
+        ]
+
+    def test_inVain(self) -> None:
+        """When the ports close it is dropped, and was none that was served."""
+        _, peer = self.connect()
+        with capturedLogs() as events:
+            self.factory.gate.abandon()
+            assert raised(ConnectionResetError, peer.receiveAll)
+            self.reactor.until(lambda: len(self.factory.connections) == 1)
+        assert events == []
+        self.peer.offer(b"hello")
+        self.peer.end()
+        self.assertGone(self.inside, "done")
+        assert isinstance(self.factory.totals, OwnTotals)
+        assert (self.factory.totals.connections, self.factory.totals.bytes) == (1, 5)
+
+
 class FactoryTests(EchoUpTestCase):
     """The factory knows its connections, and logs them if it is told to."""
 
@@ -380,19 +429,6 @@ class FactoryTests(EchoUpTestCase):
             connection = self.factory.buildProtocol(address)
             assert (connection.peer, connection.source) == (address, source)
 
-    def test_left(self) -> None:
-        """Who left isn't among the connections any more, and its place is free, but nothing is logged."""
-        factory = makeFactory(self.reactor, Limits(maxConnectionsPerPeer=1))
-        peer = self.peerOf(factory)
-        (connection,) = factory.connections
-        with capturedLogs() as events:
-            factory.left(connection)
-            assert factory.connections == set()
-            factory.opened(connection)
-        assert (connection.reason, events) == ("", [])
-        peer.offer(b"hello")
-        assert peer.receive(5) == b"HELLO"
-
     def test_replaced(self) -> None:
         """A stream that takes another connection's place has all that is known of it, and isn't counted anew."""
         factory = makeFactory(self.reactor, Limits(maxConnectionsPerPeer=1))
@@ -410,7 +446,7 @@ class FactoryTests(EchoUpTestCase):
         peer.end()
         assert peer.receiveAll() == b""
         self.reactor.until(lambda: not factory.connections)
-        assert (factory.gate._inside, factory.gate._peers) == (0, {})
+        assert held(factory.gate) == (0, {})
 
     def test_noLog(self) -> None:
         """Unless it is told to, it logs nothing."""

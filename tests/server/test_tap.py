@@ -8,7 +8,7 @@ from io import StringIO
 from ipaddress import ip_network
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,9 +27,11 @@ from echoup.server import tap
 from echoup.server.daemon import Daemon
 from echoup.server.listen import parseListener
 from echoup.server.service import EchoUpService
+from echoup.server.workers import WorkersService
 from tests.certificates import writeCertificates
 from tests.doubles import ReactorTestCase, raised
 from tests.server.test_arrival import TLSPeer
+from tests.server.test_shared import openDescriptors
 from twisted import internet
 from twisted.plugins.echoup_plugin import echoup
 
@@ -40,6 +42,7 @@ DEFAULTS: dict[str, object] = {
     "stall-timeout": 60.0,
     "handshake-timeout": 5.0,
     "drain-timeout": 10.0,
+    "workers": 1,
     "log-connections": False,
     "listen": [parseListener("127.0.0.1:8081")],
     "udp": [],
@@ -88,6 +91,8 @@ class OptionsTests(OptionsTestCase):
             ("stall-timeout", "0.1", 0.1),
             ("handshake-timeout", "0.5", 0.5),
             ("drain-timeout", "0", 0.0),
+            ("workers", "7", 7),
+            ("workers", "256", 256),
             ("proxy-from", "10.0.0.0/8", [ip_network("10.0.0.0/8")]),
             ("proxy-from", "192.0.2.1", [ip_network("192.0.2.1/32")]),
             ("proxy-from", "2001:db8::/32", [ip_network("2001:db8::/32")]),
@@ -114,6 +119,13 @@ class OptionsTests(OptionsTestCase):
         assert self.parse("--proxy-from", "10.0.0.0/8", "--proxy-from=fd00::/8")["proxy-from"] == expected
         assert self.parse(ECHOUP_PROXY_FROM="10.0.0.0/8\t fd00::/8")["proxy-from"] == expected
         assert self.parse("--proxy-from=10.0.0.0/8", ECHOUP_PROXY_FROM="fd00::/8")["proxy-from"] == expected[:1]
+
+    def test_auto(self) -> None:
+        """`--workers auto` is one for each core that this process may use, as long as that's a sensible number."""
+        for cores, expected in ((1, 1), (4, 4), (1000, 256)):
+            self.patch(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+            assert self.parse("--workers=auto")["workers"] == expected
+            assert self.parse(ECHOUP_WORKERS="auto")["workers"] == expected
 
     def test_tlsClientCA(self) -> None:
         """`--tls-client-ca` is for every listener with TLS, wherever it is on the command line, and for no other."""
@@ -196,6 +208,11 @@ class MistakeTests(OptionsTestCase):
             ("proxy-from", "2001:db8::1/32", "2001:db8::1/32 has host bits set"),
             ("proxy-from", "10.0.0.0/33", "'10.0.0.0/33' does not appear to be an IPv4 or IPv6 network"),
             ("proxy-from", "localhost", "'localhost' does not appear to be an IPv4 or IPv6 network"),
+            ("workers", "0", "'0' is neither auto nor a whole number from 1 to 256"),
+            ("workers", "-1", "'-1' is neither auto nor a whole number from 1 to 256"),
+            ("workers", "257", "'257' is neither auto nor a whole number from 1 to 256"),
+            ("workers", "1000", "'1000' is neither auto nor a whole number from 1 to 256"),
+            ("workers", "Auto", "'Auto' is neither auto nor a whole number from 1 to 256"),
             ("stall-timeout", "soon", "'soon' is not a number of seconds from 0 to 999999999"),
             ("listen", "localhost", "'localhost' is not a port number from 0 to 65535"),
         ):
@@ -335,6 +352,15 @@ class MakeServiceTests(ReactorTestCase):
         assert len(service.factory.connections) == 2
         self.reactor.advance(0.1)
         assert len(service.factory.connections) == 1
+
+    def test_workers(self) -> None:
+        """With several workers it is their parent, and opens nothing yet either."""
+        before = openDescriptors()
+        options = tap.Options()
+        options.parseOptions(["--listen=127.0.0.1:0", "--workers=2"])
+        (service,) = cast("Daemon", tap.makeService(options))
+        assert isinstance(service, WorkersService)
+        assert openDescriptors() == before
 
     def test_maximum(self) -> None:
         """It has no more connections than the options say."""

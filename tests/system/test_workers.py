@@ -1,0 +1,667 @@
+"""Several processes that serve as one: `--workers`."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from select import select
+from socket import SHUT_WR
+
+import pytest
+
+from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
+from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll, twistd
+from tests.system.test_arrival import load
+from tests.system.test_bounded import MIB, offer
+from tests.system.test_exact import HEADERS, Way
+from tests.system.test_inherited import ACTIVATE
+from tests.system.tls import ENDS, TLSConnection
+
+SIZES = (0, 1, 1000, 65537, 4 * MIB)
+TOTALS = re.compile(r"served (\d+) connections, (\d+) bytes")
+
+
+def workers(daemon: Daemon) -> list[int]:
+    """Return the process numbers of the workers of `daemon`, the oldest first."""
+    return [int(pid) for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()]
+
+
+def descriptors(pid: int) -> int:
+    """Return how many file descriptors a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def owner(daemon: Daemon, connection: socket.socket) -> int:
+    """Return the worker that has the other end of a TCP connection."""
+    port = connection.getsockname()[1]
+    for entry in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, remote, *rest = entry.split()
+        if int(remote.partition(":")[2], 16) == port:
+            inode = rest[6]
+            for pid in workers(daemon):
+                with suppress(FileNotFoundError):
+                    if f"socket:[{inode}]" in {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}:
+                        return pid
+    raise AssertionError("nobody has it")
+
+
+def says(connection: socket.socket, data: bytes = b"hello") -> bool:
+    """Is `data` answered on a connection that stays open?"""
+    connection.sendall(data)
+    answer = b""
+    while len(answer) < len(data) and (more := connection.recv(65536)):
+        answer += more
+    return answer == data.upper()
+
+
+def totals(daemon: Daemon) -> tuple[int, int]:
+    """Return what the daemon says, at its end, that it has done: connections and bytes."""
+    ((connections, size),) = TOTALS.findall(daemon.text)
+    return int(connections), int(size)
+
+
+@contextmanager
+def alive(pids: list[int]) -> Iterator[Callable[[], list[int]]]:
+    """Yield what tells which of `pids` still run; a process that another one has taken the number of isn't it."""
+    with ExitStack() as opened:
+        found = {pid: os.pidfd_open(pid) for pid in pids}
+        for descriptor in found.values():
+            opened.callback(os.close, descriptor)
+        yield lambda: [pid for pid, descriptor in found.items() if not select([descriptor], [], [], 0)[0]]
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_exact(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str) -> None:
+    """What two workers send back is exact, on every transport; each has a share, and the totals are those of both."""
+    tls = f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"
+    listen = ["127.0.0.1:0", "[::1]:0", f"unix:{tmp_path}/socket", tls, "127.0.0.1:0"]
+    options = ("--workers=2", "--log-connections", "--proxy-from=127.0.0.2/32")
+    with Daemon.start(tmp_path, *options, listen=listen, reactor=reactor) as daemon:
+        v4, v6, unix, secure, proxied = daemon.addresses
+        ways = [Way(v4), Way(v6), Way(unix)]
+        ways += [Way(replace(proxied, header=header, source="127.0.0.2")) for header in HEADERS.values()]
+        ways += [Way(secure, certificates.context(version), end) for version in (TLS_1_2, TLS_1_3) for end in ENDS]
+        ways += [Way(replace(secure, header=HEADERS["PROXY v2"], source="127.0.0.2"), certificates.context(TLS_1_3))]
+        sessions = 0
+        for size in SIZES:
+            data = os.urandom(size)
+            for way in ways:
+                for late in (False, True):
+                    received = way.exchange(data, late)
+                    sessions += 1
+                    assert received == data.upper(), way
+        eventually(lambda: len(daemon.connections) == sessions)
+        assert daemon.stop() == 143
+        peers = [connection["peer"] for connection in daemon.connections]
+        assert totals(daemon) == (sessions, sum(SIZES) * 2 * len(ways))
+        assert "Traceback" not in daemon.text
+    figure(f"{sessions} sessions of {len(ways)} kinds exact, totals {totals(daemon)}")
+    assert peers.count("192.0.2.1:4242") == 3 * 2 * len(SIZES)
+    assert all(re.fullmatch(r"\d+\.\d{3}", connection["seconds"]) for connection in daemon.connections)
+
+
+def test_spread(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """The kernel spreads 1000 connections over two workers, no worse than 60 to 40."""
+    with Daemon.start(tmp_path, "--workers=2", "--max-connections=2000") as daemon, ExitStack() as opened:
+        before = {pid: descriptors(pid) for pid in workers(daemon)}
+        connections = [opened.enter_context(daemon.address.connect()) for _ in range(1000)]
+        assert all(says(connection) for connection in connections)
+        shares = [descriptors(pid) - before[pid] for pid in before]
+    figure(f"1000 connections over two workers: {shares}")
+    assert sum(shares) == 1000
+    assert min(shares) >= 400
+
+
+def test_descriptors(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Sessions leave no descriptor behind, neither in the parent nor in a worker; nor does a worker that dies."""
+    listen = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
+    options = ("--workers=2", "--udp=127.0.0.1:0", "--max-connections-per-peer=500")
+    with Daemon.start(tmp_path, *options, listen=listen) as daemon:
+        before = sorted(map(descriptors, [daemon.pid, *workers(daemon)]))
+        for _ in range(3):
+            for _ in range(200):
+                assert [address.echo(b"hello") for address in daemon.addresses] == [b"HELLO"] * 2
+            eventually(lambda: sorted(map(descriptors, [daemon.pid, *workers(daemon)])) == before)
+            dead = workers(daemon)[0]
+            os.kill(dead, signal.SIGKILL)
+            eventually(lambda: dead not in workers(daemon) and len(workers(daemon)) == 2)  # noqa: B023
+            eventually(lambda: sorted(map(descriptors, [daemon.pid, *workers(daemon)])) == before)
+    figure(f"descriptors of the parent and of two workers: {before}")
+
+
+def test_killed(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A worker killed under load loses only its own connections, and is replaced; its places and totals aren't lost."""
+    options = ("--workers=2", "--max-connections=10", "--log-connections")
+    with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
+        lost = others = 0
+        for _ in range(5):
+            connections = [opened.enter_context(daemon.address.connect()) for _ in range(10)]
+            assert all(says(connection) for connection in connections)
+            owners = [owner(daemon, connection) for connection in connections]
+            victim = owners[0]
+            os.kill(victim, signal.SIGKILL)
+            for connection, worker in zip(connections, owners, strict=True):
+                if worker == victim:
+                    assert connection.recv(1) == b""
+                    lost += 1
+                else:
+                    assert says(connection)
+                    connection.shutdown(SHUT_WR)
+                    assert receiveAll(connection) == b""
+                    others += 1
+                connection.close()
+            eventually(lambda: len(workers(daemon)) == 2 and victim not in workers(daemon))  # noqa: B023
+        # All ten places are there again, and none more.
+        waiting = [opened.enter_context(daemon.address.connect()) for _ in range(11)]
+        for connection in waiting:
+            connection.sendall(b"hello")
+        served = eventually(lambda: len(served := _answered(waiting)) == 10 and served)
+        time.sleep(0.3)
+        assert len(_answered([connection for connection in waiting if connection not in served])) == 0
+        for connection in served:
+            connection.close()
+        (last,) = set(waiting) - set(served)
+        assert last.recv(5) == b"HELLO"
+        last.close()
+        eventually(lambda: len(daemon.connections) == others + 11)
+        assert daemon.stop() == 143
+        deaths = re.findall(r"worker \d+ ended by signal 9; another one starts in (\d+\.\d) seconds", daemon.text)
+        assert totals(daemon) == (others + 11, others * 10 + 11 * 5)
+    figure(f"5 workers killed: {lost} connections of theirs lost, {others} of others' not; totals {totals(daemon)}")
+    assert len(deaths) == 5
+    assert "Traceback" not in daemon.text
+
+
+def _answered(connections: list[socket.socket]) -> list[socket.socket]:
+    """Return those that something has come in on, or comes in on in a moment; it stays there."""
+    readable, _, _ = select(connections, [], [], 0.1)
+    return readable
+
+
+def test_killedWhileBusy(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """However many connections come and go while workers are killed, there are as many places as before in the end."""
+    with Daemon.start(tmp_path, "--workers=2", "--max-connections=10") as daemon:
+
+        def session() -> None:
+            with suppress(ConnectionResetError, BrokenPipeError), daemon.address.connect() as connection:
+                assert not says(connection) or receiveEnd(connection)
+
+        def receiveEnd(connection: socket.socket) -> bool:
+            connection.shutdown(SHUT_WR)
+            return receiveAll(connection) == b""
+
+        with load(session, 8) as outcomes:
+            for _ in range(6):
+                time.sleep(0.4)
+                pids = eventually(lambda: len(pids := workers(daemon)) == 2 and pids)
+                os.kill(pids[0], signal.SIGKILL)
+                eventually(lambda: pids[0] not in workers(daemon))  # noqa: B023
+            eventually(lambda: len(workers(daemon)) == 2, 20)
+        time.sleep(1)
+        rounds = _rounds(daemon, 20)
+    figure(f"{len(outcomes)} sessions while 6 workers were killed; then 20 clients were served {rounds}")
+    assert not [outcome for outcome in outcomes if outcome]
+    assert rounds == [10, 10]
+
+
+def _rounds(daemon: Daemon, count: int) -> list[int]:
+    """Let `count` clients connect and stay; return how many are served together, as those who are served leave."""
+    rounds = []
+    with ExitStack() as opened:
+        addresses = daemon.addresses
+        waiting = [opened.enter_context(addresses[i % len(addresses)].connect()) for i in range(count)]
+        for connection in waiting:
+            connection.sendall(b"hello")
+        while waiting:
+            expected = min(len(waiting), 10)
+            served = eventually(lambda: len(found := _answered(waiting)) >= expected and found)  # noqa: B023
+            time.sleep(0.2)
+            served = _answered(waiting)
+            rounds.append(len(served))
+            for connection in served:
+                assert connection.recv(5) == b"HELLO"
+                connection.close()
+                waiting.remove(connection)
+    return rounds
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_maximum(tmp_path: Path, figure: Callable[[str], None], count: int) -> None:
+    """The maximum is one for all workers and ports, exactly: 30 clients are served 10 by 10, never 11 at a time."""
+    listen = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
+    with Daemon.start(tmp_path, f"--workers={count}", "--max-connections=10", listen=listen) as daemon:
+        before = {pid: descriptors(pid) for pid in workers(daemon)}
+        rounds = [_rounds(daemon, 30) for _ in range(5)]
+        eventually(lambda: {pid: descriptors(pid) for pid in workers(daemon)} == before)
+    figure(f"30 clients at a maximum of 10, {count} workers, five times: {rounds}")
+    assert rounds == [[10, 10, 10]] * 5
+
+
+@pytest.mark.parametrize("header", ["", "PROXY v1"])
+def test_maximumPerPeer(tmp_path: Path, header: str) -> None:
+    """The maximum of each peer is one for all workers, too: 5 of 21 come in, and others, and a dead worker's leave."""
+    options = ["--workers=2", "--max-connections-per-peer=5", *["--proxy-from=127.0.0.1"] * bool(header)]
+    with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
+        address = replace(daemon.address, header=HEADERS.get(header, b""))
+        for attempt in range(3):
+            connections = [opened.enter_context(address.connect()) for _ in range(21)]
+            served = []
+            for connection in connections:
+                with suppress(ConnectionResetError, BrokenPipeError):
+                    if says(connection):
+                        served.append(connection)
+            assert len(served) == 5
+            assert opened.enter_context(replace(daemon.address, source="127.0.0.2").connect()).send(b"x")
+            assert all(says(connection) for connection in served)
+            if attempt == 0:
+                for connection in served:
+                    connection.close()
+                eventually(lambda: len(workers(daemon)) == 2)
+                time.sleep(0.2)
+            else:
+                for pid in workers(daemon):
+                    os.kill(pid, signal.SIGKILL)
+                eventually(lambda: len(re.findall("ended by signal 9", daemon.text)) == 2 * attempt)  # noqa: B023
+                eventually(lambda: len(workers(daemon)) == 2)
+        assert daemon.stop() == 143
+        refusals = [int(count) for count in re.findall(r"refused (\d+) connections over", daemon.text)]
+        assert sum(refusals) == 3 * 16
+        assert len(refusals) == 2
+        assert "Traceback" not in daemon.text
+
+
+def test_dyingAgainAndAgain(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A worker that keeps dying is replaced at once, and then later and later, with a line in the log each time."""
+    with Daemon.start(tmp_path, "--workers=2") as daemon:
+        steady, victim = workers(daemon)
+        delays = []
+        for _ in range(5):
+            os.kill(victim, signal.SIGKILL)
+            began = time.monotonic()
+            (victim,) = eventually(lambda: set(workers(daemon)) - {steady, victim}, 20)  # noqa: B023
+            delays.append(time.monotonic() - began)
+            assert daemon.address.echo(b"hello") == b"HELLO"
+        lines = daemon.text.count("\n")
+        assert daemon.text.count("ended by signal 9") == 5
+        assert steady in workers(daemon)
+    figure(f"replaced after {', '.join(f'{delay:.2f}' for delay in delays)} s; {lines} lines of log")
+    assert delays[0] < 0.3
+    assert 0.5 <= delays[1] < delays[4]
+    assert delays[4] > 1.5
+    assert lines < 20
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+    """SIGTERM drains all workers: who is queued is served, a slow reader gets all, and it is over at the deadline."""
+    timeout = 4.0
+    data = os.urandom(4 * MIB)
+    options = ("--workers=2", f"--drain-timeout={timeout}")
+    with Daemon.start(tmp_path, *options, reactor=reactor) as daemon, ExitStack() as opened:
+        address = daemon.address
+        pids = workers(daemon)
+        idle = [opened.enter_context(address.connect()) for _ in range(10)]
+        assert all(says(connection) for connection in idle)
+        offer(opened.enter_context(address.connect()), 600 * MIB, 0.3)
+        slow = [opened.enter_context(address.connect()) for _ in range(4)]
+        received: list[bytes] = []
+
+        def readSlowly(connection: socket.socket) -> None:
+            chunks = []
+            while chunk := connection.recv(65536):
+                chunks.append(chunk)
+                time.sleep(0.02)
+            received.append(b"".join(chunks))
+
+        reading = [threading.Thread(target=readSlowly, args=[connection]) for connection in slow]
+        for connection, thread in zip(slow, reading, strict=True):
+            thread.start()
+            connection.sendall(data)
+            connection.shutdown(SHUT_WR)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        queued = [opened.enter_context(address.connect()) for _ in range(300)]
+        for connection in queued:
+            connection.sendall(b"hello")
+            connection.shutdown(SHUT_WR)
+        began = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        time.sleep(0.1)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        served = sum(receiveAll(connection) == b"HELLO" for connection in queued)
+        ended = [receiveAll(connection) for connection in idle]
+        code = daemon.wait()
+        stopped = time.monotonic() - began
+        for thread in reading:
+            thread.join()
+        assert "Traceback" not in daemon.text
+    figure(f"{served} of 300 queued served, exit code {code} after {stopped:.2f} s with a deadline of {timeout:g} s")
+    assert served == 300
+    assert received == [data.upper()] * 4
+    assert ended == [b""] * 10
+    assert stopped <= timeout + 0.5
+    assert code == 143
+
+
+def test_waitingAtTheMaximum(tmp_path: Path) -> None:
+    """Clients that wait for a place are served during a stop as there is room."""
+    options = ("--workers=2", "--max-connections=10", "--drain-timeout=10")
+    with Daemon.start(tmp_path, *options) as daemon:
+        connections = [daemon.address.connect() for _ in range(40)]
+        for connection in connections:
+            connection.sendall(b"hello")
+        daemon.signal(signal.SIGTERM)
+        waiting = list(connections)
+        while waiting:
+            for connection in eventually(lambda: _answered(waiting)):
+                assert connection.recv(5) == b"HELLO"
+                connection.close()
+                waiting.remove(connection)
+        assert daemon.wait() == 143
+        assert totals(daemon) == (40, 200)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_secondSignal(tmp_path: Path, number: int) -> None:
+    """A second signal ends all of them at once, also when the group of processes gets both, as from a terminal."""
+    with Daemon.start(tmp_path, "--workers=2", "--drain-timeout=60") as daemon, daemon.address.connect() as never:
+        offer(never, 600 * MIB, 0.3)
+        pids = workers(daemon)
+        with alive(pids) as living:
+            for _ in range(2):
+                began = time.monotonic()
+                for pid in (*pids, daemon.pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                eventually(lambda: "shutting down" in daemon.text)
+                time.sleep(0.2)
+            assert daemon.wait() == 128 + number
+            assert time.monotonic() - began < 2
+            assert living() == []
+        assert "Traceback" not in daemon.text
+        assert "ended by" not in daemon.text
+
+
+def test_stuckWorker(tmp_path: Path) -> None:
+    """A worker that doesn't end is killed half a second after the deadline of a stop."""
+    with Daemon.start(tmp_path, "--workers=2", "--drain-timeout=1") as daemon:
+        pids = workers(daemon)
+        with alive(pids) as living:
+            os.kill(pids[0], signal.SIGSTOP)
+            began = time.monotonic()
+            assert daemon.stop() == 143
+            assert 1.4 < time.monotonic() - began < 2.2
+            assert living() == []
+        assert "ended by signal 9" in daemon.text
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_orphans(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+    """When the parent is killed its workers are gone within a second, whatever they are doing, and the port is free."""
+    with Daemon.start(tmp_path, "--workers=2", reactor=reactor) as daemon, ExitStack() as opened:
+        for size in (0, 5, 600 * MIB):
+            offer(opened.enter_context(daemon.address.connect()), size, 0.2)
+        with alive(workers(daemon)) as living:
+            assert len(living()) == 2
+            began = time.monotonic()
+            daemon.process.kill()
+            eventually(lambda: not living(), 1)
+            figure(f"gone {(time.monotonic() - began) * 1000:.0f} ms after the parent")
+        with pytest.raises(ConnectionRefusedError):
+            daemon.address.connect()
+        daemon.process.wait()
+
+
+def test_orphansAtTheStart(tmp_path: Path) -> None:
+    """So they are when it is killed before they serve."""
+    for pause in (0.0, 0.05, 0.1, 0.2, 0.3):
+        command = [*twistd("-n", "--pidfile="), "echoup", "--workers=2", "--listen=127.0.0.1:0"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            daemon = Daemon(process, tmp_path / "log")
+            pids = eventually(lambda: len(pids := workers(daemon)) == 2 and pids)  # noqa: B023
+            with alive(pids) as living:
+                time.sleep(pause)
+                process.kill()
+                eventually(lambda: not living(), 2)
+
+
+def test_otherSignals(tmp_path: Path) -> None:
+    """What is sent to a worker is ignored, except SIGKILL."""
+    with Daemon.start(tmp_path, "--workers=2") as daemon:
+        pids = workers(daemon)
+        for pid in pids:
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGTERM):
+                os.kill(pid, number)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            daemon.signal(number)
+        time.sleep(0.3)
+        assert all(daemon.address.echo(b"hello") == b"HELLO" for _ in range(20))
+        assert workers(daemon) == pids
+
+
+def test_reload(tmp_path: Path, certificates: Certificates) -> None:
+    """SIGHUP makes all workers read the certificates, with one line for each listener; bad ones are kept."""
+    path = tmp_path / "server.pem"
+    first, second = (Path(certificates.issue(f"worker{i}", "localhost")).read_bytes() for i in range(2))
+    path.write_bytes(first)
+    listen = [f"ssl:0:interface=127.0.0.1:privateKey={path}"] * 2
+    context = certificates.context()
+    with Daemon.start(tmp_path, "--workers=2", listen=listen) as daemon:
+
+        def shown() -> set[bytes | None]:
+            found = set()
+            for _ in range(20):
+                for address in daemon.addresses:
+                    with TLSConnection.to(address, context) as connection:
+                        found.add(connection.tls.getpeercert(binary_form=True))
+            return found
+
+        before = shown()
+        path.write_bytes(second)
+        assert shown() == before
+        daemon.signal(signal.SIGHUP)
+        eventually(lambda: daemon.text.count("read the certificate of ssl:") == 2)
+        after = eventually(lambda: len(found := shown()) == 1 and found != before and found)
+        path.unlink()
+        daemon.signal(signal.SIGHUP)
+        eventually(lambda: daemon.text.count("kept the certificate of ssl:") == 2)
+        assert shown() == after
+        time.sleep(0.3)
+        assert daemon.text.count("read the certificate of ssl:") == 2
+        assert daemon.text.count("kept the certificate of ssl:") == 2
+        # Whoever takes the place of a worker can't read it either.
+        os.kill(workers(daemon)[0], signal.SIGKILL)
+        eventually(lambda: f"ended with exit code 1 ({path}: No such file or directory)" in daemon.text)
+        path.write_bytes(second)
+        eventually(lambda: len(workers(daemon)) == 2 and shown() == after)
+
+
+def failure(folder: Path, *options: str, command: list[str] | None = None) -> str:
+    """Start a daemon that can't, and return the one line that it says; no process stays."""
+    ended = subprocess.run(
+        [*(command or twistd("-n", "--pidfile=")), "echoup", *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "Traceback" not in ended.stdout
+    return ended.stderr
+
+
+def test_taken(tmp_path: Path) -> None:
+    """A port that somebody listens on can't be had, also if he is a daemon with workers like this one."""
+    words = "twistd echoup: cannot listen on {}: Address already in use\n"
+    with socket.create_server(("127.0.0.1", 0)) as plain, Daemon.start(tmp_path, "--workers=2") as daemon:
+        for port in (plain.getsockname()[1], daemon.address.address[1]):
+            for count in (1, 2):
+                name = f"127.0.0.1:{port}"
+                assert failure(tmp_path, f"--workers={count}", f"--listen={name}") == words.format(name)
+        assert failure(tmp_path, "--workers=2", "--listen=127.0.0.1:0", f"--listen=unix:{tmp_path}/no/socket")
+        with socket.socket(type=socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.1", 0))
+            name = f"127.0.0.1:{other.getsockname()[1]}"
+            options = ("--workers=2", f"--listen=unix:{tmp_path}/socket", f"--udp={name}")
+            assert failure(tmp_path, *options) == words.format(name)
+        assert {path.name for path in tmp_path.iterdir()} == {"log"}
+        assert daemon.address.echo(b"hello") == b"HELLO"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1000", "", "1.5", "257"])
+def test_badOption(tmp_path: Path, text: str) -> None:
+    """What is no number of workers is a mistake, said in one line."""
+    words = f"twistd echoup: --workers: {text!r} is neither auto nor a whole number from 1 to 256\n"
+    assert failure(tmp_path, f"--workers={text}", "--listen=127.0.0.1:0") == words
+
+
+def test_cannotServe(tmp_path: Path, certificates: Certificates) -> None:
+    """A worker that can't read a key, as when the daemon gave up its privileges, ends the start with one line.
+
+    In the background, too, where the one who waits for the start is told.
+    """
+    key = tmp_path / "server.pem"
+    key.write_bytes(Path(certificates.server).read_bytes())
+    # The parent reads the key when it reads its options, and the workers later: it is gone in between.
+    vanishing = (
+        "import os, sys; from echoup.server import workers; from twisted.scripts import twistd;"
+        f"spawn = workers.WorkersService._spawn; hidden = {str(tmp_path / 'hidden')!r};"
+        f"workers.WorkersService._spawn = lambda *a: (os.path.exists({str(key)!r}) and os.rename({str(key)!r}, hidden),"
+        "spawn(*a)); sys.argv[0] = 'twistd'; twistd.run()"
+    )
+    options = ("--workers=2", f"--listen=ssl:0:interface=127.0.0.1:privateKey={key}")
+    words = f"cannot start the workers: {key}: No such file or directory"
+    command = [sys.executable, "-c", vanishing]
+    assert failure(tmp_path, *options, command=[*command, "-n", "--pidfile="]) == f"twistd echoup: {words}\n"
+    (tmp_path / "hidden").rename(key)
+    ended = subprocess.run(
+        [*command, "echoup", *options], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 1
+    assert words[:40] in ended.stderr
+    assert words in (tmp_path / "twistd.log").read_text()
+    eventually(lambda: not (tmp_path / "twistd.pid").exists())
+
+
+def test_auto(tmp_path: Path) -> None:
+    """`auto` is one worker for each core that may be used, and with one core, as without the option, there is none."""
+    cores = len(os.sched_getaffinity(0))
+    first = min(os.sched_getaffinity(0))
+    for number, (options, command, expected) in enumerate(
+        (
+            (["--workers=auto"], [], cores if cores > 1 else 0),
+            (["--workers=auto"], ["taskset", "-c", str(first)], 0),
+            (["--workers=1"], [], 0),
+            ([], [], 0),
+        )
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with Daemon.start(folder, *options, command=[*command, *twistd("-n", "--pidfile=")]) as daemon:
+            assert len(workers(daemon)) == expected
+            assert daemon.address.echo(b"hello") == b"HELLO"
+            daemon.stop()
+            assert totals(daemon) == (1, 5)
+    environment = {"ECHOUP_WORKERS": "3"}
+    with Daemon.start(tmp_path, environment=environment) as daemon:
+        assert len(workers(daemon)) == 3
+
+
+@pytest.mark.parametrize("domain", ["INET", "UNIX"])
+def test_systemd(tmp_path: Path, domain: str) -> None:
+    """A socket that systemd holds is one for all workers, and lives on: who comes during a restart is served."""
+    path = tmp_path / "held"
+    with socket.socket(socket.AF_INET if domain == "INET" else socket.AF_UNIX) as held:
+        held.bind(("127.0.0.1", 0) if domain == "INET" else str(path))
+        held.listen(4096)
+        address = Address(held.family, held.getsockname())
+        for _ in range(2):
+            early = address.connect()
+            early.sendall(b"early")
+            command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *twistd("-n", "--pidfile=")]
+            listen = [f"systemd:domain={domain}:index=0"]
+            with (
+                Daemon.start(
+                    tmp_path, "--workers=2", listen=listen, command=command, inherited=[held.fileno()]
+                ) as daemon,
+                early,
+            ):
+                assert early.recv(5) == b"EARLY"
+                early.shutdown(SHUT_WR)
+                assert all(address.echo(b"hello") == b"HELLO" for _ in range(100))
+                assert daemon.stop() == 143
+                assert totals(daemon) == (101, 505)
+        assert domain == "INET" or path.is_socket()
+
+
+def test_unixSocket(tmp_path: Path) -> None:
+    """A Unix socket's file and lock are there as long as the daemon, also when workers die, and not longer."""
+    path = tmp_path / "socket"
+    listen = [f"unix:{path}:mode=600"]
+    with Daemon.start(tmp_path, "--workers=2", listen=listen) as daemon:
+        assert path.stat().st_mode & 0o777 == 0o600
+        for pid in workers(daemon):
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: daemon.text.count("ended by signal 9") == 2)
+        assert daemon.address.echo(b"hello") == b"HELLO"
+        assert daemon.stop() == 143
+    assert [entry.name for entry in tmp_path.iterdir()] == ["log"]
+    daemon = Daemon.start(tmp_path, "--workers=2", listen=listen)
+    with alive(workers(daemon)) as living:
+        daemon.kill()
+        eventually(lambda: not living(), 1)
+    with Daemon.start(tmp_path, "--workers=2", listen=listen) as daemon:
+        assert daemon.address.echo(b"hello") == b"HELLO"
+
+
+def test_datagrams(tmp_path: Path) -> None:
+    """UDP is served as well, also while workers die."""
+    with Daemon.start(tmp_path, "--workers=2", "--udp=127.0.0.1:0") as daemon:
+        port = int(re.findall(r"listening on udp:127\.0\.0\.1:(\d+)", daemon.text)[0])
+        with socket.socket(type=socket.SOCK_DGRAM) as client:
+            client.bind(("127.0.0.2", 0))
+            client.settimeout(5)
+            for pid in (0, *workers(daemon)):
+                if pid:
+                    os.kill(pid, signal.SIGKILL)
+                client.sendto(b"hello", ("127.0.0.1", port))
+                assert client.recv(100) == b"HELLO"
+
+
+def test_queueOfTheDead(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Who connects while a worker is dead waits in its queue for the next one, and isn't refused."""
+    with Daemon.start(tmp_path, "--workers=2") as daemon, ExitStack() as opened:
+        for pid in workers(daemon):
+            os.kill(pid, signal.SIGKILL)
+        connections = [opened.enter_context(daemon.address.connect()) for _ in range(200)]
+        for connection in connections:
+            connection.sendall(b"hello")
+        assert [connection.recv(5) for connection in connections] == [b"HELLO"] * 200
+    figure("200 of 200 clients that came when all workers were dead were served")
+
+
+def test_daemonized(tmp_path: Path) -> None:
+    """In the background it serves, logs into its file and stops just the same."""
+    command = [*twistd(), "echoup", "--workers=2", "--listen=127.0.0.1:0", "--log-connections"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=20)
+    pid = int((tmp_path / "twistd.pid").read_text())
+    try:
+        log = tmp_path / "twistd.log"
+        port = int(re.findall(r"listening on 127\.0\.0\.1:(\d+)", log.read_text())[0])
+        assert Address(socket.AF_INET, ("127.0.0.1", port)).echo(b"hello") == b"HELLO"
+        eventually(lambda: log.read_text().count("connection peer=") == 1)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not (tmp_path / "twistd.pid").exists())
+    assert "served 1 connections, 5 bytes" in log.read_text()
