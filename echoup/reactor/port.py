@@ -71,8 +71,8 @@ class _AcceptedByUvloop(tcp.Port):
     def startReading(self) -> None:
         """Accept connections from now on."""
         if self._server is None:
-            self.reactor.opened(self)
             self._server = self.reactor.serve(self.socket.dup(), self._accepted, self._longestQueue())
+            self.reactor.opened(self)
 
     def stopReading(self) -> None:
         """Leave connections in the kernel's queue."""

@@ -69,6 +69,10 @@ class Recorder(Protocol):
         """Wait until the event has happened."""
         return self.until(lambda: name in self.events)
 
+    def received(self, data: bytes) -> Deferred[None]:
+        """Wait until exactly `data` has come."""
+        return self.until(lambda: self.data == data)
+
     def connectionMade(self) -> None:
         """Note it, and act."""
         self.happened("made")
@@ -82,7 +86,7 @@ class Recorder(Protocol):
         else:
             self.happened("data")
 
-    def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008  # Twisted's signature
+    def connectionLost(self, reason: Failure | None = None) -> None:
         """Note it."""
         self.reason = reason
         self.happened("lost")
@@ -123,11 +127,11 @@ class ClientOf(ClientFactory[Any]):
     noisy = False
 
     def __init__(self, protocol: Protocol | None) -> None:
-        self.only = protocol
+        self.only: Any = protocol
         self.failed: Deferred[Any] = Deferred()
         self.lost: Deferred[Any] = Deferred()
 
-    def buildProtocol(self, addr: object) -> Protocol | None:
+    def buildProtocol(self, addr: object) -> Any:
         """Return the one."""
         return self.only
 
@@ -169,6 +173,15 @@ class UvloopTestCase(SynchronousTestCase):
     def turns(self, count: int = 5) -> Deferred[None]:
         """Let some turns of the loop pass, in which whatever could happen by itself does."""
         return deferLater(self.reactor, 0.005 * count)
+
+    async def eventually(self, condition: Callable[[], object]) -> None:
+        """Let turns of the loop pass until `condition` holds."""
+        while not condition():  # `complete` loses its patience
+            await self.turns(1)
+
+    async def accepted(self, port: Any, count: int = 1) -> None:
+        """Wait until the factory of `port` has built `count` protocols."""
+        await self.eventually(lambda: len(port.factory.built) == count)
 
     def inThread(self, function: Callable[..., T], *arguments: object) -> Deferred[T]:
         """Have `function` called in a thread: it may block, as a peer does."""
@@ -264,12 +277,3 @@ def longestQueue(listening: socket.socket) -> int:
     information = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
     longest: int = struct.unpack_from("I", information, 28)[0]
     return longest
-
-
-async def peersAccepted(test: "UvloopTestCase", port: Any, count: int) -> None:
-    """Wait until `count` protocols were built."""
-    for _ in range(500):
-        if len(port.factory.built) == count:
-            return
-        await test.turns(1)
-    raise AssertionError(f"{len(port.factory.built)} of {count}")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionDone, NotConnectingError, UserError
 from twisted.internet.interfaces import IConnector
 from twisted.protocols.amp import AMP, Command, Descriptor, Integer
@@ -99,13 +100,13 @@ class ConnectTests(UvloopTestCase):
         """A connector connects again."""
         port, _ = self.listen("tcp4")
         connector, factory = self.connect(port, Recorder())
-        await self.turns()
+        await factory.only.event("made")
         for _ in range(3):
             connector.disconnect()
             await factory.lost
-            factory.__init__(Recorder())  # type: ignore[misc]  # the same factory, as new
+            factory.only, factory.lost = Recorder(), Deferred()
             connector.connect()
-            await factory.only.event("made")  # type: ignore[union-attr]  # it has one
+            await factory.only.event("made")
 
     @onReactor
     async def test_abstractAddress(self) -> None:
@@ -193,7 +194,7 @@ class DescriptorTests(UvloopTestCase):
         server, client = Taker(), Taker()
         port, _ = self.listen("unix", server)
         _, factory = self.connect(port, client)
-        await self.turns()
+        await self.eventually(lambda: bool(server.transport and client.transport))
         for sender in (client, server):
             with tempfile.TemporaryFile() as file:
                 file.write(b"12345")

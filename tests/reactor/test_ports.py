@@ -20,7 +20,6 @@ from tests.reactor.running import (
     connected,
     longestQueue,
     onReactor,
-    peersAccepted,
 )
 
 
@@ -49,8 +48,9 @@ class PortTests(UvloopTestCase):
             port.startReading()
             for peer in peers:
                 peer.sendall(b"x")
-            await self.turns()
-            assert [recorder.data for recorder in port.factory.built] == [b"x"] * 20
+            await self.accepted(port, 20)
+            for recorder in port.factory.built:
+                await recorder.received(b"x")
             for peer in peers:
                 peer.close()
 
@@ -70,7 +70,7 @@ class PortTests(UvloopTestCase):
             port, connect = self.listen(kind)
             address = port.getHost()
             with connect() as peer:
-                await self.turns()
+                await self.accepted(port)
                 (recorder,) = port.factory.built
                 await port.stopListening()
                 with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
@@ -86,7 +86,7 @@ class PortTests(UvloopTestCase):
         port, connect = self.listen("tcp4")
         assert port in self.reactor.getReaders()
         with connect():
-            await self.turns()
+            await self.accepted(port)
             (recorder,) = port.factory.built
             assert recorder.transport in self.reactor.getReaders()
             recorder.transport.pauseProducing()
@@ -100,7 +100,7 @@ class PortTests(UvloopTestCase):
         """A port accepts hundreds that come at once, and gives each the number after the one before."""
         port, connect = self.listen("tcp4", backlog=512)
         peers = [connect() for _ in range(300)]
-        await peersAccepted(self, port, 300)
+        await self.accepted(port, 300)
         assert sorted(recorder.transport.sessionno for recorder in port.factory.built) == list(range(300))
         for peer in peers:
             peer.close()
@@ -110,6 +110,7 @@ class PortTests(UvloopTestCase):
         """After a thousand connections, ended in all ways, as many descriptors are open as before."""
         port, connect = self.listen("tcp4")
         path = Path("/proc/self/fd")
+        gc.collect()  # what other tests have left
         await self.inThread(os.getpid)
         before = len(list(path.iterdir()))
         for number in range(1000):
@@ -126,8 +127,7 @@ class PortTests(UvloopTestCase):
                 peer.close()
             await recorder.event("lost")
             peer.close()
-        await self.turns()
-        assert len(list(path.iterdir())) == before
+        await self.eventually(lambda: len(list(path.iterdir())) == before)
 
     @onReactor
     async def test_handle(self) -> None:

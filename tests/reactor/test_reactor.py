@@ -79,7 +79,7 @@ class ReactorTests(UvloopTestCase):
         """What another thread has called is called in the reactor's."""
         threads: list[threading.Thread] = []
         await self.inThread(lambda: self.reactor.callFromThread(lambda: threads.append(threading.current_thread())))
-        await self.turns()
+        await self.eventually(lambda: bool(threads))
         assert threads == [threading.current_thread()]
 
     @onReactor
@@ -205,7 +205,7 @@ class TLSTests(UvloopTestCase):
             server.transport.unregisterProducer()
             client.transport.startTLS(CertificateOptions())
             client.transport.writeSequence([b" and ", b"secret"])
-            await server.until(lambda server=server: server.data == b"clear and secret")  # type: ignore[misc]
+            await server.received(b"clear and secret")
             server.transport.write(b"x" * 2**20)
             server.transport.loseConnection()
             await client.event("lost")

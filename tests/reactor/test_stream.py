@@ -136,7 +136,7 @@ class ReadingTests(UvloopTestCase):
         peer = self.pair("tcp4", server)
         for expected in (b"a", b"ab", b"abc"):
             peer.sendall(expected[-1:])
-            await server.until(lambda expected=expected: server.data == expected)  # type: ignore[misc]
+            await server.received(expected)
             server.transport.pauseProducing()
             server.transport.pauseProducing()
             peer.sendall(b"later")
@@ -144,7 +144,7 @@ class ReadingTests(UvloopTestCase):
             assert server.data == expected
             server.transport.resumeProducing()
             server.transport.resumeProducing()
-            await server.until(lambda expected=expected: server.data == expected + b"later")  # type: ignore[misc]
+            await server.received(expected + b"later")
             server.data = expected
         server.transport.pauseProducing()
         peer.shutdown(socket.SHUT_WR)
@@ -199,7 +199,7 @@ class ReadingTests(UvloopTestCase):
         third: list[bytes] = []
         vars(second)["dataReceived"] = third.append
         peer.sendall(b"third")
-        await self.turns()
+        await self.eventually(lambda: bool(third))
         assert (second.data, third) == (b"second", [b"third"])
         peer.close()
         await second.event("lost")

@@ -59,7 +59,7 @@ class ProducerTests(UvloopTestCase):
         assert producer.calls == ["pause"]
         server.transport.write(b"!")
         await self.inThread(receive, peer, size + 1)
-        await self.turns()
+        await self.eventually(lambda: producer.calls != ["pause"])
         assert producer.calls == ["pause", "resume"]
         server.transport.abortConnection()
         await server.event("lost")

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 
 from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
 from tests.system.peers import need, running, unused
-from tests.system.processes import Address, Daemon, Terminal, eventually, serving, twistd
+from tests.system.processes import REACTORS, Address, Daemon, Terminal, eventually, serving, twistd
 from tests.system.test_bounded import MIB
 from tests.system.test_exact import Way
 from tests.system.test_pipe import CONNECT, connect
@@ -113,7 +114,10 @@ def test_healthChecks(tmp_path: Path, certificates: Certificates, listen: str, h
         server = f"{daemon.address.target.removeprefix('tls:')} {'ssl verify none' if listen == 'TLS' else ''}"
         checks = f"check check-send-proxy inter 300ms fall 100 {SENDING[header]}"
         with haproxy(tmp_path, f"{server} {checks}") as address:
-            eventually(lambda: len(daemon.connections) >= 5)
+            if REACTORS[0] == "uvloop":
+                time.sleep(2)  # there no connection begins that is reset at once, so nothing tells of the checks
+            else:
+                eventually(lambda: len(daemon.connections) >= 5)
             assert address.echo(b"hello") == b"HELLO"
         eventually(lambda: daemon.descriptors == before)
         eventually(lambda: [one["peer"].split(":")[0] for one in daemon.connections if one["bytes"] == "5"] == [CLIENT])
