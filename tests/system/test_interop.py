@@ -158,7 +158,7 @@ def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str)
         before = daemon.descriptors
         assert talk(opensslClient(certificates, daemon.address, version), data) == data.upper()
         eventually(lambda: daemon.descriptors == before)
-        assert [connection["reason"] for connection in daemon.connections] == ["idle"]
+        eventually(lambda: [connection["reason"] for connection in daemon.connections] == ["idle"])
 
 
 def test_noOldTLS(tmp_path: Path, certificates: Certificates) -> None:
