@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_network
-from typing import ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from twisted.application.service import IService
 from twisted.internet.posixbase import PosixReactorBase
@@ -19,7 +19,9 @@ from echoup.server.datagramport import parseDatagramListener
 from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
 from echoup.server.service import EchoUpService
-from echoup.server.workers import WorkersService
+
+if TYPE_CHECKING:
+    from echoup.server.workers import WorkersService
 
 T = TypeVar("T")
 
@@ -188,8 +190,7 @@ def makeService(options: Options) -> IService:
     limits = asked.within(reactor)
     if limits != asked:
         _log.warn("the select reactor takes {maximum} connections at most", maximum=limits.maxConnections)
-    kind = EchoUpService if options["workers"] == 1 else partial(WorkersService, workers=options["workers"])
-    service = kind(
+    service = _kindOfService(options["workers"])(
         reactor,
         options["listen"],
         limits,
@@ -199,3 +200,12 @@ def makeService(options: Options) -> IService:
         options["udp"],
     )
     return Daemon(reactor, service)
+
+
+def _kindOfService(workers: int) -> "Callable[..., EchoUpService | WorkersService]":
+    if workers == 1:
+        return EchoUpService
+    # A process that serves alone does without AMP and all else that only this needs, a tenth of what its start imports.
+    from echoup.server.workers import WorkersService
+
+    return partial(WorkersService, workers=workers)
