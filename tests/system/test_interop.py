@@ -115,14 +115,14 @@ def test_healthChecks(tmp_path: Path, certificates: Certificates, listen: str, h
         checks = f"check check-send-proxy inter 300ms fall 100 {SENDING[header]}"
         with haproxy(tmp_path, f"{server} {checks}") as address:
             if REACTORS[0] == "uvloop":
-                time.sleep(2)  # there no connection begins that is reset at once, so nothing tells of the checks
+                time.sleep(2)  # there a connection that is reset at once need not begin, so nothing tells of the checks
             else:
                 eventually(lambda: len(daemon.connections) >= 5)
             assert address.echo(b"hello") == b"HELLO"
         eventually(lambda: daemon.descriptors == before)
         eventually(lambda: [one["peer"].split(":")[0] for one in daemon.connections if one["bytes"] == "5"] == [CLIENT])
         others = [connection for connection in daemon.connections if connection["bytes"] == "0"]
-        assert {connection["peer"].split(":")[0] for connection in others} == {"127.0.0.1"}
+        assert {connection["peer"].split(":")[0] for connection in others} <= {"127.0.0.1"}
         assert not {"header", "handshake"} & {connection["reason"] for connection in others}
         assert "Traceback" not in daemon.text
     assert "DOWN" not in (tmp_path / "haproxy.log").read_text()
