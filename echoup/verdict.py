@@ -3,7 +3,14 @@
 from collections import deque
 from enum import Enum
 
+from echoup.printable import printable
 from echoup.upper import upper
+
+START = 24
+"""Bytes at the beginning of a reply that are shown when already the first is wrong."""
+
+_TLS_ALERT = b"\x15\x03"
+"""A record of type 21, of a version 3.x (RFC 8446, 5.1)."""
 
 
 class Verdict(Enum):
@@ -40,6 +47,7 @@ class Reply:
     def __init__(self) -> None:
         self._pending: deque[bytes] = deque()
         self._unchanged = True
+        self._start = b""
 
     @property
     def outstanding(self) -> int:
@@ -59,8 +67,17 @@ class Reply:
         if verdict is Verdict.UNCHANGED:
             return "unchanged: the bytes came back as they were sent, so something in between answered"
         if verdict is Verdict.CORRUPTED:
-            return f"corrupted: byte {self.wrongAt} of the reply is not the upper case of the one sent"
+            return f"corrupted: byte {self.wrongAt} of the reply is not the upper case of the one sent{self._hint}"
         return f"{verdict.value}: {self.received} of {self.sent} bytes came back"
+
+    @property
+    def _hint(self) -> str:
+        """Return what tells who answered, if that wasn't an echo service at all."""
+        if self.wrongAt:
+            return ""
+        if self._start.startswith(_TLS_ALERT):
+            return "; it is a TLS alert, so the server speaks TLS"
+        return f'; it begins with "{printable(self._start)}"'
 
     def send(self, data: bytes) -> None:
         """Note that `data` goes out."""
@@ -73,9 +90,10 @@ class Reply:
         original = self._take(len(data))
         expected = upper(original)
         if self.wrongAt is None and data != expected:
-            self.wrongAt = self.received + _firstDifference(data, expected)
+            self.wrongAt = self.received + firstDifference(data, expected)
         if data != original:
             self._unchanged = False
+        self._start = (self._start + data)[:START] if len(self._start) < START else self._start
         self.received += len(data)
 
     def _take(self, size: int) -> bytes:
@@ -91,7 +109,7 @@ class Reply:
         return b"".join(taken)
 
 
-def _firstDifference(data: bytes, expected: bytes) -> int:
+def firstDifference(data: bytes, expected: bytes) -> int:
     """Return the first offset at which two different byte strings differ."""
     common = min(len(data), len(expected))
     return next((i for i in range(common) if data[i] != expected[i]), common)

@@ -1,23 +1,20 @@
 """An echo service over UDP: its address, and a client that sends a stream to it piece by piece."""
 
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from errno import ECONNREFUSED
-from socket import SO_ERROR, SOL_SOCKET
 from typing import Any
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IHostResolution, IPushProducer, IResolutionReceiver
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
 from echoup.address import joinAddress
+from echoup.client.connectedport import ConnectedPort
+from echoup.client.connecting import Family, resolve
 from echoup.client.outcome import ExitCode, PathError
+from echoup.client.trace import Trace
 from echoup.upper import upper
 from echoup.verdict import Reply
 
@@ -29,7 +26,7 @@ FORGOTTEN = 2.0
 
 
 @implementer(IPushProducer)
-class DatagramClient(DatagramProtocol):
+class DatagramClient(ConnectedPort):
     """Sends bytes in datagrams, each when the one before was answered, and judges what comes back as one stream.
 
     UDP doesn't tell of what it loses: a datagram that isn't answered for `timeout` seconds is the end of it all. It
@@ -38,8 +35,6 @@ class DatagramClient(DatagramProtocol):
     A datagram without a lowercase letter could be an answer. A service that keeps from talking with its own echo, as
     ours does, has to leave it alone when the same comes again from the same port: so each has a port of its own.
     """
-
-    _port: Any = None
 
     def __init__(self, reactor: Any, server: tuple[str, int], timeout: float, take: Callable[[bytes], None]) -> None:
         """`server` is its IP address and port; `take` is called with each answer, after it was judged."""
@@ -60,23 +55,18 @@ class DatagramClient(DatagramProtocol):
         self._patience: IDelayedCall | None = None
         self._error: PathError | None = None
 
-    def open(self) -> None:
+    def renew(self) -> None:
         """Take a new port of ours, and let go of the one before; raise OSError where that is impossible."""
-        if self._port:
-            self._port.stopListening()
+        if self.port:
+            self.port.stopListening()
         now = self._reactor.seconds()
         while True:
-            self.transport = None
-            try:
-                self._port = self._reactor.listenUDP(0, self, "::" if ":" in self._server[0] else "", 2**16)
-            except CannotListenError as error:
-                raise error.socketError from None
-            number = self._port.getHost().port
+            self.open(self._reactor, self._server)
+            number = self.port.getHost().port
             if now >= self._free.get(number, now):
                 break
-            self._port.stopListening()
+            self.port.stopListening()
         self._free[number] = now + FORGOTTEN
-        self._port.connect(*self._server)
 
     def send(self, data: bytes) -> None:
         """Send `data`, in as many datagrams as it takes."""
@@ -94,8 +84,7 @@ class DatagramClient(DatagramProtocol):
         if not self.closed.called:
             self._stopWaiting()
             self.closed.callback(None)
-            if self._port:
-                self._port.stopListening()
+            super().close()
 
     def check(self, server: object) -> None:
         """Raise PathError, naming `server`, unless all that was sent came back as it should."""
@@ -117,15 +106,9 @@ class DatagramClient(DatagramProtocol):
         else:
             self._sendNext()
 
-    def connectionRefused(self) -> None:
-        """The machine there says that nobody listens."""
-        self._fail(ExitCode.UNREACHABLE, os.strerror(ECONNREFUSED))
-
-    def stopProtocol(self) -> None:
-        """The port closes; if that wasn't us, it's because of what poll(2) calls an error: mostly, a refusal again."""
-        if not self.closed.called:
-            error = self._port.getHandle().getsockopt(SOL_SOCKET, SO_ERROR)
-            self._fail(ExitCode.UNREACHABLE, os.strerror(error or ECONNREFUSED))
+    def refused(self, why: str) -> None:
+        """Nobody listens there."""
+        self._fail(ExitCode.UNREACHABLE, why)
 
     def pauseProducing(self) -> None:
         """Send nothing more for now: what came is not yet taken."""
@@ -150,8 +133,8 @@ class DatagramClient(DatagramProtocol):
             self._patience = self._reactor.callLater(self._timeout, self._giveUp)
             try:
                 if self._due == piece and self._count > 1:
-                    self.open()
-                self._port.write(piece)
+                    self.renew()
+                self.port.write(piece)
             except OSError as error:
                 self._fail(ExitCode.UNREACHABLE, error.strerror or str(error))
         elif self._ended:
@@ -181,6 +164,7 @@ class DatagramTarget:
 
     host: str
     port: int
+    family: Family = 0
 
     def __str__(self) -> str:
         """Return the server as the messages name it."""
@@ -192,36 +176,12 @@ class DatagramTarget:
         `timeout` and `take` are the client's; the time-out is for finding the address, too. Of several addresses the
         first is taken.
         """
-        receiver = _Addresses()
-        reactor.nameResolver.resolveHostName(receiver, self.host, self.port, transportSemantics="UDP")
+        trace = Trace(reactor.seconds)
+        host, *_ = await resolve(reactor, self.host, self.family, timeout, trace, "UDP")
+        client = DatagramClient(reactor, (host, self.port), timeout, take)
         try:
-            addresses = await receiver.complete.addTimeout(timeout, reactor)
-        except DeferredTimeout:
-            raise PathError(ExitCode.TIMED_OUT, f"cannot resolve {self.host}: timed out after {timeout:g} s") from None
-        if not addresses:
-            raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {self.host}: no address found")
-        client = DatagramClient(reactor, (addresses[0].host, self.port), timeout, take)
-        try:
-            client.open()
+            client.renew()
         except OSError as error:
             client.close()
             raise PathError(ExitCode.UNREACHABLE, f"cannot send to {self}: {error.strerror}") from None
         return client
-
-
-@implementer(IResolutionReceiver)
-class _Addresses:
-    """Collects the addresses of a name."""
-
-    def __init__(self) -> None:
-        self.complete: Deferred[list[Any]] = Deferred()
-        self._found: list[Any] = []
-
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        pass
-
-    def addressResolved(self, address: object) -> None:
-        self._found.append(address)
-
-    def resolutionComplete(self) -> None:
-        self.complete.callback(self._found)

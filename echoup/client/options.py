@@ -14,6 +14,8 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the argument TARGET and the options of the path; it is called with the `target` that they make."""
 
     @click.argument("target", default="127.0.0.1:8081")
+    @click.option("-4", "family", flag_value=4, type=int, default=0, help="Only IPv4.")
+    @click.option("-6", "family", flag_value=6, type=int, help="Only IPv6.")
     @click.option("--tls", is_flag=True, help="Speak TLS; a TARGET that begins with tls: means the same.")
     @click.option("--cafile", metavar="FILE", help="Trust the certificates in it instead of the system's.")
     @click.option("--cert", metavar="FILE", help="Show this certificate where the server asks for one.")
@@ -28,6 +30,7 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def withTarget(
         target: str,
+        family: Literal[0, 4, 6],
         tls: bool,
         cafile: str | None,
         cert: str | None,
@@ -39,12 +42,14 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         security = {"cafile": cafile, "cert": cert, "key": key, "serverName": server_name, "insecure": insecure}
         given = {name: value for name, value in security.items() if value}
-        return command(target=_makeTarget(target, tls, given, proxy_protocol), **others)
+        return command(target=_makeTarget(target, family, tls, given, proxy_protocol), **others)
 
     return withTarget
 
 
-def _makeTarget(description: str, tls: bool, security: dict[str, Any], proxyProtocol: str | None) -> Any:
+def _makeTarget(
+    description: str, family: Literal[0, 4, 6], tls: bool, security: dict[str, Any], proxyProtocol: str | None
+) -> Any:
     from echoup.client.datagram import DatagramTarget
     from echoup.client.security import Security
     from echoup.client.target import parseTarget
@@ -56,8 +61,10 @@ def _makeTarget(description: str, tls: bool, security: dict[str, Any], proxyProt
     if isinstance(target, DatagramTarget):
         if tls or security or proxyProtocol:
             raise click.UsageError("TLS and the PROXY protocol are for streams, not for UDP")
-        return target
-    target = replace(target, proxyProtocol=PROXY_PROTOCOLS[proxyProtocol])
+        return replace(target, family=family)
+    if family and not target.host:
+        raise click.UsageError(f"-4 and -6 are for hosts, and {description} is none")
+    target = replace(target, family=family, proxyProtocol=PROXY_PROTOCOLS[proxyProtocol])
     if not (tls or target.security):
         if security:
             raise click.UsageError("--cafile, --cert, --key, --server-name and --insecure need --tls")

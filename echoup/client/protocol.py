@@ -4,7 +4,13 @@ import ssl
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+    ISystemHandle,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
@@ -15,7 +21,7 @@ from echoup.tls import explain
 from echoup.verdict import Reply
 
 
-class IClientTransport(ITCPTransport, IPushProducer):
+class IClientTransport(ITCPTransport, IPushProducer, ISystemHandle):
     """What `EchoUpClient` needs of its transport; Twisted's TCP and Unix transports provide all of it."""
 
 

@@ -144,11 +144,11 @@ class ExactTests(ClientTestCase):
         ports = iter([7001, 7002, 7001, 7003, 7001])
         self.patch(Port, "getHost", lambda _: IPv4Address("UDP", "127.0.0.1", next(ports)))
         for _ in range(3):
-            self.client.open()
+            self.client.renew()
         assert next(ports) == 7001
         ports = iter([7001])
         self.reactor.advance(FORGOTTEN, step=FORGOTTEN)
-        self.client.open()
+        self.client.renew()
         assert next(ports, None) is None
 
     def test_nothing(self) -> None:

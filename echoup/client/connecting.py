@@ -1,0 +1,226 @@
+"""From a name to a connection, with a trace of every step."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from ipaddress import ip_address
+from itertools import chain, zip_longest
+from math import ceil
+from typing import Any, Literal, cast
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import ConnectError
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IDelayedCall, IHostResolution, IResolutionReceiver, IStreamClientEndpoint
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echoup.address import describeAddress, joinAddress
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.tcpinfo import TCPInfo
+from echoup.client.trace import Phase, Step, Trace
+from echoup.description import splitDescription
+
+Family = Literal[0, 4, 6]
+"""The version of IP to speak; 0 for either."""
+
+ATTEMPT_DELAY = 0.25
+"""Seconds that an address has before the next one is tried beside it (RFC 8305, 5)."""
+
+_KINDS = {0: None, 4: [IPv4Address], 6: [IPv6Address]}
+
+
+async def resolve(
+    reactor: Any, host: str, family: Family, timeout: float, trace: Trace, semantics: str = "TCP"
+) -> list[str]:
+    """Return the IP addresses of `host`, in the order in which to try them; raise PathError if there is none in time.
+
+    That's the order of the system's resolver, but with its families in turns (RFC 8305, 4). An IP address stands for
+    itself, and is no step on the way.
+    """
+    only = f"IPv{family} address" if family else "address"
+    if version := _versionOf(host):
+        if family not in (0, version):
+            raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {host}: it is no {only}")
+        return [host]
+    phase = trace.begin(Step.RESOLVE)
+    receiver = _Addresses()
+    reactor.nameResolver.resolveHostName(receiver, host, 0, _KINDS[family], semantics)
+    try:
+        found = await receiver.complete.addTimeout(timeout, reactor)
+    except DeferredTimeout:
+        raise PathError(ExitCode.TIMED_OUT, f"cannot resolve {host}: timed out after {timeout:g} s") from None
+    if not found:
+        error = f"no {only} found"
+        trace.end(phase, error=error)
+        raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {host}: {error}")
+    first = [address.host for address in found if isinstance(address, type(found[0]))]
+    second = [address.host for address in found if not isinstance(address, type(found[0]))]
+    addresses = [address for address in chain(*zip_longest(first, second)) if address]
+    trace.end(phase, addresses=addresses)
+    return addresses
+
+
+def _versionOf(host: str) -> int | None:
+    try:
+        return ip_address(host).version
+    except ValueError:
+        return None
+
+
+@implementer(IResolutionReceiver)
+class _Addresses:
+    """Collects the addresses of a name."""
+
+    def __init__(self) -> None:
+        self.complete: Deferred[list[Any]] = Deferred()
+        self._found: list[Any] = []
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        pass
+
+    def addressResolved(self, address: object) -> None:
+        self._found.append(address)
+
+    def resolutionComplete(self) -> None:
+        if not self.complete.called:
+            self.complete.callback(self._found)
+
+
+class Race:
+    """Tries the addresses of a server in turn, and the next one also when the one before takes its time (RFC 8305).
+
+    `connected` fires with the transport of the first connection that is made, whose protocol is to be set at once; it
+    fails with a PathError when there is none. To cancel it stops all attempts.
+    """
+
+    def __init__(
+        self, reactor: Any, server: object, port: int, trace: Trace, timeout: float, bindAddress: str | None
+    ) -> None:
+        """`server` is what messages call it; `timeout` the seconds that each address has."""
+        self.connected: Deferred[Any] = Deferred(lambda _: self._stop())
+        self._reactor = reactor
+        self._server = server
+        self._port = port
+        self._trace = trace
+        self._timeout = timeout
+        self._bindAddress = bindAddress and (bindAddress, 0)
+        self._hosts: deque[str] = deque()
+        self._attempts: list[_Attempt] = []
+        self._errors: dict[str, BaseException | None] = {}
+        self._delay: IDelayedCall | None = None
+
+    def start(self, hosts: Sequence[str]) -> None:
+        """Try the IP addresses `hosts`."""
+        self._hosts.extend(hosts)
+        self._next()
+
+    def _next(self) -> None:
+        host = self._hosts.popleft()
+        attempt = _Attempt(self, self._trace.begin(Step.CONNECT, address=joinAddress(host, self._port)))
+        self._attempts.append(attempt)
+        attempt.connector = self._reactor.connectTCP(host, self._port, attempt, self._timeout, self._bindAddress)
+        self._delay = self._reactor.callLater(ATTEMPT_DELAY, self._next) if self._hosts else None
+
+    def win(self, attempt: "_Attempt", transport: Any) -> None:
+        """The connection of `attempt` is made: the others are not needed any more."""
+        self._trace.end(attempt.phase, transport.getHandle(), local=describeAddress(transport.getHost()))
+        self._attempts.remove(attempt)
+        self._stop()
+        self.connected.callback(transport)
+
+    def lose(self, attempt: "_Attempt", error: BaseException | None) -> None:
+        """Nothing came of `attempt`."""
+        if attempt not in self._attempts:
+            return
+        self._attempts.remove(attempt)
+        self._trace.end(attempt.phase, error=_explain(error))
+        self._errors[attempt.phase.details["address"]] = error
+        if self._hosts:
+            self._cancelDelay()
+            self._next()
+        elif not self._attempts:
+            self.connected.errback(_failure(self._server, self._errors))
+
+    def _stop(self) -> None:
+        self._cancelDelay()
+        while self._attempts:
+            attempt = self._attempts.pop()
+            attempt.phase.tcp = attempt.tcp
+            attempt.connector.stopConnecting()
+
+    def _cancelDelay(self) -> None:
+        if self._delay and self._delay.active():
+            self._delay.cancel()
+
+
+class _Attempt(ClientFactory):
+    """One address that is tried."""
+
+    noisy = False
+    connector: Any
+
+    def __init__(self, race: Race, phase: Phase) -> None:
+        self._race = race
+        self.phase = phase
+
+    @property
+    def tcp(self) -> TCPInfo | None:
+        """The connection as it is now, as long as it's not made."""
+        return TCPInfo.of(getattr(self.connector.transport, "socket", None))  # there may be no descriptors left
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        return _Arrival(partial(self._race.win, self))
+
+    def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
+        self._race.lose(self, reason.value)
+
+
+class _Arrival(Protocol):
+    """Tells that a connection is made."""
+
+    def __init__(self, arrive: Callable[[Any], None]) -> None:
+        self._arrive = arrive
+
+    def connectionMade(self) -> None:
+        self._arrive(self.transport)
+
+
+async def connectUNIX(reactor: Any, description: str, timeout: float, trace: Trace) -> Any:
+    """Return the transport of a new connection, whose protocol is to be set at once, or raise PathError.
+
+    `description` is that of a Twisted `unix:` endpoint, and may have a timeout of its own.
+    """
+    phase = trace.begin(Step.CONNECT, address=description)
+    patience = "" if "timeout" in splitDescription(description)[1] else f":timeout={ceil(timeout)}"
+    endpoint = cast("IStreamClientEndpoint", clientFromString(reactor, description + patience))
+    try:
+        protocol: Any = await endpoint.connect(Factory.forProtocol(Protocol))
+    except ConnectError as error:
+        trace.end(phase, error=_explain(error))
+        raise _failure(description, {description: error}) from None
+    trace.end(phase)
+    return protocol.transport
+
+
+def _explain(error: BaseException | None) -> str:
+    if isinstance(error, ConnectTimeout):
+        return "timed out"
+    number = getattr(error, "osError", None)
+    return os.strerror(number) if isinstance(number, int) else str(error)
+
+
+def _failure(server: object, errors: dict[str, BaseException | None]) -> PathError:
+    """Return what it is called when all addresses of a server fail."""
+    timedOut = all(isinstance(error, ConnectTimeout) for error in errors.values())
+    reasons = [
+        _explain(error) if address == str(server) else f"{address}: {_explain(error)}"
+        for address, error in errors.items()
+    ]
+    code = ExitCode.TIMED_OUT if timedOut else ExitCode.UNREACHABLE
+    return PathError(code, f"cannot connect to {server}: {'; '.join(reasons)}")
