@@ -1,13 +1,14 @@
 """The `echoup` command."""
 
 import math
+import os
 import sys
 from typing import Any
 
 import click
 
 from echoup.client.options import pathOptions
-from echoup.client.outcome import ExitCode
+from echoup.client.outcome import ExitCode, PathError
 from echoup.client.run import run
 
 
@@ -71,6 +72,154 @@ def connect(target: Any, timeout: float) -> int:
         from echoup.client.pipe import pipe as talk
 
     return run(reactor, talk, target, timeout)
+
+
+def _requirement(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
+    """Parse what is required."""
+    if not values:
+        return []
+    from echoup.client.ping.requirement import parseRequirement
+
+    try:
+        return [parseRequirement(value) for value in values]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@cli.command()
+@pathOptions
+@click.option("-c", "--count", type=click.IntRange(1), metavar="COUNT", help="Stop after so many probes.")
+@click.option(
+    "-i",
+    "--interval",
+    type=click.FloatRange(0),
+    callback=_finite,
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Begin a probe so long after the one before; 0: as soon as that is over.",
+)
+@click.option(
+    "-W",
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    callback=_finite,
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give a probe up, in whatever step it is, when it takes longer.",
+)
+@click.option(
+    "-s",
+    "--size",
+    type=click.IntRange(1, 2**30),
+    default=56,
+    show_default=True,
+    metavar="BYTES",
+    help="Send so many.",
+)
+@click.option("--keep", is_flag=True, help="Keep the connection (udp: the port) for all probes.")
+@click.option("--half-close", is_flag=True, help="Send our end as well, and demand the rest and the server's end.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each step: how long it took, and what is known of it.")
+@click.option("-q", "--quiet", is_flag=True, help="Show the summary only.")
+@click.option(
+    "--require",
+    "requirements",
+    multiple=True,
+    callback=_requirement,
+    metavar="TEXT",
+    help="Fail unless it's so: 'p99<5ms', 'loss<1%', 'outage<=2s'; repeatable.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "nagios", "prometheus"]),
+    default="text",
+    show_default=True,
+    help="What to write.",
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+def ping(
+    target: Any,
+    count: int | None,
+    interval: float,
+    timeout: float,
+    size: int,
+    keep: bool,
+    half_close: bool,
+    verbose: bool,
+    quiet: bool,
+    requirements: list[Any],
+    form: str,
+) -> int:
+    """Probe the path to the echo service at TARGET, and say what is wrong with it, and where.
+
+    Each probe sends text that nobody can have seen before, and checks every byte of the reply. It is made on a
+    connection of its own, unless told otherwise, and begins when it is due, whether or not those before are over.
+    Without a --count that goes on until Ctrl-C.
+
+    TARGET is HOST, HOST:PORT, [V6]:PORT, udp: before one of these, or a Twisted client endpoint string (tcp:, tls:,
+    unix:); without one it is 127.0.0.1:8081.
+
+    \b
+    Exit codes: 0 all came back in upper case    5 timed out
+                1 wrong reply, or a --require    6 TLS failed
+                  that isn't met                 7 closed or reset early
+                2 usage                        130 Ctrl-C
+                3 name not resolved            141 output can't be written
+                4 refused or unreachable
+    A wrong reply counts most; else it is the first failure that does.
+    """  # noqa: D301  # as above
+    if keep and half_close:
+        raise click.UsageError("--keep and --half-close contradict each other: a connection ends only once")
+    if count is None and form in ("nagios", "prometheus"):
+        raise click.UsageError(f"--format {form} needs a --count")
+
+    from twisted.internet import reactor
+
+    from echoup.client.datagram import DatagramTarget
+    from echoup.client.ping.session import Plan
+    from echoup.client.ping.session import ping as talk
+
+    if isinstance(target, DatagramTarget):
+        from echoup.client.ping.datagram import MAXIMUM
+
+        if half_close:
+            raise click.UsageError("--half-close is for streams, not for UDP")
+        if size > MAXIMUM:
+            raise click.UsageError(f"a UDP datagram has at most {MAXIMUM} bytes")
+    report = _makeReport(form, quiet, verbose)
+    plan = Plan(count, interval, timeout, size, keep, half_close)
+    code = run(reactor, talk, target, plan, report, requirements)
+    return report.status if form == "nagios" else code
+
+
+def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
+    if form == "json":
+        from echoup.client.ping.machine import JSONReport
+
+        return JSONReport(_write, quiet)
+    if form == "nagios":
+        from echoup.client.ping.machine import NagiosReport
+
+        return NagiosReport(_write)
+    if form == "prometheus":
+        from echoup.client.ping.prometheus import PrometheusReport
+
+        return PrometheusReport(_write)
+    from echoup.client.ping.text import TextReport
+
+    return TextReport(_write, quiet, verbose, isTerminal=bool(sys.stdout and sys.stdout.isatty()))
+
+
+def _write(text: str) -> None:
+    """Write `text` to standard output, now."""
+    try:
+        click.echo(text, nl=False)
+    except OSError:
+        # What is still buffered would fail once more at the exit, and be complained about.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written") from None
 
 
 def main() -> None:

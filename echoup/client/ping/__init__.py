@@ -1,0 +1,1 @@
+"""`echoup ping`: probes of a path, and what they found."""

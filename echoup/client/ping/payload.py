@@ -1,0 +1,18 @@
+"""What a probe sends."""
+
+import os
+import string
+
+_TEXT = (string.ascii_letters + string.digits + "-_").encode()
+_TO_TEXT = bytes(_TEXT[byte % len(_TEXT)] for byte in range(256))
+_TO_LOWERCASE = bytes(_TEXT[byte % 26] for byte in range(256))
+
+
+def makePayload(size: int) -> bytes:
+    """Return `size` bytes, at least 1, that nobody can have seen before: as far as so few can be random.
+
+    The first is a lowercase letter, so that every reply but the right one is a wrong one; and the last of several is
+    the end of a line, because some servers answer line by line. All are ASCII, for those that think in characters.
+    """
+    data = os.urandom(size)
+    return data[:1].translate(_TO_LOWERCASE) + data[1:-1].translate(_TO_TEXT) + b"\n" * (size > 1)

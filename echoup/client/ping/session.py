@@ -1,0 +1,177 @@
+"""One `echoup ping`: when its probes are made, and what comes of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
+
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.ping.report import Report, judgement
+from echoup.client.ping.requirement import Requirement
+from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Statistics
+from echoup.client.target import StreamTarget, Target
+
+MAXIMUM = 256
+"""Probes that may be under way at once: with the usual 1024 descriptors there is room for as many ports and sockets."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which probes are made, and when."""
+
+    count: int | None
+    """How many there are; None: until the user has enough."""
+    interval: float
+    """Seconds from the beginning of one to that of the next; 0: from the end."""
+    timeout: float
+    """The seconds that each may take."""
+    size: int
+    """The bytes that each sends."""
+    keep: bool = False
+    """Do all go over the same connection, or from the same port?"""
+    halfClose: bool = False
+    """Does each send our end as well, and demand the server's?"""
+
+
+class Probes(Protocol):
+    """Makes probes."""
+
+    async def probe(self, seq: int) -> Result:
+        """Make the probe that has the number `seq`."""
+
+    def close(self) -> None:
+        """Let go of all that was kept for further ones."""
+
+
+async def ping(
+    reactor: ReactorBase, target: Target, plan: Plan, report: Report, requirements: Sequence[Requirement]
+) -> None:
+    """Make the probes of `target` that are planned, and report them.
+
+    Raise PathError if one failed, or if one of the `requirements` isn't met; where one of them is about losses, it says
+    how many may be lost. To cancel it ends the probes, not the report.
+    """
+    statistics = Statistics()
+    report.begin(target, plan.size)
+    await Session(reactor, makeProbes(reactor, target, plan, statistics), plan, report, statistics).run()
+    code, message = judge(statistics, requirements)
+    report.end(statistics, requirements, code)
+    if code:
+        raise PathError(code, message)
+
+
+def makeProbes(reactor: ReactorBase, target: Target, plan: Plan, statistics: Statistics) -> Probes:
+    """Return what makes the probes of `target`."""
+    if isinstance(target, StreamTarget):
+        from echoup.client.ping.stream import StreamProbes
+
+        return StreamProbes(reactor, target, plan.timeout, plan.size, plan.keep, plan.halfClose)
+    from echoup.client.ping.datagram import DatagramProbes
+
+    return DatagramProbes(reactor, target, plan.timeout, plan.size, plan.keep, statistics)
+
+
+def judge(statistics: Statistics, requirements: Sequence[Requirement]) -> tuple[ExitCode, str]:
+    """Return how it ends, and why."""
+    failure = statistics.failure
+    mayLose = any(requirement.metric == "loss" for requirement in requirements)
+    if failure and (statistics.wrong or not mayLose):
+        isOnly = statistics.sent == 1
+        return failure.code, f"{failure}" if isOnly else f"{statistics.failed} of {statistics.sent} failed: {failure}"
+    unmet = [requirement for requirement in requirements if not requirement.isMet(statistics)]
+    if unmet:
+        return ExitCode.WRONG, "; ".join(judgement(requirement, statistics) for requirement in unmet)
+    return ExitCode.OK, ""
+
+
+class Session:
+    """Makes probes when it's time."""
+
+    def __init__(
+        self, reactor: ReactorBase, probes: Probes, plan: Plan, report: Report, statistics: Statistics
+    ) -> None:
+        self._reactor = reactor
+        self._probes = probes
+        self._plan = plan
+        self._report = report
+        self._statistics = statistics
+        self._underway: set[Deferred[None]] = set()
+        self._change: Deferred[None] | None = None
+        self._isDue = False
+        self._failure: Failure | None = None
+
+    async def run(self) -> None:
+        """Make all probes; return when they are over, or at once when it is cancelled.
+
+        Raise what isn't the path's fault: a PathError if the target can't be used, or if the output can't be written.
+        """
+        try:
+            await self._makeAll()
+        except CancelledError:
+            self._statistics.unfinished = len(self._underway)
+        finally:
+            for running in list(self._underway):
+                running.cancel()
+            self._probes.close()
+        self._statistics.finish()
+
+    async def _makeAll(self) -> None:
+        plan = self._plan
+        limit = 1 if plan.keep or not plan.interval else MAXIMUM
+        due = self._reactor.seconds()
+        for seq in count(1):
+            self._begin(seq)
+            if seq == plan.count:
+                break
+            now = self._reactor.seconds()
+            due = max(due + plan.interval, now)
+            self._isDue = False
+            self._reactor.callLater(due - now, self._becomeDue)
+            while not self._isDue or len(self._underway) >= limit:
+                await self._somethingElse()
+        while self._underway:
+            await self._somethingElse()
+        self._check()
+
+    def _begin(self, seq: int) -> None:
+        running = Deferred.fromCoroutine(self._make(seq))
+        self._underway.add(running)
+        running.addBoth(self._end, running)
+
+    async def _make(self, seq: int) -> None:
+        result = await self._probes.probe(seq)
+        if result.error and result.error.code is ExitCode.USAGE:
+            raise result.error
+        self._statistics.add(result)
+        self._report.add(result)
+        self._report.tick(self._statistics, self._reactor.seconds())
+
+    def _end(self, result: Failure | None, running: "Deferred[None]") -> None:
+        self._underway.discard(running)
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            self._failure = self._failure or result
+        self._wake()
+
+    def _becomeDue(self) -> None:
+        self._isDue = True
+        self._report.tick(self._statistics, self._reactor.seconds())
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._change and not self._change.called:
+            self._change.callback(None)
+
+    async def _somethingElse(self) -> None:
+        """Wait until a probe is over or due."""
+        self._change = Deferred()
+        await self._change
+        self._check()
+
+    def _check(self) -> None:
+        if self._failure:
+            self._failure.raiseException()

@@ -1,0 +1,63 @@
+"""Probes over a stream: TCP, TLS or a Unix socket."""
+
+import time
+
+from twisted.internet.base import ReactorBase
+
+from echoup.client.outcome import PathError
+from echoup.client.ping.connection import Connection
+from echoup.client.ping.payload import makePayload
+from echoup.client.ping.result import Result
+from echoup.client.target import StreamTarget
+from echoup.client.trace import Trace
+from echoup.verdict import Reply
+
+
+class StreamProbes:
+    """Makes probes, each on a connection of its own or all on the same."""
+
+    def __init__(
+        self, reactor: ReactorBase, target: StreamTarget, timeout: float, size: int, keep: bool, halfClose: bool
+    ) -> None:
+        """A probe sends `size` bytes and may take `timeout` seconds.
+
+        With `keep` a connection is used until something goes wrong on it; only one probe may be under way then. With
+        `halfClose` our end follows the payload, and the server's end has to follow the reply.
+        """
+        self._reactor = reactor
+        self._target = target
+        self._timeout = timeout
+        self._size = size
+        self._keep = keep
+        self._halfClose = halfClose
+        self._kept: Connection | None = None
+
+    async def probe(self, seq: int) -> Result:
+        """Make the probe that has the number `seq`."""
+        at, began = time.time(), self._reactor.seconds()
+        trace, reply, error = Trace(self._reactor.seconds), Reply(), None
+        connection = self._kept or Connection(self._reactor, self._target)
+        self._kept = None
+        sent = began
+        try:
+            if not connection.isOpen:
+                await connection.open(self._timeout, trace)
+            now = self._reactor.seconds()
+            if self._keep:
+                sent = now
+            payload = makePayload(self._size)
+            await connection.exchange(payload, reply, began + self._timeout - now, trace, self._halfClose)
+        except PathError as failure:
+            error = failure
+        ended = self._reactor.seconds()
+        if self._keep and not error:
+            self._kept = connection
+        else:
+            connection.close()
+        local, remote = connection.local, connection.remote
+        return Result(seq, at, began, ended, ended - sent, reply, trace, error, local, remote)
+
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        if self._kept:
+            self._kept.close()

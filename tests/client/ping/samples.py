@@ -1,0 +1,56 @@
+"""Results of probes that nobody sent."""
+
+from typing import Any
+
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.ping.requirement import Requirement
+from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Statistics
+from echoup.client.trace import Phase, Step, Trace
+from echoup.verdict import Reply
+
+WORDS = {ExitCode.WRONG: "corrupted", ExitCode.SHORT: "closed", ExitCode.TIMED_OUT: "timed out"}
+
+
+def judged(sent: bytes, received: bytes) -> Reply:
+    """Return the reply to `sent` when `received` came back."""
+    reply = Reply()
+    reply.send(sent)
+    reply.receive(received)
+    return reply
+
+
+def traced(*phases: Phase, certificate: bytes | None = None) -> Trace:
+    """Return a trace of `phases`."""
+    trace = Trace(lambda: 0.0)
+    trace.phases += phases
+    trace.certificate = certificate
+    return trace
+
+
+def probe(seq: int = 1, seconds: float = 0.001, code: ExitCode = ExitCode.OK, **changes: Any) -> Result:
+    """Return the result of a probe that began at second `seq`; one that failed unless `code` is OK."""
+    fields: dict[str, Any] = {
+        "at": 1e9 + seq,
+        "began": float(seq),
+        "ended": seq + seconds,
+        "reply": judged(b"abc", b"ABC" if code is ExitCode.OK else b""),
+        "trace": traced(Phase(Step.CONNECT, float(seq), {"address": "127.0.0.1:1"}, seq + seconds)),
+        "error": PathError(code, f"there:1: {WORDS.get(code, code.name)} {seq}") if code else None,
+        "local": "127.0.0.1:4",
+        "remote": "127.0.0.1:1",
+    }
+    return Result(seq=seq, seconds=seconds, **fields | changes)
+
+
+def summed(*results: Result) -> Statistics:
+    """Return the finished statistics of `results`."""
+    statistics = Statistics()
+    for result in results:
+        statistics.add(result)
+    statistics.finish()
+    return statistics
+
+
+UNMET = Requirement("avg<0us", "avg", 0.0, isInclusive=False)
+"""A requirement that nothing can meet."""
