@@ -1,7 +1,6 @@
 """The `echoup` command."""
 
 import math
-import os
 import sys
 from typing import Any
 
@@ -217,8 +216,8 @@ def _write(text: str) -> None:
     try:
         click.echo(text, nl=False)
     except OSError:
-        # What is still buffered would fail once more at the exit, and be complained about.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # What is still buffered would be written once more at the exit, and the error complained about.
+        sys.stdout = None  # as it is when it was closed before we began
         raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written") from None
 
 

@@ -2,29 +2,25 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from ipaddress import ip_address
 from itertools import chain, zip_longest
-from math import ceil
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IDelayedCall, IHostResolution, IResolutionReceiver, IStreamClientEndpoint
-from twisted.internet.protocol import ClientFactory, Factory, Protocol
+from twisted.internet.interfaces import IDelayedCall, IHostResolution, IResolutionReceiver
+from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echoup.address import describeAddress, joinAddress
+from echoup.address import describeAddress
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.tcpinfo import TCPInfo
 from echoup.client.trace import Phase, Step, Trace
-from echoup.description import splitDescription
 
 Family = Literal[0, 4, 6]
 """The version of IP to speak; 0 for either."""
@@ -92,6 +88,10 @@ class _Addresses:
             self.complete.callback(self._found)
 
 
+Way = tuple[str, Callable[[ClientFactory], Any]]
+"""An address in words, and what begins to connect to it for a factory and returns the IConnector."""
+
+
 class Race:
     """Tries the addresses of a server in turn, and the next one also when the one before takes its time (RFC 8305).
 
@@ -99,33 +99,28 @@ class Race:
     fails with a PathError when there is none. To cancel it stops all attempts.
     """
 
-    def __init__(
-        self, reactor: Any, server: object, port: int, trace: Trace, timeout: float, bindAddress: str | None
-    ) -> None:
-        """`server` is what messages call it; `timeout` the seconds that each address has."""
+    def __init__(self, reactor: Any, server: object, trace: Trace) -> None:
+        """`server` is what messages call it."""
         self.connected: Deferred[Any] = Deferred(lambda _: self._stop())
         self._reactor = reactor
         self._server = server
-        self._port = port
         self._trace = trace
-        self._timeout = timeout
-        self._bindAddress = bindAddress and (bindAddress, 0)
-        self._hosts: deque[str] = deque()
+        self._ways: deque[Way] = deque()
         self._attempts: list[_Attempt] = []
         self._errors: dict[str, BaseException | None] = {}
         self._delay: IDelayedCall | None = None
 
-    def start(self, hosts: Sequence[str]) -> None:
-        """Try the IP addresses `hosts`."""
-        self._hosts.extend(hosts)
+    def start(self, ways: Iterable[Way]) -> None:
+        """Try one way after the other."""
+        self._ways.extend(ways)
         self._next()
 
     def _next(self) -> None:
-        host = self._hosts.popleft()
-        attempt = _Attempt(self, self._trace.begin(Step.CONNECT, address=joinAddress(host, self._port)))
+        address, connect = self._ways.popleft()
+        attempt = _Attempt(self, self._trace.begin(Step.CONNECT, address=address))
         self._attempts.append(attempt)
-        attempt.connector = self._reactor.connectTCP(host, self._port, attempt, self._timeout, self._bindAddress)
-        self._delay = self._reactor.callLater(ATTEMPT_DELAY, self._next) if self._hosts else None
+        attempt.connector = connect(attempt)
+        self._delay = self._reactor.callLater(ATTEMPT_DELAY, self._next) if self._ways else None
 
     def win(self, attempt: "_Attempt", transport: Any) -> None:
         """The connection of `attempt` is made: the others are not needed any more."""
@@ -141,7 +136,7 @@ class Race:
         self._attempts.remove(attempt)
         self._trace.end(attempt.phase, error=_explain(error))
         self._errors[attempt.phase.details["address"]] = error
-        if self._hosts:
+        if self._ways:
             self._cancelDelay()
             self._next()
         elif not self._attempts:
@@ -189,23 +184,6 @@ class _Arrival(Protocol):
 
     def connectionMade(self) -> None:
         self._arrive(self.transport)
-
-
-async def connectUNIX(reactor: Any, description: str, timeout: float, trace: Trace) -> Any:
-    """Return the transport of a new connection, whose protocol is to be set at once, or raise PathError.
-
-    `description` is that of a Twisted `unix:` endpoint, and may have a timeout of its own.
-    """
-    phase = trace.begin(Step.CONNECT, address=description)
-    patience = "" if "timeout" in splitDescription(description)[1] else f":timeout={ceil(timeout)}"
-    endpoint = cast("IStreamClientEndpoint", clientFromString(reactor, description + patience))
-    try:
-        protocol: Any = await endpoint.connect(Factory.forProtocol(Protocol))
-    except ConnectError as error:
-        trace.end(phase, error=_explain(error))
-        raise _failure(description, {description: error}) from None
-    trace.end(phase)
-    return protocol.transport
 
 
 def _explain(error: BaseException | None) -> str:

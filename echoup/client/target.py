@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from ssl import SSLError
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectionClosed
 
 from echoup.address import joinAddress, splitAddress
-from echoup.client.connecting import Family, Race, connectUNIX, resolve
+from echoup.client.connecting import Family, Race, Way, resolve
 from echoup.client.datagram import DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
@@ -34,7 +32,7 @@ MAXIMUM_PATH = 107
 
 @dataclass(frozen=True)
 class StreamTarget:
-    """A server to connect to: a host and a port, or (`host` empty) what an endpoint string describes."""
+    """A server to connect to: a host and a port, or (`host` empty) the path of a Unix socket."""
 
     description: str
     host: str = ""
@@ -48,6 +46,7 @@ class StreamTarget:
     patience: float = 0
     """The seconds that one address has to answer; 0 for all that there are."""
     family: Family = 0
+    path: str = ""
 
     def __str__(self) -> str:
         """Return the server as the messages name it."""
@@ -87,19 +86,26 @@ class StreamTarget:
         except ValueError as error:
             raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {error}") from None
 
-    async def _open(self, reactor: ReactorBase, timeout: float, trace: Trace) -> Any:
+    async def _open(self, reactor: Any, timeout: float, trace: Trace) -> Any:
         """Return the transport of a new connection, whose protocol is to be set at once."""
         deadline = reactor.seconds() + timeout
-        opening: Deferred[Any]
+        patience = self.patience or timeout
+        ways: list[Way]
         if self.host:
-            hosts = await resolve(reactor, self.host, self.family, timeout, trace)
-            race = Race(reactor, self, self.port, trace, self.patience or timeout, self.bindAddress)
-            race.start(hosts)
-            opening = race.connected
+            bindAddress = self.bindAddress and (self.bindAddress, 0)
+            ways = [
+                (
+                    joinAddress(host, self.port),
+                    partial(reactor.connectTCP, host, self.port, timeout=patience, bindAddress=bindAddress),
+                )
+                for host in await resolve(reactor, self.host, self.family, timeout, trace)
+            ]
         else:
-            opening = Deferred.fromCoroutine(connectUNIX(reactor, self.description, timeout, trace))
+            ways = [(str(self), partial(reactor.connectUNIX, self.path, timeout=patience))]
+        race = Race(reactor, self, trace)
+        race.start(ways)
         try:
-            return await opening.addTimeout(max(deadline - reactor.seconds(), 0), reactor, _timedOut)
+            return await race.connected.addTimeout(max(deadline - reactor.seconds(), 0), reactor, _timedOut)
         except DeferredTimeout:
             raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {self}: timed out after {timeout:g} s") from None
 
@@ -197,13 +203,12 @@ def _parseTLS(
     return replace(target, security=Security(trustRoots, certificate, privateKey))
 
 
-def _parseUNIX(description: str, path: str, *others: str, **named: str) -> StreamTarget:
+def _parseUNIX(description: str, path: str, *, timeout: str = "0") -> StreamTarget:
     """Return the target for Twisted's `unix:` endpoint."""
     if len(os.fsencode(path)) > MAXIMUM_PATH:
         raise ValueError("it is longer than the path of a Unix socket may be")
-    clientFromString(cast("Any", None), description)
-    return StreamTarget(description)
+    return StreamTarget(description, path=path, patience=int(timeout))
 
 
 PARSERS: dict[str, Callable[..., StreamTarget]] = {"tcp": _parseTCP, "tls": _parseTLS, "unix": _parseUNIX}
-"""The Twisted client endpoints whose connections can half-close without a loss; all but `unix` we open ourselves."""
+"""The Twisted client endpoints that there are here: those whose connections can half-close without a loss."""

@@ -44,7 +44,7 @@ FORMS = [
     "fe80::1%eth0",
     "tcp:host=example.org:port=1:timeout=5",
     "tcp:example.org:8081:bindAddress=127.0.0.1",
-    "unix:/run/echoup:timeout=3:checkPID=1",
+    "unix:/run/echoup:timeout=3",
     r"tls:\:\:1:443:timeout=3:certificate=a.pem:privateKey=b.pem",
     "tls:host=example.org:port=443:trustRoots=/etc/ssl",
     "tls:[::1]:443:bindAddress=127.0.0.1",
@@ -67,6 +67,12 @@ class OfflineReactor(MemoryReactorClock):
     def connectTCP(self, *arguments: Any, **named: Any) -> Any:
         """Attempt a connection, which has no socket."""
         connector: Any = super().connectTCP(*arguments, **named)
+        connector.transport = None
+        return connector
+
+    def connectUNIX(self, *arguments: Any, **named: Any) -> Any:
+        """Attempt a connection, which has no socket."""
+        connector: Any = super().connectUNIX(*arguments, **named)
         connector.transport = None
         return connector
 
@@ -104,9 +110,14 @@ class ParseTargetTests(SynchronousTestCase):
 
     def test_endpoints(self) -> None:
         """A Unix endpoint is taken, and named as it was written."""
-        for text in ("unix:/run/echoup", "unix:/run/echoup:timeout=3"):
-            assert parseTarget(text) == StreamTarget(text)
-            assert str(parseTarget(text)) == text
+        for text, expected in (
+            ("unix:/run/echoup", StreamTarget("", path="/run/echoup")),
+            ("unix:path=/run/echoup:timeout=3", StreamTarget("", path="/run/echoup", patience=3)),
+            (r"unix:/a\:timeout\=", StreamTarget("", path="/a:timeout=")),
+        ):
+            target = parseTarget(text)
+            assert target == replace(expected, description=text)
+            assert str(target) == text
 
     def test_streams(self) -> None:
         """TCP and TLS endpoints are taken as Twisted writes them, and with our addresses; their name is the address."""
@@ -359,7 +370,7 @@ class ProxyProtocolTests(ConnectTestCase):
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(path)
             listening.listen()
-            target = StreamTarget(f"unix:{path}")
+            target = StreamTarget("", path=path)
             self.assertFirst(replace(target, proxyProtocol=1), listening, lambda _: b"PROXY UNKNOWN\r\n")
             binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8" + ends
             self.assertFirst(replace(target, proxyProtocol=2), listening, lambda _: binary)
@@ -449,7 +460,7 @@ class TLSTests(ConnectTestCase):
         port = self.reactor.listenUNIX(path, Factory.forProtocol(lambda: TLSTransport(self.context(), Server)))
         self.addCleanup(port.stopListening)
         for security in (Security(insecure=True), replace(self.security, serverName=NAME)):
-            self.assertTalks(StreamTarget(f"unix:{path}", security=security))
+            self.assertTalks(StreamTarget("", path=path, security=security))
         assert self.asked == [None, NAME]
 
     def test_ownCertificate(self) -> None:
