@@ -9,9 +9,6 @@ from echoup.upper import upper
 START = 24
 """Bytes at the beginning of a reply that are shown when already the first is wrong."""
 
-_TLS_ALERT = b"\x15\x03"
-"""A record of type 21, of a version 3.x (RFC 8446, 5.1)."""
-
 
 class Verdict(Enum):
     """What became of the bytes that were sent; the values are the words that users read."""
@@ -67,17 +64,9 @@ class Reply:
         if verdict is Verdict.UNCHANGED:
             return "unchanged: the bytes came back as they were sent, so something in between answered"
         if verdict is Verdict.CORRUPTED:
-            return f"corrupted: byte {self.wrongAt} of the reply is not the upper case of the one sent{self._hint}"
+            start = "" if self.wrongAt else f'; it begins with "{printable(self._start)}"'
+            return f"corrupted: byte {self.wrongAt} of the reply is not the upper case of the one sent{start}"
         return f"{verdict.value}: {self.received} of {self.sent} bytes came back"
-
-    @property
-    def _hint(self) -> str:
-        """Return what tells who answered, if that wasn't an echo service at all."""
-        if self.wrongAt:
-            return ""
-        if self._start.startswith(_TLS_ALERT):
-            return "; it is a TLS alert, so the server speaks TLS"
-        return f'; it begins with "{printable(self._start)}"'
 
     def send(self, data: bytes) -> None:
         """Note that `data` goes out."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from ipaddress import ip_address
 from ssl import SSLError
 from typing import Any, Literal, NoReturn
 
@@ -180,6 +181,8 @@ def _parseTCP(
 ) -> StreamTarget:
     """Return the target for what Twisted's `tcp:` endpoint takes; its address may also be `HOST` or `[V6]:PORT`."""
     address += tuple(value for value in (host, port) if value is not None)
+    if bindAddress is not None:
+        ip_address(bindAddress)
     if len(address) == 2 and ":" in address[0]:
         address = (f"[{address[0]}]", address[1])
     return StreamTarget(
@@ -205,6 +208,8 @@ def _parseTLS(
 
 def _parseUNIX(description: str, path: str, *, timeout: str = "0") -> StreamTarget:
     """Return the target for Twisted's `unix:` endpoint."""
+    if not path:
+        raise ValueError("it has no path")
     if len(os.fsencode(path)) > MAXIMUM_PATH:
         raise ValueError("it is longer than the path of a Unix socket may be")
     return StreamTarget(description, path=path, patience=int(timeout))

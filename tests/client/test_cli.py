@@ -1,6 +1,7 @@
 """The command line: what it takes, what it says, and how it exits."""
 
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from io import StringIO
 from typing import Any
@@ -14,7 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.client import cli as module
 from echoup.client.cli import cli, main
 from echoup.client.console import converse
-from echoup.client.outcome import ExitCode
+from echoup.client.outcome import ExitCode, PathError
+from echoup.client.ping.machine import JSONReport, NagiosReport, NagiosStatus
+from echoup.client.ping.prometheus import PrometheusReport
+from echoup.client.ping.requirement import parseRequirement
+from echoup.client.ping.session import Plan, ping
+from echoup.client.ping.statistics import Statistics
+from echoup.client.ping.text import TextReport
 from echoup.client.pipe import pipe
 from echoup.client.target import parseTarget
 from tests.doubles import raised
@@ -60,6 +67,17 @@ class MainTests(CommandTestCase):
             (["connect", "--timeout=soon"], "Invalid value for '--timeout': 'soon' is not a valid float"),
             (["connect", "--timeout=0"], "Invalid value for '--timeout'"),
             (["connect", "--timeout=-1"], "Invalid value for '--timeout'"),
+            (["ping", "-i", "inf"], "Invalid value for '-i' / '--interval': inf is not a number of seconds"),
+            (["ping", "-i", "-1"], "Invalid value for '-i' / '--interval'"),
+            (["ping", "-c", "0"], "Invalid value for '-c' / '--count'"),
+            (["ping", "-s", "0"], "Invalid value for '-s' / '--size'"),
+            (["ping", "-W", "0"], "Invalid value for '-W' / '--timeout'"),
+            (["ping", "-s", "65508", "udp:a"], "a UDP datagram has at most 65507 bytes"),
+            (["ping", "--half-close", "udp:a"], "--half-close is for streams, not for UDP"),
+            (["ping", "--half-close", "--keep"], "--keep and --half-close contradict each other"),
+            (["ping", "--format", "nagios"], "--format nagios needs a --count"),
+            (["ping", "--format", "xml"], "Invalid value for '--format': 'xml' is not one of"),
+            (["ping", "--require", "p99<5"], "Invalid value for '--require': 'p99<5' is not METRIC<VALUE"),
             (["connect", "--timeout=nan"], "Invalid value for '--timeout': nan is not a number of seconds"),
         ):
             code, stdout, stderr = self.main(*arguments)
@@ -81,10 +99,11 @@ class MainTests(CommandTestCase):
             assert stdout.startswith("Usage: ")
 
     def test_exitCodesInHelp(self) -> None:
-        """The help of `connect` tells every exit code."""
-        text = self.main("connect", "--help")[1]
-        for code in ExitCode:
-            assert f"{code.value} " in text
+        """The help of each command tells every exit code."""
+        for command in ("connect", "ping"):
+            text = self.main(command, "--help")[1]
+            for code in ExitCode:
+                assert f"{code.value} " in text
 
     def test_version(self) -> None:
         """`--version` prints the version."""
@@ -144,6 +163,64 @@ class ConnectTests(CommandTestCase):
         """Any target either is taken or refused in one line."""
         if error := raised(click.UsageError, self.called, "--", text):
             assert len(error.format_message().splitlines()) == 1
+
+
+class PingTests(CommandTestCase):
+    """`ping` takes a target and a plan, and has a report made."""
+
+    def called(self, *arguments: str) -> Any:
+        """Return what the command runs, and with what."""
+        code = cli.main(["ping", *arguments], standalone_mode=False)
+        assert code == (NagiosStatus.UNKNOWN if "nagios" in arguments else 99)
+        return self.ran.pop()
+
+    def test_defaults(self) -> None:
+        """Without arguments it's the local daemon, once a second, until Ctrl-C."""
+        talk, target, plan, report, requirements = self.called()
+        assert (talk, target, plan) == (ping, parseTarget("127.0.0.1:8081"), Plan(None, 1.0, 5.0, 56))
+        assert (type(report), requirements) == (TextReport, [])
+
+    def test_given(self) -> None:
+        """Each option has its place."""
+        arguments = ["-c3", "-i0.5", "-W2", "-s1000", "-6", "--keep", "--require=p99<5ms", "--require=wrong<1", "a"]
+        _, target, plan, _, requirements = self.called(*arguments)
+        assert target == replace(parseTarget("a"), family=6)
+        assert plan == Plan(3, 0.5, 2.0, 1000, keep=True)
+        assert requirements == [parseRequirement("p99<5ms"), parseRequirement("wrong<1")]
+        assert self.called("--half-close")[2].halfClose
+
+    def test_formats(self) -> None:
+        """Each format has its report."""
+        for arguments, kind in (
+            ([], TextReport),
+            (["--json"], JSONReport),
+            (["--format", "json"], JSONReport),
+            (["--format", "nagios", "-c1"], NagiosReport),
+            (["--format", "prometheus", "-c1"], PrometheusReport),
+        ):
+            assert type(self.called(*arguments)[3]) is kind
+
+    def test_write(self) -> None:
+        """What a report writes goes to standard output; where that is impossible, it's a PathError, and only once."""
+        self.patch(sys, "stdout", output := StringIO())
+        report = self.called("--json")[3]
+        report.begin("there", 1)
+        report.end(Statistics(), [], ExitCode.OK)
+        assert output.getvalue().startswith('{"schema": 1, "type": "summary"')
+        output.close()
+        self.patch(sys, "stdout", Full())
+        error = raised(PathError, report.end, Statistics(), [], ExitCode.OK)
+        assert error
+        assert error.code is ExitCode.BROKEN_PIPE
+        report.end(Statistics(), [], ExitCode.OK)
+
+
+class Full(StringIO):
+    """A stream on a disk that is full."""
+
+    def flush(self) -> None:
+        """Fail."""
+        raise OSError(28, "No space left on device")
 
 
 class Terminal(StringIO):

@@ -181,7 +181,11 @@ def test_otherServers(server: str) -> None:
 FAULTS = [
     ("unchanged", 1, b": unchanged: the bytes came back as they were sent, so something in between answered\n"),
     ("corrupting", 1, b": corrupted: byte 1000 of the reply is not the upper case of the one sent\n"),
-    ("chatty", 1, b": corrupted: byte 0 of the reply is not the upper case of the one sent\n"),
+    (
+        "chatty",
+        1,
+        b': corrupted: byte 0 of the reply is not the upper case of the one sent; it begins with "\\x1b[31mWELCOME\\r\\nHELLHELLHE"\n',
+    ),
     ("silent", 5, b": timed out: nothing more for 1 s, 0 of 4000 bytes came back\n"),
     ("endless", 5, b": timed out: no end of the reply for 1 s, 4000 of 4000 bytes came back\n"),
     ("short", 7, b": the server closed the connection, 3 of 4000 bytes came back\n"),
@@ -223,7 +227,7 @@ def test_serverGoesAway(tmp_path: Path) -> None:
 CONNECT_FAULTS = [
     ("no.such.name.invalid", 3, "cannot resolve no.such.name.invalid: no address found"),
     ("127.0.0.1:1", 4, "cannot connect to 127.0.0.1:1: Connection refused"),
-    ("localhost:1", 4, "cannot connect to localhost:1: Connection refused"),
+    ("localhost:1", 4, "cannot connect to localhost:1: 127.0.0.1:1: Connection refused"),
     ("unix:/no/such/socket", 4, "cannot connect to unix:/no/such/socket: No such file or directory"),
     ("127.0.0.1:99999", 2, "Invalid value for '[TARGET]': '99999' is not a port number from 0 to 65535"),
     ("127.0.0.1:0", 2, "Invalid value for '[TARGET]': '127.0.0.1:0' has port 0, which nobody can connect to"),
@@ -240,14 +244,14 @@ CONNECT_FAULTS = [
         2,
         f"Invalid value for '[TARGET]': 'unix:/{'x' * 107}' is not a unix endpoint: it is longer than the path of a ",
     ),
-    ("_._:1", 2, "cannot connect to _._:1: invalid hostname"),
-    ("tcp:127.0.0.1:70000", 2, "cannot connect to tcp:127.0.0.1:70000: "),
+    ("no_such.invalid:1", 3, "cannot resolve no_such.invalid: no address found"),
+    ("tcp:127.0.0.1:70000", 2, "Invalid value for '[TARGET]': 'tcp:127.0.0.1:70000' is not a tcp endpoint: '70000' is"),
     (
         "tcp:127.0.0.1:1:timeout=-1",
         2,
         "Invalid value for '[TARGET]': 'tcp:127.0.0.1:1:timeout=-1' is not a tcp endpoint: it has a negative number",
     ),
-    ("tcp:no.such.name.invalid:1", 3, "cannot resolve tcp:no.such.name.invalid:1: no address found"),
+    ("tcp:no.such.name.invalid:1", 3, "cannot resolve no.such.name.invalid: no address found"),
 ]
 
 
@@ -267,11 +271,10 @@ def test_connectTimeout(target: str, timeout: int, told: str) -> None:
     """A connection that isn't made in time is given up: here the queue of the listening socket is full."""
     with serving("silent") as address:
         waiting = [_open(address) for _ in range(200)]
-        name = target.format(address.target)
-        ended = connect(name, b"hello", f"--timeout={timeout}")
+        ended = connect(target.format(address.target), b"hello", f"--timeout={timeout}")
         for connection in waiting:
             os.close(connection)
-    assert (ended.returncode, ended.stderr.decode()) == (5, f"echoup: cannot connect to {name}: {told}\n")
+    assert (ended.returncode, ended.stderr.decode()) == (5, f"echoup: cannot connect to {address.target}: {told}\n")
 
 
 def _open(address: Address) -> int:
@@ -300,7 +303,7 @@ def test_slowResolver(figure: Callable[[str], None]) -> None:
     figure(f"gave up on a name after {took:.1f} s, with a timeout of 1 s")
     assert (ended.returncode, ended.stderr) == (
         5,
-        b"echoup: cannot connect to name.invalid:8081: timed out after 1 s\n",
+        b"echoup: cannot resolve name.invalid: timed out after 1 s\n",
     )
     assert took < 10
 

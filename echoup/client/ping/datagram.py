@@ -1,15 +1,17 @@
 """Probes over UDP."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from errno import ECONNREFUSED
+from errno import ECONNREFUSED, EMSGSIZE
 from math import inf
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import MessageLengthError
 
 from echoup.address import describeAddress, joinAddress
 from echoup.client.connectedport import ConnectedPort
@@ -172,7 +174,10 @@ class ProbePort(ConnectedPort):
         """Send `probe`; raise OSError if that is impossible."""
         self.probes[probe.expected] = probe
         probe.reply.send(probe.payload)
-        self.port.write(probe.payload)
+        try:
+            self.port.write(probe.payload)
+        except MessageLengthError:  # which says less than the system
+            raise OSError(EMSGSIZE, os.strerror(EMSGSIZE)) from None
 
     def datagramReceived(self, data: bytes, addr: object) -> None:
         """Find out what it answers: what it is, or would be, the right answer to, or else what it is most like."""

@@ -126,17 +126,17 @@ class Session:
         due = self._reactor.seconds()
         for seq in count(1):
             self._begin(seq)
+            self._check()
             if seq == plan.count:
                 break
             now = self._reactor.seconds()
-            due = max(due + plan.interval, now)
+            due = (now if now > due + plan.interval else due) + plan.interval  # what was missed isn't made up for
             self._isDue = False
-            self._reactor.callLater(due - now, self._becomeDue)
+            self._reactor.callLater(max(due - now, 0), self._becomeDue)
             while not self._isDue or len(self._underway) >= limit:
                 await self._somethingElse()
         while self._underway:
             await self._somethingElse()
-        self._check()
 
     def _begin(self, seq: int) -> None:
         running = Deferred.fromCoroutine(self._make(seq))

@@ -1,0 +1,231 @@
+"""Probes over UDP, answered by the test."""
+
+import socket
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from echoup.client.datagram import DatagramTarget
+from echoup.client.outcome import ExitCode
+from echoup.client.ping.datagram import DatagramProbes, ProbePort
+from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Statistics
+from echoup.client.trace import Step
+from echoup.verdict import Verdict
+from tests.client.names import Names
+from tests.doubles import ReactorTestCase
+
+SIZE = 20
+TIMEOUT = 5.0
+
+
+class DatagramTestCase(ReactorTestCase):
+    """A test with a server that does what the test does, and with probes of it."""
+
+    keep = False
+
+    def setUp(self) -> None:
+        """Open both."""
+        super().setUp()
+        self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(self.server.close)
+        self.server.bind(("127.0.0.1", 0))
+        self.server.setblocking(False)
+        self.reactor.installNameResolver(Names({"there": ["127.0.0.1", "127.0.0.2"]}))
+        self.target = DatagramTarget("there", self.server.getsockname()[1])
+        self.statistics = Statistics()
+        self.probes = self.makeProbes(self.target)
+
+    def makeProbes(self, target: DatagramTarget, size: int = SIZE) -> DatagramProbes:
+        """Return what makes probes of `target`."""
+        return DatagramProbes(self.reactor, target, TIMEOUT, size, self.keep, self.statistics)
+
+    def start(self, seq: int) -> "tuple[Deferred[Result], bytes, Any]":
+        """Begin a probe; return what it comes to, and the datagram that arrives, and from where."""
+        probing = Deferred.fromCoroutine(self.probes.probe(seq))
+        data, sender = self.server.recvfrom(65536)
+        return probing, data, sender
+
+    def answer(self, data: bytes, sender: Any) -> None:
+        """Send an answer, and let it arrive."""
+        self.server.sendto(data, sender)
+        self.reactor.turn()
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many answers were late, came again, and came in another order."""
+        return self.statistics.late, self.statistics.duplicates, self.statistics.reordered
+
+    def assertFailed(self, probing: "Deferred[Result]", verdict: Verdict | None, code: ExitCode, message: str) -> None:
+        """Check how a probe failed."""
+        result = self.successResultOf(probing)
+        assert result.error
+        assert (result.verdict, result.step, result.error.code) == (verdict, Step.FIRST_BYTE, code)
+        assert str(result.error) == message
+
+    def ports(self) -> int:
+        """Return how many ports are open."""
+        return len([reader for reader in self.reactor.getReaders() if hasattr(reader, "getHost")])
+
+
+class FreshTests(DatagramTestCase):
+    """Each probe has a port of its own."""
+
+    def test_right(self) -> None:
+        """All is known of a probe that was answered."""
+        probing, data, sender = self.start(1)
+        self.answer(data.upper(), sender)
+        result = self.successResultOf(probing)
+        assert (len(data), result.verdict, result.error) == (SIZE, Verdict.UPPERCASED, None)
+        assert (result.local, result.remote) == (f"127.0.0.1:{sender[1]}", f"127.0.0.1:{self.target.port}")
+        assert [phase.step for phase in result.trace.phases] == [Step.RESOLVE, Step.FIRST_BYTE]
+        _, other, another = self.start(2)
+        assert other != data
+        assert another != sender
+
+    def test_wrong(self) -> None:
+        """A wrong answer is told as what it is."""
+        name = str(self.target)
+        corrupted = "corrupted: byte 5 of the reply is not the upper case of the one sent"
+        for change, verdict, code, message in (
+            (
+                lambda data: data,
+                Verdict.UNCHANGED,
+                ExitCode.WRONG,
+                "unchanged: the bytes came back as they were sent, ",
+            ),
+            (lambda data: data.upper()[:5] + b"?" + data.upper()[6:], Verdict.CORRUPTED, ExitCode.WRONG, corrupted),
+            (lambda data: data.upper()[:7], Verdict.SHORT, ExitCode.SHORT, f"short: 7 of {SIZE} bytes came back"),
+            (lambda _: b"", Verdict.SHORT, ExitCode.SHORT, f"short: 0 of {SIZE} bytes came back"),
+        ):
+            probing, data, sender = self.start(1)
+            self.answer(change(data), sender)
+            result = self.successResultOf(probing)
+            assert result.error
+            assert (result.verdict, result.error.code) == (verdict, code)
+            assert str(result.error).startswith(f"{name}: {message}")
+            self.probes.close()
+
+    def test_lost(self) -> None:
+        """A probe without an answer is given up; when that comes after all, it's late."""
+        probing, data, sender = self.start(1)
+        self.reactor.advance(TIMEOUT + 0.1)
+        why = f"no answer within {TIMEOUT:g} s: it was lost, or the answer was, or nobody answers there"
+        self.assertFailed(probing, None, ExitCode.TIMED_OUT, f"{self.target}: {why}")
+        self.answer(data.upper(), sender)
+        assert self.counts() == (1, 0, 0)
+        self.answer(data.upper(), sender)
+        assert self.counts() == (1, 1, 0)
+
+    def test_refused(self) -> None:
+        """Where nobody listens, the machine says so."""
+        self.server.close()
+        probing = Deferred.fromCoroutine(self.probes.probe(1))
+        self.reactor.until(lambda: bool(probing.called))
+        message = f"cannot send to {self.target}: Connection refused"
+        self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
+        self.probes.close()
+        assert self.ports() == 0
+
+    def test_tooLarge(self) -> None:
+        """What the system doesn't want to send is told with its words."""
+        self.probes = self.makeProbes(self.target, 70000)
+        probing = Deferred.fromCoroutine(self.probes.probe(1))
+        message = f"cannot send to {self.target}: Message too long"
+        self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
+
+    def test_noPort(self) -> None:
+        """So is that there are no ports."""
+
+        def open_(*_: object) -> None:
+            raise OSError(24, "Too many open files")
+
+        self.patch(ProbePort, "open", open_)
+        result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
+        assert str(result.error) == f"cannot send to {self.target}: Too many open files"
+        assert (result.local, result.remote) == (None, None)
+
+    def test_unresolved(self) -> None:
+        """A name that stands for nothing fails in that step."""
+        self.probes = self.makeProbes(DatagramTarget("nowhere", 1))
+        result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
+        assert result.error
+        assert (result.error.code, result.step) == (ExitCode.UNRESOLVED, Step.RESOLVE)
+
+    def test_forgotten(self) -> None:
+        """A port is closed when its probe was over for as long as that may take, not before."""
+        for seq in (1, 2):
+            _, data, sender = self.start(seq)
+            self.answer(data.upper(), sender)
+        assert self.ports() == 2
+        self.reactor.advance(TIMEOUT - 0.1)
+        _, data, sender = self.start(3)
+        assert self.ports() == 3
+        self.reactor.advance(0.2)
+        self.start(4)
+        self.reactor.turn()
+        assert self.ports() == 2
+
+    def test_cancelled(self) -> None:
+        """A probe that is cancelled raises CancelledError; then all ports can be closed."""
+        probing, *_ = self.start(1)
+        probing.cancel()
+        self.failureResultOf(probing, CancelledError)
+        self.probes.close()
+        self.reactor.turn()
+        assert self.ports() == 0
+
+
+class KeepTests(DatagramTestCase):
+    """All probes come from one port."""
+
+    keep = True
+
+    def test_same(self) -> None:
+        """The answers are told apart by what they are, in whatever order they come."""
+        begun = [self.start(seq) for seq in range(1, 5)]
+        assert len({sender for _, _, sender in begun}) == 1
+        for index in (1, 0, 0, 3, 2):
+            _, data, sender = begun[index]
+            self.answer(data.upper(), sender)
+        assert [self.successResultOf(probing).verdict for probing, _, _ in begun] == [Verdict.UPPERCASED] * 4
+        assert self.counts() == (0, 1, 2)
+
+    def test_likeness(self) -> None:
+        """A wrong answer is one to the probe that it is most like."""
+        begun = [self.start(seq) for seq in range(1, 4)]
+        _, data, sender = begun[1]
+        self.answer(data.upper()[:10] + b"?", sender)
+        assert [probing.called for probing, _, _ in begun] == [False, True, False]
+        result = self.successResultOf(begun[1][0])
+        assert (result.verdict, result.reply.wrongAt) == (Verdict.CORRUPTED, 10)
+
+    def test_refused(self) -> None:
+        """When the machine refuses, it's all that is under way that won't be answered; the next has a new port."""
+        begun = [self.start(seq) for seq in (1, 2)]
+        self.server.close()
+        begun[0][0].addCallback(lambda result: result)
+        last = Deferred.fromCoroutine(self.probes.probe(3))
+        self.reactor.until(lambda: bool(last.called))
+        for probing in (*(each for each, _, _ in begun), last):
+            message = f"cannot send to {self.target}: Connection refused"
+            self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
+        port = self.successResultOf(Deferred.fromCoroutine(self.again())).local
+        assert port != f"127.0.0.1:{begun[0][2][1]}"
+
+    async def again(self) -> Result:
+        """Make one more probe, which is refused, too."""
+        probing = Deferred.fromCoroutine(self.probes.probe(4))
+        self.reactor.until(lambda: bool(probing.called))
+        return await probing
+
+    def test_nothingExpected(self) -> None:
+        """What comes when nothing is expected is passed over."""
+        probing, data, sender = self.start(1)
+        self.answer(data.upper(), sender)
+        assert self.successResultOf(probing).isAnswered
+        self.probes._forget(float("inf"))
+        self.answer(data.upper(), sender)
+        assert self.counts() == (0, 0, 0)
+        self.probes.close()
+        self.reactor.turn()
+        assert self.ports() == 0

@@ -1,0 +1,353 @@
+"""Probes over streams, against servers in the same reactor."""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Factory, Protocol
+
+from echoup.client.outcome import ExitCode
+from echoup.client.ping.connection import LINGER
+from echoup.client.ping.result import Result
+from echoup.client.ping.stream import StreamProbes
+from echoup.client.security import Security
+from echoup.client.target import StreamTarget
+from echoup.client.trace import Step
+from echoup.tls import TLSTransport
+from echoup.verdict import Verdict
+from tests.certificates import writeCertificates
+from tests.client.servers import Deserter, Goodbye, Greeter, Mirror, Resetter, Server, Silence, Stutterer
+from tests.doubles import ReactorTestCase
+
+SIZE = 20
+TIMEOUT = 5.0
+
+
+class Corrupter(Server):
+    """A server that gets the byte at offset 3 wrong."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer, nearly right."""
+        self.transport.write(data.upper()[:3] + b"?" + data.upper()[4:])
+
+
+class Clinger(Server):
+    """A server that never ends its side."""
+
+    def readConnectionLost(self) -> None:
+        """Stay."""
+
+
+class Mute(Server):
+    """A server that reads nothing."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        """Stop."""
+        self.transport.pauseProducing()
+
+
+class StreamTestCase(ReactorTestCase):
+    """A test with a server, and with probes of it."""
+
+    def listen(self, build: Callable[[], Protocol], **changes: Any) -> StreamTarget:
+        """Let `build` make the protocol of whoever connects, each of which is in `servers`; return the target."""
+        self.servers: list[Any] = []
+
+        def make() -> Protocol:
+            self.servers.append(build())
+            return self.servers[-1]  # type: ignore[no-any-return]  # it's what was built
+
+        port = self.reactor.listenTCP(0, Factory.forProtocol(make), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return StreamTarget("", "127.0.0.1", port.getHost().port, **changes)
+
+    def makeProbes(
+        self, target: StreamTarget, size: int = SIZE, keep: bool = False, halfClose: bool = False
+    ) -> StreamProbes:
+        """Return what makes probes of `target`."""
+        return StreamProbes(self.reactor, target, TIMEOUT, size, keep, halfClose)
+
+    def probe(self, probes: StreamProbes, seq: int = 1, wait: float = 0.05) -> Result:
+        """Return the result of a probe, for which time passes."""
+        probing = Deferred.fromCoroutine(probes.probe(seq))
+        self.reactor.advance(wait)
+        self.reactor.until(lambda: bool(probing.called))
+        return self.successResultOf(probing)
+
+    def assertProbe(
+        self, result: Result, verdict: Verdict | None, step: Step | None, code: ExitCode, message: str
+    ) -> None:
+        """Check what became of a probe."""
+        error = result.error
+        assert (result.verdict, result.step, error and error.code) == (verdict, step, code)
+        assert message in str(error)
+        assert str(error).isprintable()
+
+    def assertAllGone(self) -> None:
+        """Check that no connection is left, nor a timer."""
+        self.reactor.until(lambda: all(server.gone for server in self.servers))
+        self.reactor.turn()
+        assert self.reactor.getDelayedCalls() == []
+
+
+class FreshTests(StreamTestCase):
+    """Each probe has a connection of its own."""
+
+    def test_right(self) -> None:
+        """All is known of a probe that was answered: the bytes, the time, the addresses, each step."""
+        target = self.listen(Server)
+        probes = self.makeProbes(target)
+        result = self.probe(probes, 7)
+        assert (result.seq, result.verdict, result.error, result.step) == (7, Verdict.UPPERCASED, None, None)
+        assert (result.reply.sent, result.reply.received) == (SIZE, SIZE)
+        assert 0 <= result.seconds == result.ended - result.began <= 0.1
+        assert result.remote == str(target)
+        assert result.local
+        assert result.local.startswith("127.0.0.1:")
+        assert [phase.step for phase in result.trace.phases] == [Step.CONNECT, Step.FIRST_BYTE, Step.ALL_BYTES]
+        assert [phase.tcp.state for phase in result.trace.phases if phase.tcp] == ["ESTABLISHED"] * 3
+        self.assertAllGone()
+        assert self.probe(probes, 8).local != result.local
+        assert len(self.servers) == 2
+
+    def test_several(self) -> None:
+        """Probes may be under way at once."""
+        probes = self.makeProbes(self.listen(Server))
+        probing = [Deferred.fromCoroutine(probes.probe(seq)) for seq in range(5)]
+        self.reactor.advance(0.05)
+        self.reactor.until(lambda: all(each.called for each in probing))
+        assert [self.successResultOf(each).isAnswered for each in probing] == [True] * 5
+
+    def test_wrong(self) -> None:
+        """A wrong reply is told as what it is, and where it begins to be wrong."""
+        for build, verdict, message in (
+            (Mirror, Verdict.UNCHANGED, "unchanged"),
+            (Corrupter, Verdict.CORRUPTED, "corrupted: byte 3 "),
+            (Stutterer, Verdict.CORRUPTED, f"corrupted: byte {SIZE} "),
+            (
+                Greeter,
+                Verdict.CORRUPTED,
+                'byte 0 of the reply is not the upper case of the one sent; it begins with "220',
+            ),
+        ):
+            result = self.probe(self.makeProbes(self.listen(build)))
+            self.assertProbe(result, verdict, Step.ALL_BYTES, ExitCode.WRONG, message)
+            self.assertAllGone()
+
+    def test_short(self) -> None:
+        """A reply that ends early is short; with how much of it came."""
+        for build, step, message in (
+            (Deserter, Step.ALL_BYTES, f"the server closed the connection, 3 of {SIZE} bytes came back"),
+            (Resetter, Step.FIRST_BYTE, f"the server reset the connection, 0 of {SIZE} bytes came back"),
+        ):
+            result = self.probe(self.makeProbes(self.listen(build)))
+            self.assertProbe(result, Verdict.SHORT, step, ExitCode.SHORT, message)
+            self.assertAllGone()
+
+    def test_goodbye(self) -> None:
+        """A server that closes after its answer has answered."""
+        assert self.probe(self.makeProbes(self.listen(Goodbye))).isAnswered
+
+    def test_silence(self) -> None:
+        """A server that says nothing is given up in time; the step that it was in isn't over."""
+        target = self.listen(Silence)
+        result = self.probe(self.makeProbes(target), wait=TIMEOUT + 0.1)
+        message = f"{target}: timed out: 0 of {SIZE} bytes came back"
+        self.assertProbe(result, None, Step.FIRST_BYTE, ExitCode.TIMED_OUT, message)
+        phase = result.trace.phases[-1]
+        assert phase.seconds is None
+        assert phase.tcp
+        assert phase.tcp.state == "ESTABLISHED"
+        assert TIMEOUT <= result.seconds < TIMEOUT + 0.1
+        self.assertAllGone()
+
+    def test_mute(self) -> None:
+        """A connection to a server that takes nothing is dropped a little later: what was not sent is of no use."""
+        result = self.probe(self.makeProbes(self.listen(Mute), size=2**24), wait=TIMEOUT + 0.1)
+        self.assertProbe(result, None, Step.FIRST_BYTE, ExitCode.TIMED_OUT, f"0 of {2**24} bytes")
+        self.reactor.advance(LINGER + 0.1)
+        self.servers[0].transport.resumeProducing()
+        self.assertAllGone()
+
+    def test_large(self) -> None:
+        """A payload may be larger than what fits into the buffers on the way."""
+        result = self.probe(self.makeProbes(self.listen(Server), size=2**24))
+        assert (result.isAnswered, result.reply.received) == (True, 2**24)
+
+    def test_unreachable(self) -> None:
+        """What isn't there is told by the step that failed; there are no addresses."""
+        result = self.probe(self.makeProbes(StreamTarget("", "127.0.0.1", 1)))
+        message = "cannot connect to 127.0.0.1:1: Connection refused"
+        self.assertProbe(result, None, Step.CONNECT, ExitCode.UNREACHABLE, message)
+        assert (result.local, result.remote, result.reply.sent) == (None, None, 0)
+
+    def test_cancelled(self) -> None:
+        """A probe that is cancelled raises CancelledError, whatever it waits for."""
+        probes = self.makeProbes(self.listen(Silence))
+        for wait in (0.0, 1.0):
+            probing = Deferred.fromCoroutine(probes.probe(1))
+            self.reactor.advance(wait)
+            probing.cancel()
+            self.failureResultOf(probing, CancelledError)
+
+
+class HalfCloseTests(StreamTestCase):
+    """With `halfClose` the ends count, too."""
+
+    def test_right(self) -> None:
+        """All of the reply and the server's end have to come after our end."""
+        result = self.probe(self.makeProbes(self.listen(Server), halfClose=True))
+        assert result.isAnswered
+        phases = result.trace.phases
+        assert [phase.step for phase in phases] == [Step.CONNECT, Step.FIRST_BYTE, Step.ALL_BYTES, Step.END]
+        assert phases[-1].seconds is not None
+        self.assertAllGone()
+
+    def test_noEnd(self) -> None:
+        """A server that doesn't end its side is given up; the kernel waits for the end as well."""
+        target = self.listen(Clinger)
+        result = self.probe(self.makeProbes(target, halfClose=True), wait=TIMEOUT + 0.1)
+        message = f"{target}: timed out: {SIZE} of {SIZE} bytes came back, but not the server's end"
+        self.assertProbe(result, None, Step.END, ExitCode.TIMED_OUT, message)
+        assert result.trace.phases[-1].tcp
+        assert result.trace.phases[-1].tcp.state == "FIN-WAIT-2"
+
+    def test_reset(self) -> None:
+        """A reset after all of the reply is no end."""
+        target = self.listen(Clinger)
+        probing = Deferred.fromCoroutine(self.makeProbes(target, halfClose=True).probe(1))
+        self.reactor.advance(0.1)
+        self.reactor.until(lambda: bool(self.servers))
+        self.reactor.turn(100)
+        self.servers[0].transport.abortConnection()
+        self.reactor.until(lambda: bool(probing.called))
+        message = f"the server reset the connection, {SIZE} of {SIZE} bytes came back"
+        self.assertProbe(self.successResultOf(probing), None, Step.END, ExitCode.SHORT, message)
+
+    def test_more(self) -> None:
+        """What comes after all of the reply is wrong."""
+
+        class Addict(Server):
+            """A server that has one more."""
+
+            def readConnectionLost(self) -> None:
+                """Add it."""
+                self.transport.write(b"!")
+                self.transport.loseConnection()
+
+        result = self.probe(self.makeProbes(self.listen(Addict), halfClose=True))
+        assert (result.verdict, result.reply.wrongAt) == (Verdict.CORRUPTED, SIZE)
+
+
+class KeepTests(StreamTestCase):
+    """With `keep` there is one connection."""
+
+    def test_same(self) -> None:
+        """All probes use it, and their time is that of the round trip."""
+        probes = self.makeProbes(self.listen(Server), keep=True)
+        first, second = self.probe(probes), self.probe(probes, 2)
+        assert (first.isAnswered, second.isAnswered, second.local) == (True, True, first.local)
+        assert len(self.servers) == 1
+        assert [phase.step for phase in second.trace.phases] == [Step.FIRST_BYTE, Step.ALL_BYTES]
+        probes.close()
+        self.assertAllGone()
+
+    def test_gone(self) -> None:
+        """When the server has closed it in the meantime the next probe makes a new one."""
+        probes = self.makeProbes(self.listen(Goodbye), keep=True)
+        assert self.probe(probes).isAnswered
+        self.assertAllGone()
+        assert self.probe(probes, 2).isAnswered
+        assert len(self.servers) == 2
+
+    def test_failed(self) -> None:
+        """When something goes wrong on it the next probe makes a new one."""
+        probes = self.makeProbes(self.listen(Mirror), keep=True)
+        assert [self.probe(probes, seq).verdict for seq in (1, 2)] == [Verdict.UNCHANGED] * 2
+        assert len(self.servers) == 2
+        self.assertAllGone()
+
+    def test_unasked(self) -> None:
+        """What comes between two probes is a wrong reply to the second, which isn't sent."""
+        probes = self.makeProbes(self.listen(Server), keep=True)
+        self.probe(probes)
+        self.servers[0].transport.write(b"!")
+        self.reactor.advance(0.05)
+        self.reactor.turn(50)
+        result = self.probe(probes, 2)
+        message = f"corrupted: byte {SIZE} of the reply"
+        assert result.error
+        assert (result.error.code, result.step, result.reply.sent) == (ExitCode.WRONG, Step.FIRST_BYTE, 0)
+        assert message in str(result.error)
+        self.assertAllGone()
+
+
+class TLSTests(StreamTestCase):
+    """Over TLS it's the same, with one step more."""
+
+    def setUp(self) -> None:
+        """Write the certificates."""
+        super().setUp()
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(self.folder)
+        self.security = Security(str(self.folder / "ca.pem"))
+
+    def listenTLS(self, name: str = "server") -> StreamTarget:
+        """Let a server that has the named certificate listen."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.folder / f"{name}.pem")
+        self.failed: list[object] = []
+
+        def build() -> TLSTransport:
+            transport = TLSTransport(context, Server)
+            transport.established.addErrback(self.failed.append)
+            return transport
+
+        return replace(self.listen(build), security=self.security)
+
+    def test_right(self) -> None:
+        """The version, the cipher and the certificate are known; the ends are those of TLS."""
+        result = self.probe(self.makeProbes(replace(self.listenTLS(), proxyProtocol=0), halfClose=True))
+        assert result.isAnswered
+        handshake = next(phase for phase in result.trace.phases if phase.step is Step.TLS)
+        assert handshake.details["version"] == "TLSv1.3"
+        assert handshake.details["cipher"].startswith("TLS_")
+        pem = ssl.PEM_cert_to_DER_cert((self.folder / "server.crt").read_text())
+        assert result.trace.certificate == pem
+
+    def test_insecure(self) -> None:
+        """The certificate is known as well when it isn't judged."""
+        target = replace(self.listenTLS("expired"), security=Security(insecure=True))
+        result = self.probe(self.makeProbes(target))
+        assert result.isAnswered
+        assert result.trace.certificate
+
+    def test_refused(self) -> None:
+        """A certificate that isn't good is a failure of TLS, in that step."""
+        result = self.probe(self.makeProbes(self.listenTLS("expired")))
+        message = "certificate has expired"
+        self.assertProbe(result, None, Step.TLS, ExitCode.TLS_FAILED, message)
+        assert result.trace.phases[-1].error == message
+
+    def test_plainServer(self) -> None:
+        """A server that speaks no TLS is, too."""
+        result = self.probe(self.makeProbes(replace(self.listen(Server), security=self.security)))
+        self.assertProbe(result, None, Step.TLS, ExitCode.TLS_FAILED, "TLS handshake with 127.0.0.1:")
+
+    def test_plainClient(self) -> None:
+        """A server that speaks TLS when it isn't wanted says nothing, and goes."""
+        result = self.probe(self.makeProbes(replace(self.listenTLS(), security=None)))
+        message = f"the server closed the connection, 0 of {SIZE} bytes came back"
+        self.assertProbe(result, Verdict.SHORT, Step.FIRST_BYTE, ExitCode.SHORT, message)
+
+    def test_mistake(self) -> None:
+        """A file that can't be used is the user's mistake."""
+        result = self.probe(self.makeProbes(StreamTarget("", "127.0.0.1", 1, Security("/nonexistent"))))
+        assert result.error
+        assert result.error.code is ExitCode.USAGE

@@ -1,0 +1,73 @@
+"""The record of what happened, and what the kernel knows."""
+
+import socket
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.client.tcpinfo import STATES, TCPInfo
+from echoup.client.trace import Phase, Step, Trace
+
+
+class TraceTests(SynchronousTestCase):
+    """A `Trace` has a phase for each step."""
+
+    def test_phases(self) -> None:
+        """Each has its time, and what is known at its beginning and at its end."""
+        clock = Clock()
+        trace = Trace(clock.seconds)
+        assert trace.step is None
+        phase = trace.begin(Step.CONNECT, address="there")
+        assert trace.step is Step.CONNECT
+        assert phase.seconds is None
+        clock.advance(2)
+        trace.end(phase, local="here")
+        assert phase == Phase(Step.CONNECT, 0.0, {"address": "there", "local": "here"}, 2.0)
+        assert phase.seconds == 2
+        failed = trace.begin(Step.TLS)
+        trace.end(failed, error="no")
+        assert trace.phases == [phase, Phase(Step.TLS, 2.0, {}, 2.0, "no")]
+        assert trace.step is Step.TLS
+
+
+class TCPInfoTests(SynchronousTestCase):
+    """`TCPInfo.of` asks the kernel."""
+
+    def test_states(self) -> None:
+        """The textbook's states can be told apart; the kernel's numbers are as they are expected to be."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.assertState(listening, "LISTEN")
+            with socket.create_connection(listening.getsockname()) as near, listening.accept()[0] as far:
+                info = self.assertState(near, "ESTABLISHED")
+                assert 0 < info.rtt < 1
+                assert info.retransmits == 0
+                near.shutdown(socket.SHUT_WR)
+                assert far.recv(1) == b""
+                self.assertState(far, "CLOSE-WAIT")
+                assert TCPInfo.of(near) in [TCPInfo(f"FIN-WAIT-{i}", info.rtt, 0) for i in (1, 2)]
+        assert STATES.index("CLOSING") == 11
+
+    def assertState(self, connection: socket.socket, state: str) -> TCPInfo:
+        """Check the state of a connection, and return what is known."""
+        info = TCPInfo.of(connection)
+        assert info
+        assert info.state == state
+        return info
+
+    def test_synSent(self) -> None:
+        """A connection that nobody answers is being asked for again and again."""
+        with socket.socket() as listening, socket.socket() as near:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(0)
+            with socket.create_connection(listening.getsockname()):  # which fills the queue
+                near.setblocking(False)
+                near.connect_ex(listening.getsockname())
+                assert self.assertState(near, "SYN-SENT").rtt == 0
+
+    def test_others(self) -> None:
+        """Of what isn't TCP, or not any more, nothing is known."""
+        with socket.socket(socket.AF_UNIX) as local, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            assert [TCPInfo.of(local), TCPInfo.of(datagrams)] == [None, None]
+        with socket.socket() as connection:
+            pass
+        assert [TCPInfo.of(connection), TCPInfo.of(None)] == [None, None]
