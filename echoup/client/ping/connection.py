@@ -31,6 +31,7 @@ class Connection:
     _trace: Trace
     _phase: Phase
     _halfClose: bool
+    _endedAt: float
 
     def __init__(self, reactor: ReactorBase, target: StreamTarget) -> None:
         self._reactor = reactor
@@ -65,6 +66,7 @@ class Connection:
         self._client.send(payload)
         if halfClose:
             self._client.end()
+            self._endedAt = self._reactor.seconds()
         try:
             await self._done.addTimeout(max(timeout, 0), self._reactor)
         except DeferredTimeout:
@@ -91,6 +93,7 @@ class Connection:
         if self._phase.step is Step.ALL_BYTES and not self._client.reply.outstanding:
             if self._halfClose:
                 self._next(Step.END)
+                self._phase.began = self._endedAt
             else:
                 self._trace.end(self._phase, self._handle)
                 self._done.callback(None)

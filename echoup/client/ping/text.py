@@ -69,9 +69,8 @@ class TextReport:
             names = ("min", "avg", "max", "stddev")
             values = "/".join(milliseconds(getattr(statistics, name)) for name in names)
             percentiles = "/".join(milliseconds(statistics.percentile(p) or 0) for p in PERCENTILES)
-            lines.append(
-                f"time {'/'.join(names)} = {values} ms, {'/'.join(f'p{p}' for p in PERCENTILES)} = {percentiles} ms"
-            )
+            lines.append(f"time {'/'.join(names)} = {values} ms")
+            lines.append(f"     {'/'.join(f'p{p}' for p in PERCENTILES)} = {percentiles} ms")
         if statistics.outage:
             lines.append(_outage(statistics.outage))
         lines += [judgement(requirement, statistics) for requirement in requirements]

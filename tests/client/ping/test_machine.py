@@ -1,6 +1,8 @@
 """What machines read of probes."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -130,6 +132,14 @@ class JSONTests(SynchronousTestCase):
         """Without any probe there is a summary, in which nothing is known."""
         (summary,) = self.objects()
         assert (summary["avg"], summary["percentiles"]["50"], summary["outage"]) == (None, None, None)
+
+    def test_documented(self) -> None:
+        """docs/ping.md tells of every member, and of no other, in its two tables of them."""
+        text = (Path(__file__).parents[3] / "docs" / "ping.md").read_text()
+        tables = text.split("| member | what it is |\n")[1:]
+        for written, table in zip(self.objects(probe()), tables, strict=True):
+            rows = re.findall(r"^\| (`.*?) \|", table.partition("\n\n")[0], re.MULTILINE)
+            assert re.findall(r"`(\w+)`", " ".join(rows)) == list(written)
 
 
 class NagiosTests(SynchronousTestCase):

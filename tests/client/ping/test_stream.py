@@ -207,6 +207,7 @@ class HalfCloseTests(StreamTestCase):
         phases = result.trace.phases
         assert [phase.step for phase in phases] == [Step.CONNECT, Step.FIRST_BYTE, Step.ALL_BYTES, Step.END]
         assert phases[-1].seconds is not None
+        assert phases[-1].began == phases[1].began
         self.assertAllGone()
 
     def test_noEnd(self) -> None:

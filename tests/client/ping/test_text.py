@@ -141,7 +141,8 @@ class SummaryTests(SynchronousTestCase):
         assert summary(statistics, "p99<5ms", "avg<=100us", "loss<1%", "wrong<1") == [
             "--- there:1 statistics ---",
             "2 sent, 2 answered, 0 lost (0 %), 0 wrong",
-            "time min/avg/max/stddev = 0.400/0.500/0.600/0.100 ms, p50/p90/p95/p99 = 0.400/0.600/0.600/0.600 ms",
+            "time min/avg/max/stddev = 0.400/0.500/0.600/0.100 ms",
+            "     p50/p90/p95/p99 = 0.400/0.600/0.600/0.600 ms",
             "p99<5ms: met (0.600 ms)",
             "avg<=100us: not met (0.500 ms)",
             "loss<1%: met (0 %)",
