@@ -1,5 +1,6 @@
 """What the client wants of TLS."""
 
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ class Security:
             context.verify_mode = ssl.CERT_NONE
         elif self.cafile:
             root = Path(self.cafile)
-            for path in sorted(root.glob("*.pem")) if root.is_dir() else [root]:
+            isFolder = os.path.isdir(root)  # noqa: PTH112  # Path.is_dir raises for what can't be looked at
+            for path in sorted(root.glob("*.pem")) if isFolder else [root]:
                 with loading(path):
                     context.load_verify_locations(path)
         else:

@@ -103,6 +103,7 @@ class SecurityTests(SynchronousTestCase):
         (d / "pem" / "text.pem").write_text("hello")
         for security, message in (
             (Security(f"{d}/nothing"), f"{d}/nothing: No such file or directory"),
+            (Security("x" * 300), f"{'x' * 300}: File name too long"),
             (Security(f"{d}/ca.key"), f"{d}/ca.key: No such file or directory"),
             (Security(f"{d}/server.key"), f"{d}/server.key: no certificate or crl found"),
             (Security(f"{d}/pem"), f"{d}/pem/text.pem: no certificate or crl found"),
