@@ -47,6 +47,30 @@ def corrupting(listening: socket) -> None:
             stream.write(message)
 
 
+def flipping(listening: socket) -> None:
+    """Gets byte 1000 of each connection wrong, and waits for no end to do so."""
+    while True:
+        connection, _ = listening.accept()
+        with connection:
+            before = 0
+            while message := bytearray(connection.recv(65536).upper()):
+                if before <= 1000 < before + len(message):
+                    message[1000 - before] ^= 1
+                before += len(message)
+                connection.sendall(message)
+
+
+def replaying(listening: socket) -> None:
+    """Uppercases for its first client; all others get the same again, as from a cache."""
+    answer = b""
+    while True:
+        connection, _ = listening.accept()
+        with connection:
+            while message := connection.recv(65536):
+                answer = answer or message.upper()
+                connection.sendall(answer)
+
+
 def chatty(listening: socket) -> None:
     """Greets, with a control sequence, before it uppercases."""
     while True:
@@ -101,6 +125,8 @@ SERVERS = {
         netcat,
         unchanged,
         corrupting,
+        flipping,
+        replaying,
         chatty,
         short,
         resetting,
