@@ -9,6 +9,9 @@ from echoup.upper import upper
 START = 24
 """Bytes at the beginning of a reply that are shown when already the first is wrong."""
 
+_TLS_ALERT = b"\x15\x03"
+"""A record of type 21, of a version 3.x (RFC 8446, 5.1); GnuTLS, for one, sends it to whoever doesn't speak TLS."""
+
 
 class Verdict(Enum):
     """What became of the bytes that were sent; the values are the words that users read."""
@@ -41,10 +44,12 @@ class Reply:
     wrongAt: int | None = None
     """The offset of the first byte that isn't the upper case of the one sent."""
 
+    start = b""
+    """The beginning of what came back."""
+
     def __init__(self) -> None:
-        self._pending: deque[bytes] = deque()
+        self._pending: deque[memoryview] = deque()
         self._unchanged = True
-        self._start = b""
 
     @property
     def outstanding(self) -> int:
@@ -64,15 +69,23 @@ class Reply:
         if verdict is Verdict.UNCHANGED:
             return "unchanged: the bytes came back as they were sent, so something in between answered"
         if verdict is Verdict.CORRUPTED:
-            start = "" if self.wrongAt else f'; it begins with "{printable(self._start)}"'
-            return f"corrupted: byte {self.wrongAt} of the reply is not the upper case of the one sent{start}"
+            return f"corrupted: byte {self.wrongAt} of the reply is not the upper case of the one sent{self._hint}"
         return f"{verdict.value}: {self.received} of {self.sent} bytes came back"
+
+    @property
+    def _hint(self) -> str:
+        """What tells who answered, if that was no echo service at all."""
+        if self.wrongAt:
+            return ""
+        if self.start.startswith(_TLS_ALERT):
+            return "; it is a TLS alert, so the server speaks TLS"
+        return f'; it begins with "{printable(self.start)}"'
 
     def send(self, data: bytes) -> None:
         """Note that `data` goes out."""
         if data:
             self.sent += len(data)
-            self._pending.append(data)
+            self._pending.append(memoryview(data))
 
     def receive(self, data: bytes) -> None:
         """Judge `data`, the next bytes that came back."""
@@ -82,7 +95,7 @@ class Reply:
             self.wrongAt = self.received + firstDifference(data, expected)
         if data != original:
             self._unchanged = False
-        self._start = (self._start + data)[:START] if len(self._start) < START else self._start
+        self.start = (self.start + data)[:START] if len(self.start) < START else self.start
         self.received += len(data)
 
     def _take(self, size: int) -> bytes:

@@ -1,7 +1,9 @@
 """The `echoup` command."""
 
 import math
+import os
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -187,6 +189,8 @@ def ping(
             raise click.UsageError("--half-close is for streams, not for UDP")
         if size > MAXIMUM:
             raise click.UsageError(f"a UDP datagram has at most {MAXIMUM} bytes")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names are foreign text
     report = _makeReport(form, quiet, verbose)
     plan = Plan(count, interval, timeout, size, keep, half_close)
     code = run(reactor, talk, target, plan, report, requirements)
@@ -208,7 +212,8 @@ def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
         return PrometheusReport(_write)
     from echoup.client.ping.text import TextReport
 
-    return TextReport(_write, quiet, verbose, isTerminal=bool(sys.stdout and sys.stdout.isatty()))
+    isTerminal = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return TextReport(_write, quiet, verbose, isTerminal)
 
 
 def _write(text: str) -> None:

@@ -24,13 +24,17 @@ class ConnectedPort(DatagramProtocol):
             self.port = reactor.listenUDP(0, self, "::" if ":" in server[0] else "", 2**16)
         except CannotListenError as error:
             raise error.socketError from None
-        self.port.connect(*server)
+        try:
+            self.port.connect(*server)
+        except OSError:
+            ConnectedPort.close(self)
+            raise
 
     def close(self) -> None:
         """Let go of the port."""
-        self.isClosed = True
-        if self.port:
+        if self.port and not self.isClosed:
             self.port.stopListening()
+        self.isClosed = True
 
     def refused(self, why: str) -> None:
         """Nobody listens there, in the system's words."""

@@ -40,11 +40,17 @@ async def resolve(
     itself, and is no step on the way.
     """
     only = f"IPv{family} address" if family else "address"
-    if version := _versionOf(host):
-        if family not in (0, version):
-            raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {host}: it is no {only}")
+    version = _versionOf(host)
+    if version and family in (0, version):
         return [host]
     phase = trace.begin(Step.RESOLVE)
+
+    def failure(error: str) -> PathError:
+        trace.end(phase, error=error)
+        return PathError(ExitCode.UNRESOLVED, f"cannot resolve {host}: {error}")
+
+    if version:
+        raise failure(f"it is no {only}")
     receiver = _Addresses()
     reactor.nameResolver.resolveHostName(receiver, host, 0, _KINDS[family], semantics)
     try:
@@ -52,9 +58,7 @@ async def resolve(
     except DeferredTimeout:
         raise PathError(ExitCode.TIMED_OUT, f"cannot resolve {host}: timed out after {timeout:g} s") from None
     if not found:
-        error = f"no {only} found"
-        trace.end(phase, error=error)
-        raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {host}: {error}")
+        raise failure(getattr(receiver.resolution, "error", None) or f"no {only} found")
     first = [address.host for address in found if isinstance(address, type(found[0]))]
     second = [address.host for address in found if not isinstance(address, type(found[0]))]
     addresses = [address for address in chain(*zip_longest(first, second)) if address]
@@ -78,7 +82,7 @@ class _Addresses:
         self._found: list[Any] = []
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        pass
+        self.resolution = resolutionInProgress
 
     def addressResolved(self, address: object) -> None:
         self._found.append(address)
@@ -119,12 +123,17 @@ class Race:
         address, connect = self._ways.popleft()
         attempt = _Attempt(self, self._trace.begin(Step.CONNECT, address=address))
         self._attempts.append(attempt)
-        attempt.connector = connect(attempt)
-        self._delay = self._reactor.callLater(ATTEMPT_DELAY, self._next) if self._ways else None
+        try:
+            attempt.connector = connect(attempt)
+        except OSError as error:  # of an interface that isn't there, or for want of descriptors
+            self.lose(attempt, error)
+        else:
+            self._delay = self._reactor.callLater(ATTEMPT_DELAY, self._next) if self._ways else None
 
     def win(self, attempt: "_Attempt", transport: Any) -> None:
         """The connection of `attempt` is made: the others are not needed any more."""
-        self._trace.end(attempt.phase, transport.getHandle(), local=describeAddress(transport.getHost()))
+        self._trace.local, self._trace.remote = map(describeAddress, (transport.getHost(), transport.getPeer()))
+        self._trace.end(attempt.phase, transport.getHandle(), local=self._trace.local)
         self._attempts.remove(attempt)
         self._stop()
         self.connected.callback(transport)
@@ -189,8 +198,10 @@ class _Arrival(Protocol):
 def _explain(error: BaseException | None) -> str:
     if isinstance(error, ConnectTimeout):
         return "timed out"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     number = getattr(error, "osError", None)
-    return os.strerror(number) if isinstance(number, int) else str(error)
+    return os.strerror(number) if isinstance(number, int) and number > 0 else str(error).partition("\n")[0]
 
 
 def _failure(server: object, errors: dict[str, BaseException | None]) -> PathError:

@@ -13,10 +13,11 @@ from echoup.client.outcome import ExitCode, PathError
 
 
 def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> int:
-    """Run `command(reactor, *arguments)`, and return the exit code; SIGINT and SIGTERM end it."""
+    """Run `command(reactor, *arguments)`, and return the exit code; SIGINT and SIGTERM end it, a second one at once."""
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
+    from echoup.client.resolver import Resolver
     from echoup.clock import useMonotonicClock
 
     results: list[Failure | None] = []
@@ -29,7 +30,8 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
 
         def end(number: int, frame: FrameType | None) -> None:
             signals.append(number)
-            reactor.callFromThread(running.cancel)
+            signal.signal(number, signal.SIG_DFL)  # the second one ends us at once
+            reactor.callFromThread(lambda: running.cancel())  # noqa: PLW0108  # it may not be there yet
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
@@ -37,7 +39,7 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
         running.addBoth(finish)
 
     useMonotonicClock(reactor)
-    _resolveInDaemonThreads(reactor)
+    reactor.installNameResolver(Resolver(reactor))
     reactor.callWhenRunning(start)
     reactor.run()
     if signals:
@@ -50,23 +52,6 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
             click.echo(f"echoup: {error}", err=True)
         return error.code
     return ExitCode.OK
-
-
-def _resolveInDaemonThreads(reactor: Any) -> None:
-    """Let names be resolved in threads that nobody waits for at the end.
-
-    A resolver takes as long as it likes, and the reactor's own threads would keep the process until it is done.
-    """
-    from functools import partial
-    from threading import Thread
-
-    from twisted.internet._resolver import GAIResolver
-    from twisted.python.threadpool import ThreadPool
-
-    pool = ThreadPool(0, 1)
-    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # it is only called
-    pool.start()
-    reactor.installNameResolver(GAIResolver(reactor, lambda: pool))
 
 
 def _outputIsPipe() -> bool:

@@ -4,14 +4,15 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from ipaddress import ip_address
-from ssl import SSLError
+from ssl import SSLContext, SSLError
 from typing import Any, Literal, NoReturn
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectionClosed
+from twisted.internet.protocol import Protocol
 
 from echoup.address import joinAddress, splitAddress
 from echoup.client.connecting import Family, Race, Way, resolve
@@ -55,6 +56,11 @@ class StreamTarget:
             return self.description
         return joinAddress(self.host, self.port)
 
+    def prepare(self) -> None:
+        """Read the files of TLS now, and not when the first connection is made; raise PathError if that is in vain."""
+        if self.security:
+            self._tls(self.security, Protocol)
+
     async def connect(
         self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], None], trace: Trace | None = None
     ) -> EchoUpClient:
@@ -66,7 +72,7 @@ class StreamTarget:
         trace = trace or Trace(reactor.seconds)
         deadline = reactor.seconds() + timeout
         client = EchoUpClient(reactor, timeout, take)
-        tls = self._tls(client)
+        tls = self._tls(self.security, lambda: client) if self.security else None
         transport = await self._open(reactor, timeout, trace)
         if self.proxyProtocol:
             self._announce(transport, trace)
@@ -76,16 +82,20 @@ class StreamTarget:
             await self._handshake(tls, reactor, deadline - reactor.seconds(), trace)
         return client
 
-    def _tls(self, client: EchoUpClient) -> TLSTransport | None:
-        if not self.security:
-            return None
-        name = self.security.serverName or self.host or None
+    def _tls(self, security: Security, build: Callable[[], Protocol]) -> TLSTransport:
+        name = security.serverName or self.host or None
         try:
-            return TLSTransport(self.security.context(), lambda: client, name)
+            return TLSTransport(self._context, build, name)
         except UnicodeError:
             raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {name!r} is not a host name") from None
         except ValueError as error:
             raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {error}") from None
+
+    @cached_property
+    def _context(self) -> SSLContext:
+        """What TLS needs, which takes a while to read; once is enough."""
+        assert self.security
+        return self.security.context()
 
     async def _open(self, reactor: Any, timeout: float, trace: Trace) -> Any:
         """Return the transport of a new connection, whose protocol is to be set at once."""

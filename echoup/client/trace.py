@@ -49,6 +49,10 @@ class Phase:
 class Trace:
     """The phases of one exchange."""
 
+    local: str | None = None
+    """Our own address, in words, once there was a connection."""
+    remote: str | None = None
+    """The server's address, likewise."""
     certificate: bytes | None = None
     """The server's, in DER."""
 

@@ -54,11 +54,19 @@ class ResolveTests(ReactorTestCase):
         """What isn't of the family that is wanted doesn't count; the resolver is asked for that one only."""
         self.assertUnresolved("192.0.2.1", 6, "cannot resolve 192.0.2.1: it is no IPv6 address")
         self.assertUnresolved("::1", 4, "cannot resolve ::1: it is no IPv4 address")
+        assert [phase.step for phase in self.trace.phases] == [Step.RESOLVE] * 2
         self.assertUnresolved("nowhere", 4, "cannot resolve nowhere: no IPv4 address found")
         self.assertUnresolved("nowhere", 0, "cannot resolve nowhere: no address found")
         self.reactor.installNameResolver(SystemNames({}))
         assert self.successResultOf(self.resolve("there", 4)) == ["127.0.0.4"]
         assert self.successResultOf(self.resolve("there", 6)) == ["::6"]
+
+    def test_noAnswer(self) -> None:
+        """That the system can't answer isn't the same as that there is no address."""
+        names = Names({})
+        names.error = "Temporary failure in name resolution"  # type: ignore[attr-defined]  # as Resolution has it
+        self.reactor.installNameResolver(names)
+        self.assertUnresolved("there", 0, "cannot resolve there: Temporary failure in name resolution")
 
     def test_timeout(self) -> None:
         """A resolver that takes too long is given up, and may tell what it likes afterwards."""
@@ -102,8 +110,10 @@ class Way:
         return self
 
     def getHost(self) -> Any:
-        """Return an address of ours."""
+        """Return an address, of no kind that has words."""
         return None
+
+    getPeer = getHost
 
     def getHandle(self) -> None:
         """There is no socket."""
@@ -196,6 +206,17 @@ class RaceTests(ReactorTestCase):
         why = "a:1: Connection refused; b:1: timed out; c:1: Network is unreachable"
         self.assertFails(ExitCode.UNREACHABLE, f"cannot connect to there:1: {why}")
 
+    def test_impossible(self) -> None:
+        """A way that fails at once is told of like the others."""
+
+        def fail(_: ClientFactory) -> Any:
+            raise OSError(24, "Too many open files")
+
+        race = Race(self.reactor, "there", self.trace)
+        race.start([("a", fail), ("b", fail)])
+        error = self.failureResultOf(race.connected, PathError).value
+        assert str(error) == "cannot connect to there: a: Too many open files; b: Too many open files"
+
     def test_timeouts(self) -> None:
         """Only when all of them timed out it's a timeout."""
         for way in self.ways:
@@ -222,6 +243,7 @@ class RaceTests(ReactorTestCase):
             self.reactor.until(lambda: bool(race.connected.called))
         transport = self.successResultOf(race.connected)
         phase = self.trace.phases[-1]
+        assert (self.trace.local, self.trace.remote) == (phase.details["local"], f"{host}:{port}")
         assert phase.details == {"address": "it", "local": f"127.0.0.1:{transport.getHost().port}"}
         assert phase.tcp
         assert phase.tcp.state == "ESTABLISHED"

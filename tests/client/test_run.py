@@ -127,6 +127,25 @@ class RunTests(ReactorTestCase):
         """SIGTERM ends a command that waits."""
         self.assertSignalEnds(signal.SIGTERM)
 
+    def test_early(self) -> None:
+        """Also when the signal comes before the command waits for anything."""
+
+        async def command(reactor: HandReactor) -> None:
+            signal.raise_signal(signal.SIGINT)
+            await Deferred()
+
+        self.assertEnds(command, ExitCode.INTERRUPTED)
+
+    def test_second(self) -> None:
+        """A second signal isn't caught: it ends a command that takes its time for its end."""
+
+        async def command(reactor: HandReactor) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+            assert signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
+
+        self.assertEnds(command, 128 + signal.SIGTERM)
+
     def test_cancelled(self) -> None:
         """A command that doesn't mind being cancelled leaves nothing in the log."""
 

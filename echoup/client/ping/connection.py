@@ -1,5 +1,6 @@
 """A connection that probes go over."""
 
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.base import ReactorBase
@@ -59,30 +60,35 @@ class Connection:
         """
         self._trace = trace
         self._phase = trace.begin(Step.FIRST_BYTE)
-        self._client.check(self._target)  # nothing has come unasked since the last time
+        if self._client.reply.received:  # unasked, since the last time
+            reply.receive(self._client.reply.start)
         self._client.reply = reply
         self._halfClose = halfClose
+        self._client.check(self._target)
         self._done = Deferred()
         self._client.send(payload)
         if halfClose:
             self._client.end()
             self._endedAt = self._reactor.seconds()
         try:
-            await self._done.addTimeout(max(timeout, 0), self._reactor)
-        except DeferredTimeout:
-            self._phase.tcp = TCPInfo.of(self._handle)
-            if reply.wrongAt is None:
-                raise PathError(ExitCode.TIMED_OUT, self._explainTimeout(reply)) from None
+            try:
+                await self._done.addTimeout(max(timeout, 0), self._reactor)
+            except DeferredTimeout:
+                self._phase.tcp = TCPInfo.of(self._handle)
+                if reply.wrongAt is None:
+                    raise PathError(ExitCode.TIMED_OUT, self._explainTimeout(reply)) from None
+            self._client.check(self._target)
         finally:
             self._done = None
-        self._client.check(self._target)
+            self._client.reply = Reply()  # for what comes unasked
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connection, if there is one, as the server may expect it; after LINGER, drop it."""
         if self.isOpen:
             self._client.close()
-            dropping = self._reactor.callLater(LINGER, self._client.stopProducing)
-            self._client.closed.addCallback(lambda _: dropping.cancel() if dropping.active() else None)
+            with suppress(DeferredTimeout):
+                await self._client.closed.addTimeout(LINGER, self._reactor)
+            self._client.stopProducing()
 
     def _take(self, data: bytes) -> None:
         """Follow the reply to its last byte; `data` has been judged already."""

@@ -29,6 +29,10 @@ MAXIMUM = 65507
 """Bytes of data in the largest UDP datagram that IPv4 carries (RFC 768 and 791: 65535 less the two headers)."""
 
 
+REMEMBERED = 256
+"""Probes that are over and may still be answered; each may have a port."""
+
+
 @dataclass(eq=False)
 class Probe:
     """A datagram that was sent, until it's forgotten."""
@@ -54,7 +58,7 @@ class DatagramProbes:
     """Makes probes, each from a port of its own or all from the same.
 
     An answer may come twice, after that to a later probe, or when its probe was given up already: `statistics` counts
-    these. It's watched out for after the end of a probe for as long as that may take, and while there are further ones.
+    these. It's watched out for after the end of a probe for as long as that may take, for the last REMEMBERED of them.
     """
 
     def __init__(
@@ -75,12 +79,14 @@ class DatagramProbes:
         self._statistics = statistics
         self._kept: ProbePort | None = None
         self._over: deque[Probe] = deque()  # but not yet forgotten
+        self.isSequential = False
         self._latest = 0  # the highest number of a probe that was answered
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`."""
+        payload = makePayload(self._size)
         at, began = time.time(), self._reactor.seconds()
-        self._forget(began - self._timeout)
+        self._forget(began - self._timeout, REMEMBERED)
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
         sent, port = began, self._kept
         try:
@@ -88,17 +94,17 @@ class DatagramProbes:
                 port = await self._open(trace)
             if self._keep:
                 self._kept, sent = port, self._reactor.seconds()
-            await self._exchange(port, Probe(seq, makePayload(self._size), port, reply), began + self._timeout, trace)
+            await self._exchange(port, Probe(seq, payload, port, reply), began + self._timeout, trace)
         except PathError as failure:
             error = failure
         ended = self._reactor.seconds()
         local, remote = (port.local, port.remote) if port else (None, None)
         return Result(seq, at, began, ended, ended - sent, reply, trace, error, local, remote)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close all ports."""
         kept, self._kept = self._kept, None
-        self._forget(inf)
+        self._forget(inf, 0)
         if kept and not kept.isClosed:
             kept.close()
 
@@ -146,12 +152,13 @@ class DatagramProbes:
             probe.reply.receive(data)
             probe.answered.callback(None)
 
-    def _forget(self, before: float) -> None:
-        """Forget the probes that were over at a moment, and close the ports at which nothing is expected any more."""
-        while self._over and self._over[0].over <= before:
+    def _forget(self, before: float, count: int) -> None:
+        """Forget the probes that were over at a moment, and all but the last `count`; close the ports without any."""
+        while self._over and (self._over[0].over <= before or len(self._over) > count):
             probe = self._over.popleft()
             port = probe.port
-            del port.probes[probe.expected]
+            if port.probes.get(probe.expected) is probe:  # of a few bytes a later one may have the same
+                del port.probes[probe.expected]
             if not port.probes and port is not self._kept and not port.isClosed:
                 port.close()
 
@@ -176,20 +183,29 @@ class ProbePort(ConnectedPort):
         probe.reply.send(probe.payload)
         try:
             self.port.write(probe.payload)
-        except MessageLengthError:  # which says less than the system
-            raise OSError(EMSGSIZE, os.strerror(EMSGSIZE)) from None
+        except (OSError, MessageLengthError) as error:
+            del self.probes[probe.expected]
+            if isinstance(error, OSError):
+                raise
+            raise OSError(EMSGSIZE, os.strerror(EMSGSIZE)) from None  # Twisted's says less
 
     def datagramReceived(self, data: bytes, addr: object) -> None:
-        """Find out what it answers: what it is, or would be, the right answer to, or else what it is most like."""
+        """Find out which probe it answers: the one whose answer it is, or would be, or the most similar that waits."""
 
-        def likeness(expected: bytes) -> int:
-            return firstDifference(upper(data), expected)
+        def likeness(probe: Probe) -> tuple[int, int]:
+            return firstDifference(upper(data), probe.expected), probe.seq
 
-        if self.probes:
-            self._take(self.probes[max(self.probes, key=likeness)], data)
+        probe = self.probes.get(upper(data))
+        waiting = [each for each in self.probes.values() if not each.answered.called]
+        if not probe and waiting:
+            probe = max(waiting, key=likeness)
+        if probe:
+            self._take(probe, data)
 
     def refused(self, why: str) -> None:
         """Nobody listens there: whatever has no answer yet won't have one."""
+        if self.transport:
+            self.close()
         self.isClosed = True
         for probe in list(self.probes.values()):
             if not probe.answered.called:

@@ -114,7 +114,7 @@ class NagiosStatus(IntEnum):
 
     OK = 0
     WARNING = 1
-    """A requirement isn't met."""
+    """A requirement isn't met, but none about losses."""
     CRITICAL = 2
     """A probe failed, and not as the requirements allow."""
     UNKNOWN = 3
@@ -142,17 +142,19 @@ class NagiosReport:
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Write the line."""
+        unmet = [each for each in requirements if not each.isMet(statistics)]
         if code is ExitCode.OK:
-            self.status = NagiosStatus.OK if statistics.sent else NagiosStatus.UNKNOWN
+            status = NagiosStatus.OK if statistics.sent else NagiosStatus.UNKNOWN
+        elif code is ExitCode.WRONG and not statistics.wrong and all(each.metric != "loss" for each in unmet):
+            status = NagiosStatus.WARNING
         else:
-            isUnmet = code is ExitCode.WRONG and not statistics.wrong
-            self.status = NagiosStatus.WARNING if isUnmet else NagiosStatus.CRITICAL
+            status = NagiosStatus.CRITICAL
         avg = statistics.avg
         text = f"{statistics.answered} of {statistics.sent} answered by {self._target}"
         if avg is not None:
             text += f", avg {milliseconds(avg)} ms"
         reasons = [str(statistics.failure)] if statistics.failure else []
-        reasons += [judgement(each, statistics) for each in requirements if not each.isMet(statistics)]
+        reasons += [judgement(each, statistics) for each in unmet]
         data = [
             f"time={'U' if avg is None else f'{avg:.6f}s'};;;0",  # U: there is no value
             f"loss={percent(statistics.loss)}%;;;0;100",
@@ -161,4 +163,5 @@ class NagiosReport:
         ]
         # A `|` would begin the performance data.
         text = shown("; ".join([text, *reasons])).replace("|", "/")
-        self._write(f"ECHOUP {self.status.name} - {text} | {' '.join(data)}\n")
+        self._write(f"ECHOUP {status.name} - {text} | {' '.join(data)}\n")
+        self.status = status

@@ -29,8 +29,9 @@ class PrometheusReport:
 
     def add(self, result: Result) -> None:
         """Remember what only one probe tells: the last."""
-        self._last = result
-        if result.isAnswered:
+        if not self._last or result.seq > self._last.seq:
+            self._last = result
+        if result.isAnswered and (not self._lastAnswered or result.seq > self._lastAnswered.seq):
             self._lastAnswered = result
         self._certificate = result.trace.certificate or self._certificate
 
@@ -43,7 +44,7 @@ class PrometheusReport:
         for result in ("answered", "lost", "wrong"):
             self._set("probes", "Probes by their result", getattr(statistics, result), result=result)
         for p in PERCENTILES:
-            self._set("seconds", "Times of the answered probes", statistics.percentile(p), quantile=f"{p / 100:g}")
+            self._set("seconds", "Times of the answered probes", statistics.percentile(p), percentile=str(p))
         for name in ("min", "avg", "max", "stddev"):
             self._set(f"seconds_{name}", "Of the times of the answered probes", getattr(statistics, name))
         for phase in self._lastAnswered.trace.phases if self._lastAnswered else ():

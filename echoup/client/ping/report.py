@@ -23,7 +23,7 @@ class Report(Protocol):
         """Note that a probe is over."""
 
     def tick(self, statistics: Statistics, now: float) -> None:
-        """Note how it stands, `now` by the reactor's clock; once a second, and after each result."""
+        """Note how it stands, `now` by the reactor's clock, when a probe is over and when one is due."""
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Note that it was all, and the exit code that follows from it."""
@@ -43,7 +43,7 @@ def milliseconds(seconds: float) -> str:
 
 def percent(share: float) -> str:
     """Return a share, 0 to 1, in percent, without the sign."""
-    return f"{round(100 * share, 3):g}"
+    return f"{100 * share:.3g}"
 
 
 def judgement(requirement: Requirement, statistics: Statistics) -> str:

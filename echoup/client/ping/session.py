@@ -7,6 +7,7 @@ from typing import Protocol
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from echoup.client.outcome import ExitCode, PathError
@@ -17,7 +18,7 @@ from echoup.client.ping.statistics import Statistics
 from echoup.client.target import StreamTarget, Target
 
 MAXIMUM = 256
-"""Probes that may be under way at once: with the usual 1024 descriptors there is room for as many ports and sockets."""
+"""Probes that may be under way at once: few enough for the usual limit of 1024 descriptors."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ class Plan:
 class Probes(Protocol):
     """Makes probes."""
 
+    isSequential: bool
+    """Does each have to wait for the end of the one before?"""
+
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`."""
 
-    def close(self) -> None:
-        """Let go of all that was kept for further ones."""
+    async def close(self) -> None:
+        """Let go of all that was kept for further ones, and wait until that is done."""
 
 
 async def ping(
@@ -54,9 +58,12 @@ async def ping(
     """Make the probes of `target` that are planned, and report them.
 
     Raise PathError if one failed, or if one of the `requirements` isn't met; where one of them is about losses, it says
-    how many may be lost. To cancel it ends the probes, not the report.
+    how many may be lost. Also if the target's files can't be used, before anything else. To cancel it ends the probes,
+    not the report.
     """
     statistics = Statistics()
+    if isinstance(target, StreamTarget):
+        target.prepare()
     report.begin(target, plan.size)
     await Session(reactor, makeProbes(reactor, target, plan, statistics), plan, report, statistics).run()
     code, message = judge(statistics, requirements)
@@ -103,6 +110,7 @@ class Session:
         self._underway: set[Deferred[None]] = set()
         self._change: Deferred[None] | None = None
         self._isDue = False
+        self._timer: IDelayedCall | None = None
         self._failure: Failure | None = None
 
     async def run(self) -> None:
@@ -115,14 +123,16 @@ class Session:
         except CancelledError:
             self._statistics.unfinished = len(self._underway)
         finally:
+            if self._timer and self._timer.active():
+                self._timer.cancel()
             for running in list(self._underway):
                 running.cancel()
-            self._probes.close()
+            await self._probes.close()
         self._statistics.finish()
 
     async def _makeAll(self) -> None:
         plan = self._plan
-        limit = 1 if plan.keep or not plan.interval else MAXIMUM
+        limit = 1 if self._probes.isSequential or not plan.interval else MAXIMUM
         due = self._reactor.seconds()
         for seq in count(1):
             self._begin(seq)
@@ -132,7 +142,7 @@ class Session:
             now = self._reactor.seconds()
             due = (now if now > due + plan.interval else due) + plan.interval  # what was missed isn't made up for
             self._isDue = False
-            self._reactor.callLater(max(due - now, 0), self._becomeDue)
+            self._timer = self._reactor.callLater(max(due - now, 0), self._becomeDue)
             while not self._isDue or len(self._underway) >= limit:
                 await self._somethingElse()
         while self._underway:

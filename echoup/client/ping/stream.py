@@ -3,6 +3,7 @@
 import time
 
 from twisted.internet.base import ReactorBase
+from twisted.internet.defer import CancelledError, Deferred
 
 from echoup.client.outcome import PathError
 from echoup.client.ping.connection import Connection
@@ -31,9 +32,12 @@ class StreamProbes:
         self._keep = keep
         self._halfClose = halfClose
         self._kept: Connection | None = None
+        self._closing: set[Deferred[None]] = set()
+        self.isSequential = keep
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`."""
+        payload = makePayload(self._size)
         at, began = time.time(), self._reactor.seconds()
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
         connection = self._kept or Connection(self._reactor, self._target)
@@ -45,19 +49,28 @@ class StreamProbes:
             now = self._reactor.seconds()
             if self._keep:
                 sent = now
-            payload = makePayload(self._size)
             await connection.exchange(payload, reply, began + self._timeout - now, trace, self._halfClose)
         except PathError as failure:
             error = failure
+        except CancelledError:
+            self._close(connection)
+            raise
         ended = self._reactor.seconds()
         if self._keep and not error:
             self._kept = connection
         else:
-            connection.close()
-        local, remote = connection.local, connection.remote
+            self._close(connection)
+        local, remote = connection.local or trace.local, connection.remote or trace.remote
         return Result(seq, at, began, ended, ended - sent, reply, trace, error, local, remote)
 
-    def close(self) -> None:
-        """Close the connection that is kept."""
+    async def close(self) -> None:
+        """Close the connection that is kept, and wait until all are closed."""
         if self._kept:
-            self._kept.close()
+            self._close(self._kept)
+        for closing in list(self._closing):
+            await closing
+
+    def _close(self, connection: Connection) -> None:
+        closing = Deferred.fromCoroutine(connection.close())
+        self._closing.add(closing)
+        closing.addCallback(lambda _: self._closing.discard(closing))

@@ -1,5 +1,6 @@
 """The report that a person reads."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -97,7 +98,7 @@ class TextReport:
         return f"{seq} {self._colour(verdict.value, 'red')}{between}: {why}, {time}"
 
     def _colour(self, word: str, colour: str) -> str:
-        return click.style(word, fg=colour) if self._isTerminal else word
+        return click.style(word, fg=colour) if self._isTerminal and "NO_COLOR" not in os.environ else word
 
 
 def _counts(statistics: Statistics) -> str:

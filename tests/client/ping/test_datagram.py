@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from echoup.client.datagram import DatagramTarget
 from echoup.client.outcome import ExitCode
-from echoup.client.ping.datagram import DatagramProbes, ProbePort
+from echoup.client.ping.datagram import REMEMBERED, DatagramProbes, ProbePort
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
 from echoup.client.trace import Step
@@ -50,6 +50,10 @@ class DatagramTestCase(ReactorTestCase):
         """Send an answer, and let it arrive."""
         self.server.sendto(data, sender)
         self.reactor.turn()
+
+    def close(self) -> None:
+        """Close all ports."""
+        self.successResultOf(Deferred.fromCoroutine(self.probes.close()))
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many answers were late, came again, and came in another order."""
@@ -103,7 +107,7 @@ class FreshTests(DatagramTestCase):
             assert result.error
             assert (result.verdict, result.error.code) == (verdict, code)
             assert str(result.error).startswith(f"{name}: {message}")
-            self.probes.close()
+            self.close()
 
     def test_lost(self) -> None:
         """A probe without an answer is given up; when that comes after all, it's late."""
@@ -123,7 +127,7 @@ class FreshTests(DatagramTestCase):
         self.reactor.until(lambda: bool(probing.called))
         message = f"cannot send to {self.target}: Connection refused"
         self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
-        self.probes.close()
+        self.close()
         assert self.ports() == 0
 
     def test_tooLarge(self) -> None:
@@ -165,12 +169,29 @@ class FreshTests(DatagramTestCase):
         self.reactor.turn()
         assert self.ports() == 2
 
+    def test_remembered(self) -> None:
+        """No more ports stay open than probes are remembered."""
+        for seq in range(REMEMBERED + 20):
+            probing, data, sender = self.start(seq)
+            self.answer(data.upper(), sender)
+            assert self.successResultOf(probing).isAnswered
+        assert self.ports() <= REMEMBERED + 1
+
+    def test_noWay(self) -> None:
+        """A port is closed that can't be connected."""
+        self.probes = self.makeProbes(DatagramTarget("fe80::1%nosuch", 1))
+        result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
+        assert result.error
+        assert result.error.code is ExitCode.UNREACHABLE
+        self.reactor.turn()
+        assert self.ports() == 0
+
     def test_cancelled(self) -> None:
         """A probe that is cancelled raises CancelledError; then all ports can be closed."""
         probing, *_ = self.start(1)
         probing.cancel()
         self.failureResultOf(probing, CancelledError)
-        self.probes.close()
+        self.close()
         self.reactor.turn()
         assert self.ports() == 0
 
@@ -218,14 +239,49 @@ class KeepTests(DatagramTestCase):
         self.reactor.until(lambda: bool(probing.called))
         return await probing
 
+    def test_similar(self) -> None:
+        """A wrong answer that is like none is one to what waits, not to what is over."""
+        probing, data, sender = self.start(1)
+        self.answer(data.upper(), sender)
+        assert self.successResultOf(probing).isAnswered
+        probing, _, sender = self.start(2)
+        self.answer(b"!error", sender)
+        assert self.successResultOf(probing).verdict is Verdict.CORRUPTED
+        assert self.counts() == (0, 0, 0)
+
+    def test_twins(self) -> None:
+        """Probes of few bytes may be the same; the answer is that to the last one."""
+        self.probes = self.makeProbes(self.target, 1)
+        for seq in range(60):
+            probing, data, sender = self.start(seq)
+            self.answer(data.upper(), sender)
+            assert self.successResultOf(probing).isAnswered
+        self.close()
+
+    def test_failedSend(self) -> None:
+        """A probe that couldn't be sent is expected no answer to, whatever happens to the port then."""
+        _, data, sender = self.start(1)
+        self.answer(data.upper(), sender)
+        port = self.probes._kept
+        assert port
+        self.patch(port.port, "write", self.failToSend)
+        result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(2)))
+        assert str(result.error) == f"cannot send to {self.target}: Network is unreachable"
+        port.refused("Connection refused")
+        assert self.flushLoggedErrors() == []
+
+    def failToSend(self, _: bytes) -> None:
+        """Fail, as a network does that isn't there any more."""
+        raise OSError(101, "Network is unreachable")
+
     def test_nothingExpected(self) -> None:
         """What comes when nothing is expected is passed over."""
         probing, data, sender = self.start(1)
         self.answer(data.upper(), sender)
         assert self.successResultOf(probing).isAnswered
-        self.probes._forget(float("inf"))
+        self.probes._forget(float("inf"), 0)
         self.answer(data.upper(), sender)
         assert self.counts() == (0, 0, 0)
-        self.probes.close()
+        self.close()
         self.reactor.turn()
         assert self.ports() == 0

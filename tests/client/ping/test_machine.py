@@ -23,6 +23,7 @@ from echoup.client.trace import Phase, Step
 from tests.certificates import NAME
 from tests.client.ping.samples import UNMET, judged, probe, summed, traced
 from tests.client.test_certificate import inDER
+from tests.doubles import raised
 
 
 def told(report: Report, *results: Result, requirements: tuple[Requirement, ...] = ()) -> None:
@@ -199,6 +200,21 @@ class NagiosTests(SynchronousTestCase):
             assert report.status is status
         assert list(map(int, NagiosStatus)) == [0, 1, 2, 3]
 
+    def test_tooMuchLost(self) -> None:
+        """More losses than may be are critical."""
+        line = self.line(probe(code=ExitCode.TIMED_OUT), requirements=(parseRequirement("loss<20%"),))
+        assert line.startswith("ECHOUP CRITICAL - ")
+
+    def test_unwritten(self) -> None:
+        """A status that couldn't be written is unknown."""
+
+        def fail(_: str) -> None:
+            raise PathError(ExitCode.BROKEN_PIPE, "no")
+
+        report = NagiosReport(fail)
+        assert raised(PathError, told, report, probe())
+        assert report.status is NagiosStatus.UNKNOWN
+
 
 class PrometheusTests(SynchronousTestCase):
     """`PrometheusReport` writes the text format of Prometheus."""
@@ -231,7 +247,7 @@ class PrometheusTests(SynchronousTestCase):
             "probes:answered": 2,
             "probes:lost": 0,
             "probes:wrong": 0,
-            **{f"seconds:{quantile}": 0.25 for quantile in ("0.5", "0.9", "0.95", "0.99")},
+            **{f"seconds:{percent}": 0.25 for percent in (50, 90, 95, 99)},
             **{f"seconds_{name}": 0.25 for name in ("min", "avg", "max")},
             "seconds_stddev": 0,
             "phase_seconds:connect": 0.5,

@@ -10,11 +10,12 @@ from echoup.client.datagram import DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.ping import session as module
 from echoup.client.ping.datagram import DatagramProbes
-from echoup.client.ping.requirement import Requirement, parseRequirement
+from echoup.client.ping.requirement import parseRequirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.session import MAXIMUM, Plan, judge, makeProbes, ping
 from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.stream import StreamProbes
+from echoup.client.security import Security
 from echoup.client.target import StreamTarget
 from tests.client.ping.samples import UNMET, probe, summed
 from tests.doubles import ReactorTestCase, raised
@@ -30,6 +31,7 @@ class Probes:
         self.waiting: dict[int, Deferred[Result]] = {}
         self.immediate: Any = None
         self.closed = False
+        self.isSequential = False
         self.seconds: Any = None
 
     async def probe(self, seq: int) -> Result:
@@ -44,7 +46,7 @@ class Probes:
         """Let one be over."""
         self.waiting.pop(seq).callback(probe(seq, **changes))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Note it."""
         self.closed = True
 
@@ -88,12 +90,9 @@ class SessionTests(ReactorTestCase):
         self.probes.seconds = self.reactor.seconds
         self.patch(module, "makeProbes", lambda *_: self.probes)
 
-    def ping(
-        self, count: int | None, interval: float = 1.0, keep: bool = False, requirements: tuple[Requirement, ...] = ()
-    ) -> "Deferred[None]":
+    def ping(self, count: int | None, interval: float = 1.0) -> "Deferred[None]":
         """Begin."""
-        plan = Plan(count, interval, 5.0, 56, keep)
-        pinging = Deferred.fromCoroutine(ping(self.reactor, TARGET, plan, self.report, requirements))
+        pinging = Deferred.fromCoroutine(ping(self.reactor, TARGET, Plan(count, interval, 5.0, 56), self.report, []))
         self.addCleanup(pinging.cancel)
         return pinging
 
@@ -123,8 +122,9 @@ class SessionTests(ReactorTestCase):
         assert len(self.probes.begun) in (100, 101)
 
     def test_sequential(self) -> None:
-        """On one connection a probe waits for the one before; the time that it lost isn't made up for."""
-        pinging = self.ping(3, keep=True)
+        """Where probes are sequential each waits for the one before; the time that it lost isn't made up for."""
+        self.probes.isSequential = True
+        pinging = self.ping(3)
         self.reactor.advance(3.5)
         assert len(self.probes.begun) == 1
         self.probes.end(1)
@@ -171,6 +171,9 @@ class SessionTests(ReactorTestCase):
         statistics = self.report.statistics
         assert (statistics.sent, statistics.answered, statistics.unfinished) == (2, 2, 1)
         assert self.probes.closed
+        ticks = len(self.report.ticks)
+        self.reactor.advance(2)
+        assert len(self.report.ticks) == ticks
 
     def assertFails(self, pinging: "Deferred[None]", code: ExitCode, message: str) -> None:
         """Check how it fails."""
@@ -206,6 +209,14 @@ class SessionTests(ReactorTestCase):
         """Or if it was the only probe."""
         self.probes.immediate = lambda seq: probe(seq, error=PathError(ExitCode.USAGE, "no such file"))
         self.assertFails(self.ping(1), ExitCode.USAGE, "no such file")
+
+    def test_noFile(self) -> None:
+        """A file of TLS that isn't there is told before anything else."""
+        target = StreamTarget("", "there", 1, Security("/nonexistent"))
+        pinging = Deferred.fromCoroutine(ping(self.reactor, target, Plan(1, 1, 1, 1), self.report, []))
+        error = self.failureResultOf(pinging, PathError).value
+        assert (error.code, self.report.told) == (ExitCode.USAGE, [])
+        assert str(error) == "cannot speak TLS with there:1: /nonexistent: No such file or directory"
 
     def test_brokenPipe(self) -> None:
         """When the report can't be written that is the end, too."""

@@ -172,6 +172,7 @@ class FreshTests(StreamTestCase):
         result = self.probe(self.makeProbes(self.listen(Mute), size=2**24), wait=TIMEOUT + 0.1)
         self.assertProbe(result, None, Step.FIRST_BYTE, ExitCode.TIMED_OUT, f"0 of {2**24} bytes")
         self.reactor.advance(LINGER + 0.1)
+        assert self.reactor.getDelayedCalls() == []
         self.servers[0].transport.resumeProducing()
         self.assertAllGone()
 
@@ -195,6 +196,22 @@ class FreshTests(StreamTestCase):
             self.reactor.advance(wait)
             probing.cancel()
             self.failureResultOf(probing, CancelledError)
+
+
+class CloseTests(StreamTestCase):
+    """`close` waits until all connections are closed as they should be."""
+
+    def test_waits(self) -> None:
+        """Also those of the last probe, and of one that was cancelled."""
+        probes = self.makeProbes(self.listen(Server))
+        self.probe(probes)
+        probing = Deferred.fromCoroutine(probes.probe(2))
+        self.reactor.until(lambda: len(self.servers) == 2)
+        probing.cancel()
+        self.failureResultOf(probing, CancelledError)
+        closing = Deferred.fromCoroutine(probes.close())
+        self.reactor.until(lambda: bool(closing.called))
+        self.assertAllGone()
 
 
 class HalfCloseTests(StreamTestCase):
@@ -256,8 +273,9 @@ class KeepTests(StreamTestCase):
         assert (first.isAnswered, second.isAnswered, second.local) == (True, True, first.local)
         assert len(self.servers) == 1
         assert [phase.step for phase in second.trace.phases] == [Step.FIRST_BYTE, Step.ALL_BYTES]
-        probes.close()
+        closing = Deferred.fromCoroutine(probes.close())
         self.assertAllGone()
+        self.successResultOf(closing)
 
     def test_gone(self) -> None:
         """When the server has closed it in the meantime the next probe makes a new one."""
@@ -275,14 +293,15 @@ class KeepTests(StreamTestCase):
         self.assertAllGone()
 
     def test_unasked(self) -> None:
-        """What comes between two probes is a wrong reply to the second, which isn't sent."""
+        """What comes between two probes is a wrong reply to the second, which isn't sent; the first stays as it was."""
         probes = self.makeProbes(self.listen(Server), keep=True)
-        self.probe(probes)
-        self.servers[0].transport.write(b"!")
+        first = self.probe(probes)
+        self.servers[0].transport.write(b"EXTRA")
         self.reactor.advance(0.05)
         self.reactor.turn(50)
         result = self.probe(probes, 2)
-        message = f"corrupted: byte {SIZE} of the reply"
+        message = 'corrupted: byte 0 of the reply is not the upper case of the one sent; it begins with "EXTRA"'
+        assert (first.verdict, result.verdict) == (Verdict.UPPERCASED, Verdict.CORRUPTED)
         assert result.error
         assert (result.error.code, result.step, result.reply.sent) == (ExitCode.WRONG, Step.FIRST_BYTE, 0)
         assert message in str(result.error)
@@ -335,6 +354,12 @@ class TLSTests(StreamTestCase):
         message = "certificate has expired"
         self.assertProbe(result, None, Step.TLS, ExitCode.TLS_FAILED, message)
         assert result.trace.phases[-1].error == message
+
+    def test_addresses(self) -> None:
+        """The addresses are known also when only the handshake fails."""
+        target = self.listenTLS("expired")
+        result = self.probe(self.makeProbes(target))
+        assert (result.remote, bool(result.local)) == (str(target), True)
 
     def test_plainServer(self) -> None:
         """A server that speaks no TLS is, too."""
