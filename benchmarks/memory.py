@@ -1,0 +1,126 @@
+"""`python -m benchmarks.memory`: what a connection costs the daemon on uvloop, and the kernel at the daemon's end."""
+
+import signal
+import ssl
+import subprocess
+import sys
+from array import array
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from os import sysconf
+from pathlib import Path
+from socket import IPPROTO_TCP, SO_LINGER, SOL_SOCKET, TCP_NODELAY, create_connection, socket
+from statistics import median
+from struct import pack
+from tempfile import TemporaryDirectory
+
+from benchmarks.machine import cores, describeMachine, inWords
+from benchmarks.measure import raiseDescriptorLimit
+from benchmarks.process import Server, running
+
+ROUNDS = 3
+WARM = 100
+"""Connections that are made before, so that what is allocated once doesn't count."""
+
+SO_MEMINFO = 55
+"""Of a socket: nine counters of bytes, in the order of SK_MEMINFO_… in <linux/sock_diag.h>."""
+
+DAEMON = (str(Path(sys.executable).parent / "twistd"), "-n", "--reactor=uvloop", "--pidfile=", "echoup")
+OPTIONS = ("--max-connections=0", "--stall-timeout=600", "--listen")
+CERTIFICATE = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost"
+
+
+@dataclass(frozen=True)
+class State:
+    """Connections that have exchanged `size` bytes. Then `more` come to a daemon that is stopped, or without end."""
+
+    title: str
+    connections: int
+    size: int = 64
+    more: int = 0
+    endless: bool = False
+
+
+STATES = (
+    State("idle", 5000),
+    State("64 KiB have come", 1000, 65536, more=65536),
+    State("its peer never reads", 50, endless=True),
+)
+
+
+def main() -> None:
+    """Print a table of the KiB for each connection: medians."""
+    raiseDescriptorLimit()
+    print("| a connection | daemon, KiB | kernel's objects, KiB | kernel's buffers, KiB |\n|---|---:|---:|---:|")
+    with TemporaryDirectory() as name:
+        pem = f"{name}/pem"
+        subprocess.run([*CERTIFICATE.split(), "-keyout", pem, "-out", f"{pem}.crt"], check=True, capture_output=True)
+        secured = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}.crt"
+        for state in STATES:
+            for title, listen in (state.title, "127.0.0.1:0"), (f"{state.title}, TLS", secured):
+                rounds = [measure(state, listen, Path(name)) for _ in range(ROUNDS)]
+                each = [median(kinds) / state.connections / 1024 for kinds in zip(*rounds, strict=True)]
+                print(f"| {title} | {' | '.join(f'{kib:.1f}' for kib in each)} |", flush=True)
+    print(f"\n{inWords(describeMachine())}")
+
+
+def measure(state: State, listen: str, folder: Path) -> list[float]:
+    """Start a daemon, bring connections into a state, and return by how much the memory of each kind grew."""
+    with running((*DAEMON, *OPTIONS, listen), cores()[0], folder / "log") as server, ExitStack() as stack:
+
+        def connections(count: int) -> list[socket]:
+            made = [stack.enter_context(connect(server.port, listen.startswith("ssl"))) for _ in range(count)]
+            for connection in made:
+                exchange(connection, state.size)
+            return made
+
+        connections(WARM)
+        before = memory(server, [])
+        ours = connections(state.connections)
+        if state.more:
+            server.process.send_signal(signal.SIGSTOP)
+        for connection in ours:
+            connection.settimeout(0.1)
+            with suppress(TimeoutError):
+                connection.sendall(b"x" * state.more)
+                while state.endless:
+                    connection.send(b"x" * 65536)
+        return [after - less for after, less in zip(memory(server, ours), before, strict=True)]
+
+
+def connect(port: int, secure: bool) -> socket:
+    """Connect, with TLS on request; it will end with a reset, so that nothing of it stays in the kernel."""
+    connection = create_connection(("127.0.0.1", port))
+    connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+    connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    # The certificate has just been made.
+    return ssl._create_unverified_context().wrap_socket(connection) if secure else connection  # noqa: S323
+
+
+def exchange(connection: socket, size: int) -> None:
+    """Send a message and take the whole reply."""
+    connection.sendall(b"x" * size)
+    while size:
+        size -= len(connection.recv(size))
+
+
+def memory(server: Server, ours: list[socket]) -> tuple[float, float, float]:
+    """Return bytes: the daemon's RSS, the kernel's objects, and its TCP buffers.
+
+    Of the objects, which are sockets, files and the like (and all others on the machine), it's half: there are two ends
+    here. The kernel has the buffers of all ends together, in pages; our end's, which it knows too, don't count.
+    """
+    rss = sum(process.memory for process in server.settle())
+    counters = [array("I", connection.getsockopt(SOL_SOCKET, SO_MEMINFO, 36)) for connection in ours]
+    buffered = number("/proc/net/sockstat", "TCP:", -1) * sysconf("SC_PAGE_SIZE")
+    received, reserved, sent = (sum(each[kind] for each in counters) for kind in (0, 4, 5))
+    return rss, number("/proc/meminfo", "Slab:", 1) * 1024 / 2, buffered - received - reserved - sent
+
+
+def number(path: str, name: str, column: int) -> int:
+    """Return a number from the line that begins with `name`."""
+    return next(int(line.split()[column]) for line in Path(path).read_text().splitlines() if line.startswith(name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""`echoup ping` of a daemon of ours, over all that it speaks."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.processes import COMMANDS, Daemon, eventually, serving
+from tests.system.relay import StreamRelay
+from tests.system.test_datagram import ports
+
+PING = [str(COMMANDS / "echoup"), "ping"]
+
+
+def ping(*arguments: str, command: Sequence[str] = PING) -> "subprocess.CompletedProcess[str]":
+    """Run `echoup ping` to its end."""
+    return subprocess.run(
+        [*command, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class Pinged:
+    """What `echoup ping --json` has told of a path."""
+
+    code: int
+    """The exit code."""
+    probes: list[dict[str, Any]]
+    """In the order of their ends."""
+    summary: dict[str, Any]
+    error: str
+    """The line on stderr, without the name of the command; empty if there is none."""
+
+    @classmethod
+    def of(cls, code: int, output: str, errors: str) -> "Pinged":
+        """Return what was told, once it's clear that it contradicts itself nowhere."""
+        *probes, summary = [json.loads(line) for line in output.splitlines()]
+        assert {one["type"] for one in probes} <= {"probe"}
+        assert {one["schema"] for one in (*probes, summary)} == {1}
+        assert (summary["type"], summary["sent"]) == ("summary", len(probes))
+        assert sorted(probe["seq"] for probe in probes) == [*range(1, len(probes) + 1)]
+        assert summary["answered"] == sum(probe["code"] == 0 for probe in probes)
+        assert summary["wrong"] == sum(probe["code"] == 1 for probe in probes)
+        assert summary["lost"] == len(probes) - summary["answered"] - summary["wrong"]
+        for probe in probes:
+            assert (probe["code"] == 0) == (probe["error"] is None) == (probe["verdict"] == "uppercased")
+            assert probe["code"] or probe["step"] is None
+        if code < 128:
+            assert summary["code"] == code
+            assert (errors.count("\n"), errors.startswith("echoup: ")) == ((1, True) if code else (0, False)), errors
+        return cls(code, probes, summary, errors.removeprefix("echoup: ").removesuffix("\n"))
+
+    @property
+    def probe(self) -> dict[str, Any]:
+        """The only probe."""
+        (probe,) = self.probes
+        return probe
+
+    @property
+    def phases(self) -> dict[str, dict[str, Any]]:
+        """The phases of the only probe, by their steps; no step may be there twice."""
+        steps = [phase["step"] for phase in self.probe["phases"]]
+        assert len(set(steps)) == len(steps)
+        return {phase["step"]: phase for phase in self.probe["phases"]}
+
+    @property
+    def found(self) -> tuple[str | None, str | None, int]:
+        """Of the only probe: the verdict, the step that failed, and the exit code."""
+        assert self.error == (self.probe["error"] or "")
+        return self.probe["verdict"], self.probe["step"], self.code
+
+
+def probe(target: str, *options: str, count: int = 1, command: Sequence[str] = PING) -> Pinged:
+    """Run `echoup ping --json`, and return what it told."""
+    ended = ping("--json", f"-c{count}", *options, target, command=command)
+    return Pinged.of(ended.returncode, ended.stdout, ended.stderr)
+
+
+def resolving(*addresses: str) -> list[str]:
+    """Return the command of an `echoup ping` for which `name.example` stands for `addresses`, in this order."""
+    script = f"""
+import socket
+
+known = socket.getaddrinfo
+
+def getaddrinfo(host, port, family=0, *others):
+    if host != "name.example":
+        return known(host, port, family, *others)
+    found = [known(address, port, 0, *others)[0] for address in {addresses}]
+    return [entry for entry in found if family in (0, entry[0])]
+
+socket.getaddrinfo = getaddrinfo
+
+from echoup.client.cli import main
+main()
+"""
+    return [sys.executable, "-c", script, "ping"]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon on IPv4, IPv6, a Unix socket and UDP."""
+    folder = tmp_path_factory.mktemp("daemon")
+    listen = ["127.0.0.1:0", "[::1]:0", f"unix:{folder}/socket"]
+    with Daemon.start(folder, "--log-connections", "--udp=127.0.0.1:0", "--udp=[::1]:0", listen=listen) as daemon:
+        yield daemon
+
+
+def targets(daemon: Daemon) -> list[str]:
+    """Return all that `daemon` listens on: three streams, then two for datagrams."""
+    datagrams = [f"udp:[{host}]:{port}" if ":" in host else f"udp:{host}:{port}" for host, port in ports(daemon)]
+    return [address.target for address in daemon.addresses] + datagrams
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("size", [1, 56, 50_000])
+def test_uppercased(daemon: Daemon, size: int, kept: bool) -> None:
+    """Over everything that the daemon speaks, all comes back, and it's known where from."""
+    for target in targets(daemon):
+        pinged = probe(target, f"-s{size}", "-i0", *["--keep"] * kept, count=3)
+        assert (pinged.code, pinged.summary["answered"], pinged.summary["loss"]) == (0, 3, 0)
+        assert pinged.summary["outage"] is None
+        for one in pinged.probes:
+            assert (one["verdict"], one["sent"], one["received"], one["wrongAt"]) == ("uppercased", size, size, None)
+            assert one["remote"] == (target if target.startswith("unix:") else target.removeprefix("udp:"))
+            assert one["target"] == target
+        if not target.startswith("unix:"):
+            assert len({one["local"] for one in pinged.probes}) == (1 if kept else 3)
+
+
+def test_large(daemon: Daemon) -> None:
+    """More than the kernel takes at once comes back, too, on all streams."""
+    for address in daemon.addresses:
+        for size in (100_000, 10_000_000):
+            for options in ([], ["--half-close"]):
+                pinged = probe(address.target, f"-s{size}", *options)
+                assert (pinged.found, pinged.probe["received"]) == (("uppercased", None, 0), size)
+
+
+def test_phases(daemon: Daemon) -> None:
+    """The phases are what was done, in its order, and together no longer than the probe."""
+    for address in daemon.addresses:
+        for options, steps in (
+            ([], ["connect", "first byte", "all bytes"]),
+            (["--half-close"], ["connect", "first byte", "all bytes", "end"]),
+        ):
+            pinged = probe(address.target, *options)
+            assert pinged.found == ("uppercased", None, 0)
+            assert list(pinged.phases) == steps
+            connect, first, last, *end = (phase["seconds"] for phase in pinged.phases.values())
+            # The time to the server's end begins with our own, which goes out with the payload.
+            assert connect + max([first + last, *end]) <= pinged.probe["seconds"]
+            assert pinged.phases["connect"]["address"] == address.target
+            if address.target.startswith("unix:"):
+                assert {phase["tcp"] for phase in pinged.phases.values()} == {None}
+            else:
+                assert pinged.phases["connect"]["local"] == pinged.probe["local"]
+                assert pinged.phases["connect"]["tcp"]["state"] == "ESTABLISHED"
+                assert pinged.phases["connect"]["tcp"]["rtt"] > 0
+
+
+def test_keep(daemon: Daemon) -> None:
+    """With --keep there is one connection, and only the first probe waits for it; it ends as the daemon likes it."""
+    before = len(daemon.connections)
+    pinged = probe(daemon.address.target, "--keep", "-i0.01", "-s100", count=5)
+    assert pinged.summary["answered"] == 5
+    assert ["connect" in {phase["step"] for phase in one["phases"]} for one in pinged.probes] == [True] + [False] * 4
+    (local,) = {one["local"] for one in pinged.probes}
+    (connection,) = eventually(lambda: daemon.connections[before:])
+    assert (connection["peer"], connection["bytes"], connection["reason"]) == (local, "500", "done")
+
+
+def test_halfClose(daemon: Daemon) -> None:
+    """With --half-close each probe has a connection that both sides end."""
+    before = len(daemon.connections)
+    pinged = probe(daemon.address.target, "--half-close", "-i0", count=3)
+    connections = eventually(lambda: len(daemon.connections) == before + 3 and daemon.connections[before:])
+    assert {one["peer"] for one in connections} == {one["local"] for one in pinged.probes}
+    assert {(one["bytes"], one["reason"]) for one in connections} == {("56", "done")}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_payload(daemon: Daemon, kept: bool) -> None:
+    """Each probe sends something else, nothing is added to it, and it is all text."""
+    with StreamRelay(daemon.address) as relay:
+        pinged = probe(relay.target, "-i0.01", "-s40", *["--keep"] * kept, count=20)
+        assert pinged.summary["answered"] == 20
+        sent = b"".join(passage.request for passage in relay.passages)
+        assert len(relay.passages) == (1 if kept else 20)
+    assert len(sent) == 20 * 40
+    payloads = [sent[start : start + 40] for start in range(0, len(sent), 40)]
+    assert len(set(payloads)) == 20
+    assert all(re.fullmatch(rb"[a-z][\w-]{38}\n", payload) for payload in payloads)
+
+
+def test_replayed() -> None:
+    """So an answer out of a cache, right as it may be for another probe, isn't taken for the application's."""
+    with serving("replaying") as address:
+        pinged = probe(address.target, "-i0", count=3)
+        assert [one["verdict"] for one in sorted(pinged.probes, key=lambda one: one["seq"])] == [
+            "uppercased",
+            "corrupted",
+            "corrupted",
+        ]
+        assert (pinged.code, pinged.summary["wrong"]) == (1, 2)
+        assert pinged.error.startswith(f"2 of 3 failed: {address.target}: corrupted: byte 0 of the reply ")
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_proxyProtocol(tmp_path: Path, host: str, version: str) -> None:
+    """A daemon that wants a PROXY header gets it, as a step of its own; without one, the step that fails is known."""
+    with Daemon.start(
+        tmp_path, f"--proxy-from={host.strip('[]')}", "--log-connections", listen=[f"{host}:0"]
+    ) as daemon:
+        pinged = probe(daemon.address.target, f"--proxy-protocol={version}", "--half-close")
+        assert pinged.found == ("uppercased", None, 0)
+        assert list(pinged.phases) == ["connect", "PROXY header", "first byte", "all bytes", "end"]
+        assert pinged.phases["PROXY header"]["version"] == version
+        (connection,) = eventually(lambda: daemon.connections)
+        assert connection["peer"] == connection["via"] == pinged.probe["local"]
+        pinged = probe(daemon.address.target, "-W5")
+        assert pinged.found == ("short", "first byte", 7)
+        assert pinged.error.endswith(" the connection, 0 of 56 bytes came back")
+
+
+def test_families(daemon: Daemon) -> None:
+    """-4 and -6 take only the addresses of a name that they should; one that has none isn't resolved."""
+    (_, v4), (_, v6, *_) = (address.address for address in daemon.addresses[:2])
+    both = resolving("127.0.0.1", "::1")
+    for option, port, remote in (("-4", v4, "127.0.0.1"), ("-6", v6, "[::1]")):
+        pinged = probe(f"name.example:{port}", option, command=both)
+        assert pinged.found == ("uppercased", None, 0)
+        assert list(pinged.phases) == ["resolve", "connect", "first byte", "all bytes"]
+        assert pinged.phases["resolve"]["addresses"] == [remote.strip("[]")]
+        assert pinged.probe["remote"] == f"{remote}:{port}"
+    for option, addresses, why in (
+        ("-6", ["127.0.0.1"], "no IPv6 address found"),
+        ("-4", ["::1"], "no IPv4 address found"),
+    ):
+        pinged = probe("name.example", option, command=resolving(*addresses))
+        assert pinged.found == (None, "resolve", 3)
+        assert pinged.error == f"cannot resolve name.example: {why}"
+    assert probe(daemon.addresses[1].target, "-6").code == 0
+    assert probe(targets(daemon)[4], "-6").code == 0
+
+
+@pytest.mark.parametrize(("option", "target", "version"), [("-6", "127.0.0.1", 6), ("-4", "[::1]", 4)])
+@pytest.mark.parametrize("transport", ["", "udp:"])
+def test_otherFamily(option: str, target: str, version: int, transport: str) -> None:
+    """An address of the other family is none that the name stands for, so that resolving it is the step that fails."""
+    pinged = probe(transport + target, option)
+    assert (pinged.code, pinged.error) == (3, f"cannot resolve {target.strip('[]')}: it is no IPv{version} address")
+    assert pinged.probe["step"] == "resolve"
+
+
+def test_text(daemon: Daemon) -> None:
+    """A person reads a heading, a line for each probe and the statistics; with -v also the phases."""
+    target = daemon.address.target
+    heading = f"ECHOUP {target}: 56 bytes\n"
+    line = rf"56 bytes uppercased from {target}: seq=%d time=[\d.]+ ms\n"
+    number = r"[\d.]+"
+    statistics = (
+        rf"\n--- {target} statistics ---\n2 sent, 2 answered, 0 lost \(0 %\), 0 wrong\n"
+        rf"time min/avg/max/stddev = {number}/{number}/{number}/{number} ms\n"
+        rf" +p50/p90/p95/p99 = {number}/{number}/{number}/{number} ms\n"
+    )
+    ended = ping("-c2", "-i0", target)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert re.fullmatch(heading + line % 1 + line % 2 + statistics, ended.stdout), ended.stdout
+    ended = ping("-c2", "-i0", "-q", target)
+    assert re.fullmatch(statistics.removeprefix(r"\n"), ended.stdout), ended.stdout
+    ended = ping("-c1", "-v", "--half-close", target)
+    kernel = rf"rtt {number} ms, retransmits 0"
+    assert re.search(
+        rf"56 bytes uppercased from {target} to (\S+): seq=1 time={number} ms\n"
+        rf"    connect +{number} ms  {target}, from \1, ESTABLISHED, {kernel}\n"
+        rf"    first byte +{number} ms  \S+, {kernel}\n"
+        rf"    all bytes +{number} ms  \S+, {kernel}\n"
+        rf"    end +{number} ms\n",
+        ended.stdout,
+    ), ended.stdout

@@ -1,0 +1,260 @@
+"""`echoup ping` of what is broken, over streams: the verdict, the step that failed, the exit code, and the one line."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from tests.system.peers import unused
+from tests.system.processes import Address, Daemon, serving
+from tests.system.test_ping import PING, Pinged, ping, probe, resolving
+
+UNCHANGED = "unchanged: the bytes came back as they were sent, so something in between answered"
+CORRUPTED = "corrupted: byte 1000 of the reply is not the upper case of the one sent"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a broken server has to be called."""
+
+    server: str
+    options: tuple[str, ...]
+    verdict: str | None
+    step: str
+    code: int
+    why: str
+    received: int
+    wrongAt: int | None = None
+
+
+FAULTS = [
+    Fault("unchanged", (), "unchanged", "all bytes", 1, UNCHANGED, 56, 0),
+    Fault("unchanged", ("--half-close",), "unchanged", "end", 1, UNCHANGED, 56, 0),
+    Fault("flipping", ("-s5000",), "corrupted", "all bytes", 1, CORRUPTED, 5000, 1000),
+    Fault("corrupting", ("-s5000", "--half-close"), "corrupted", "end", 1, CORRUPTED, 5000, 1000),
+    Fault("short", (), "short", "all bytes", 7, "the server closed the connection, 3 of 56 bytes came back", 3),
+    Fault(
+        "short",
+        ("--half-close",),
+        "short",
+        "all bytes",
+        7,
+        "the server closed the connection, 3 of 56 bytes came back",
+        3,
+    ),
+    Fault("resetting", (), "short", "all bytes", 7, "the server reset the connection, 3 of 56 bytes came back", 3),
+    Fault("silent", ("-W0.5",), None, "first byte", 5, "timed out: 0 of 56 bytes came back", 0),
+    Fault("silent", ("-W0.5", "--half-close"), None, "first byte", 5, "timed out: 0 of 56 bytes came back", 0),
+    Fault(
+        "endless",
+        ("-W0.5", "--half-close"),
+        None,
+        "end",
+        5,
+        "timed out: 56 of 56 bytes came back, but not the server's end",
+        56,
+    ),
+]
+
+
+def named(fault: Fault) -> str:
+    """Return what the test of `fault` is called."""
+    return " ".join((fault.server, *fault.options))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=named)
+def test_faults(fault: Fault) -> None:
+    """Each fault of a server is called by its name, in the words for machines as in those for people."""
+    with serving(fault.server) as address:
+        error = f"{address.target}: {fault.why}"
+        pinged = probe(address.target, *fault.options)
+        assert pinged.found == (fault.verdict, fault.step, fault.code)
+        assert pinged.error == error
+        assert (pinged.probe["received"], pinged.probe["wrongAt"]) == (fault.received, fault.wrongAt)
+        assert pinged.probe["remote"] == address.target
+        outage = pinged.summary["outage"]
+        assert (outage["first"], outage["last"], outage["over"]) == (1, 1, False)
+    with serving(fault.server) as address:
+        ended = ping("-c1", *fault.options, address.target)
+        assert (ended.returncode, ended.stderr) == (fault.code, f"echoup: {address.target}: {fault.why}\n")
+        _, line, _, _, counts, *_ = ended.stdout.splitlines()
+        lost = "0 lost (0 %), 1 wrong" if fault.code == 1 else "1 lost (100 %), 0 wrong"
+        assert counts == f"1 sent, 0 answered, {lost}"
+        if fault.verdict:
+            why = fault.why.removeprefix(f"{fault.verdict}: ")
+            assert line.startswith(f"seq=1 {fault.verdict} from {address.target}: {why}, time=")
+        else:
+            assert line == f"seq=1 {fault.step}: {fault.why}"
+
+
+def test_greeting() -> None:
+    """What talks first isn't an echo service, and how it begins is shown, as one line that commands no terminal."""
+    with serving("chatty") as address:
+        pinged = probe(address.target)
+        assert (pinged.probe["verdict"], pinged.probe["wrongAt"], pinged.code) == ("corrupted", 0, 1)
+        assert r'; it begins with "\x1b[31mWELCOME\r\n' in pinged.error
+
+
+def test_endState() -> None:
+    """A server that never ends leaves us in FIN-WAIT-2, which is shown."""
+    with serving("endless") as address:
+        pinged = probe(address.target, "-W0.5", "--half-close")
+        assert (pinged.phases["end"]["seconds"], pinged.phases["end"]["tcp"]["state"]) == (None, "FIN-WAIT-2")
+        ended = ping("-c1", "-W0.5", "-v", "--half-close", address.target)
+        assert any(line.startswith("    end ") and "FIN-WAIT-2" in line for line in ended.stdout.splitlines())
+
+
+@contextmanager
+def blackHole() -> Iterator[Address]:
+    """Listen where nobody accepts and the queue is full, so that the kernel answers no SYN, and yield the address."""
+    address = unused()
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(address.address)
+        listening.listen(1)
+        for _ in range(10):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address.address)
+        yield address
+
+
+def test_blackHole() -> None:
+    """Where no SYN is answered the step is connect, the state SYN-SENT, and the SYN was sent again."""
+    with blackHole() as address:
+        pinged = probe(address.target, "-W1.5")
+        assert pinged.found == (None, "connect", 5)
+        assert pinged.error == f"cannot connect to {address.target}: timed out after 1.5 s"
+        (phase,) = pinged.probe["phases"]
+        assert (phase["step"], phase["address"], phase["seconds"]) == ("connect", address.target, None)
+        assert phase["tcp"]["state"] == "SYN-SENT"
+        assert phase["tcp"]["retransmits"] >= 1
+        assert pinged.probe["remote"] is None
+        ended = ping("-c1", "-W0.5", "-v", address.target)
+        assert (ended.returncode, ended.stderr.count("\n")) == (5, 1)
+        assert "seq=1 connect: cannot connect to" in ended.stdout
+        assert re.search(rf"\n    connect +-  {address.target}, SYN-SENT, retransmits 0\n", ended.stdout)
+        # Of a target that has a shorter patience for each address, the same is known.
+        pinged = probe(f"tcp:{address.target}:timeout=1", "-W5")
+        assert pinged.found == (None, "connect", 5)
+        assert pinged.error == f"cannot connect to {address.target}: timed out"
+
+
+ELSEWHERE = [
+    ("no.such.name.invalid", "resolve", 3, "cannot resolve no.such.name.invalid: no address found"),
+    ("127.0.0.1:1", "connect", 4, "cannot connect to 127.0.0.1:1: Connection refused"),
+    ("[::1]:1", "connect", 4, "cannot connect to [::1]:1: Connection refused"),
+    ("unix:/no/such/socket", "connect", 4, "cannot connect to unix:/no/such/socket: No such file or directory"),
+    (
+        "tcp:127.0.0.1:1:bindAddress=192.0.2.1",
+        "connect",
+        4,
+        "cannot connect to 127.0.0.1:1: Cannot assign requested address",
+    ),
+]
+
+
+@pytest.mark.parametrize(("target", "step", "code", "error"), ELSEWHERE)
+def test_nobodyThere(target: str, step: str, code: int, error: str) -> None:
+    """A name that nobody has and an address where nobody listens have their steps and exit codes."""
+    pinged = probe(target)
+    assert pinged.found == (None, step, code)
+    assert pinged.error == error
+    assert (pinged.probe["sent"], pinged.probe["local"], pinged.probe["remote"]) == (0, None, None)
+    (phase,) = pinged.probe["phases"]
+    assert phase["step"] == step
+    assert phase["error"]
+    ended = ping("-c2", "-i0", target)
+    assert (ended.returncode, ended.stderr) == (code, f"echoup: 2 of 2 failed: {error}\n")
+    assert [line for line in ended.stdout.splitlines() if "seq" in line][:2] == [
+        f"seq={seq} {step}: {error}" for seq in (1, 2)
+    ]
+
+
+def test_secondAddress(tmp_path: Path) -> None:
+    """Of a name with a black hole, a closed port and a server, the server answers; each try is a phase, in order."""
+    with blackHole() as hole, Daemon.start(tmp_path, listen=[f"{unused().address[0]}:{hole.address[1]}"]) as daemon:
+        port = hole.address[1]
+        closed = replace(unused(), address=(unused().address[0], port))
+        hosts = [address.address[0] for address in (hole, closed, daemon.address)]
+        for tried in (hosts, hosts[::2], hosts[1:], [hosts[1], hosts[0], hosts[2]]):
+            pinged = probe(f"name.example:{port}", command=resolving(*tried))
+            assert pinged.found == ("uppercased", None, 0)
+            assert pinged.probe["remote"] == daemon.address.target
+            resolution, *attempts, first, last = pinged.probe["phases"]
+            assert (resolution["step"], resolution["addresses"]) == ("resolve", tried)
+            assert [attempt["step"] for attempt in attempts] == ["connect"] * len(tried)
+            assert [attempt["address"] for attempt in attempts] == [f"{host}:{port}" for host in tried]
+            for attempt in attempts:
+                state = attempt["tcp"] and attempt["tcp"]["state"]
+                assert (attempt["error"], attempt["seconds"] is None, state) == {
+                    hole.target: (None, True, "SYN-SENT"),
+                    closed.target: ("Connection refused", False, None),
+                    daemon.address.target: (None, False, "ESTABLISHED"),
+                }[attempt["address"]]
+            assert (first["step"], last["step"]) == ("first byte", "all bytes")
+        pinged = probe(f"name.example:{port}", "-W1", command=resolving(*hosts[1::-1]))
+        assert pinged.found == (None, "connect", 5)
+
+
+def test_stopped(tmp_path: Path) -> None:
+    """A server that is stopped still has a kernel that accepts: no byte comes, and that is the step."""
+    with Daemon.start(tmp_path) as daemon:
+        daemon.signal(signal.SIGSTOP)
+        try:
+            pinged = probe(daemon.address.target, "-W0.5")
+        finally:
+            daemon.signal(signal.SIGCONT)
+        assert pinged.found == (None, "first byte", 5)
+        assert pinged.error == f"{daemon.address.target}: timed out: 0 of 56 bytes came back"
+        assert pinged.phases["first byte"]["tcp"]["state"] == "ESTABLISHED"
+        assert probe(daemon.address.target).code == 0
+
+
+SLOW_RESOLVER = """
+import socket, sys, time
+
+def getaddrinfo(*_):
+    print("asked", file=sys.stderr, flush=True)
+    time.sleep(60)
+
+socket.getaddrinfo = getaddrinfo
+
+from echoup.client.cli import main
+main()
+"""
+
+
+def test_slowResolver() -> None:
+    """A resolver that takes its time is the step that times out; and it holds nobody up, as Ctrl-C shows."""
+    command = [sys.executable, "-c", SLOW_RESOLVER, "ping"]
+    ended = ping("--json", "-c1", "-W0.5", "name.example", command=command)
+    pinged = Pinged.of(ended.returncode, ended.stdout, ended.stderr.removeprefix("asked\n"))
+    assert pinged.found == (None, "resolve", 5)
+    assert pinged.error == "cannot resolve name.example: timed out after 0.5 s"
+    assert pinged.phases["resolve"]["seconds"] is None
+    with subprocess.Popen([*command, "-i60", "name.example"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
+        assert client.stdout
+        assert client.stderr
+        assert client.stderr.readline() == b"asked\n"
+        client.send_signal(signal.SIGINT)
+        assert client.wait(30) == 130
+        assert b"\n0 sent, 0 answered, 0 lost (0 %), 0 wrong, 1 unfinished\n" in client.stdout.read()
+        assert client.stderr.read() == b""
+
+
+def test_noDescriptors() -> None:
+    """When there are no descriptors left the probes that need one fail, and say so; none is forgotten."""
+    with serving("silent") as address:
+        limited = ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh", *PING]
+        pinged = probe(address.target, "-i0.005", "-W0.5", count=40, command=limited)
+    assert {(one["step"], one["code"]) for one in pinged.probes} == {("connect", 4), ("first byte", 5)}
+    errors = {one["error"] for one in pinged.probes if one["code"] == 4}
+    assert errors == {f"cannot connect to {address.target}: Too many open files"}

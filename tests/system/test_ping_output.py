@@ -1,0 +1,328 @@
+"""What `echoup ping` writes, for people and for machines, and how it ends."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from socket import socket
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.system.certificates import Certificates
+from tests.system.peers import need, unused
+from tests.system.processes import Daemon, Terminal, serving
+from tests.system.relay import DatagramRelay
+from tests.system.test_datagram import ports
+from tests.system.test_ping import PING, Pinged, ping, probe
+from tests.system.test_tls_client import listenTLS
+
+NUMBER = r"[\d.]+"
+TIMES = (
+    rf"time min/avg/max/stddev = {NUMBER}/{NUMBER}/{NUMBER}/{NUMBER} ms\n"
+    rf" +p50/p90/p95/p99 = {NUMBER}/{NUMBER}/{NUMBER}/{NUMBER} ms"
+)
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Daemon]:
+    """A daemon on TCP, TLS and UDP."""
+    listen = ["127.0.0.1:0", listenTLS(certificates.server)]
+    with Daemon.start(tmp_path_factory.mktemp("daemon"), "--udp=127.0.0.1:0", listen=listen) as daemon:
+        yield daemon
+
+
+def test_interrupted(daemon: Daemon) -> None:
+    """On a terminal there is a line that tells how it stands, until Ctrl-C; then the statistics take its place."""
+    target = daemon.address.target
+    with Terminal(*PING, "-i60", target) as terminal:
+        terminal.shows("ms\n1 sent, 1 answered, 0 lost (0 %), 0 wrong")
+        terminal.type("\x03")
+        assert terminal.exits() == 130
+        expected = (
+            rf"ECHOUP {target}: 56 bytes\n56 bytes uppercased from {target}: seq=1 time={NUMBER} ms\n"
+            rf"\n--- {target} statistics ---\n1 sent, 1 answered, 0 lost \(0 %\), 0 wrong\n{TIMES}"
+        )
+        assert re.fullmatch(expected, terminal.text), terminal.text
+        assert terminal.isCooked
+
+
+def test_down() -> None:
+    """While nothing is answered, the line on the terminal tells for how long; the error comes last."""
+    target = unused().target
+    with Terminal(*PING, "-i60", target) as terminal:
+        terminal.shows("1 sent, 0 answered, 1 lost (100 %), 0 wrong, down for 0 s")
+        terminal.type("\x03")
+        assert terminal.exits() == 130
+        assert re.search(rf"\nlongest outage {NUMBER} s, at seq 1, not over$", terminal.text), terminal.text
+    with Terminal(*PING, "-c1", target) as terminal:
+        assert terminal.exits() == 4
+        assert terminal.text.endswith(f"\nechoup: cannot connect to {target}: Connection refused")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--quiet",)])
+def test_colours(daemon: Daemon, options: tuple[str, ...]) -> None:
+    """There are colours, and a line that is written over, on a terminal only, and only where a person reads."""
+    command = [*PING, "-c2", "-i0", "-v", *options, daemon.address.target]
+    plain = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
+    assert not set(plain) & set(b"\x1b\r")
+    master, slave = pty.openpty()
+    with os.fdopen(master, "rb", buffering=0) as terminal:
+        try:
+            subprocess.run(command, stdout=slave, timeout=60, check=True)
+            shown = terminal.read(65536)
+        finally:
+            os.close(slave)
+    if options:
+        assert b"\x1b" not in shown
+    else:
+        assert shown.count(b"\x1b[32muppercased\x1b[0m") == 2
+        assert b"\r\x1b[K2 sent, 2 answered, 0 lost (0 %), 0 wrong\r\x1b[K\r\n---" in shown
+
+
+def test_head(daemon: Daemon) -> None:
+    """When the reader of the output goes away it ends quietly, with the exit code of a broken pipe."""
+    for options in ([], ["--json"]):
+        command = ["bash", "-c", '("$@"; echo $? >&2) | head -1', "bash", *PING, "-i0.01", *options]
+        ended = subprocess.run([*command, daemon.address.target], capture_output=True, timeout=60, check=False)
+        assert (ended.stdout.count(b"\n"), ended.stderr) == (1, b"141\n")
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [("text", 141), ("json", 141), ("prometheus", 141), ("nagios", 3)],  # to Nagios 3 is UNKNOWN
+)
+def test_fullDisk(daemon: Daemon, form: str, code: int) -> None:
+    """When the output can't be written, that is said in one line, and is a failure."""
+    with Path("/dev/full").open("wb") as full:
+        command = [*PING, "-c2", "-i0", f"--format={form}", daemon.address.target]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (code, b"echoup: the output can't be written\n")
+
+
+def test_noOutput(daemon: Daemon) -> None:
+    """Without any standard output the exit code is all there is."""
+    command = ["sh", "-c", '"$@" >&-', "sh", *PING, "-c2", "-i0"]
+    for target, code in ((daemon.address.target, 0), (unused().target, 4)):
+        ended = subprocess.run([*command, target], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        assert (ended.returncode, ended.stderr.count("\n")) == (code, bool(code)), ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_terminated(daemon: Daemon, number: int) -> None:
+    """A signal ends it with the statistics and the exit code that shells give for it."""
+    command = [*PING, "-i60", daemon.address.target]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        assert client.stdout
+        assert client.stderr
+        client.stdout.readline()
+        client.stdout.readline()
+        client.send_signal(number)
+        assert client.wait(10) == 128 + number
+        assert "\n1 sent, 1 answered, 0 lost (0 %), 0 wrong\n" in client.stdout.read()
+        assert client.stderr.read() == ""
+
+
+def test_interruptedAtOnce() -> None:
+    """Whoever interrupts it when it has only just begun gets the statistics, too."""
+    with serving("silent") as address:
+        command = [*PING, "-i60", address.target]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+            assert client.stdout
+            assert client.stderr
+            client.stdout.readline()
+            client.send_signal(signal.SIGINT)
+            assert client.wait(10) == 130
+            assert "\n0 sent, 0 answered, 0 lost (0 %), 0 wrong" in client.stdout.read()
+            assert client.stderr.read() == ""
+
+
+def test_unfinished() -> None:
+    """What is under way when it is interrupted counts for nothing but itself."""
+    with socket() as listening, ExitStack() as stack:
+        listening.settimeout(30)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        host, port = listening.getsockname()
+        command = [*PING, "--json", "-i0.02", "-W30", f"{host}:{port}"]
+        client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(5):
+            stack.enter_context(listening.accept()[0])
+        client.send_signal(signal.SIGINT)
+        output, errors = client.communicate(timeout=30)
+    pinged = Pinged.of(client.returncode, output, errors)
+    assert (pinged.code, pinged.probes, pinged.error, pinged.summary["code"]) == (130, [], "", 0)
+    assert pinged.summary["unfinished"] >= 5
+
+
+def test_quiet(daemon: Daemon) -> None:
+    """--quiet leaves only the summary, also of the JSON; and nothing is different about failures."""
+    ended = ping("-q", "-c2", "-i0", daemon.address.target)
+    expected = rf"--- {daemon.address.target} statistics ---\n2 sent, 2 answered, 0 lost \(0 %\), 0 wrong\n{TIMES}\n"
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert re.fullmatch(expected, ended.stdout), ended.stdout
+    ended = ping("-q", "-c2", "-i0", "--json", daemon.address.target)
+    assert json.loads(ended.stdout)["type"] == "summary"
+    closed = unused().target
+    ended = ping("-q", "-c1", closed)
+    assert (ended.returncode, ended.stderr) == (4, f"echoup: cannot connect to {closed}: Connection refused\n")
+    assert "seq=1" not in ended.stdout
+
+
+REQUIREMENTS = [
+    (["p99<5s", "loss<1%", "wrong<1", "outage<=0s", "max < 1m"], []),
+    (["p99<1us"], ["p99<1us"]),
+    (["min<0.1us", "loss<=0%", "stddev<.000001us"], ["min<0.1us", "stddev<.000001us"]),
+]
+
+
+@pytest.mark.parametrize(("required", "unmet"), REQUIREMENTS)
+def test_require(daemon: Daemon, required: list[str], unmet: list[str]) -> None:
+    """What is required and isn't so makes the exit code 1, and is the one line; all are in the statistics."""
+    options = [f"--require={text}" for text in required]
+    required = [text.replace(" ", "") for text in required]
+    ended = ping("-c3", "-i0", *options, daemon.address.target)
+    assert ended.returncode == bool(unmet)
+    judgements = [rf"{re.escape(text)}: {'not ' * (text in unmet)}met \({NUMBER} (ms|%)\)" for text in required]
+    shown = "\n".join(re.sub(r" \(0\)", " (0 %)", line) for line in ended.stdout.splitlines()[-len(required) :])
+    assert re.fullmatch("\n".join(judgements), shown), shown
+    assert ended.stderr.startswith(f"echoup: {unmet[0]}: not met (" if unmet else "")
+    assert ended.stderr.count(": not met (") == len(unmet)
+    assert ended.stderr.count("\n") == bool(unmet)
+    pinged = probe(daemon.address.target, "-i0", *options, count=3)
+    assert [(one["require"], one["met"]) for one in pinged.summary["requirements"]] == [
+        (text, text not in unmet) for text in required
+    ]
+
+
+def test_requireLoss(daemon: Daemon) -> None:
+    """Who says how many may be lost forgives these; a wrong reply is forgiven nobody."""
+    (server,) = ports(daemon)
+    for requirement, code in (("loss<=50%", 0), ("loss<=25%", 0), ("loss<25%", 1), ("p50<1s", 5)):
+        with DatagramRelay(server, drop={2}) as relay:
+            pinged = probe(relay.target, "-i0.02", "-W0.5", f"--require={requirement}", count=4)
+            assert (pinged.code, pinged.summary["lost"], pinged.summary["loss"]) == (code, 1, 0.25)
+    closed = unused().target
+    assert probe(closed, "--require=loss<=100%").code == 0
+    assert probe(closed, "--require=loss<=100%", "--require=p99<1s").code == 1  # there is nothing to tell it from
+    with serving("unchanged") as address:
+        pinged = probe(address.target, "--require=loss<=50%")
+        assert (pinged.code, "unchanged" in pinged.error) == (1, True)
+
+
+PERFORMANCE = rf"time=(U|{NUMBER}s);;;0 loss={NUMBER}%;;;0;100 wrong=\d+;;;0 outage={NUMBER}s;;;0\n"
+
+
+def test_nagios(daemon: Daemon) -> None:
+    """For Nagios there is one line, with performance data, and its own exit codes."""
+    target, closed = daemon.address.target, unused().target
+    with serving("unchanged") as unchanged:
+        for options, code, status in (
+            ((target,), 0, rf"OK - 3 of 3 answered by {target}, avg {NUMBER} ms"),
+            (
+                ("--require=p50<1us", target),
+                1,
+                rf"WARNING - 3 of 3 answered by {target}, avg {NUMBER} ms; p50<1us: not met \({NUMBER} ms\)",
+            ),
+            ((closed,), 2, rf"CRITICAL - 0 of 3 answered by {closed}; cannot connect to {closed}: Connection refused"),
+            (
+                (unchanged.target,),
+                2,
+                rf"CRITICAL - 0 of 3 answered by {unchanged.target}; {unchanged.target}: unchanged: [^|]*",
+            ),
+        ):
+            ended = ping("--format=nagios", "-c3", "-i0", *options)
+            assert ended.returncode == code
+            assert re.fullmatch(rf"ECHOUP {status} \| {PERFORMANCE}", ended.stdout), ended.stdout
+            assert ended.stderr.count("\n") == bool(code)
+
+
+def metrics(*arguments: str) -> dict[str, dict[tuple[str, ...], float]]:
+    """Return what is exported: by their names, without the common beginning, the values by their labels but target."""
+    ended = ping("--format=prometheus", *arguments)
+    assert ended.stderr.count("\n") == bool(ended.returncode)
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(ended.stdout):
+        assert (family.type, family.name.startswith("echoup_ping_"), bool(family.documentation)) == (
+            "gauge",
+            True,
+            True,
+        )
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            assert labels.pop("target") == arguments[-1].removeprefix("tls:")
+            found.setdefault(sample.name.removeprefix("echoup_ping_"), {})[tuple(labels.values())] = sample.value
+    return found
+
+
+def test_promtool(daemon: Daemon, certificates: Certificates) -> None:
+    """Prometheus' own tool finds no fault in what is exported."""
+    required = ("--require=p99<1us", "--require=loss<=1%")
+    target, trust = daemon.addresses[1].target, f"--cafile={certificates.authority}"
+    for arguments in (("-c2", "-i0", "--half-close", *required, trust, target), ("-c1", unused().target)):
+        exported = ping("--format=prometheus", *arguments).stdout
+        command = [need("promtool", "prometheus"), "check", "metrics"]
+        checked = subprocess.run(command, input=exported, capture_output=True, text=True, timeout=60, check=False)
+        assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_prometheus(daemon: Daemon, certificates: Certificates) -> None:
+    """For Prometheus' textfile collector there are gauges, in which both its tool and its parser find no fault."""
+    tcp, tls = (address.target for address in daemon.addresses)
+    found = metrics("-c4", "-i0", "--half-close", "--require=p99<1us", "--require=loss<=1%", tcp)
+    assert found["up"] == {(): 1}
+    assert found["probes"] == {("answered",): 4, ("lost",): 0, ("wrong",): 0}
+    assert set(found["seconds"]) == {("50",), ("90",), ("95",), ("99",)}
+    assert found["seconds_min"][()] <= found["seconds"][("50",)] <= found["seconds_max"][()]
+    assert set(found["phase_seconds"]) == {("connect",), ("first byte",), ("all bytes",), ("end",)}
+    assert found["outage_seconds"] == {(): 0}
+    assert found["requirement_met"] == {("p99<1us",): 0, ("loss<=1%",): 1}
+    found = metrics("-c1", f"--cafile={certificates.authority}", tls)
+    expiry = probe(tls, f"--cafile={certificates.authority}").probe["certificate"]
+    assert ("TLS",) in found["phase_seconds"]
+    assert found["certificate_expiry_timestamp_seconds"][()] > 0
+    assert expiry["daysLeft"] > 29
+    found = metrics("-c2", "-i0", unused().target)
+    assert found["up"] == {(): 0}
+    assert found["probes"] == {("answered",): 0, ("lost",): 2, ("wrong",): 0}
+    assert found["outage_seconds"][()] > 0
+    assert "seconds" not in found
+
+
+USAGE = [
+    (["--keep", "--half-close", "127.0.0.1"], "--keep and --half-close contradict each other"),
+    (["-s70000", "-c1", "udp:127.0.0.1"], "a UDP datagram has at most 65507 bytes"),
+    (["--half-close", "udp:127.0.0.1"], "--half-close is for streams"),
+    (["--tls", "udp:127.0.0.1"], "not for UDP"),
+    (["--format=nagios", "127.0.0.1"], "--format nagios needs a --count"),
+    (["--format=prometheus", "127.0.0.1"], "--format prometheus needs a --count"),
+    (["-c0", "127.0.0.1"], "Invalid value for '-c'"),
+    (["-inan", "127.0.0.1"], "Invalid value for '-i'"),
+    (["-iinf", "127.0.0.1"], "Invalid value for '-i'"),
+    (["-i-1", "127.0.0.1"], "Invalid value for '-i'"),
+    (["-W0", "127.0.0.1"], "Invalid value for '-W'"),
+    (["-Wnan", "127.0.0.1"], "Invalid value for '-W'"),
+    (["-s0", "127.0.0.1"], "Invalid value for '-s'"),
+    (["--require=p99<5", "127.0.0.1"], "'p99<5' is not METRIC<VALUE"),
+    (["--require=loss>1%", "127.0.0.1"], "'loss>1%' is not METRIC<VALUE"),
+    (["--format=xml", "127.0.0.1"], "'xml' is not one of"),
+    (["-4", "unix:/tmp/x"], "-4 and -6 are for hosts"),
+    (["127.0.0.1:0"], "port 0"),
+    (["--tls", "--cafile=/no/such/file", "-c1", "127.0.0.1"], "/no/such/file: No such file or directory"),
+    (["a", "b"], "unexpected extra argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "why"), USAGE)
+def test_usage(arguments: list[str], why: str) -> None:
+    """What makes no sense is a mistake of usage: one line, and not one probe."""
+    ended = ping(*arguments)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert ended.stderr.startswith("echoup: ")
+    assert why in ended.stderr
+    assert "seq=" not in ended.stdout

@@ -1,0 +1,103 @@
+"""`echoup ping` tells the time as it is: through a relay whose delay is known, and that has looked at the clock itself.
+
+What the relay measured lies within what is measured from outside, so no phase may be shorter. How much longer it is
+depends on who else uses the machine; the best of 20 shows what `echoup ping` itself adds.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from tests.system.certificates import Certificates
+from tests.system.processes import Daemon
+from tests.system.relay import StreamRelay
+from tests.system.test_ping import Pinged, probe
+from tests.system.test_tls_client import listenTLS
+
+COUNT = 20
+DELAY = 0.02
+"""Seconds in each direction."""
+PRECISION = 0.002
+"""Seconds that the best of COUNT may be off."""
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon on TCP."""
+    with Daemon.start(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon
+
+
+def inOrder(pinged: Pinged) -> list[dict[str, dict[str, Any]]]:
+    """Return the phases of each probe, by their steps, and the whole probe as `probe`."""
+    assert (pinged.code, pinged.summary["answered"]) == (0, COUNT)
+    probes = sorted(pinged.probes, key=lambda one: int(one["seq"]))
+    return [{"probe": one} | {phase["step"]: phase for phase in one["phases"]} for one in probes]
+
+
+def compare(name: str, measured: list[float], known: list[float], figure: Callable[[str], None]) -> None:
+    """Compare, in seconds, what `echoup ping` has measured with what is known to have passed in between."""
+    excess = [one - other for one, other in zip(measured, known, strict=True)]
+    best, middle, worst = (1000 * seconds for seconds in (min(excess), median(excess), max(excess)))
+    figure(f"{name}: {best:.3f} ms more than at the relay at best, {middle:.3f} in the middle, {worst:.3f} at worst")
+    assert 0 <= min(excess) <= PRECISION
+
+
+@pytest.mark.parametrize("option", ["", "--keep", "--half-close"])
+def test_firstByte(daemon: Daemon, option: str, figure: Callable[[str], None]) -> None:
+    """The first byte takes as long as the relay has kept the request, the daemon the answer, and the relay that."""
+    with StreamRelay(daemon.address, DELAY) as relay:
+        pinged = probe(relay.target, "-i0", *filter(None, [option]), count=COUNT)
+        requests = [chunk for passage in relay.passages for chunk in passage.requests]
+        replies = [chunk for passage in relay.passages for chunk in passage.replies]
+    probes = inOrder(pinged)
+    known = [reply.forwarded - request.received for request, reply in zip(requests, replies, strict=True)]
+    assert min(known) >= 2 * DELAY
+    compare("first byte", [one["first byte"]["seconds"] for one in probes], known, figure)
+    if option == "--keep":
+        compare("the whole probe", [one["probe"]["seconds"] for one in probes], known, figure)
+
+
+def test_connect(daemon: Daemon, figure: Callable[[str], None]) -> None:
+    """A relay that accepts at once doesn't make connecting longer, however long the answer takes; the kernel agrees."""
+    with StreamRelay(daemon.address, DELAY) as relay:
+        probes = inOrder(probe(relay.target, "-i0", count=COUNT))
+    times = [one["connect"]["seconds"] for one in probes]
+    compare("connect", times, [one["connect"]["tcp"]["rtt"] for one in probes], figure)
+
+
+def test_allBytes(daemon: Daemon, figure: Callable[[str], None]) -> None:
+    """When the rest of the reply comes later than its first byte, that is the time of the phase for it."""
+    with StreamRelay(daemon.address, pause=DELAY) as relay:
+        probes = inOrder(probe(relay.target, "-i0", count=COUNT))
+        pauses = [passage.replies[1].forwarded - passage.replies[0].forwarded for passage in relay.passages]
+    # The beginning is in ping's hands too, so it may be shorter.
+    off = [abs(one["all bytes"]["seconds"] - pause) for one, pause in zip(probes, pauses, strict=True)]
+    figure(f"all bytes: {1000 * min(off):.3f} ms off at best, {1000 * median(off):.3f} in the middle")
+    assert min(off) <= PRECISION
+    assert min(one["first byte"]["seconds"] for one in probes) <= PRECISION
+
+
+def test_end(daemon: Daemon, figure: Callable[[str], None]) -> None:
+    """The server's end takes as long as the relay has kept the request, our end behind it, and the server's."""
+    with StreamRelay(daemon.address, DELAY) as relay:
+        pinged = probe(relay.target, "-i0", "--half-close", count=COUNT)
+    known = [passage.replyEnd - passage.requests[0].received for passage in relay.passages]
+    assert min(known) >= 3 * DELAY  # for the request, our end behind it, and the server's
+    compare("end", [one["end"]["seconds"] for one in inOrder(pinged)], known, figure)
+
+
+@pytest.mark.parametrize(("sslmethod", "roundTrips"), [("TLSv1_2_METHOD", 2), ("TLS_METHOD", 1)])
+def test_handshake(
+    tmp_path: Path, certificates: Certificates, sslmethod: str, roundTrips: int, figure: Callable[[str], None]
+) -> None:
+    """The handshake takes the two round trips of TLS 1.2, or the one of TLS 1.3, that the relay has seen."""
+    listen = [f"{listenTLS(certificates.server)}:sslmethod={sslmethod}"]
+    with Daemon.start(tmp_path, listen=listen) as daemon, StreamRelay(daemon.address, DELAY) as relay:
+        probes = inOrder(probe(f"tls:{relay.target}", f"--cafile={certificates.authority}", "-i0", count=COUNT))
+        known = [passage.replies[roundTrips - 1].forwarded - passage.requests[0].received for passage in relay.passages]
+    assert 2 * roundTrips * DELAY <= min(known) < 2 * (roundTrips + 1) * DELAY
+    compare("TLS", [one["TLS"]["seconds"] for one in probes], known, figure)

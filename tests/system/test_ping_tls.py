@@ -1,0 +1,203 @@
+"""`echoup ping` over TLS: what is known of a handshake, and what each fault of it is called."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from socket import AF_INET, socket
+
+import pytest
+from cryptography import x509
+
+from tests.system.certificates import Certificates
+from tests.system.peers import need, running
+from tests.system.processes import Address, Daemon, eventually, serving
+from tests.system.test_ping import ping, probe
+from tests.system.test_tls_client import FAULTS, listenTLS, makeSelfSigned
+
+METHODS = {"TLSv1.2": "TLSv1_2_METHOD", "TLSv1.3": "TLS_METHOD"}
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def version(request: pytest.FixtureRequest) -> str:
+    """The version of TLS that the daemon speaks."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates, version: str) -> Iterator[Daemon]:
+    """A daemon with good TLS."""
+    listen = [f"{listenTLS(certificates.server)}:sslmethod={METHODS[version]}"]
+    with Daemon.start(tmp_path_factory.mktemp("daemon"), "--log-connections", listen=listen) as daemon:
+        yield daemon
+
+
+def subjectAndIssuer(file: str) -> tuple[str, str]:
+    """Return what stands in the first certificate of a file."""
+    certificate = x509.load_pem_x509_certificates(Path(file).read_bytes())[0]
+    return certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+
+
+@pytest.mark.parametrize("option", ["", "--half-close", "--keep"])
+@pytest.mark.parametrize("size", [1, 56, 100_000])
+def test_good(daemon: Daemon, certificates: Certificates, version: str, size: int, option: str) -> None:
+    """All comes back, with our end and the server's or without, and the handshake is a step of its own."""
+    before = len(daemon.connections)
+    options = [f"--cafile={certificates.authority}", f"-s{size}", "-i0", *filter(None, [option])]
+    pinged = probe(daemon.address.target, *options, count=3)
+    assert (pinged.code, pinged.summary["answered"]) == (0, 3)
+    for one in sorted(pinged.probes, key=lambda one: one["seq"]):
+        assert (one["received"], f"tls:{one['remote']}") == (size, daemon.address.target)
+        steps = ["first byte", "all bytes", *["end"] * (option == "--half-close")]
+        if one["seq"] == 1 or option != "--keep":
+            steps = ["connect", "TLS", *steps]
+            (phase,) = [phase for phase in one["phases"] if phase["step"] == "TLS"]
+            assert (phase["version"], phase["tcp"]["state"], phase["error"]) == (version, "ESTABLISHED", None)
+            assert re.fullmatch(r"(TLS_AES|ECDHE)[\w-]+", phase["cipher"])
+            known = one["certificate"]
+            assert (known["subject"], known["issuer"]) == subjectAndIssuer(certificates.server)
+            assert 29 < known["daysLeft"] < 30
+        assert [phase["step"] for phase in one["phases"]] == steps
+    count = 1 if option == "--keep" else 3
+    connections = eventually(lambda: len(daemon.connections) == before + count and daemon.connections[before:])
+    assert {one["peer"] for one in connections} == {one["local"] for one in pinged.probes}
+    assert {(one["bytes"], one["reason"]) for one in connections} == {(str(3 // count * size), "done")}
+    assert "Traceback" not in daemon.text
+
+
+def test_verbose(daemon: Daemon, certificates: Certificates, version: str) -> None:
+    """-v shows the version, the cipher, whose certificate it is and how long it is good, also if nobody checks it."""
+    subject, issuer = map(re.escape, subjectAndIssuer(certificates.server))
+    expected = (
+        rf"\n    TLS +[\d.]+ ms  {re.escape(version)}, [\w-]+, certificate {subject}, issuer {issuer}, "
+        r"29 days left, ESTABLISHED, rtt [\d.]+ ms, retransmits 0\n"
+    )
+    for trust in (f"--cafile={certificates.authority}", "--insecure"):
+        ended = ping("-c1", "-v", trust, daemon.address.target)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert re.search(expected, ended.stdout), ended.stdout
+
+
+@pytest.mark.parametrize("option", ["", "--half-close"])
+def test_clientCertificate(tmp_path: Path, certificates: Certificates, version: str, option: str) -> None:
+    """A client certificate that is demanded does it; a missing or a stranger's is a failure of TLS."""
+    listen = [f"{listenTLS(certificates.server)}:sslmethod={METHODS[version]}"]
+    with Daemon.start(tmp_path, f"--tls-client-ca={certificates.authority}", listen=listen) as daemon:
+        address = daemon.address.target
+        options = [f"--cafile={certificates.authority}", *filter(None, [option])]
+        pinged = probe(address, *options, f"--cert={certificates.client}", "-s100000")
+        assert pinged.found == ("uppercased", None, 0)
+        for shown in ([], [f"--cert={certificates.stranger}"]):
+            pinged = probe(address, *options, *shown)
+            assert pinged.found == (None, "TLS", 6)
+            name = address.removeprefix("tls:")
+            assert pinged.error.startswith((f"{name}: TLS failed: ", f"TLS handshake with {name}: "))
+
+
+@pytest.mark.parametrize(("fault", "why"), [*FAULTS, ("selfSigned", "self-signed certificate")])
+def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, why: str) -> None:
+    """Each fault of a certificate is said in the one line and in the phase; who doesn't check it can see it."""
+    certificate = {
+        "expired": lambda: certificates.issue("pinged-expired", "127.0.0.1", expired=True),
+        "misnamed": lambda: certificates.issue("pinged-misnamed", "elsewhere.example"),
+        "stranger": lambda: certificates.issue("pinged-strange", "127.0.0.1", other=True),
+        "selfSigned": lambda: makeSelfSigned(tmp_path),
+    }[fault]()
+    subject, issuer = subjectAndIssuer(certificate)
+    left = "expired 1 days ago" if fault == "expired" else "29 days left"
+    with Daemon.start(tmp_path, listen=[listenTLS(certificate)]) as daemon:
+        address = daemon.address.target
+        name = address.removeprefix("tls:")
+        pinged = probe(address, f"--cafile={certificates.authority}")
+        assert pinged.found == (None, "TLS", 6)
+        assert pinged.error == f"TLS handshake with {name}: {why}"
+        assert list(pinged.phases) == ["connect", "TLS"]
+        assert pinged.phases["TLS"]["error"] == why
+        assert pinged.phases["TLS"]["seconds"] > 0
+        assert pinged.probe["sent"] == 0
+        ended = ping("-c1", f"--cafile={certificates.authority}", address)
+        assert (ended.returncode, ended.stderr) == (6, f"echoup: TLS handshake with {name}: {why}\n")
+        assert f"\nseq=1 TLS: TLS handshake with {name}: {why}\n" in ended.stdout
+        ended = ping("-c1", "-v", "--insecure", address)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert f", certificate {subject}, issuer {issuer}, {left}, ESTABLISHED, " in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ("tutorial", "unexpected message"),
+        ("unchanged", "unexpected message"),
+        ("chatty", "wrong version number"),
+        ("short", "the server ended the connection"),
+        ("resetting", "the server ended the connection"),
+    ],
+)
+def test_noTLSThere(server: str, why: str) -> None:
+    """TLS asked of a server that doesn't speak it fails in that step."""
+    with serving(server) as address:
+        pinged = probe(f"tls:{address.target}", "--insecure")
+        assert pinged.found == (None, "TLS", 6)
+        assert pinged.error == f"TLS handshake with {address.target}: {why}"
+
+
+def test_noHandshake() -> None:
+    """A handshake that doesn't come in time is a time-out, in that step."""
+    with serving("silent") as address:
+        pinged = probe(f"tls:{address.target}", "--insecure", "-W0.5")
+        assert pinged.found == (None, "TLS", 5)
+        assert pinged.error == f"TLS handshake with {address.target}: timed out"
+        assert (pinged.phases["TLS"]["seconds"], pinged.phases["TLS"]["tcp"]["state"]) == (None, "ESTABLISHED")
+
+
+UNASKED = [(), ("--half-close",), ("--keep",), ("-s100000",)]
+
+
+@pytest.mark.parametrize("options", UNASKED)
+def test_noTLSAsked(daemon: Daemon, options: tuple[str, ...]) -> None:
+    """Our daemon, asked without TLS where it speaks it, ends the connection without a word, as OpenSSL does."""
+    name = daemon.address.target.removeprefix("tls:")
+    pinged = probe(name, *options)
+    assert pinged.found == ("short", "first byte", 7)
+    assert pinged.error == f"{name}: the server closed the connection, 0 of {pinged.probe['sent']} bytes came back"
+
+
+def test_alert(tmp_path: Path, certificates: Certificates) -> None:
+    """Others, such as GnuTLS, send an alert, and that is recognised: the server speaks TLS, and should be asked so."""
+    port = unusedPort()
+    target, listening = f"127.0.0.1:{port}", Address(AF_INET, ("0.0.0.0", port))  # noqa: S104  # it can't do otherwise
+    server = [need("gnutls-serv", "gnutls-bin"), "--echo", "--quiet", f"--port={port}"]
+    files = [f"--x509certfile={certificates.server}", f"--x509keyfile={certificates.server}"]
+    with running([*server, *files], listening, tmp_path / "log"):
+        for options in UNASKED:
+            pinged = probe(target, *options)
+            assert pinged.found == ("corrupted", "all bytes", 1)
+            assert (pinged.probe["wrongAt"], pinged.probe["received"]) == (0, 7)
+            assert pinged.error.startswith(
+                f"{target}: corrupted: byte 0 of the reply is not the upper case of the one "
+            )
+            assert "the server speaks TLS" in pinged.error
+        pinged = probe(f"tls:{target}", f"--cafile={certificates.authority}")
+        assert pinged.found == ("unchanged", "all bytes", 1)
+
+
+def unusedPort() -> int:
+    """Return a port that nobody listens on, for a program that can't choose an address."""
+    with socket() as bound:
+        bound.bind(("0.0.0.0", 0))  # noqa: S104  # as it will
+        port: int = bound.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_proxyProtocol(tmp_path: Path, certificates: Certificates, version: str) -> None:
+    """The PROXY header goes before the handshake."""
+    listen = [listenTLS(certificates.server)]
+    with Daemon.start(tmp_path, "--proxy-from=127.0.0.1", "--log-connections", listen=listen) as daemon:
+        trust = f"--cafile={certificates.authority}"
+        pinged = probe(daemon.address.target, trust, f"--proxy-protocol={version}", "--half-close")
+        assert pinged.found == ("uppercased", None, 0)
+        assert list(pinged.phases) == ["connect", "PROXY header", "TLS", "first byte", "all bytes", "end"]
+        (connection,) = eventually(lambda: daemon.connections)
+        assert connection["peer"] == connection["via"] == pinged.probe["local"]
+        pinged = probe(daemon.address.target, trust)
+        assert pinged.found == (None, "TLS", 6)

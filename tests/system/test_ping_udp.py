@@ -1,0 +1,193 @@
+"""`echoup ping` over UDP, through a relay that loses, doubles, swaps and delays as it is told to."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from socket import AF_INET, SOCK_DGRAM, socket
+
+import pytest
+
+from tests.system.peers import unused
+from tests.system.processes import Daemon
+from tests.system.relay import DatagramRelay
+from tests.system.test_datagram import ports
+from tests.system.test_ping import Pinged, ping, probe
+from tests.system.test_tls_client import answering
+
+COUNTS = ("sent", "answered", "lost", "wrong", "unfinished", "duplicates", "reordered", "late")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Where a daemon answers datagrams."""
+    with Daemon.start(tmp_path_factory.mktemp("daemon"), "--udp=127.0.0.1:0") as daemon:
+        (address,) = ports(daemon)
+        yield address
+
+
+def counts(pinged: Pinged) -> dict[str, int]:
+    """Return those counts of the summary that aren't 0."""
+    return {name: pinged.summary[name] for name in COUNTS if pinged.summary[name]}
+
+
+def lost(pinged: Pinged) -> list[int]:
+    """Return the numbers of the probes that had no answer."""
+    assert {one["code"] for one in pinged.probes} <= {0, 5}
+    return sorted(one["seq"] for one in pinged.probes if one["code"] == 5)
+
+
+def test_nothingHappens(server: tuple[str, int]) -> None:
+    """Through a relay that does nothing nothing is counted, and each probe sends something else from another port."""
+    with DatagramRelay(server) as relay:
+        pinged = probe(relay.target, "-i0.01", "-s30", count=20)
+        assert (pinged.code, counts(pinged)) == (0, {"sent": 20, "answered": 20})
+        assert len({chunk.data for chunk in relay.requests}) == 20
+        assert {len(chunk.data) for chunk in relay.requests} == {30}
+        assert len({one["local"] for one in pinged.probes}) == 20
+
+
+def test_everythingHappens(server: tuple[str, int]) -> None:
+    """What is lost, doubled, reordered or late is counted exactly, and each probe is judged by its own answer."""
+    # The 10th is held until the 17th was answered, 0.4 s after it was given up.
+    with DatagramRelay(server, drop={3}, double={5}, hold={7: 8, 10: 17}) as relay:
+        pinged = probe(relay.target, "-i0.2", "-W1", count=18)
+    expected = {"sent": 18, "answered": 16, "lost": 2, "duplicates": 1, "reordered": 1, "late": 1}
+    assert (counts(pinged), lost(pinged)) == (expected, [3, 10])
+    why = "no answer within 1 s: it was lost, or the answer was, or nobody answers there"
+    assert (pinged.code, pinged.error) == (5, f"2 of 18 failed: {relay.target}: {why}")
+    assert pinged.summary["loss"] == 2 / 18
+    assert pinged.summary["outage"]["first"] == pinged.summary["outage"]["last"]
+    assert {one["step"] for one in pinged.probes if one["code"]} == {"first byte"}
+
+
+def test_everythingHappensToOnePort(server: tuple[str, int]) -> None:
+    """With --keep there is one port, and the counts are as exact."""
+    with DatagramRelay(server, drop={3}, double={5}, hold={7: 8}) as relay:
+        pinged = probe(relay.target, "-i0.05", "-W0.5", "--keep", count=10)
+        expected = {"sent": 10, "answered": 9, "lost": 1, "duplicates": 1, "reordered": 1}
+        assert (counts(pinged), lost(pinged)) == (expected, [3])
+        assert len({one["local"] for one in pinged.probes}) == 1
+
+
+@pytest.mark.parametrize(
+    ("relaying", "expected"),
+    [
+        (partial(DatagramRelay, drop={2, 4, 5}), {"answered": 9, "lost": 3}),
+        # Of the last one nobody waits for a double.
+        (partial(DatagramRelay, double={1, 2, 11}), {"answered": 12, "duplicates": 3}),
+        (partial(DatagramRelay, hold={2: 3, 4: 5, 6: 8}), {"answered": 12, "reordered": 3}),
+        (partial(DatagramRelay, hold={1: 3, 2: 3}), {"answered": 12, "reordered": 2}),
+    ],
+    ids=["lost", "doubled", "swapped", "two after a third"],
+)
+def test_oneKind(
+    server: tuple[str, int], relaying: Callable[[tuple[str, int]], DatagramRelay], expected: dict[str, int]
+) -> None:
+    """Each kind of trouble is counted for itself."""
+    with relaying(server) as relay:
+        pinged = probe(relay.target, "-i0.05", "-W1", count=12)
+    assert counts(pinged) == {"sent": 12, **expected}
+
+
+def test_text(server: tuple[str, int]) -> None:
+    """A person reads the same counts, and of those that are rare only what there is."""
+    with DatagramRelay(server, drop={3}, double={5}, hold={7: 8}) as relay:
+        ended = ping("-c10", "-i0.1", "-W0.6", relay.target)
+        assert ended.returncode == 5
+        assert "\n10 sent, 9 answered, 1 lost (10 %), 0 wrong, 1 duplicates, 1 reordered\n" in ended.stdout
+        ended = ping("-c2", "-i0.1", relay.target)
+        assert "\n2 sent, 2 answered, 0 lost (0 %), 0 wrong\n" in ended.stdout
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def flip(data: bytes) -> bytes:
+    """Get byte 20 wrong."""
+    return data[:20] + bytes([data[20] ^ 1]) + data[21:]
+
+
+WRONG: list[tuple[Callable[[bytes], bytes], str, int, str, int | None]] = [
+    (flip, "corrupted", 1, "corrupted: byte 20 of the reply is not the upper case of the one sent", 20),
+    (
+        bytes.lower,
+        "corrupted",
+        1,
+        "corrupted: byte 0 of the reply is not the upper case of the one sent; it begins ",
+        0,
+    ),
+    (lambda data: data[:50], "short", 7, "short: 50 of 56 bytes came back", None),
+    (lambda _: b"", "short", 7, "short: 0 of 56 bytes came back", None),
+    (lambda data: data + b"!", "corrupted", 1, "corrupted: byte 56 of the reply is not the upper case of the one ", 56),
+]
+
+
+@pytest.mark.parametrize(("alter", "verdict", "code", "why", "wrongAt"), WRONG)
+@pytest.mark.parametrize("kept", [False, True])
+def test_wrong(
+    server: tuple[str, int],
+    alter: Callable[[bytes], bytes],
+    verdict: str,
+    code: int,
+    why: str,
+    wrongAt: int | None,
+    kept: bool,
+) -> None:
+    """An answer that something on the way has altered, cut or lengthened is called so."""
+    with DatagramRelay(server, alter=alter) as relay:
+        pinged = probe(relay.target, "-W5", *["--keep"] * kept)
+        assert pinged.found == (verdict, "first byte", code)
+        assert pinged.error.startswith(f"{relay.target}: {why}")
+        assert pinged.probe["wrongAt"] == wrongAt
+
+
+def test_unchanged() -> None:
+    """What sends everything back as it is is no echo service."""
+    with answering(bytes) as target:
+        pinged = probe(target)
+        assert pinged.found == ("unchanged", "first byte", 1)
+        assert pinged.error == (
+            f"{target}: unchanged: the bytes came back as they were sent, so something in between answered"
+        )
+
+
+def test_nobodyThere() -> None:
+    """A closed port refuses, in so many words; a port that nobody reads is silent."""
+    closed = f"udp:{unused().target}"
+    for options in ((), ("--keep",)):
+        pinged = probe(closed, *options, "-i0.01", count=3)
+        assert (pinged.code, pinged.error) == (4, f"3 of 3 failed: cannot send to {closed}: Connection refused")
+        assert {(one["step"], one["code"]) for one in pinged.probes} == {("first byte", 4)}
+    with socket(AF_INET, SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        host, port = silent.getsockname()
+        pinged = probe(f"udp:{host}:{port}", "-W0.5")
+        assert pinged.found == (None, "first byte", 5)
+        assert "no answer within 0.5 s" in pinged.error
+    pinged = probe("udp:no.such.name.invalid")
+    assert pinged.found == (None, "resolve", 3)
+    assert pinged.error == "cannot resolve no.such.name.invalid: no address found"
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_tiny(server: tuple[str, int], size: int) -> None:
+    """So few bytes that two probes from one port have to be the same are no trouble."""
+    pinged = probe(f"udp:{server[0]}:{server[1]}", f"-s{size}", "-i0", "--keep", count=60)
+    assert (pinged.code, counts(pinged)) == (0, {"sent": 60, "answered": 60})
+
+
+@pytest.mark.parametrize("size", [1400, 65507])
+def test_large(server: tuple[str, int], size: int) -> None:
+    """Datagrams up to the largest that there are go through."""
+    pinged = probe(f"udp:{server[0]}:{server[1]}", f"-s{size}", "-i0", count=3)
+    assert (pinged.code, {one["received"] for one in pinged.probes}) == (0, {size})
+
+
+def test_timing(server: tuple[str, int], figure: Callable[[str], None]) -> None:
+    """The time to the first byte is never shorter than what passed at the relay, and mostly hardly longer."""
+    with DatagramRelay(server) as relay:
+        pinged = probe(relay.target, "-i0", count=20)
+        assert pinged.code == 0
+        excess = [
+            one["phases"][-1]["seconds"] - (chunk.forwarded - chunk.received)
+            for one, chunk in zip(sorted(pinged.probes, key=lambda one: one["seq"]), relay.requests, strict=True)
+        ]
+    figure(f"first byte over UDP {min(excess) * 1000:.3f} to {max(excess) * 1000:.3f} ms longer than at the relay")
+    assert 0 <= min(excess) <= 0.002
