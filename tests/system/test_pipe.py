@@ -184,8 +184,10 @@ FAULTS = [
     (
         "chatty",
         1,
-        b": corrupted: byte 0 of the reply is not the upper case of the one sent; "
-        b'it begins with "\\x1b[31mWELCOME\\r\\nHELLHELLHE"\n',
+        (
+            b": corrupted: byte 0 of the reply is not the upper case of the one sent; "
+            b'it begins with "\\x1b[31mWELCOME\\r\\nHELLHELLHE"\n'
+        ),
     ),
     ("silent", 5, b": timed out: nothing more for 1 s, 0 of 4000 bytes came back\n"),
     ("endless", 5, b": timed out: no end of the reply for 1 s, 4000 of 4000 bytes came back\n"),
