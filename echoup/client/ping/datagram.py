@@ -28,7 +28,6 @@ from echoup.verdict import Reply, Verdict, firstDifference
 MAXIMUM = 65507
 """Bytes of data in the largest UDP datagram that IPv4 carries (RFC 768 and 791: 65535 less the two headers)."""
 
-
 REMEMBERED = 256
 """Probes that are over and may still be answered; each may have a port."""
 
