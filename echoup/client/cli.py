@@ -179,7 +179,7 @@ def ping(
     from twisted.internet import reactor
 
     from echoup.client.datagram import DatagramTarget
-    from echoup.client.ping.session import Plan
+    from echoup.client.ping.plan import Plan
     from echoup.client.ping.session import ping as talk
 
     if isinstance(target, DatagramTarget):

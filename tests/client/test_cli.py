@@ -17,9 +17,10 @@ from echoup.client.cli import cli, main
 from echoup.client.console import converse
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.ping.machine import JSONReport, NagiosReport, NagiosStatus
+from echoup.client.ping.plan import Plan
 from echoup.client.ping.prometheus import PrometheusReport
 from echoup.client.ping.requirement import parseRequirement
-from echoup.client.ping.session import Plan, ping
+from echoup.client.ping.session import ping
 from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.text import TextReport
 from echoup.client.pipe import pipe

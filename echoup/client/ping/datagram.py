@@ -19,6 +19,7 @@ from echoup.client.connecting import resolve
 from echoup.client.datagram import DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.ping.payload import makePayload
+from echoup.client.ping.plan import Plan
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
 from echoup.client.trace import Step, Trace
@@ -60,21 +61,11 @@ class DatagramProbes:
     these. It's watched out for after the end of a probe for as long as that may take, for the last REMEMBERED of them.
     """
 
-    def __init__(
-        self,
-        reactor: ReactorBase,
-        target: DatagramTarget,
-        timeout: float,
-        size: int,
-        keep: bool,
-        statistics: Statistics,
-    ) -> None:
-        """A probe sends `size` bytes, at most MAXIMUM, and may take `timeout` seconds; `keep` keeps the port."""
+    def __init__(self, reactor: ReactorBase, target: DatagramTarget, plan: Plan, statistics: Statistics) -> None:
+        """The payloads have at most MAXIMUM bytes."""
         self._reactor = reactor
         self._target = target
-        self._timeout = timeout
-        self._size = size
-        self._keep = keep
+        self._plan = plan
         self._statistics = statistics
         self._kept: ProbePort | None = None
         self._over: deque[Probe] = deque()  # but not yet forgotten
@@ -83,17 +74,17 @@ class DatagramProbes:
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`."""
-        payload = makePayload(self._size)
+        payload = makePayload(self._plan.size)
         at, began = time.time(), self._reactor.seconds()
-        self._forget(began - self._timeout, REMEMBERED)
+        self._forget(began - self._plan.timeout, REMEMBERED)
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
         sent, port = began, self._kept
         try:
             if not port or port.isClosed:
                 port = await self._open(trace)
-            if self._keep:
+            if self._plan.keep:
                 self._kept, sent = port, self._reactor.seconds()
-            await self._exchange(port, Probe(seq, payload, port, reply), began + self._timeout, trace)
+            await self._exchange(port, Probe(seq, payload, port, reply), began + self._plan.timeout, trace)
         except PathError as failure:
             error = failure
         ended = self._reactor.seconds()
@@ -108,7 +99,9 @@ class DatagramProbes:
             kept.close()
 
     async def _open(self, trace: Trace) -> "ProbePort":
-        host, *_ = await resolve(self._reactor, self._target.host, self._target.family, self._timeout, trace, "UDP")
+        host, *_ = await resolve(
+            self._reactor, self._target.host, self._target.family, self._plan.timeout, trace, "UDP"
+        )
         port = ProbePort(self._take)
         try:
             port.open(self._reactor, (host, self._target.port))
@@ -124,7 +117,7 @@ class DatagramProbes:
             await probe.answered.addTimeout(max(deadline - self._reactor.seconds(), 0), self._reactor)
         except DeferredTimeout:
             probe.isLost = True
-            why = f"no answer within {self._timeout:g} s: it was lost, or the answer was, or nobody answers there"
+            why = f"no answer within {self._plan.timeout:g} s: it was lost, or the answer was, or nobody answers there"
             raise PathError(ExitCode.TIMED_OUT, f"{self._target}: {why}") from None
         except OSError as error:
             trace.end(phase, error=error.strerror)

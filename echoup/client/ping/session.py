@@ -1,7 +1,6 @@
 """One `echoup ping`: when its probes are made, and what comes of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from echoup.client.outcome import ExitCode, PathError
+from echoup.client.ping.plan import Plan
 from echoup.client.ping.report import Report, judgement
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
@@ -19,24 +19,6 @@ from echoup.client.target import StreamTarget, Target
 
 MAXIMUM = 256
 """Probes that may be under way at once: few enough for the usual limit of 1024 descriptors."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which probes are made, and when."""
-
-    count: int | None
-    """How many there are; None: until the user has enough."""
-    interval: float
-    """Seconds from the beginning of one to that of the next; 0: from the end."""
-    timeout: float
-    """The seconds that each may take."""
-    size: int
-    """The bytes that each sends."""
-    keep: bool = False
-    """Do all go over the same connection, or from the same port?"""
-    halfClose: bool = False
-    """Does each send our end as well, and demand the server's?"""
 
 
 class Probes(Protocol):
@@ -77,10 +59,10 @@ def makeProbes(reactor: ReactorBase, target: Target, plan: Plan, statistics: Sta
     if isinstance(target, StreamTarget):
         from echoup.client.ping.stream import StreamProbes
 
-        return StreamProbes(reactor, target, plan.timeout, plan.size, plan.keep, plan.halfClose)
+        return StreamProbes(reactor, target, plan)
     from echoup.client.ping.datagram import DatagramProbes
 
-    return DatagramProbes(reactor, target, plan.timeout, plan.size, plan.keep, statistics)
+    return DatagramProbes(reactor, target, plan, statistics)
 
 
 def judge(statistics: Statistics, requirements: Sequence[Requirement]) -> tuple[ExitCode, str]:

@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from echoup.client.outcome import PathError
 from echoup.client.ping.connection import Connection
 from echoup.client.ping.payload import makePayload
+from echoup.client.ping.plan import Plan
 from echoup.client.ping.result import Result
 from echoup.client.target import StreamTarget
 from echoup.client.trace import Trace
@@ -17,27 +18,17 @@ from echoup.verdict import Reply
 class StreamProbes:
     """Makes probes, each on a connection of its own or all on the same."""
 
-    def __init__(
-        self, reactor: ReactorBase, target: StreamTarget, timeout: float, size: int, keep: bool, halfClose: bool
-    ) -> None:
-        """A probe sends `size` bytes and may take `timeout` seconds.
-
-        With `keep` a connection is used until something goes wrong on it; only one probe may be under way then. With
-        `halfClose` our end follows the payload, and the server's end has to follow the reply.
-        """
+    def __init__(self, reactor: ReactorBase, target: StreamTarget, plan: Plan) -> None:
         self._reactor = reactor
         self._target = target
-        self._timeout = timeout
-        self._size = size
-        self._keep = keep
-        self._halfClose = halfClose
+        self._plan = plan
         self._kept: Connection | None = None
         self._closing: set[Deferred[None]] = set()
-        self.isSequential = keep
+        self.isSequential = plan.keep
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`."""
-        payload = makePayload(self._size)
+        payload = makePayload(self._plan.size)
         at, began = time.time(), self._reactor.seconds()
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
         connection = self._kept or Connection(self._reactor, self._target)
@@ -45,18 +36,18 @@ class StreamProbes:
         sent = began
         try:
             if not connection.isOpen:
-                await connection.open(self._timeout, trace)
+                await connection.open(self._plan.timeout, trace)
             now = self._reactor.seconds()
-            if self._keep:
+            if self._plan.keep:
                 sent = now
-            await connection.exchange(payload, reply, began + self._timeout - now, trace, self._halfClose)
+            await connection.exchange(payload, reply, began + self._plan.timeout - now, trace, self._plan.halfClose)
         except PathError as failure:
             error = failure
         except CancelledError:
             self._close(connection)
             raise
         ended = self._reactor.seconds()
-        if self._keep and not error:
+        if self._plan.keep and not error:
             self._kept = connection
         else:
             self._close(connection)

@@ -10,9 +10,10 @@ from echoup.client.datagram import DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.ping import session as module
 from echoup.client.ping.datagram import DatagramProbes
+from echoup.client.ping.plan import Plan
 from echoup.client.ping.requirement import parseRequirement
 from echoup.client.ping.result import Result
-from echoup.client.ping.session import MAXIMUM, Plan, judge, makeProbes, ping
+from echoup.client.ping.session import MAXIMUM, judge, makeProbes, ping
 from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.stream import StreamProbes
 from echoup.client.security import Security

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from echoup.client.outcome import ExitCode
 from echoup.client.ping.connection import LINGER
+from echoup.client.ping.plan import Plan
 from echoup.client.ping.result import Result
 from echoup.client.ping.stream import StreamProbes
 from echoup.client.security import Security
@@ -71,7 +72,7 @@ class StreamTestCase(ReactorTestCase):
         self, target: StreamTarget, size: int = SIZE, keep: bool = False, halfClose: bool = False
     ) -> StreamProbes:
         """Return what makes probes of `target`."""
-        return StreamProbes(self.reactor, target, TIMEOUT, size, keep, halfClose)
+        return StreamProbes(self.reactor, target, Plan(None, 1, TIMEOUT, size, keep, halfClose))
 
     def probe(self, probes: StreamProbes, seq: int = 1, wait: float = 0.05) -> Result:
         """Return the result of a probe, for which time passes."""
