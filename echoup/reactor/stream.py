@@ -70,7 +70,6 @@ class Stream(Writing):
             transport.abort()
             return
         self.connected = True
-        self.write = transport.write  # type: ignore[method-assign]  # one call less for each message
         self._callOrLose(self.begin)
         if self.connected and self._aborting:
             self._reset()

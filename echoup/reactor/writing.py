@@ -44,10 +44,7 @@ class Writing(Connection):
     # What the protocol calls
 
     def write(self, data: bytes) -> None:
-        """Send `data`: at once, as far as the kernel takes it, and the rest later.
-
-        While nothing else is to be done for it, uvloop's own method is in the place of this one.
-        """
+        """Send `data`: at once, as far as the kernel takes it, and the rest later."""
         if self.connected and not self._writeDisconnected:
             self._uv.write(data)
             if self.producer is not None and not self.streamingProducer:
@@ -76,7 +73,6 @@ class Writing(Connection):
         self.producer = producer
         self.streamingProducer = streaming
         if not streaming:
-            self._writeWithCare()
             self.producer.resumeProducing()
             self._awaitDrained()
         elif self._isFull:
@@ -94,9 +90,6 @@ class Writing(Connection):
     def _callOrLose(self, call: Callable[..., object], *arguments: object) -> None:
         """Call, and lose the connection if that fails."""
         raise NotImplementedError
-
-    def _writeWithCare(self) -> None:
-        vars(self).pop("write", None)
 
     def _pauseProducer(self) -> None:
         if self.producer is not None and self.streamingProducer and not self._producerPaused:
@@ -136,7 +129,6 @@ class Writing(Connection):
 
     def _endWriting(self) -> None:
         self._writeDisconnected = True
-        self._writeWithCare()
         with suppress(OSError):
             self._socket().shutdown(SHUT_WR)
         if IHalfCloseableProtocol.providedBy(self.protocol):

@@ -66,6 +66,17 @@ class ProducerTests(UvloopTestCase):
         assert producer.calls == ["pause", "resume", "stop"]
 
     @onReactor
+    async def test_kept(self) -> None:
+        """A `write` that was taken while there was a connection does nothing when that is gone."""
+        server = Recorder()
+        self.pair("tcp4", server)
+        await server.event("made")
+        write = server.transport.write
+        server.transport.abortConnection()
+        await server.event("lost")
+        write(b"x")
+
+    @onReactor
     async def test_streamingLate(self) -> None:
         """A streaming producer pauses at once if too much waits when it comes, and stops if there is no connection."""
         server, producer, late = Recorder(), Producer(), Producer()
