@@ -24,7 +24,7 @@ from echoup.proxyheader import encodeProxyHeader
 from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
 from tests.system.live import living
 from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll
-from tests.system.test_bounded import MIB, isCut
+from tests.system.test_bounded import MIB, Growth, isCut
 from tests.system.tls import CLOSE_NOTIFY, TLSConnection
 
 PROXY = "127.0.0.2"
@@ -386,11 +386,15 @@ def test_reload(tmp_path: Path, certificates: Certificates, figure: Callable[[st
     assert not failed
 
 
-def offer(tls: TLSConnection, size: int, patience: float) -> int:
-    """Send up to `size` bytes, and return how many could be sent before none could for `patience` seconds."""
+def offer(tls: TLSConnection, size: int, patience: float, look: Callable[[], None] = lambda: None) -> int:
+    """Send up to `size` bytes, and return how many could be sent before none could for `patience` seconds.
+
+    Call `look` each time before something is sent.
+    """
     tls.socket.settimeout(patience)
     sent = 0
     while sent < size:
+        look()
         try:
             tls.socket.sendall(tls.seal(b"x" * 2**16))
         except TimeoutError:
@@ -410,14 +414,15 @@ def test_neverReaderOverTLS(
         with TLSConnection.to(daemon.address, certificates.context()) as tls:
             assert tls.ask(b"warm") == b"WARM"
             memory = daemon.memory
-            sent = offer(tls, 600 * MIB, 0.5)
-            stuck = time.monotonic() - 0.5
+            growth = Growth(tls.socket)
+            sent = offer(tls, 600 * MIB, 0.5, growth.look)
+            growth.look()
             cpu = daemon.cpu
             time.sleep(2)
             busy = (daemon.cpu - cpu) / 2
             grown = daemon.memory - memory
             eventually(lambda: isCut(tls.socket), 10)
-            stalled = time.monotonic() - stuck
+            stalled = time.monotonic() - growth.before
         eventually(lambda: "reason=stalled" in daemon.text)
         eventually(lambda: daemon.descriptors == before)
     figure(

@@ -2,12 +2,15 @@
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
+from fcntl import ioctl
 from pathlib import Path
 from select import select
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
+from termios import FIONREAD
 
 import pytest
 
@@ -16,12 +19,36 @@ from tests.system.processes import REACTORS, Address, Daemon, eventually, receiv
 MIB = 2**20
 
 
-def offer(connection: socket, size: int, patience: float) -> int:
-    """Send up to `size` bytes, and return how many could be sent before none could for `patience` seconds."""
+class Growth:
+    """When it was that what waits at our end to be read grew for the last time, as far as one can tell by looking."""
+
+    before = 0.0
+    """The last time that it was seen to be less than it is now."""
+
+    def __init__(self, connection: socket) -> None:
+        self._connection = connection
+        self._size = -1
+        self._looked = 0.0
+
+    def look(self) -> None:
+        """Look how much waits."""
+        now = time.monotonic()
+        size = int.from_bytes(ioctl(self._connection, FIONREAD, bytes(4)), sys.byteorder)
+        if size != self._size:
+            self._size, self.before = size, self._looked
+        self._looked = now
+
+
+def offer(connection: socket, size: int, patience: float, look: Callable[[], None] = lambda: None) -> int:
+    """Send up to `size` bytes, and return how many could be sent before none could for `patience` seconds.
+
+    Call `look` each time before something is sent.
+    """
     connection.settimeout(patience)
     chunk = b"x" * 65536
     sent = 0
     while sent < size:
+        look()
         try:
             sent += connection.send(chunk)
         except TimeoutError:
@@ -48,14 +75,15 @@ def test_neverReader(tmp_path: Path, figure: Callable[[str], None], reactor: str
         assert daemon.address.echo(b"warm") == b"WARM"
         memory = daemon.memory
         with daemon.address.connect() as connection:
-            sent = offer(connection, 600 * MIB, 0.5)
-            stuck = time.monotonic() - 0.5
+            growth = Growth(connection)
+            sent = offer(connection, 600 * MIB, 0.5, growth.look)
+            growth.look()
             cpu = daemon.cpu
             time.sleep(4)
             busy = (daemon.cpu - cpu) / 4
             grown = daemon.memory - memory
             eventually(lambda: isCut(connection), 10)
-            stalled = time.monotonic() - stuck
+            stalled = time.monotonic() - growth.before
         eventually(lambda: "reason=stalled" in daemon.text)
     figure(
         f"took {sent / MIB:.1f} of 600 MiB, memory grew by {grown / MIB:.1f} MiB, "
