@@ -139,7 +139,7 @@ def _requirement(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     show_default=True,
     help="What to write.",
 )
-@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("--json", is_flag=True, help="The same as --format json.")
 def ping(
     target: Any,
     count: int | None,
@@ -152,6 +152,7 @@ def ping(
     quiet: bool,
     requirements: list[Any],
     form: str,
+    json: bool,
 ) -> int:
     """Probe the path to the echo service at TARGET, and say what is wrong with it, and where.
 
@@ -173,6 +174,8 @@ def ping(
     """  # noqa: D301  # as above
     if keep and half_close:
         raise click.UsageError("--keep and --half-close contradict each other: a connection ends only once")
+    if json and form not in ("text", "json"):
+        raise click.UsageError(f"--json and --format {form} contradict each other")
     if count is None and form in ("nagios", "prometheus"):
         raise click.UsageError(f"--format {form} needs a --count")
 
@@ -191,7 +194,7 @@ def ping(
             raise click.UsageError(f"a UDP datagram has at most {MAXIMUM} bytes")
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names are foreign text
-    report = _makeReport(form, quiet, verbose)
+    report = _makeReport("json" if json else form, quiet, verbose)
     plan = Plan(count, interval, timeout, size, keep, half_close)
     code = run(reactor, talk, target, plan, report, requirements)
     return report.status if form == "nagios" else code

@@ -14,8 +14,8 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the argument TARGET and the options of the path; it is called with the `target` that they make."""
 
     @click.argument("target", default="127.0.0.1:8081")
-    @click.option("-4", "family", flag_value=4, type=int, default=0, help="Only IPv4.")
-    @click.option("-6", "family", flag_value=6, type=int, help="Only IPv6.")
+    @click.option("-4", "only4", is_flag=True, help="Only IPv4.")
+    @click.option("-6", "only6", is_flag=True, help="Only IPv6.")
     @click.option("--tls", is_flag=True, help="Speak TLS; a TARGET that begins with tls: means the same.")
     @click.option("--cafile", metavar="FILE", help="Trust the certificates in it instead of the system's.")
     @click.option("--cert", metavar="FILE", help="Show this certificate where the server asks for one.")
@@ -30,7 +30,8 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def withTarget(
         target: str,
-        family: Literal[0, 4, 6],
+        only4: bool,
+        only6: bool,
         tls: bool,
         cafile: str | None,
         cert: str | None,
@@ -41,6 +42,9 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
         **others: Any,
     ) -> Any:
         security = {"cafile": cafile, "cert": cert, "key": key, "serverName": server_name, "insecure": insecure}
+        if only4 and only6:
+            raise click.UsageError("-4 and -6 contradict each other")
+        family: Literal[0, 4, 6] = 4 if only4 else 6 if only6 else 0
         given = {name: value for name, value in security.items() if value}
         return command(target=_makeTarget(target, family, tls, given, proxy_protocol), **others)
 

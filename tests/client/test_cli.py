@@ -77,6 +77,7 @@ class MainTests(CommandTestCase):
             (["ping", "--half-close", "udp:a"], "--half-close is for streams, not for UDP"),
             (["ping", "--half-close", "--keep"], "--keep and --half-close contradict each other"),
             (["ping", "--format", "nagios"], "--format nagios needs a --count"),
+            (["ping", "--json", "--format", "nagios", "-c1"], "--json and --format nagios contradict each other"),
             (["ping", "--format", "xml"], "Invalid value for '--format': 'xml' is not one of"),
             (["ping", "--require", "p99<5"], "Invalid value for '--require': 'p99<5' is not METRIC<VALUE"),
             (["connect", "--timeout=nan"], "Invalid value for '--timeout': nan is not a number of seconds"),

@@ -88,6 +88,7 @@ class PathOptionsTests(SynchronousTestCase):
             (["--tls", "--key=x"], "--key needs --cert"),
             (["tls:a:443:privateKey=x"], "--key needs --cert"),
             (["unix:a", "--tls"], f"unix:a {host}"),
+            (["a", "-4", "-6"], "-4 and -6 contradict each other"),
             (["unix:a", "-6"], "-4 and -6 are for hosts, and unix:a is none"),
             (["udp:a", "--tls"], streams),
             (["udp:a", "--insecure"], streams),
