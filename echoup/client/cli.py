@@ -13,11 +13,15 @@ from echoup.client.outcome import ExitCode, PathError
 from echoup.client.run import run
 
 
-def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Refuse what FloatRange lets through."""
-    if not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a number of seconds")
-    return value
+class Seconds(click.FloatRange):
+    """A number of seconds, which `nan` and `inf` are not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Refuse what FloatRange lets through."""
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{seconds} is not a number of seconds", param, ctx)
+        return seconds
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,8 +34,7 @@ def cli() -> None:
 @pathOptions
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    callback=_finite,
+    type=Seconds(0, min_open=True),
     default=10.0,
     show_default=True,
     metavar="SECONDS",
@@ -93,8 +96,7 @@ def _requirement(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 @click.option(
     "-i",
     "--interval",
-    type=click.FloatRange(0),
-    callback=_finite,
+    type=Seconds(0),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -103,8 +105,7 @@ def _requirement(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 @click.option(
     "-W",
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    callback=_finite,
+    type=Seconds(0, min_open=True),
     default=5.0,
     show_default=True,
     metavar="SECONDS",
