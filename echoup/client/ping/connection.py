@@ -7,7 +7,6 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from echoup.address import describeAddress
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target import StreamTarget
@@ -49,9 +48,8 @@ class Connection:
         self.local = self.remote = None
         self._client = await self._target.connect(self._reactor, timeout, self._take, trace)
         self._client.closed.addCallback(self._end)
-        transport = self._client.transport
-        self.local, self.remote = describeAddress(transport.getHost()), describeAddress(transport.getPeer())
-        self._handle = transport.getHandle()
+        self.local, self.remote = trace.local, trace.remote
+        self._handle = self._client.transport.getHandle()
 
     async def exchange(self, payload: bytes, reply: Reply, timeout: float, trace: Trace, halfClose: bool) -> None:
         """Send `payload` and let `reply` judge what comes back, within `timeout` seconds.
