@@ -12,7 +12,7 @@ from tests.system.certificates import Certificates
 from tests.system.peers import need, running
 from tests.system.processes import Address, Daemon, eventually, serving
 from tests.system.test_ping import ping, probe
-from tests.system.test_tls_client import FAULTS, listenTLS, makeSelfSigned
+from tests.system.test_tls_client import FAULTS, NO_TLS, faulty, listenTLS, makeSelfSigned
 
 METHODS = {"TLSv1.2": "TLSv1_2_METHOD", "TLSv1.3": "TLS_METHOD"}
 
@@ -96,12 +96,7 @@ def test_clientCertificate(tmp_path: Path, certificates: Certificates, version: 
 @pytest.mark.parametrize(("fault", "why"), [*FAULTS, ("selfSigned", "self-signed certificate")])
 def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, why: str) -> None:
     """Each fault of a certificate is said in the one line and in the phase; who doesn't check it can see it."""
-    certificate = {
-        "expired": lambda: certificates.issue("pinged-expired", "127.0.0.1", expired=True),
-        "misnamed": lambda: certificates.issue("pinged-misnamed", "elsewhere.example"),
-        "stranger": lambda: certificates.issue("pinged-strange", "127.0.0.1", other=True),
-        "selfSigned": lambda: makeSelfSigned(tmp_path),
-    }[fault]()
+    certificate = makeSelfSigned(tmp_path) if fault == "selfSigned" else faulty(certificates, fault)
     subject, issuer = subjectAndIssuer(certificate)
     left = "expired 1 days ago" if fault == "expired" else "29 days left"
     with Daemon.start(tmp_path, listen=[listenTLS(certificate)]) as daemon:
@@ -122,16 +117,7 @@ def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, 
         assert f", certificate {subject}, issuer {issuer}, {left}, ESTABLISHED, " in ended.stdout
 
 
-@pytest.mark.parametrize(
-    ("server", "why"),
-    [
-        ("tutorial", "unexpected message"),
-        ("unchanged", "unexpected message"),
-        ("chatty", "wrong version number"),
-        ("short", "the server ended the connection"),
-        ("resetting", "the server ended the connection"),
-    ],
-)
+@pytest.mark.parametrize(("server", "why"), NO_TLS)
 def test_noTLSThere(server: str, why: str) -> None:
     """TLS asked of a server that doesn't speak it fails in that step."""
     with serving(server) as address:

@@ -82,15 +82,26 @@ FAULTS = [
     ("stranger", "unable to get local issuer certificate"),
 ]
 
+NO_TLS = [
+    ("tutorial", "unexpected message"),
+    ("unchanged", "unexpected message"),
+    ("chatty", "wrong version number"),
+    ("short", "the server ended the connection"),
+    ("resetting", "the server ended the connection"),
+]
+"""Servers that speak no TLS, and what becomes of a handshake with them."""
+
+
+def faulty(certificates: Certificates, fault: str) -> str:
+    """Return the file of a certificate that has one of the FAULTS, for 127.0.0.1."""
+    identity = "elsewhere.example" if fault == "misnamed" else "127.0.0.1"
+    return certificates.issue(f"faulty-{fault}", identity, expired=fault == "expired", other=fault == "stranger")
+
 
 @pytest.mark.parametrize(("fault", "why"), FAULTS)
 def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, why: str) -> None:
     """Each fault of a certificate is said in one line, with the exit code for TLS; the cure for each cures it."""
-    certificate = {
-        "expired": lambda: certificates.issue("expired", "127.0.0.1", expired=True),
-        "misnamed": lambda: certificates.issue("misnamed", "elsewhere.example"),
-        "stranger": lambda: certificates.issue("strange", "127.0.0.1", other=True),
-    }[fault]()
+    certificate = faulty(certificates, fault)
     cures = {
         "expired": ["--insecure"],
         "misnamed": [f"--cafile={certificates.authority}", "--server-name=elsewhere.example"],
@@ -105,16 +116,7 @@ def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, 
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO", b"")
 
 
-@pytest.mark.parametrize(
-    ("server", "why"),
-    [
-        ("tutorial", "unexpected message"),
-        ("unchanged", "unexpected message"),
-        ("chatty", "wrong version number"),
-        ("short", "the server ended the connection"),
-        ("resetting", "the server ended the connection"),
-    ],
-)
+@pytest.mark.parametrize(("server", "why"), NO_TLS)
 def test_noTLSThere(server: str, why: str) -> None:
     """TLS asked of a server that doesn't speak it fails with the exit code for TLS, and one line."""
     with serving(server) as address:
