@@ -95,7 +95,7 @@ class Reply:
             self.wrongAt = self.received + firstDifference(data, expected)
         if data != original:
             self._unchanged = False
-        self.start = (self.start + data)[:START] if len(self.start) < START else self.start
+        self.start += data[: START - len(self.start)]
         self.received += len(data)
 
     def _take(self, size: int) -> bytes:

@@ -188,9 +188,9 @@ class ProbePort(ConnectedPort):
             return firstDifference(upper(data), probe.expected), probe.seq
 
         probe = self.probes.get(upper(data))
-        waiting = [each for each in self.probes.values() if not each.answered.called]
-        if not probe and waiting:
-            probe = max(waiting, key=likeness)
+        if not probe:
+            waiting = (each for each in self.probes.values() if not each.answered.called)
+            probe = max(waiting, key=likeness, default=None)
         if probe:
             self._take(probe, data)
 
