@@ -99,9 +99,17 @@ class ResolverTests(ReactorTestCase):
         """A name that takes long keeps no other waiting, and not the process."""
         slow = threading.Event()
         self.addCleanup(slow.set)
-        self.patch(module, "getaddrinfo", lambda name, *_: slow.wait(60) if name == "slow" else [])
+
+        def getaddrinfo(name: str, *_: object) -> list[Any]:
+            if name == "slow":
+                slow.wait(60)
+            return []
+
+        self.patch(module, "getaddrinfo", getaddrinfo)
         waiting = Receiver()
         self.resolver.resolveHostName(waiting, "slow").cancel()  # type: ignore[arg-type]  # as above
         self.resolve("quick")
         assert not waiting.isComplete
         assert all(thread.daemon for thread in threading.enumerate() if "PoolThread" in thread.name)
+        slow.set()
+        self.reactor.until(lambda: waiting.isComplete)
