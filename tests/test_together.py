@@ -17,6 +17,7 @@ from echoup.client.protocol import EchoUpClient
 from echoup.client.target import StreamTarget, parseTarget
 from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
+from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService
 from echoup.verdict import Verdict
 
@@ -52,8 +53,8 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     from twisted.internet import reactor as installed
 
     reactor = cast("PosixReactorBase", installed)
-    limits = Limits(maxConnectionsPerPeer=2)
-    service = EchoUpService(reactor, [parseListener(request.param.format(tmp_path))], limits, drainTimeout=1)
+    listeners = (parseListener(request.param.format(tmp_path)),)
+    service = EchoUpService(reactor, Plan(listeners, Limits(maxConnectionsPerPeer=2), drainTimeout=1))
     service.startService()
     yield Pair(reactor, service)
     if service.running:

@@ -6,9 +6,7 @@ from typing import ClassVar
 
 from twisted.protocols import amp
 
-from echoup.server.arrival import Network
-from echoup.server.inherited import InheritedListener
-from echoup.server.limits import Limits
+from echoup.server.plan import Plan
 from echoup.server.shared import Shared
 
 CONFIGURATION, LOG, ERRORS, CONTROL, PAGE, SEMAPHORE, LISTENING = range(7)
@@ -30,10 +28,8 @@ class Configuration:
     number: int
     """Which of the workers it is, and so which row of the page is its."""
     shared: Shared
-    listeners: tuple[InheritedListener, ...]
-    limits: Limits
-    logConnections: bool
-    proxies: tuple[Network, ...]
+    plan: Plan
+    """Its listeners are for the descriptors from LISTENING on."""
 
 
 class Ready(amp.Command):

@@ -1,6 +1,6 @@
 """Starts the daemon's listening and ends its connections gracefully."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from select import POLLIN
@@ -16,12 +16,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echoup.address import describeAddress
-from echoup.server.arrival import ArrivalFactory, Network
+from echoup.server.arrival import ArrivalFactory
 from echoup.server.datagram import DatagramGate, EchoUpDatagram
-from echoup.server.datagramport import DatagramListener
 from echoup.server.gate import Gate
-from echoup.server.limits import Limits
 from echoup.server.listen import Listener, ListenError
+from echoup.server.plan import Plan
 from echoup.server.protocol import EchoUpFactory, OwnTotals, Totals, isReady
 from echoup.server.writethrough import writeThrough
 
@@ -51,35 +50,18 @@ class EchoUpService(Service):
     """
 
     def __init__(
-        self,
-        reactor: PosixReactorBase,
-        listeners: Sequence[Listener],
-        limits: Limits,
-        drainTimeout: float = 10.0,
-        logConnections: bool = False,
-        proxies: Collection[Network] = (),
-        datagramListeners: Sequence[DatagramListener] = (),
-        gate: Gate | None = None,
-        totals: Totals | None = None,
+        self, reactor: PosixReactorBase, plan: Plan, gate: Gate | None = None, totals: Totals | None = None
     ) -> None:
-        """`drainTimeout` is in seconds, from the call of `stopService` to the deadline.
-
-        Connections from the networks `proxies` begin with a PROXY header. `gate` and `totals` are for a worker, which
-        shares what they count with others.
-        """
+        """`gate` and `totals` are for a worker, which shares what they count with others."""
         self._reactor = reactor
-        self._listeners = listeners
-        self._datagramListeners = datagramListeners
-        self._limits = limits
-        self._drainTimeout = drainTimeout
-        self._proxies = proxies
-        self._gate = gate or Gate(reactor, limits)
+        self._plan = plan
+        self._gate = gate or Gate(reactor, plan.limits)
         self._totals = OwnTotals()
         self._datagramGate = DatagramGate(reactor)
-        self.factory = EchoUpFactory(reactor, self._gate, logConnections, totals or self._totals)
+        self.factory = EchoUpFactory(reactor, self._gate, plan.logConnections, totals or self._totals)
         self.ports: list[Any] = []
         """The ports that are open; Twisted's, of both kinds."""
-        self._looking = LoopingCall(self.factory.look, limits)
+        self._looking = LoopingCall(self.factory.look, plan.limits)
         self._looking.clock = reactor
         self._hurried = False
 
@@ -93,10 +75,10 @@ class EchoUpService(Service):
         """Do so, and return the addresses, as people write them; raise ListenError if that is impossible."""
         openings = [
             ("tls:" if listener.certificate else "", listener.description, self._listen(listener))
-            for listener in self._listeners
+            for listener in self._plan.listeners
         ]
         makeProtocol = partial(EchoUpDatagram, self._datagramGate)
-        for datagramListener in self._datagramListeners:
+        for datagramListener in self._plan.datagramListeners:
             ports = datagramListener.listen(self._reactor, makeProtocol)
             openings.append(("udp:", datagramListener.description, ports))
         addresses = []
@@ -111,7 +93,8 @@ class EchoUpService(Service):
         return addresses
 
     def _listen(self, listener: Listener) -> Iterator[Any]:
-        arrivals = ArrivalFactory(self.factory, self._limits.handshakeTimeout, self._proxies, listener.certificate)
+        plan = self._plan
+        arrivals = ArrivalFactory(self.factory, plan.limits.handshakeTimeout, plan.proxies, listener.certificate)
         for port in listener.listen(self._reactor, arrivals):
             self._gate.guard(cast("Port", port))
             writeThrough(cast("Port", port))
@@ -122,7 +105,7 @@ class EchoUpService(Service):
         super().startService()
         if not self.ports:
             self.privilegedStartService()
-        self._looking.start(self._limits.tick, now=False)
+        self._looking.start(self._plan.limits.tick, now=False)
 
     def stopService(self) -> "Deferred[None]":
         """Stop gracefully; the Deferred fires when the last connection is gone."""
@@ -130,12 +113,12 @@ class EchoUpService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await self.drain(self._drainTimeout)
+        await self.drain(self._plan.drainTimeout)
         logTotals(self._totals.connections, self._totals.bytes)
 
     def reload(self) -> None:
         """Read the certificates again, for the connections from now on; keep those that can't be read."""
-        reloadCertificates(self._listeners)
+        reloadCertificates(self._plan.listeners)
 
     def hurry(self) -> None:
         """Cut short a stop that is under way: no more waiting for anybody."""
@@ -166,7 +149,7 @@ class EchoUpService(Service):
 
     async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
         """Wait for `condition`, the deadline or hurry, whichever is first, and end what is quiet."""
-        limits = replace(self._limits, idleTimeout=QUIET)
+        limits = replace(self._plan.limits, idleTimeout=QUIET)
         while not (condition() or self._hurried or self._reactor.seconds() >= deadline):
             self.factory.look(limits, "stopping")
             await deferLater(self._reactor, TICK)

@@ -18,6 +18,7 @@ from echoup.server.daemon import Daemon
 from echoup.server.datagramport import parseDatagramListener
 from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
+from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService
 
 if TYPE_CHECKING:
@@ -190,22 +191,21 @@ def makeService(options: Options) -> IService:
     limits = asked.within(reactor)
     if limits != asked:
         _log.warn("the select reactor takes {maximum} connections at most", maximum=limits.maxConnections)
-    service = _kindOfService(options["workers"])(
-        reactor,
-        options["listen"],
+    plan = Plan(
+        tuple(options["listen"]),
         limits,
         options["drain-timeout"],
         options["log-connections"],
-        options["proxy-from"],
-        options["udp"],
+        tuple(options["proxy-from"]),
+        tuple(options["udp"]),
     )
-    return Daemon(reactor, service)
+    return Daemon(reactor, _makeService(reactor, plan, options["workers"]))
 
 
-def _kindOfService(workers: int) -> "Callable[..., EchoUpService | WorkersService]":
+def _makeService(reactor: PosixReactorBase, plan: Plan, workers: int) -> "EchoUpService | WorkersService":
     if workers == 1:
-        return EchoUpService
+        return EchoUpService(reactor, plan)
     # A process that serves alone does without AMP and all else that only this needs, a tenth of what its start imports.
     from echoup.server.workers import WorkersService
 
-    return partial(WorkersService, workers=workers)
+    return WorkersService(reactor, plan, workers)

@@ -54,21 +54,14 @@ class Worker(AMP):
     def __init__(self, reactor: PosixReactorBase, configuration: Configuration) -> None:
         super().__init__()
         self._reactor = reactor
-        self._listeners = configuration.listeners
+        self._listeners = configuration.plan.listeners
         self._isOver = False
         shared = configuration.shared
         page = Page(shared)
         row = Row(page, configuration.number)
         slots = SharedSlots(reactor, shared, page, row) if shared.maximum else None
-        self._service = EchoUpService(
-            reactor,
-            configuration.listeners,
-            configuration.limits,
-            logConnections=configuration.logConnections,
-            proxies=configuration.proxies,
-            gate=Gate(reactor, configuration.limits, slots, self),
-            totals=row,
-        )
+        gate = Gate(reactor, configuration.plan.limits, slots, self)
+        self._service = EchoUpService(reactor, configuration.plan, gate, row)
 
     def connectionMade(self) -> None:
         """Begin to serve, or tell the parent why that is impossible, and end."""

@@ -8,7 +8,7 @@ is one for all workers. UDP is served here, for its memory of replies is one.
 """
 
 import os
-from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
@@ -19,14 +19,12 @@ from twisted.internet.process import reapAllProcesses
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from echoup.server.arrival import Network
 from echoup.server.control import LISTENING, Configuration, Drain, Hurry, Reload
-from echoup.server.datagramport import DatagramListener
 from echoup.server.gate import PeerLimit
 from echoup.server.inherited import InheritedListener
-from echoup.server.limits import Limits
 from echoup.server.listen import Listener, ListenError, StartError
 from echoup.server.opening import Opening
+from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService, logTotals, reloadCertificates
 from echoup.server.shared import BYTES, SERVED, Page, Shared
 from echoup.server.workerprocess import CLEANLY, WorkerProcess
@@ -51,28 +49,13 @@ class WorkersService(Service):
     _shared: Shared
     _page: Page
 
-    def __init__(
-        self,
-        reactor: PosixReactorBase,
-        listeners: Sequence[Listener],
-        limits: Limits,
-        drainTimeout: float = 10.0,
-        logConnections: bool = False,
-        proxies: Collection[Network] = (),
-        datagramListeners: Sequence[DatagramListener] = (),
-        *,
-        workers: int,
-    ) -> None:
-        """See `EchoUpService`; the limits are those of all `workers` processes together."""
+    def __init__(self, reactor: PosixReactorBase, plan: Plan, workers: int) -> None:
+        """The limits of `plan` are those of all `workers` processes together."""
         self._reactor = reactor
-        self._listeners = listeners
-        self._drainTimeout = drainTimeout
+        self._plan = plan
         self._workers = workers
-        self._limits = limits
-        self._logConnections = logConnections
-        self._proxies = tuple(proxies)
-        self._peers = PeerLimit(reactor, limits.maxConnectionsPerPeer)
-        self._datagrams = EchoUpService(reactor, (), limits, datagramListeners=datagramListeners)
+        self._peers = PeerLimit(reactor, plan.limits.maxConnectionsPerPeer)
+        self._datagrams = EchoUpService(reactor, replace(plan, listeners=()))
         self._openings: list[tuple[Listener, Opening]] = []
         self._addresses: list[str] = []
         self._processes: dict[int, WorkerProcess] = {}
@@ -86,10 +69,10 @@ class WorkersService(Service):
     def privilegedStartService(self) -> None:
         """Listen on every address, or on none; nobody accepts yet."""
         super().privilegedStartService()
-        self._shared = Shared.make(self._workers, self._limits.maxConnections)
+        self._shared = Shared.make(self._workers, self._plan.limits.maxConnections)
         self._page = Page(self._shared)
         try:
-            for listener in self._listeners:
+            for listener in self._plan.listeners:
                 try:
                     for opening in listener.open(self._reactor, self._workers):
                         self._openings.append((listener, opening))
@@ -150,10 +133,7 @@ class WorkersService(Service):
             type(self._reactor).__module__,
             number,
             self._shared,
-            listeners,
-            self._limits,
-            self._logConnections,
-            self._proxies,
+            replace(self._plan, listeners=listeners, datagramListeners=()),
         )
         process.spawn(self._reactor, configuration, sockets)
         self._processes[number] = process
@@ -206,14 +186,14 @@ class WorkersService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        deadline = self._reactor.seconds() + self._drainTimeout
+        deadline = self._reactor.seconds() + self._plan.drainTimeout
         for call in self._replacements.values():
             call.cancel()
         for process in self._processes.values():
             process.tell(Drain, deadline=deadline)
         self._close()
-        drained = Deferred.fromCoroutine(self._datagrams.drain(self._drainTimeout))
-        self._killing = self._reactor.callLater(self._drainTimeout + GRACE, self._kill)
+        drained = Deferred.fromCoroutine(self._datagrams.drain(self._plan.drainTimeout))
+        self._killing = self._reactor.callLater(self._plan.drainTimeout + GRACE, self._kill)
         if self._processes:
             self._allEnded = Deferred()
             await self._allEnded
@@ -239,7 +219,7 @@ class WorkersService(Service):
 
     def reload(self) -> None:
         """Read the certificates again, for the connections from now on; keep those that can't be read."""
-        if listeners := reloadCertificates(self._listeners):
+        if listeners := reloadCertificates(self._plan.listeners):
             for process in self._processes.values():
                 process.tell(Reload, listeners=listeners)
 

@@ -18,6 +18,7 @@ from zope.interface.verify import verifyObject
 from echoup.server.daemon import CannotStart, Daemon
 from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
+from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService
 from tests.certificates import writeCertificates
 from tests.doubles import ReactorTestCase, raised
@@ -194,4 +195,4 @@ class DaemonTests(DaemonTestCase):
 
 def makeService(test: ReactorTestCase, description: str) -> EchoUpService:
     """Return a service whose stop waits ten minutes for whoever is connected."""
-    return EchoUpService(test.reactor, [parseListener(description)], Limits(), drainTimeout=600)
+    return EchoUpService(test.reactor, Plan((parseListener(description),), Limits(), drainTimeout=600))

@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 from echoup.server.arrival import Network
 from echoup.server.limits import Limits
 from echoup.server.listen import ListenError, parseListener
+from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService
 from tests.certificates import writeCertificates
 from tests.doubles import Peer, ReactorTestCase, raised
@@ -37,8 +38,8 @@ class ServiceTestCase(ReactorTestCase):
         proxies: Collection[Network] = (),
     ) -> EchoUpService:
         """Return a service that isn't started."""
-        listeners = [parseListener(description) for description in descriptions or ("127.0.0.1:0",)]
-        return EchoUpService(self.reactor, listeners, limits, DRAIN, proxies=proxies)
+        listeners = tuple(map(parseListener, descriptions or ("127.0.0.1:0",)))
+        return EchoUpService(self.reactor, Plan(listeners, limits, DRAIN, proxies=tuple(proxies)))
 
     def listening(self) -> list[Port]:
         """Return the ports that the reactor looks at."""

@@ -23,6 +23,7 @@ from echoup.server.control import CONFIGURATION, CONTROL, LISTENING, PAGE, SEMAP
 from echoup.server.datagramport import parseDatagramListener
 from echoup.server.limits import Limits
 from echoup.server.listen import ListenError, StartError, parseListener
+from echoup.server.plan import Plan
 from echoup.server.shared import Page, Row, Shared, SharedSlots
 from echoup.server.workers import GRACE, STEADY, WorkersService
 from tests.certificates import writeCertificates
@@ -139,10 +140,10 @@ class WorkersTestCase(ReactorTestCase):
 
     def build(self, *descriptions: str, udp: tuple[str, ...] = ()) -> WorkersService:
         """Return a service that isn't started."""
-        listeners = [parseListener(description) for description in descriptions or ("127.0.0.1:0",)]
-        datagramListeners = [parseDatagramListener(description) for description in udp]
+        listeners = tuple(map(parseListener, descriptions or ("127.0.0.1:0",)))
         limits = Limits(maxConnections=5, maxConnectionsPerPeer=1)
-        return WorkersService(self.nursery, listeners, limits, DRAIN, datagramListeners=datagramListeners, workers=2)
+        plan = Plan(listeners, limits, DRAIN, datagramListeners=tuple(map(parseDatagramListener, udp)))
+        return WorkersService(self.nursery, plan, workers=2)
 
     def said(self, call: Callable[[], object]) -> list[str]:
         """Return what our own code logs during a call."""
@@ -178,7 +179,7 @@ class StartTests(WorkersTestCase):
         for number, child in enumerate(self.nursery.born):
             sockets = [os.fstat(child.descriptors[LISTENING + i]).st_ino for i in range(2)]
             assert sockets == [os.fstat(tcp.sockets[number].fileno()).st_ino, os.fstat(unix.sockets[0].fileno()).st_ino]
-            first, second = child.configuration.listeners
+            first, second = child.configuration.plan.listeners
             assert (first.domain, first.descriptor) == ("INET", LISTENING)
             assert (second.domain, second.descriptor) == ("UNIX", LISTENING + 1)
 
