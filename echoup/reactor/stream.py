@@ -79,8 +79,7 @@ class Stream(Writing):
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
         if self._paused:  # since `connection_made`, after which uvloop begins to read, come what may
-            self._heldBack = data
-            self._uv.pause_reading()
+            self._holdBack(data)
             return
         try:
             self.protocol.dataReceived(data)
@@ -90,7 +89,7 @@ class Stream(Writing):
     def eof_received(self) -> bool:
         """The peer has sent its last byte; return True: what follows from that is not for uvloop to decide."""
         if self._paused:
-            self._heldBack = b""
+            self._holdBack(b"")
             return True
         self._readDisconnected = True
         if IHalfCloseableProtocol.providedBy(self.protocol):
@@ -142,12 +141,24 @@ class Stream(Writing):
         if self.disconnecting:
             return
         self._paused = False
-        if self.isReading:
-            heldBack, self._heldBack = self._heldBack, None
-            if heldBack:
-                self.data_received(heldBack)
-            elif heldBack is not None:
-                self.eof_received()
+        if self._heldBack is not None:
+            self.reactor.callLater(0, self._deliver)  # whoever resumes may not be ready for data before that returns
+        elif self.isReading:
+            self._uv.resume_reading()
+
+    def _holdBack(self, data: bytes) -> None:
+        self._heldBack = data
+        self._uv.pause_reading()
+
+    def _deliver(self) -> None:
+        """Give the protocol what was held back, unless it has paused again."""
+        if self._heldBack is None or not self.isReading:
+            return
+        heldBack, self._heldBack = self._heldBack, None
+        if heldBack:
+            self.data_received(heldBack)
+        else:
+            self.eof_received()
         if self.isReading:
             self._uv.resume_reading()
 

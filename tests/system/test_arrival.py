@@ -75,7 +75,8 @@ def watch(connections: dict[socket, float], dripping: dict[socket, bytes], secon
             lived.append(time.monotonic() - waiting.pop(descriptor))
         for connection, data in dripping.items():
             if connection.fileno() in waiting:
-                connection.send(data[dripped : dripped + 1])
+                with suppress(ConnectionError):  # dropped just now: the next look will see it
+                    connection.send(data[dripped : dripped + 1])
         dripped += 1
     return lived
 
@@ -135,7 +136,8 @@ TOO_MANY = 21
 class Crowd:
     """Clients that come all at once, say hello, and stay until they are sent away."""
 
-    def __init__(self, addresses: Iterable[Address], context: SSLContext | None) -> None:
+    def __init__(self, addresses: Iterable[Address], context: SSLContext) -> None:
+        """`context` is for those of `addresses` that speak TLS."""
         self.served: list[Address] = []
         self.refused: list[Address] = []
         self._context = context
@@ -147,7 +149,7 @@ class Crowd:
     def _visit(self, address: Address) -> None:
         try:
             with address.connect() as connection:
-                tls = TLSConnection(connection, self._context) if self._context else None
+                tls = TLSConnection(connection, self._context) if address.isTLS else None
                 connection.sendall(tls.seal(b"hello") if tls else b"hello")
                 if (tls.receive() if tls else connection.recv(5)) != b"HELLO":
                     raise ConnectionError
@@ -183,7 +185,7 @@ def test_maximumOfArrivals(
         before = daemon.descriptors
         header = headerOf("192.0.2.1", version) if version else b""
         address = replace(daemon.address, source=PROXY if version else "", header=header)
-        crowd = Crowd([address] * TOO_MANY, certificates.context() if isTLS else None)
+        crowd = Crowd([address] * TOO_MANY, certificates.context())
         served = []
         for expected in (10, 20, 21):
             eventually(partial(crowd.hasServed, expected))
@@ -215,17 +217,43 @@ def test_maximumPerPeer(tmp_path: Path, certificates: Certificates, isTLS: bool,
             )
         else:
             many, few = (replace(daemon.address, source=host) for host in ("127.0.0.3", "127.0.0.4"))
-        crowd = Crowd([many] * TOO_MANY + [few] * 3, certificates.context() if isTLS else None)
+        crowd = Crowd([many] * TOO_MANY + [few] * 3, certificates.context())
         eventually(lambda: len(crowd.served + crowd.refused) == TOO_MANY + 3)
         assert (crowd.served.count(many), crowd.served.count(few)) == (5, 3)
         assert daemon.descriptors == before + 8
         crowd.end()
         eventually(lambda: daemon.descriptors == before)
-        again = Crowd([many] * 5, certificates.context() if isTLS else None)
+        again = Crowd([many] * 5, certificates.context())
         eventually(lambda: len(again.served) == 5)
         again.end()
         eventually(lambda: daemon.descriptors == before)
         assert daemon.text.count("--max-connections-per-peer") == 1
+        assert "Traceback" not in daemon.text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_letInLater(tmp_path: Path, certificates: Certificates, reactor: str, workers: int) -> None:
+    """Who waits, for a place or for the parent's word, loses nothing by it, whatever comes before his stream.
+
+    A place is waited for inside where there are several ports, or processes, to accept at; the parent is asked where
+    there is a limit to each peer.
+    """
+    listen = ["127.0.0.1:0", listenTLS(certificates)] * 2
+    limits = ("--max-connections=1", "--max-connections-per-peer=100")
+    options = (f"--workers={workers}", *limits, f"--proxy-from={PROXY}", "--log-connections")
+    with Daemon.start(tmp_path, *options, listen=listen, reactor=reactor) as daemon:
+        addresses = daemon.addresses
+        for version in (1, 2):
+            header = headerOf("192.0.2.1", version)
+            addresses += [replace(address, source=PROXY, header=header) for address in daemon.addresses]
+        for _ in range(5):
+            crowd = Crowd(addresses, certificates.context())
+            crowd.end()
+            assert not crowd.refused
+            assert len(crowd.served) == len(addresses)
+        eventually(lambda: len(daemon.connections) == 5 * len(addresses))
+        assert {one["reason"] for one in daemon.connections} == {"done"}
         assert "Traceback" not in daemon.text
 
 
@@ -421,7 +449,7 @@ def test_neverReaderOverTLS(
             time.sleep(2)
             busy = (daemon.cpu - cpu) / 2
             grown = daemon.memory - memory
-            eventually(lambda: isCut(tls.socket), 10)
+            eventually(lambda: isCut(tls.socket))
             stalled = time.monotonic() - growth.before
         eventually(lambda: "reason=stalled" in daemon.text)
         eventually(lambda: daemon.descriptors == before)
