@@ -1,12 +1,11 @@
 """Connections that begin with a connected socket: our clients' (Twisted connects), and adopted ones."""
 
 from os import fsdecode
-from socket import AF_UNIX
+from socket import AF_UNIX, socket
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocol
-from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from echoup.reactor.stream import Stream, logPrefixOf, passesDescriptors
@@ -20,9 +19,8 @@ class AdoptedStream(Stream):
 
     sessionno = 0
 
-    def __init__(self, reactor: "UvloopReactor", family: int, protocol: IProtocol, host: Any, peer: Any) -> None:
+    def __init__(self, reactor: "UvloopReactor", family: int, host: Any, peer: Any) -> None:
         super().__init__(reactor, family)
-        self.protocol = protocol
         self._host = host
         self._peer = peer
 
@@ -56,16 +54,61 @@ class ClientStream(AdoptedStream):
     """A connection that one of our clients made."""
 
     _tlsClientDefault = True
+    _isBuilt = False
+    _isFirstTurn = True
 
-    def __init__(self, client: "_ConnectedForUvloop", protocol: IProtocol) -> None:
-        super().__init__(client.reactor, client.addressFamily, protocol, client.getHost(), client.getPeer())
+    def __init__(self, client: "_ConnectedForUvloop") -> None:
+        super().__init__(client.reactor, client.addressFamily, client.getHost(), client.getPeer())
         self._client = client
         self.connector = client.connector
+
+    def begin(self) -> None:
+        """Connect what the connector's factory builds: whoever hears of a protocol expects it to have a transport."""
+        protocol = self.connector.buildProtocol(self._peer)
+        self._isBuilt = True
+        if protocol is not None and passesDescriptors(protocol, self._family):
+            self.connector = None
+            connected = self.getHandle().dup()
+            self._uv.abort()
+            self._client.carryOn(connected, protocol)
+            return
         self.connector.transport = self
+        if protocol is None:
+            self.loseConnection()
+        else:
+            self.protocol = protocol
+            protocol.makeConnection(self)
+            self.reactor.callLater(0, self._endFirstTurn)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came in; in the first turn they are held back.
+
+        Who hears of the protocol by way of `callLater(0, ...)`, as from ClientCreator, hears of it before it gets data.
+        """
+        if self._isFirstTurn:
+            self._holdBack(data)
+        else:
+            super().data_received(data)
+
+    def eof_received(self) -> bool:
+        """The peer has sent its last byte; in the first turn that is held back."""
+        if self._isFirstTurn:
+            self._holdBack(b"")
+            return True
+        return super().eof_received()
+
+    def _endFirstTurn(self) -> None:
+        self._isFirstTurn = False
+        self._deliver()
 
     def ended(self, reason: Failure) -> None:
-        """Tell the connector, which tells its factory."""
-        self.connector.connectionLost(reason)
+        """Tell the connector, if it is still ours, and it tells its factory."""
+        if self.connector is None:
+            return
+        if self._isBuilt:
+            self.connector.connectionLost(reason)
+        else:
+            self.connector.connectionFailed(reason)
 
     @property
     def addr(self) -> Any:
@@ -87,15 +130,27 @@ class _ConnectedForUvloop(tcp.BaseClient):
     reactor: "UvloopReactor"
     connector: Any
     addr: Any
+    _stream: ClientStream | None = None
 
     def _connectDone(self) -> None:
-        self._begin(self.connector.buildProtocol(self.getPeer()))
+        self._stream = ClientStream(self)
+        self.reactor.adopt(self.socket, self._stream)
 
-    def _begin(self, protocol: IProtocol | None) -> None:
-        stream = ClientStream(self, Protocol() if protocol is None else protocol)
-        if protocol is None:
-            stream.loseConnection()
-        self.reactor.adopt(self.socket, stream)
+    def failIfNotConnected(self, err: Exception) -> None:
+        """Give up, also between the connection and the stream's beginning."""
+        if self._stream is None:
+            super().failIfNotConnected(err)
+        else:
+            self._stream.connectionLost(Failure(err))
+
+    def carryOn(self, connected: socket, protocol: IProtocol) -> None:
+        """Be the transport of `protocol`, which needs Twisted's own, through the socket `connected`."""
+        self.socket, self.fileno = connected, connected.fileno
+        self.protocol = protocol
+        self.connected = True
+        self.logstr = f"{logPrefixOf(protocol)},client"
+        self.startReading()
+        protocol.makeConnection(self)
 
 
 class Client(_ConnectedForUvloop, tcp.Client):
@@ -104,16 +159,6 @@ class Client(_ConnectedForUvloop, tcp.Client):
 
 class UNIXClient(_ConnectedForUvloop, unix.Client):
     """A client of a port in the file system."""
-
-    def _begin(self, protocol: IProtocol | None) -> None:
-        if protocol is not None and passesDescriptors(protocol, AF_UNIX):
-            self.protocol = protocol
-            self.connected = True
-            self.logstr = f"{logPrefixOf(protocol)},client"
-            self.startReading()
-            protocol.makeConnection(self)
-        else:
-            super()._begin(protocol)
 
 
 class Connector(tcp.Connector):

@@ -1,6 +1,8 @@
 """A connection's socket: its addresses and options. Its bytes are uvloop's business."""
 
+import os
 import struct
+from errno import ENOTCONN
 from socket import (
     AF_INET,
     AF_UNIX,
@@ -70,6 +72,8 @@ class Connection:
 
     def _socket(self) -> socket:
         if self._handle is None:
+            if not self.connected:  # the descriptor may be somebody else's by now
+                raise OSError(ENOTCONN, os.strerror(ENOTCONN))
             self._handle = socket(self._family, SOCK_STREAM, 0, self._uv.get_extra_info("socket").fileno())
         return self._handle
 

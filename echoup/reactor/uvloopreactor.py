@@ -96,7 +96,8 @@ class UvloopReactor(AsyncioSelectorReactor):
             return None
         if passesDescriptors(protocol, addressFamily):
             return leaveToTwisted(connected, protocol, self)
-        stream = AdoptedStream(self, addressFamily, protocol, host, peer)
+        stream = AdoptedStream(self, addressFamily, host, peer)
+        stream.protocol = protocol
         self.adopt(connected, stream)
         return stream
 

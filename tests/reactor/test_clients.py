@@ -1,4 +1,4 @@
-"""Clients: what connects, what doesn't, and what happens in the turn between connected and begun."""
+"""Clients: what connects, what doesn't, and what happens in the turns between connected and begun."""
 
 import gc
 import os
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionDone, NotConnectingError, UserError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IConnector
 from twisted.protocols.amp import AMP, Command, Descriptor, Integer
 from zope.interface.verify import verifyObject
@@ -68,7 +69,7 @@ class ConnectTests(UvloopTestCase):
 
     @onReactor
     async def test_disconnectsAtOnce(self) -> None:
-        """To disconnect in the turn after the connection was made, before it has begun, ends it in good order."""
+        """A protocol has its transport in the turn after it was built, as ClientCreator needs it; it may close it."""
         for kind in KINDS:
             for close in ("disconnect", "abort"):
                 client = Recorder()
@@ -85,6 +86,41 @@ class ConnectTests(UvloopTestCase):
                 assert client.events == ["made", "lost"]
                 with pytest.raises(NotConnectingError):
                     connector.stopConnecting()
+
+    @onReactor
+    async def test_stopsInBetween(self) -> None:
+        """To give up when the connection is made, but uvloop isn't ready for it, ends it before it has a protocol."""
+        for kind in KINDS:
+            for error in (UserError, ConnectTimeout):
+                server, client = Recorder(), Recorder()
+                port, _ = self.listen(kind, server)
+                adopt = self.reactor.adopt
+
+                def adoptAndGiveUp(connected: Any, stream: Any, adopt: Any = adopt, error: Any = error) -> None:
+                    adopt(connected, stream)
+                    if error is UserError:
+                        stream.connector.stopConnecting()
+                    else:
+                        stream.connector.transport.failIfNotConnected(ConnectTimeout())  # as its timeout does
+
+                vars(self.reactor)["adopt"] = adoptAndGiveUp
+                connector, factory = self.connect(port, client)
+                assert isinstance(await factory.failed, error)
+                del vars(self.reactor)["adopt"]
+                await server.event("lost")
+                assert (client.events, connector.state) == ([], "disconnected")
+
+    @onReactor
+    async def test_factoryFails(self) -> None:
+        """An error in buildProtocol is logged, and the connection is closed."""
+        for kind in KINDS:
+            server = Recorder()
+            port, _ = self.listen(kind, server)
+            _, factory = self.connect(port, None)
+            vars(factory)["buildProtocol"] = lambda _: 1 // 0
+            assert isinstance(await factory.failed, ZeroDivisionError)
+            await server.event("lost")
+            assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
 
     @onReactor
     async def test_noProtocol(self) -> None:
@@ -238,8 +274,8 @@ def freePort() -> int:
 
 
 def closeIt(connector: Any, close: str) -> None:
-    """Close the connection of `connector`, before uvloop is ready."""
-    assert not connector.transport.connected
+    """Close the connection of `connector`, which is made."""
+    assert connector.transport.connected
     if close == "disconnect":
         connector.disconnect()
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reactor.exceptions import EXCEPTIONS, SUFFIX
+from tests.reactor.exceptions import EXCEPTIONS, PROGRAMS, SUFFIX
 
 PASSED = {
     "test_core": 14,
@@ -26,14 +26,31 @@ PASSED = {
 }
 """How many tests of each module must pass; those that only root can run don't count."""
 
+PASSED_PROGRAMS = {
+    "twisted.internet.test.test_endpoints": 228,
+    "twisted.protocols.test.test_tls": 55,
+    "twisted.test.test_amp": 139,
+    "twisted.test.test_ftp": 221,
+    "twisted.test.test_ssl": 17,
+    "twisted.test.test_tcp": 32,
+}
+"""The same for those that are made for no reactor in particular."""
+
 
 def run(module: str, folder: Path, *names: str, **environment: str) -> tuple[int, dict[str, int], str]:
     """Run the tests of `module`, or only those with `names`; return the exit code, the counts, and the output."""
     root = str(Path(__file__).parents[2])
+    return trial(
+        folder, *(names or ["tests.reactor.conformance"]), PYTHONPATH=root, CONFORMANCE_MODULE=module, **environment
+    )
+
+
+def trial(folder: Path, *arguments: str, **environment: str) -> tuple[int, dict[str, int], str]:
+    """Run trial; return the exit code, the counts, and the output."""
     finished = subprocess.run(
-        [sys.executable, "-m", "twisted.trial", "--temp-directory=trial", *(names or ["tests.reactor.conformance"])],
+        [sys.executable, "-m", "twisted.trial", "--temp-directory=trial", *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": root, "CONFORMANCE_MODULE": module} | environment,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=170,
@@ -60,3 +77,12 @@ def test_exceptionsFail(module: str, tmp_path: Path) -> None:
     _, counts, output = run(module, tmp_path, *names, CONFORMANCE_TIMEOUT="1")
     assert f"Ran {len(names)} tests" in output
     assert "successes" not in counts, output
+
+
+@pytest.mark.parametrize("module", PASSED_PROGRAMS)
+def test_programs(module: str, tmp_path: Path) -> None:
+    """What is built on reactors works on this one as well: of Twisted's tests of that, only the excepted ones fail."""
+    _, counts, output = trial(tmp_path, "--reactor=uvloop", module)
+    failed = set(re.findall(rf"^{re.escape(module)}\.(\S+)$", output, re.MULTILINE))
+    assert failed <= set(PROGRAMS.get(module, ())), output
+    assert counts.get("successes", 0) >= PASSED_PROGRAMS[module], output

@@ -4,7 +4,9 @@ import socket
 from struct import pack
 from typing import Any
 
+import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
 
 from tests.reactor.running import KINDS, HalfCloseableRecorder, Recorder, UvloopTestCase, onReactor, receiveAll
 
@@ -54,6 +56,25 @@ class LostTests(UvloopTestCase):
         assert server.reason.check(ConnectionLost)
 
     @onReactor
+    async def test_noSocket(self) -> None:
+        """When it is gone it has no socket any more, whose descriptor may be somebody else's by then."""
+        for kind in KINDS:
+            errors: list[OSError] = []
+
+            class Asking(Recorder):
+                def connectionLost(self, reason: Failure | None = None) -> None:
+                    for ask in (self.transport.getHandle, self.transport.getTcpKeepAlive):
+                        with pytest.raises(OSError, match="not connected") as error:
+                            ask()
+                        errors.append(error.value)  # noqa: B023
+                    super().connectionLost(reason)
+
+            server = Asking()
+            self.pair(kind, server).close()
+            await server.event("lost")
+            assert len(errors) == 2
+
+    @onReactor
     async def test_goneAtOnce(self) -> None:
         """A connection that was reset before it was accepted is nobody's, and no error."""
         port, connect = self.listen("tcp4")
@@ -94,6 +115,7 @@ class LostTests(UvloopTestCase):
             await server.event("made")
             await self.turns()
             server.transport.resumeProducing()
+            await server.event("lost")
             assert server.reason.check(ValueError)
             assert len(self.flushLoggedErrors(ValueError)) == 1
 
