@@ -180,6 +180,9 @@ class _Responses(CommandLocator):
 
     @Leave.responder
     def leave(self, peer: str) -> dict[str, object]:
-        self._process.peers[peer] -= 1
+        peers = self._process.peers
+        peers[peer] -= 1
+        if not peers[peer]:
+            del peers[peer]
         self._process.limit.leave(peer)
         return {}
