@@ -45,6 +45,9 @@ TARGETS = [
     Target("64b-100", "echoup-2", "cpu", "echoup-1", 1.05),
     Target("64b-100", "echoup-2", "rate", "echoup-1", 1.0, least=True),
     Target("64b-100", "echoup-2", "share", limit=0.6),
+    Target("64k-8", "echoup-2", "rate", "echoup-1"),
+    Target("64k-8", "echoup-2", "share"),
+    Target("connect", "echoup-2", "rate", "echoup-1"),
 ]
 
 

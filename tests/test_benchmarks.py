@@ -286,8 +286,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_quick(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The quick run of three peers measures all that there is to measure, and saves it."""
-    names = ["c", "asyncio-protocol", "echoup"]
+    """A quick run measures of some peers, all of echoup's among them, all that there is to measure, and saves it."""
+    names = ["c", "asyncio-protocol", "echoup", "echoup-uvloop", "echoup-1", "echoup-2"]
     done = run("--quick", "--output", str(tmp_path), *(f"--peer={name}" for name in names), "--scenario=64b-100")
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
