@@ -31,7 +31,7 @@ IPV6S = st.builds(
 )
 UNIX = st.builds(UNIXAddress, st.none() | st.binary(min_size=1, max_size=108).filter(lambda name: b"\0" not in name))
 
-EXAMPLES = 20_000
+EXAMPLES = 27_000
 """Inputs that each of the three fuzz tests makes up."""
 
 Outcome = tuple[ProxyHeader, bytes] | type[ProxyHeaderError] | None

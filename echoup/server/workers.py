@@ -171,13 +171,13 @@ class WorkersService(Service):
     async def _recover(self) -> None:
         """Give back the places that the dead have held; a little later, when nobody is in the middle of taking one."""
         seen: list[int] = []
-        for _ in range(50):
+        while len(seen) < 5:
             await deferLater(self._reactor, 0.01)
+            if self._allEnded and self._allEnded.called:
+                return  # and nobody needs a place any more
             lost = self._page.lost()
             seen += [lost] if lost is not None else []
-            if len(seen) == 5:
-                break
-        if seen and min(seen) > 0:
+        if min(seen) > 0:
             os.eventfd_write(self._shared.semaphore, min(seen))
 
     def stopService(self) -> "Deferred[None]":

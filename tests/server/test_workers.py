@@ -287,6 +287,29 @@ class ReplaceTests(WorkersTestCase):
             assert raised(BlockingIOError, os.eventfd_read, semaphore)
             os.eventfd_write(semaphore, 5)
 
+    def test_placesOfTheBusy(self) -> None:
+        """Where the others are so busy that it can hardly be told what is lost, it's given back when it can."""
+        child = self.nursery.alive[0]
+        page = Page(child.shared)
+        assert SharedSlots(self.nursery, child.shared, page, Row(page, child.configuration.number)).take()
+        looks = iter(([None] * 19 + [1]) * 5)
+        self.patch(self.service._page, "lost", lambda: next(looks))
+        self.kill(child)
+        self.nursery.advance(2, step=0.01)
+        assert next(looks, "none") == "none"  # all were needed
+        assert [os.eventfd_read(self.service._shared.semaphore) for _ in range(5)] == [1] * 5
+        os.eventfd_write(self.service._shared.semaphore, 5)
+
+    def test_placesOfNobody(self) -> None:
+        """When all are gone for good, that isn't waited for."""
+        self.patch(self.service._page, "lost", lambda: None)
+        self.kill(self.nursery.alive[0])
+        stopped = self.service.stopService()
+        for child in list(self.nursery.alive):
+            self.kill(child)
+        self.nursery.advance(1)
+        self.successResultOf(stopped)
+
 
 class StopTests(WorkersTestCase):
     """A stop is over when all workers are gone."""
