@@ -10,13 +10,7 @@ from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import (
-    IConsumer,
-    IHalfCloseableProtocol,
-    IPushProducer,
-    ISystemHandle,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ISystemHandle, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -36,6 +30,9 @@ class TLSTransport(Protocol):
     """
 
     transport: Any
+
+    receivedBelow = 0
+    """How many bytes have come since the handshake, of complete records or not: they tell whether something moves."""
 
     def __init__(self, context: ssl.SSLContext, build: Callable[[], Any], serverName: str | None = None) -> None:
         """`build` makes the protocol above; `serverName` is the one to ask for, and to expect in the certificate.
@@ -72,6 +69,7 @@ class TLSTransport(Protocol):
             return
         self._incoming.write(data)
         if self._above:
+            self.receivedBelow += len(data)
             self._decrypt()
             self._deliver()
         else:
@@ -256,27 +254,38 @@ class TLSTransport(Protocol):
 @contextmanager
 def loading(*paths: str | Path) -> Iterator[None]:
     """Turn what goes wrong when OpenSSL loads the files at `paths` into a ValueError of one line that names them."""
+    for path in paths:
+        with naming(path), Path(path).open("rb"):
+            pass
+    with naming(*paths):
+        yield
+
+
+@contextmanager
+def naming(*paths: str | Path) -> Iterator[None]:
+    """Turn an error of OpenSSL or the system into a ValueError of one line that names `paths`, which it's about."""
+    names = " and ".join(map(str, paths))
     try:
-        for path in paths:
-            with Path(path).open("rb"):
-                pass
         yield
     except ssl.SSLError as error:
         # Whoever has read a PEM file without finding what it looked for has no reason to tell.
         why = explain(error) if error.reason else "no usable certificate or private key in it"
-        raise ValueError(f"{' and '.join(map(str, paths))}: {why}") from None
+        raise ValueError(f"{names}: {why}") from None
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
+        raise ValueError(f"{names}: {error.strerror}") from None
 
 
 def makeContext(protocol: int) -> ssl.SSLContext:
     """Return a context for `protocol`, a client's or a server's, with nothing below TLS 1.2 (RFC 8996).
 
-    There is no renegotiation: nothing could be written while it lasts.
+    In 1.2, too, there is only forward secrecy and authenticated encryption. Every certificate that is trusted is so
+    by itself, whoever has signed it. There is no renegotiation: nothing could be written while it lasts.
     """
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aDSS")
     context.options |= ssl.OP_NO_RENEGOTIATION
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trustme import CA, Blob
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -22,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer, providedBy
 from zope.interface.verify import verifyObject
 
-from echoup.tls import RECORD, TLSTransport, askNobody, explain, loading
+from echoup.tls import RECORD, TLSTransport, askNobody, explain, loading, makeContext
 from tests.certificates import NAME, contexts, writeCertificates
 from tests.doubles import Peer, ReactorTestCase, raised
 
@@ -401,6 +402,23 @@ class StreamTests(TLSTestCase):
                 connection.near.write(b"HELLO")
                 connection.near.loseConnection()
                 assert connection.far.receiveAll() == b"HELLO"
+
+    def test_receivedBelow(self) -> None:
+        """Every byte since the handshake is counted when it comes, whether or not its record is complete."""
+        for connection in self.connections():
+            connection.far.tls.write(b"hello")
+            record = connection.far.encrypted()
+            for piece, received in ((record[:1], b""), (record[1:-1], b""), (record[-1:], b"hello")):
+                before = connection.near.receivedBelow
+                connection.near.dataReceived(piece)
+                assert connection.near.receivedBelow - before == len(piece)
+                assert connection.above.received == received
+
+    def test_notTheHandshake(self) -> None:
+        """Of the handshake nothing is counted."""
+        for isServer, version in WAYS:
+            if isServer or version is ssl.TLSVersion.TLSv1_2:  # in 1.3 the server has more to say behind it
+                assert Connection(self, isServer, contexts(version)).shakeHands().near.receivedBelow == 0
 
     def test_answerAfterTheEnd(self) -> None:
         """After the peer's end, ours is still open, as long as we like."""
@@ -813,6 +831,83 @@ class LoadingTests(SynchronousTestCase):
             error = raised(ssl.SSLError, tls.do_handshake)
             assert error is not None
             assert explain(error) == words
+
+
+class ContextTests(SynchronousTestCase):
+    """Both sides speak nothing that is weak, and trust what they are told to trust."""
+
+    def setUp(self) -> None:
+        """Make a chain of three: root, between and leaf."""
+        self.root = CA()
+        self.between = self.root.create_child_ca()
+        self.leaf = self.between.issue_cert(NAME)
+
+    def context(self, protocol: int, *trusted: Blob) -> ssl.SSLContext:
+        """Return our context for one side, which shows the chain, trusts `trusted` and demands a certificate."""
+        context = makeContext(protocol)
+        self.leaf.configure_cert(context)
+        for blob in trusted:
+            context.load_verify_locations(cadata=blob.bytes().decode())
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def connect(self, client: ssl.SSLContext, server: ssl.SSLContext, name: str = NAME) -> ssl.SSLObject:
+        """Return the client's end of a connection, after a handshake; raise ssl.SSLError if there is none."""
+        (a, b), (c, d) = (ssl.MemoryBIO(), ssl.MemoryBIO()), (ssl.MemoryBIO(), ssl.MemoryBIO())
+        ends = [client.wrap_bio(a, b, server_hostname=name), server.wrap_bio(c, d, server_side=True)]
+        for _ in range(3):
+            for end, (source, sink) in zip(ends, ((b, c), (d, a)), strict=True):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    end.do_handshake()
+                sink.write(source.read())
+        return ends[0]
+
+    def test_ciphers(self) -> None:
+        """Each cipher has forward secrecy and authenticated encryption, and those of all modern programs are there."""
+        for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
+            ciphers = makeContext(protocol).get_ciphers()
+            assert all(cipher["aead"] for cipher in ciphers)
+            assert {cipher["kea"] for cipher in ciphers} <= {"kx-any", "kx-ecdhe", "kx-dhe"}
+            assert {cipher["auth"] for cipher in ciphers} <= {"auth-any", "auth-ecdsa", "auth-rsa"}
+            names = {cipher["name"] for cipher in ciphers}
+            for kind in ("ECDSA", "RSA"):
+                assert {f"ECDHE-{kind}-AES{size}-GCM-SHA{hashed}" for size, hashed in ((128, 256), (256, 384))} <= names
+
+    def test_securityLevel(self) -> None:
+        """What the system has for OpenSSL's security level stays."""
+        for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
+            assert makeContext(protocol).security_level == ssl.SSLContext(protocol).security_level
+
+    def test_weakCiphers(self) -> None:
+        """Who has nothing better than CBC isn't spoken to, on both sides."""
+        for weak in (0, 1):
+            ends = self.context(ssl.PROTOCOL_TLS_CLIENT, self.root.cert_pem), self.context(ssl.PROTOCOL_TLS_SERVER)
+            ends[1].verify_mode = ssl.CERT_NONE
+            ends[weak].maximum_version = ssl.TLSVersion.TLSv1_2
+            assert self.connect(*ends).version() == "TLSv1.2"
+            ends[weak].set_ciphers("ECDHE+AES:!AESGCM:!AESCCM")
+            error = raised(ssl.SSLError, self.connect, *ends)
+            assert error is not None
+            assert error.reason == "NO_SHARED_CIPHER"
+
+    def test_trust(self) -> None:
+        """Any certificate of the chain may be the one that is trusted, also that between the others, and the last."""
+        stranger = CA().cert_pem
+        for blob in (self.root.cert_pem, self.between.cert_pem, self.leaf.cert_chain_pems[0]):
+            client = self.context(ssl.PROTOCOL_TLS_CLIENT, stranger, blob)
+            assert self.connect(client, self.context(ssl.PROTOCOL_TLS_SERVER, stranger, blob)).version() == "TLSv1.3"
+            for unconvinced in (
+                (self.context(ssl.PROTOCOL_TLS_CLIENT, stranger), self.context(ssl.PROTOCOL_TLS_SERVER, blob)),
+                (client, self.context(ssl.PROTOCOL_TLS_SERVER, stranger)),
+            ):
+                assert raised(ssl.SSLCertVerificationError, self.connect, *unconvinced)
+
+    def test_name(self) -> None:
+        """A server's own certificate that is trusted must be for its name, too."""
+        client = self.context(ssl.PROTOCOL_TLS_CLIENT, self.leaf.cert_chain_pems[0])
+        server = self.context(ssl.PROTOCOL_TLS_SERVER, self.root.cert_pem)
+        error = raised(ssl.SSLCertVerificationError, self.connect, client, server, "elsewhere.example")
+        assert "not valid for 'elsewhere.example'" in str(error)
 
 
 def recordTypes(data: bytes) -> list[int]:

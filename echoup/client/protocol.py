@@ -29,8 +29,8 @@ class IClientTransport(ITCPTransport, IPushProducer, ISystemHandle):
 class EchoUpClient(Protocol):
     """The client's end of a connection.
 
-    It gives up when a reply is due and nothing of it comes for `timeout` seconds, unless nothing is read
-    because whoever takes the bytes has paused this producer.
+    It gives up when a reply is due and nothing of it comes for `timeout` seconds, not even a part of a TLS record,
+    unless nothing is read because whoever takes the bytes has paused this producer.
     """
 
     transport: IClientTransport
@@ -53,6 +53,7 @@ class EchoUpClient(Protocol):
         self._paused = False
         self._ended = False
         self._quietSince = 0.0
+        self._belowThen = 0  # what TLS had received when we last looked
         self._watching = LoopingCall(self._watch)
         self._watching.clock = clock
         self._clock = clock
@@ -141,6 +142,9 @@ class EchoUpClient(Protocol):
         self.transport.abortConnection()
 
     def _watch(self) -> None:
+        below = getattr(self.transport, "receivedBelow", 0)
+        if below != self._belowThen:
+            self._belowThen, self._quietSince = below, self._clock.seconds()
         due = self.reply.outstanding or self._ended
         if due and not self._paused and self._clock.seconds() - self._quietSince >= self._timeout:
             self.timedOut = True

@@ -84,9 +84,7 @@ class EchoUp(Protocol):
     details: Mapping[str, str] = MappingProxyType({})
 
     _flushed = False  # our end was sent: everything is in the kernel's hands
-    # What the last look saw, to tell by what has moved since:
-    _unsentThen = 0
-    _receivedThen = 0
+    _seen = (0, 0, 0)  # by the last look, to tell by what has moved since
 
     def __init__(self, peer: IAddress) -> None:
         self.peer = peer
@@ -168,13 +166,15 @@ class EchoUp(Protocol):
     def look(self, now: float, limits: Limits, idleReason: str) -> None:
         """End the connection if nothing has moved on it for too long; called every now and then.
 
-        Moving is: bytes came in, or the kernel's count of bytes that the peer has not taken yet changed.
+        Moving is: bytes came in, or the kernel's count of bytes that the peer has not taken yet changed. With TLS it's
+        also a part of a record, of which nothing can be told yet, unless what comes is discarded already.
         Where bytes wait and the peer takes none of them, it stalls. Otherwise it is idle, unless there's something to
         read that the reactor hasn't come to yet.
         """
         unsent = self._unsent()
-        if unsent != self._unsentThen or self.received != self._receivedThen:
-            self._unsentThen, self._receivedThen, self._movedAt = unsent, self.received, now
+        below = 0 if self.reason else getattr(self.transport, "receivedBelow", 0)
+        if (seen := (unsent, self.received, below)) != self._seen:
+            self._seen, self._movedAt = seen, now
             return
         quiet = now - self._movedAt
         if self.reason or (unsent and not self._hasRoom()):

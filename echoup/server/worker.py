@@ -67,11 +67,8 @@ class Worker(AMP):
         """Begin to serve, or tell the parent why that is impossible, and end."""
         error = ""
         try:
-            for listener in self._listeners:
-                if listener.certificate:
-                    listener.certificate.reload()
             self._service.listen()
-        except (ValueError, ListenError) as reason:
+        except ListenError as reason:
             error = str(reason)
         else:
             self._service.startService()

@@ -258,6 +258,22 @@ class TLSTests(ReactorTestCase):
         self.reactor.until(lambda: bool(self.client.closed.called))
         self.client.check("there:1")
 
+    def test_slowRecord(self) -> None:
+        """A record that comes in small pieces is no silence, until there are no more of them."""
+        self.server.pauseProducing()
+        self.server.setTcpNoDelay(True)
+        self.client.send(b"hello")
+        self.server.tls.write(b"HELLO")
+        record = self.server._outgoing.read()
+        for i in range(10):
+            self.server.transport.write(record[i : i + 1])
+            self.reactor.turn()
+            self.reactor.advance(TIMEOUT / 2, step=0.5)
+        assert (self.client.reply.received, self.client.closed.called) == (0, False)
+        self.reactor.advance(TIMEOUT, step=0.5)
+        self.reactor.until(lambda: bool(self.client.closed.called))
+        assert self.client.timedOut
+
     def test_failed(self) -> None:
         """When TLS fails after the handshake that is told."""
         self.exchange()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import resource
 import ssl
 import warnings
@@ -192,6 +193,18 @@ class FormTests(CertificateTestCase):
         """A client can't begin another handshake in the middle of the stream, as it could before TLS 1.3."""
         assert Certificate(self.server()).context.options & ssl.OP_NO_RENEGOTIATION
 
+    def test_clientCAsBetween(self) -> None:
+        """That authority may be one that another has signed: then the other's clients aren't meant."""
+        between = self.root.create_child_ca()
+        context = Certificate(self.server(), clientCA=self.file("clients.pem", between.cert_pem)).context
+        for version in VERSIONS:
+            client = self.client(version)
+            between.issue_cert("client@example.org").configure_cert(client)
+            connect(context, client)
+            client = self.client(version)
+            self.root.issue_cert("client@example.org").configure_cert(client)
+            assert raised(ssl.SSLCertVerificationError, connect, context, client)
+
     def test_clientCA(self) -> None:
         """With an authority for clients, a client needs a certificate that it has signed."""
         clients, others = trustme.CA(), trustme.CA()
@@ -339,6 +352,42 @@ class ReloadTests(CertificateTestCase):
         self.server()
         certificate.reload()
         assert self.subject(certificate) != before
+
+    def test_otherFolder(self) -> None:
+        """Where the files are doesn't change when the process goes to another folder."""
+        self.server()
+        with contextlib.chdir(self.folder):
+            certificate = Certificate(certKey="server.pem", extraCertChain="server.pem")
+        before = self.subject(certificate)
+        self.leaf = self.between.issue_cert("localhost")
+        self.server()
+        certificate.reload()
+        assert self.subject(certificate) != before
+        Path(self.folder, "server.pem").unlink()
+        assert str(raised(ValueError, certificate.reload)) == "server.pem: No such file or directory"
+
+    def test_otherProcess(self) -> None:
+        """Another process that gets it has what was read last, whatever is in the files now; nothing is on the disk."""
+        clients = trustme.CA()
+        paths = [self.file("clients.pem", clients.cert_pem), self.server(), self.file("dh.pem", DH_PARAMETERS)]
+        certificate = Certificate(paths[1], dhParameters=paths[2], clientCA=paths[0])
+        self.leaf = self.between.issue_cert("localhost")
+        self.server()
+        certificate.reload()
+        for path in paths:
+            Path(path).write_bytes(b"oops")
+        assert raised(ValueError, certificate.reload)
+        copy = pickle.loads(pickle.dumps(certificate))  # noqa: S301  # our own
+        client = self.client()
+        assert raised(ssl.SSLError, connect, copy.context, client)
+        clients.issue_cert("client@example.org").configure_cert(client)
+        certificates = [connect(one.context, client)[0].getpeercert() for one in (certificate, copy)]
+        assert certificates[0] == certificates[1]
+        self.leaf.cert_chain_pems[0].write_to_path(paths[0])
+        self.server()
+        self.file("dh.pem", DH_PARAMETERS)
+        copy.reload()
+        assert {path.name for path in self.folder.iterdir()} == {"clients.pem", "server.pem", "dh.pem"}
 
     def test_noDescriptors(self) -> None:
         """Where the process has no descriptor left for that, it is a failure like any other."""

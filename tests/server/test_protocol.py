@@ -1,6 +1,7 @@
 """A connection echoes exactly, ends cleanly, and never outlives what moves on it."""
 
 import socket
+import ssl
 import time
 from select import POLLOUT
 from struct import pack
@@ -17,8 +18,11 @@ from echoup.server.gate import Gate
 from echoup.server.limits import Limits
 from echoup.server.opening import adoptEach, openTCP
 from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTransport, OwnTotals, isReady
+from echoup.tls import RECORD, TLSTransport
+from tests.certificates import contexts
 from tests.doubles import HandReactor, Peer, ReactorTestCase, raised
 from tests.server.test_gate import held
+from tests.test_tls import Far
 
 FAMILIES = (socket.AF_INET, socket.AF_UNIX)
 LIMITS = Limits(idleTimeout=100, stallTimeout=10)
@@ -332,6 +336,69 @@ class LookTests(EchoUpTestCase):
         self.reactor.advance(100, step=100)
         self.factory.look(LIMITS, "stopping")
         assert connection.reason == "stopping"
+
+
+class LookAtTLSTests(EchoUpTestCase):
+    """With TLS a connection moves as soon as anything comes, though nothing of a record can be told before its end."""
+
+    def setUp(self) -> None:
+        """Make a connection, and let its handshake be over."""
+        super().setUp()
+        client, server = contexts(ssl.TLSVersion.TLSv1_3)
+        near = TLSTransport(server, lambda: self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)))
+        self.far = Far(self.peerOf(Factory.forProtocol(lambda: near)), client, False)
+        self.far.peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a piece waits for no other
+        self.far.do(self.far.tls.do_handshake)
+        self.far.flush()
+        self.reactor.until(lambda: bool(self.factory.connections))
+        (connection,) = self.factory.connections
+        assert isinstance(connection, EchoUp)
+        self.connection = connection
+        self.far.peer.offer(b"")  # but tell that all has come
+        self.reactor.until(lambda: not connection._unsent())
+
+    def pieces(self, data: bytes) -> list[bytes]:
+        """Return the record that carries `data`, in pieces."""
+        self.far.tls.write(data)
+        record = self.far.encrypted()
+        size = len(record) // 4
+        return [record[:size], record[size : 2 * size], record[2 * size : 3 * size], record[3 * size :]]
+
+    def test_partOfARecord(self) -> None:
+        """A record that takes its time isn't idle, and comes back when it is complete."""
+        data = b"x" * RECORD
+        *pieces, last = self.pieces(data)
+        for piece in pieces:
+            self.far.peer.offer(piece)
+            self.look(99)
+            assert (self.connection.received, self.connection.reason) == (0, "")
+        self.far.peer.offer(last)
+        assert self.far.receive(len(data)) == data.upper()
+
+    def test_idle(self) -> None:
+        """If the rest of it doesn't come for the idle timeout, nothing moves; the handshake is no movement either."""
+        connection = self.connection
+        self.reactor.advance(50, step=50)
+        self.look(49)
+        assert connection.reason == ""
+        self.far.peer.offer(self.pieces(b"hello")[0])
+        self.look(99)
+        assert connection.reason == ""
+        self.look(1)
+        assert connection.reason == "idle"
+        self.far.peer.end()
+        self.assertGone(connection, "idle")
+
+    def test_neverEnds(self) -> None:
+        """A peer that was told the end can't put its own off with records, or parts of them."""
+        connection = self.connection
+        connection.finish("idle")
+        self.look(4)
+        for piece in self.pieces(b"more")[:2]:
+            self.far.peer.offer(piece)
+            self.look(4.9)
+        self.look(0.2)
+        self.assertGone(connection, "idle")
 
 
 class WaitingTests(EchoUpTestCase):

@@ -38,13 +38,23 @@ class Certificates:
         return self.issue("stranger", "stranger@example.org", commonName="stranger", other=True)
 
     def issue(
-        self, name: str, *identities: str, commonName: str | None = None, other: bool = False, expired: bool = False
+        self,
+        name: str,
+        *identities: str,
+        commonName: str | None = None,
+        other: bool = False,
+        expired: bool = False,
+        keyType: trustme.KeyType = trustme.KeyType.ECDSA,
     ) -> str:
         """Write a new key and its certificate, for `identities`, into the file `name`.pem, and return its path."""
         authority = self._other if other else self._authority
         end = datetime.now(UTC) + timedelta(days=-1 if expired else 30)
         leaf = authority.issue_cert(
-            *identities, common_name=commonName, not_before=end - timedelta(days=60), not_after=end
+            *identities,
+            common_name=commonName,
+            not_before=end - timedelta(days=60),
+            not_after=end,
+            key_type=keyType,
         )
         path = str(self._folder / f"{name}.pem")
         leaf.private_key_and_cert_chain_pem.write_to_path(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from socket import AF_UNIX
 
 import pytest
+from trustme import KeyType
 
 from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
 from tests.system.peers import need, running, unused
@@ -170,6 +171,22 @@ def test_noOldTLS(tmp_path: Path, certificates: Certificates) -> None:
         assert b"alert protocol version" in ended.stderr
         eventually(lambda: daemon.connections)
         assert (daemon.connections[0]["reason"], daemon.connections[0]["error"]) == ("tls", '"unsupported protocol"')
+
+
+@pytest.mark.parametrize("kind", [KeyType.ECDSA, KeyType.RSA])
+def test_noWeakCiphers(tmp_path: Path, certificates: Certificates, kind: KeyType) -> None:
+    """Of TLS 1.2, `openssl` is refused with a cipher whose encryption isn't authenticated, and served with others."""
+    certificate = certificates.issue(kind.name, "localhost", keyType=kind)
+    listen = [f"ssl:0:interface=127.0.0.1:privateKey={certificate}"]
+    with Daemon.start(tmp_path, "--idle-timeout=1", "--log-connections", listen=listen) as daemon:
+        command = [*opensslClient(certificates, daemon.address, "-tls1_2"), "-cipher"]
+        for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"):
+            assert talk([*command, f"ECDHE-{kind.name}-{cipher}"], b"hello") == b"HELLO"
+        weak = f"ECDHE-{kind.name}-AES128-SHA256"
+        ended = subprocess.run([*command, weak], input=b"hello", capture_output=True, timeout=60, check=False)
+        assert (ended.returncode, b"alert handshake failure" in ended.stderr) == (1, True), ended.stderr
+        eventually(lambda: len(daemon.connections) == 4)
+        assert (daemon.connections[3]["reason"], daemon.connections[3]["error"]) == ("tls", '"no shared cipher"')
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
