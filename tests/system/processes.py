@@ -31,13 +31,21 @@ def twistd(*arguments: str) -> list[str]:
     return [*command, *arguments]
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """Return the first true value of `condition`, or fail if there is none within `seconds`."""
+def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Return the first true value of `condition`, or fail if there is none within `seconds`, even on a busy machine."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{condition} did not come true in {seconds} s"
         time.sleep(0.01)
     return value
+
+
+def inTime(measure: Callable[[], float], limit: float) -> bool:
+    """Does `measure` return `limit` seconds at most, once in three times?
+
+    Whoever else uses the machine can only make it later.
+    """
+    return any(measure() <= limit for _ in range(3))
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ class Daemon:
             )
         daemon = cls(process, log)
         try:
-            eventually(lambda: (daemon.addresses and daemon.isRunning) or process.poll() is not None, 20)
+            eventually(lambda: (daemon.addresses and daemon.isRunning) or process.poll() is not None)
             assert process.poll() is None, daemon.text
         except BaseException:
             daemon.kill()
@@ -292,7 +300,7 @@ class Terminal:
 
     def exits(self) -> int:
         """Wait for the end of the program, and return its exit code."""
-        eventually(lambda: not self._read(), 20)
+        eventually(lambda: not self._read())
         return int(self._process.wait())
 
     def _read(self) -> bool:

@@ -82,7 +82,7 @@ def test_neverReader(tmp_path: Path, figure: Callable[[str], None], reactor: str
             time.sleep(4)
             busy = (daemon.cpu - cpu) / 4
             grown = daemon.memory - memory
-            eventually(lambda: isCut(connection), 10)
+            eventually(lambda: isCut(connection))
             stalled = time.monotonic() - growth.before
         eventually(lambda: "reason=stalled" in daemon.text)
     figure(

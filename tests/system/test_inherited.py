@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.processes import Address, Daemon, eventually, receiveAll, twistd
+from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll, twistd
 from tests.system.test_arrival import load
 
 ACTIVATE = """
@@ -25,8 +25,9 @@ os.execvp(sys.argv[2], sys.argv[2:])
 CLIENTS = 8
 
 
+@pytest.mark.parametrize("reactor", REACTORS)
 @pytest.mark.parametrize("domain", ["INET", "UNIX"])
-def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str) -> None:
+def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str, reactor: str) -> None:
     """Two restarts under load lose nothing: every session is exact, and a Unix socket's file and mode survive."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_INET if domain == "INET" else socket.AF_UNIX) as held:
@@ -50,7 +51,8 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str) ->
         def start() -> Daemon:
             folder = tmp_path / f"daemon{len(daemons)}"
             folder.mkdir()
-            command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *twistd("-n", "--pidfile=")]
+            twisted = twistd(f"--reactor={reactor}", "-n", "--pidfile=")
+            command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *twisted]
             listen = [f"systemd:domain={domain}:index=0"]
             return Daemon.start(folder, "--log-connections", listen=listen, command=command, inherited=[held.fileno()])
 
@@ -64,7 +66,7 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str) ->
                     assert daemons[-1].wait() == 143
                     gaps.append(time.monotonic() - before)
                 daemons.append(start())
-                eventually(partial(lambda goal: len(outcomes) >= goal, len(outcomes) + 200), 30)
+                eventually(partial(lambda goal: len(outcomes) >= goal, len(outcomes) + 200))
         daemons[-1].stop()
         assert domain == "INET" or path.stat().st_mode & 0o777 == 0o640
         assert not any("Traceback" in daemon.text for daemon in daemons)
