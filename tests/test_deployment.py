@@ -67,12 +67,21 @@ class KubernetesTests(SynchronousTestCase):
         return spec
 
     def test_listed(self) -> None:
-        """Every file is listed in the kustomization, and named as what is in it; the image is one that it can name."""
+        """Every file is listed in the kustomization, and named as what is in it; the image is one that it can name.
+
+        There is nothing else in it, which could change them.
+        """
         assert sorted(self.kustomization["resources"]) == sorted(f"{name}.yaml" for name in self.objects)
         assert {name: content["kind"].lower() for name, content in self.objects.items()} == {
             name: name for name in self.objects
         }
         assert [image["name"] for image in self.kustomization["images"]] == [self.container["image"]]
+        assert self.kustomization.keys() == {"apiVersion", "kind", "resources", "images"}
+
+    def test_named(self) -> None:
+        """All have the name by which the others know them, and the label of the pods."""
+        for content in self.objects.values():
+            assert content["metadata"] == {"name": "echoup", "labels": self.template["metadata"]["labels"]}
 
     def test_settings(self) -> None:
         """Every variable is one that the daemon knows."""
@@ -119,4 +128,3 @@ class KubernetesTests(SynchronousTestCase):
         assert all(selector == self.template["metadata"]["labels"] for selector in selectors)
         target, deployment = self.spec("horizontalpodautoscaler")["scaleTargetRef"], self.objects["deployment"]
         assert target == {**{name: deployment[name] for name in ("apiVersion", "kind")}, "name": "echoup"}
-        assert deployment["metadata"]["name"] == "echoup"

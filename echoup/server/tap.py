@@ -16,6 +16,7 @@ from twisted.python import usage
 from echoup.server.arrival import Network
 from echoup.server.daemon import Daemon
 from echoup.server.datagramport import parseDatagramListener
+from echoup.server.inherited import InheritedListener
 from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
 from echoup.server.plan import Plan
@@ -159,6 +160,16 @@ class Options(usage.Options):
         self._parseEach("proxy-from", _network, "")
         if clientCA and not any(listener.certificate for listener in self["listen"]):
             raise usage.UsageError("--tls-client-ca: there is no --listen ssl:... to use it")
+        self._refuseTwice(each for each in self["listen"] if isinstance(each, InheritedListener))
+
+    @staticmethod
+    def _refuseTwice(listeners: Iterable[InheritedListener]) -> None:
+        """Whoever listens closes the descriptor, which may be another file's by the time of a second one."""
+        found: set[int] = set()
+        for listener in listeners:
+            if listener.descriptor in found:
+                raise usage.UsageError(f"--listen: {listener.description!r} is the same socket as one before it")
+            found.add(listener.descriptor)
 
     def _parseEach(self, name: str, parse: Callable[[str], object], default: str) -> None:
         given = self[name] or (self._fromEnvironment(name) or default).split()

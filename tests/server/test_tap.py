@@ -23,7 +23,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from echoup.server import tap
+from echoup.server import inherited, tap
 from echoup.server.daemon import Daemon
 from echoup.server.listen import parseListener
 from echoup.server.service import EchoUpService
@@ -239,6 +239,18 @@ class MistakeTests(OptionsTestCase):
             message = self.refusal(listen, f"--tls-client-ca={folder}/{name}")
             assert message.startswith("--listen: ")
             assert message.endswith(f"{folder}/{name}: {reason}")
+
+    def test_inheritedTwice(self) -> None:
+        """A socket of systemd's can be listened on once, whatever it's called; others of them as well."""
+        path = Path(self.enterContext(TemporaryDirectory()), "environ")
+        path.write_text(f"LISTEN_PID={os.getpid()}\0LISTEN_FDS=2\0LISTEN_FDNAMES=echo:other\0")
+        self.patch(inherited, "Path", {"/proc/self/environ": path}.__getitem__)
+        first, name, other = (f"systemd:domain=INET:{which}" for which in ("index=0", "name=echo", "name=other"))
+        for again in first, name:
+            message = f"--listen: '{again}' is the same socket as one before it"
+            assert self.refusal(f"--listen={first}", f"--listen={other}", f"--listen={again}") == message
+            assert self.refusal(ECHOUP_LISTEN=f"{first} {other} {again}") == message
+        assert len(self.parse("-l", first, "-l", other, "-l", "8081", "-l", "8081")["listen"]) == 4
 
     def test_flag(self) -> None:
         """A word that means neither yes nor no is a mistake."""
