@@ -68,6 +68,8 @@ class Reply:
         verdict = self.verdict
         if verdict is Verdict.UNCHANGED:
             return "unchanged: the bytes came back as they were sent, so something in between answered"
+        if self.wrongAt is not None and self.wrongAt >= self.sent:
+            return f"corrupted: more came back than was sent: {self.received} bytes for {self.sent}{self._hint}"
         if verdict is Verdict.CORRUPTED:
             return f"corrupted: byte {self.wrongAt} of the reply is not the upper case of the one sent{self._hint}"
         return f"{verdict.value}: {self.received} of {self.sent} bytes came back"

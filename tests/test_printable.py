@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.printable import printable, quoted, word
+from echoup.printable import printable, quoted, shown, word
 
 
 class PrintableTests(SynchronousTestCase):
@@ -27,6 +27,26 @@ class PrintableTests(SynchronousTestCase):
     def test_anyBytes(self, data: bytes) -> None:
         """Whatever the bytes, what is shown is one line without control characters."""
         assert printable(data).isprintable()
+
+
+class ShownTests(SynchronousTestCase):
+    """A text that somebody else has chosen is one line."""
+
+    def test_forms(self) -> None:
+        """Of anything its text is shown, and what can't be printed or encoded is an escape."""
+        for text, expected in (
+            ("a é", "a é"),
+            (ValueError("a\nb"), "a\\nb"),
+            ("\x1b\udcff\u202e", "\\x1b\\udcff\\u202e"),
+        ):
+            assert shown(text) == expected
+
+    @settings(deadline=None)
+    @given(st.text(st.characters()))
+    def test_anyText(self, text: str) -> None:
+        """Whatever the text, what is shown is one line, and shown again it's the same."""
+        assert shown(text).isprintable()
+        assert shown(shown(text)) == shown(text)
 
 
 class WordTests(SynchronousTestCase):

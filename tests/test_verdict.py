@@ -91,8 +91,25 @@ class ReplyTests(SynchronousTestCase):
     @settings(deadline=None)
     @given(st.data(), STREAMS, STREAMS)
     def test_extra(self, data: st.DataObject, sent: bytes, extra: bytes) -> None:
-        """Bytes that come back after all that was sent are wrong from the first of them on."""
-        self.assertWrongAt(len(sent), data.draw(replies(sent, upper(sent) + b"X" + extra)))
+        """Bytes that come back after all that was sent are wrong from the first of them on, and called too many."""
+        reply = data.draw(replies(sent, upper(sent) + b"X" + extra))
+        assert (reply.verdict, reply.wrongAt) == (Verdict.CORRUPTED, len(sent))
+        message = f"corrupted: more came back than was sent: {reply.received} bytes for {len(sent)}"
+        assert str(reply).partition("; it begins")[0] == message
+
+    def test_extraAfterWrong(self) -> None:
+        """Where already what was sent came back wrong, that is told, however much comes after it."""
+        reply = Reply()
+        reply.send(b"abc")
+        reply.receive(b"AXCDE")
+        self.assertWrongAt(1, reply)
+
+    def test_unsent(self) -> None:
+        """Where nothing was sent, it's told how the reply begins."""
+        reply = Reply()
+        reply.receive(b"220 hi\n")
+        message = 'more came back than was sent: 7 bytes for 0; it begins with "220 hi\\n"'
+        assert str(reply) == f"corrupted: {message}"
 
     def test_unasked(self) -> None:
         """Bytes that come before any were sent are wrong, and stay so."""

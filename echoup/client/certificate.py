@@ -17,6 +17,8 @@ class Certificate:
     subject: str
     """As RFC 4514 writes it; where it is empty, as modern ones are, the first of the alternative names."""
     issuer: str
+    notBefore: datetime
+    """From when on it is valid, in UTC."""
     notAfter: datetime
     """When it expires, in UTC."""
 
@@ -32,7 +34,8 @@ def parseCertificate(der: bytes) -> Certificate | None:
             warnings.simplefilter("ignore")  # a certificate that isn't as it should be is no concern of the user's
             parsed = x509.load_der_x509_certificate(der)
             subject = parsed.subject.rfc4514_string() or _alternatives(parsed)
-            return Certificate(subject, parsed.issuer.rfc4514_string(), parsed.not_valid_after_utc)
+            issuer = parsed.issuer.rfc4514_string()
+            return Certificate(subject, issuer, parsed.not_valid_before_utc, parsed.not_valid_after_utc)
     except Exception:  # there are many kinds, not all of them ValueErrors
         return None
 

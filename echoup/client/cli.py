@@ -10,7 +10,7 @@ import click
 
 from echoup.client.options import pathOptions
 from echoup.client.outcome import ExitCode, PathError
-from echoup.client.run import run
+from echoup.client.run import complain, run
 
 
 class Seconds(click.FloatRange):
@@ -53,11 +53,12 @@ def connect(target: Any, timeout: float) -> int:
     when one isn't within the --timeout that is the end.
 
     \b
-    Exit codes: 0 all came back in upper case    5 timed out
-                1 wrong reply                    6 TLS failed
-                2 usage                          7 closed or reset early
-                3 name not resolved            130 Ctrl-C
-                4 refused or unreachable       141 output can't be written
+    Exit codes: 0 all came back in upper case    6 TLS failed
+                1 wrong reply                    7 closed or reset early
+                2 usage                        130 Ctrl-C
+                3 name not resolved            141 output can't be written
+                4 refused or unreachable       143 SIGTERM
+                5 timed out
     """  # noqa: D301  # \b is how click is told to leave a paragraph as it is
     if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
         from twisted.internet import asyncioreactor
@@ -170,8 +171,9 @@ def ping(
                   that isn't met                 7 closed or reset early
                 2 usage                        130 Ctrl-C
                 3 name not resolved            141 output can't be written
-                4 refused or unreachable
-    A wrong reply counts most; else it is the first failure that does.
+                4 refused or unreachable       143 SIGTERM
+    A wrong reply counts most; else it is the first failure that does. Lost probes alone are forgiven where a
+    --require limits the loss, or the outage and that is over at the end.
     """  # noqa: D301  # as above
     if keep and half_close:
         raise click.UsageError("--keep and --half-close contradict each other: a connection ends only once")
@@ -197,7 +199,10 @@ def ping(
         sys.stdout.reconfigure(errors="backslashreplace")  # names are foreign text
     report = _makeReport("json" if json else form, quiet, verbose)
     plan = Plan(count, interval, timeout, size, keep, half_close)
-    code = run(reactor, talk, target, plan, report, requirements)
+    try:
+        code = run(reactor, talk, target, plan, report, requirements)
+    except MemoryError:
+        raise click.UsageError(f"there is not enough memory for a --size of {size}") from None
     return report.status if form == "nagios" else code
 
 
@@ -235,10 +240,10 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        complain(*error.format_message().splitlines())
         code = ExitCode.USAGE
     except click.ClickException as error:
-        click.echo(f"echoup: {error.format_message()}", err=True)
+        complain(f"echoup: {error.format_message()}")
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED

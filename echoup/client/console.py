@@ -10,6 +10,7 @@ from echoup.client.datagram import DatagramClient
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target import Target
+from echoup.client.trace import Trace, describeServer
 from echoup.printable import printable
 from echoup.verdict import Reply, Verdict
 
@@ -22,8 +23,9 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
     Return if every reply was right; raise PathError if one was not, when the server goes away, and at Ctrl-C. It
     needs the asyncio reactor, which is the one that prompt_toolkit runs on.
     """
-    console = Console()
-    console.client = await target.connect(reactor, timeout, console.take)
+    console, trace = Console(), Trace(reactor.seconds)
+    console.client = await target.connect(reactor, timeout, console.take, trace)
+    server = describeServer(target, trace.remote)
     console.client.closed.addCallback(console.leave)
     exchanges = wrong = 0
     while (line := await console.ask()) is not None:
@@ -32,12 +34,12 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
             wrong += not await console.exchange(line.encode(errors="surrogateescape") + b"\n")
     console.showUnasked()
     if console.client.closed.called:
-        console.client.check(target)
+        console.client.check(server)
     console.client.close()
     if wrong:
-        raise PathError(ExitCode.WRONG, f"{target}: {wrong} of {exchanges} replies were wrong")
+        raise PathError(ExitCode.WRONG, f"{server}: {wrong} of {exchanges} replies were wrong")
     if console.unasked:
-        raise PathError(ExitCode.WRONG, f"{target}: {console.unasked} bytes came unasked")
+        raise PathError(ExitCode.WRONG, f"{server}: {console.unasked} bytes came unasked")
 
 
 class Console:

@@ -14,7 +14,7 @@ from echoup.address import joinAddress
 from echoup.client.connectedport import ConnectedPort
 from echoup.client.connecting import Family, resolve
 from echoup.client.outcome import ExitCode, PathError
-from echoup.client.trace import Trace
+from echoup.client.trace import Trace, describeServer
 from echoup.upper import upper
 from echoup.verdict import Reply
 
@@ -170,18 +170,22 @@ class DatagramTarget:
         """Return the server as the messages name it."""
         return f"udp:{joinAddress(self.host, self.port)}"
 
-    async def connect(self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], None]) -> DatagramClient:
+    async def connect(
+        self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], None], trace: Trace | None = None
+    ) -> DatagramClient:
         """Return a client that has the server's address, or raise PathError; whether anybody is there it can't know.
 
         `timeout` and `take` are the client's; the time-out is for finding the address, too. Of several addresses the
-        first is taken.
+        first is taken, and `trace` gets to know it.
         """
-        trace = Trace(reactor.seconds)
+        trace = trace or Trace(reactor.seconds)
         host, *_ = await resolve(reactor, self.host, self.family, timeout, trace, "UDP")
+        trace.remote = joinAddress(host, self.port)
         client = DatagramClient(reactor, (host, self.port), timeout, take)
         try:
             client.renew()
         except OSError as error:
             client.close()
-            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {self}: {error.strerror}") from None
+            server = describeServer(self, trace.remote)
+            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {server}: {error.strerror}") from None
         return client

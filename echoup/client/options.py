@@ -45,6 +45,9 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
         if only4 and only6:
             raise click.UsageError("-4 and -6 contradict each other")
         family: Literal[0, 4, 6] = 4 if only4 else 6 if only6 else 0
+        for name in ("cafile", "cert", "key"):
+            if security[name] == "":
+                raise click.UsageError(f"--{name}: '' is not a file")
         given = {name: value for name, value in security.items() if value}
         return command(target=_makeTarget(target, family, tls, given, proxy_protocol), **others)
 

@@ -19,6 +19,7 @@ from echoup.client.datagram import DatagramClient
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target import Target
+from echoup.client.trace import Trace, describeServer
 
 WINDOW = 4 * 2**20
 """Bytes that may be on their way before no more of the input is read; more would only fill memory."""
@@ -30,8 +31,8 @@ async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
     The end of the input becomes our end of the connection. Return when the server has ended its side too and
     everything is written and was right; raise PathError otherwise.
     """
-    stdio = Pipe()
-    stdio.client = await target.connect(reactor, timeout, stdio.write)
+    stdio, trace = Pipe(), Trace(reactor.seconds)
+    stdio.client = await target.connect(reactor, timeout, stdio.write, trace)
     with _standardStreams() as (source, sink):
         StandardIO(stdio, source, sink, reactor)  # type: ignore[call-arg]  # mypy takes it for the Windows one
         try:
@@ -42,7 +43,7 @@ async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
             stdio.close()
     if stdio.broken:
         raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
-    stdio.client.check(target)
+    stdio.client.check(describeServer(target, trace.remote))
 
 
 @implementer(IHalfCloseableProtocol)

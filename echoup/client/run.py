@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from echoup.client.outcome import ExitCode, PathError
+from echoup.printable import shown
 
 
 def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> int:
@@ -49,9 +51,18 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
             results[0].raiseException()
     except PathError as error:
         if not (error.code == ExitCode.INTERRUPTED or (error.code == ExitCode.BROKEN_PIPE and _outputIsPipe())):
-            click.echo(f"echoup: {error}", err=True)
+            complain(f"echoup: {error}")
         return error.code
     return ExitCode.OK
+
+
+def complain(*lines: str) -> None:
+    """Write `lines`, in which there may be foreign text, to standard error; where they can't be written, let it be."""
+    try:
+        click.echo("\n".join(map(shown, lines)), err=True)
+    except OSError:
+        # What is still buffered would be written once more at the exit, and change the exit code.
+        sys.stderr = None
 
 
 def _outputIsPipe() -> bool:

@@ -10,6 +10,7 @@ from ssl import SSLContext, SSLError
 from typing import Any, Literal, NoReturn
 
 from twisted.internet.base import ReactorBase
+from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Protocol
@@ -21,7 +22,7 @@ from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.security import Security
 from echoup.client.tcpinfo import TCPInfo
-from echoup.client.trace import Step, Trace
+from echoup.client.trace import Step, Trace, describeServer
 from echoup.description import applyTo, parsing, splitDescription
 from echoup.proxyheader import encodeProxyHeader
 from echoup.tls import TLSTransport, explain
@@ -30,6 +31,12 @@ HOST = "127.0.0.1"
 PORT = 8081
 MAXIMUM_PATH = 107
 """Bytes in the path of a Unix socket (unix(7))."""
+
+NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE")
+"""What OpenSSL calls it when a server answers in words, or with ours."""
+
+_KIND = re.compile(r"(?![0-9a-fA-F]{1,4}$)[a-zA-Z]\w*", re.ASCII)
+"""What may be meant for the kind of a target: an IPv6 address doesn't begin so."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,9 @@ class StreamTarget:
         try:
             return await race.connected.addTimeout(max(deadline - reactor.seconds(), 0), reactor, _timedOut)
         except DeferredTimeout:
-            raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {self}: timed out after {timeout:g} s") from None
+            tried = [phase.details["address"] for phase in trace.phases if phase.step is Step.CONNECT]
+            server = describeServer(self, ", ".join(tried))
+            raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {server}: timed out after {timeout:g} s") from None
 
     def _announce(self, transport: Any, trace: Trace) -> None:
         phase = trace.begin(Step.PROXY, version=f"v{self.proxyProtocol}")
@@ -127,18 +136,24 @@ class StreamTarget:
 
     async def _handshake(self, tls: TLSTransport, reactor: ReactorBase, timeout: float, trace: Trace) -> None:
         phase = trace.begin(Step.TLS)
+        server = describeServer(self, trace.remote)
         try:
             await tls.established.addTimeout(max(timeout, 0), reactor, _timedOut)
         except DeferredTimeout:
             phase.tcp = TCPInfo.of(tls.getHandle())
             tls.abortConnection()
-            raise PathError(ExitCode.TIMED_OUT, f"TLS handshake with {self}: timed out") from None
+            raise PathError(ExitCode.TIMED_OUT, f"TLS handshake with {server}: timed out") from None
+        except CancelledError:
+            phase.tcp = TCPInfo.of(tls.getHandle())
+            tls.abortConnection()
+            raise
         except (ConnectionClosed, SSLError) as error:
             why = explain(error) if isinstance(error, SSLError) else "the server ended the connection"
+            why += "; the server doesn't seem to speak TLS" * (getattr(error, "reason", "") in NO_TLS)
             trace.end(phase, error=why)
             tls.loseConnection()
             await tls.closed  # the server has to hear of it
-            raise PathError(ExitCode.TLS_FAILED, f"TLS handshake with {self}: {why}") from None
+            raise PathError(ExitCode.TLS_FAILED, f"TLS handshake with {server}: {why}") from None
         name, *_ = tls.tls.cipher() or ("",)
         trace.end(phase, tls.getHandle(), version=tls.tls.version(), cipher=name)
         trace.certificate = tls.tls.getpeercert(binary_form=True)
@@ -161,6 +176,8 @@ def parseTarget(description: str) -> Target:
     if not description.isprintable():
         raise ValueError(f"{description!r} is not an address")
     kind, colon, rest = description.partition(":")
+    if rest.startswith("//") and kind != "unix":
+        raise ValueError(f"{description!r} is a URL, and not HOST:PORT")
     if colon and kind == "udp":
         return DatagramTarget(*_parseAddress(description, rest))
     if colon and kind in PARSERS:
@@ -171,6 +188,11 @@ def parseTarget(description: str) -> Target:
             return applyTo(partial(PARSERS[kind], description), values, named)
     if description.isdigit():
         raise ValueError(f"{description!r} is a port without a host; {HOST}:{description} is the one on this machine")
+    if colon and kind == "ssl" and not rest.isdigit():
+        raise ValueError(f"{description!r} is an endpoint for servers; TLS with one is tls:HOST:PORT")
+    if ":" in rest and _KIND.fullmatch(kind):
+        kinds = ", ".join(f"{name}:" for name in (*PARSERS, "udp"))
+        raise ValueError(f"{description!r} is of no known kind; there are {kinds}")
     return StreamTarget(description, *_parseAddress(description, description))
 
 

@@ -8,6 +8,11 @@ from typing import Any
 from echoup.client.tcpinfo import TCPInfo
 
 
+def describeServer(server: object, remote: str | None) -> str:
+    """Return what messages call `server`: with the address of it that was reached, unless that's what it's called."""
+    return f"{server} ({remote})" if remote and not str(server).endswith(remote) else str(server)
+
+
 class Step(Enum):
     """The steps of an exchange, in their order; the values are the words that users read."""
 

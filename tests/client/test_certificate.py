@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.client.certificate import Certificate, parseCertificate
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-RIGHT = CA(organization_name="Us").issue_cert("there.example", not_after=NOW + timedelta(days=3))
+BEGINNING = NOW - timedelta(days=30)
+RIGHT = CA(organization_name="Us").issue_cert("there.example", not_before=BEGINNING, not_after=NOW + timedelta(days=3))
 
 
 def inDER(leaf: LeafCert) -> bytes:
@@ -36,17 +37,18 @@ class CertificateTests(SynchronousTestCase):
     """`parseCertificate` tells what is in a certificate."""
 
     def test_right(self) -> None:
-        """A certificate tells whose it is, who says so, and when it ends."""
+        """A certificate tells whose it is, who says so, and when it begins and ends."""
         certificate = parseCertificate(inDER(RIGHT))
         assert certificate is not None
         assert certificate.subject.startswith("OU=Testing cert")
         assert certificate.issuer.startswith("OU=Testing CA")
         assert certificate.issuer.endswith(",O=Us")
+        assert certificate.notBefore == BEGINNING
         assert certificate.notAfter == NOW + timedelta(days=3)
 
     def test_daysLeft(self) -> None:
         """The days that are left are negative when it has expired."""
-        certificate = Certificate("a", "b", NOW)
+        certificate = Certificate("a", "b", NOW, NOW)
         assert certificate.daysLeft(NOW - timedelta(hours=36)) == 1.5
         assert certificate.daysLeft(NOW + timedelta(hours=36)) == -1.5
 
@@ -54,8 +56,8 @@ class CertificateTests(SynchronousTestCase):
         """Where there is no subject the first alternative names stand for it, of whatever kind."""
         names = [x509.DNSName("a.example"), x509.IPAddress(ip_address("::1")), x509.DNSName("b"), x509.DNSName("c")]
         certificate = parseCertificate(nameless(*names))
-        assert certificate == Certificate("a.example, ::1, b", "", NOW)
-        assert parseCertificate(nameless()) == Certificate("", "", NOW)
+        assert certificate == Certificate("a.example, ::1, b", "", NOW, NOW)
+        assert parseCertificate(nameless()) == Certificate("", "", NOW, NOW)
 
     @settings(deadline=None)
     @given(st.data())

@@ -1,9 +1,11 @@
 """The command line: what it takes, what it says, and how it exits."""
 
+import re
 import sys
 from dataclasses import replace
 from importlib.metadata import version
 from io import StringIO
+from signal import SIGTERM
 from typing import Any
 
 import click
@@ -80,6 +82,9 @@ class MainTests(CommandTestCase):
             (["ping", "--json", "--format", "nagios", "-c1"], "--json and --format nagios contradict each other"),
             (["ping", "--format", "xml"], "Invalid value for '--format': 'xml' is not one of"),
             (["ping", "--require", "p99<5"], "Invalid value for '--require': 'p99<5' is not METRIC<VALUE"),
+            (["ping", "--require", "wrong<1"], "Invalid value for '--require': 'wrong<1' is not METRIC<VALUE"),
+            (["connect", "two\nlines"], "Invalid value for '[TARGET]': 'two\\nlines' is not an address"),
+            (["connect", "a", "two\nlines"], "Got unexpected extra argument (two\\nlines)"),
             (["connect", "--timeout=nan"], "Invalid value for '--timeout': nan is not a number of seconds"),
         ):
             code, stdout, stderr = self.main(*arguments)
@@ -104,8 +109,8 @@ class MainTests(CommandTestCase):
         """The help of each command tells every exit code."""
         for command in ("connect", "ping"):
             text = self.main(command, "--help")[1]
-            for code in ExitCode:
-                assert f"{code.value} " in text
+            for code in (*ExitCode, 128 + SIGTERM):
+                assert re.search(rf" {code:d} \w", text), code
 
     def test_version(self) -> None:
         """`--version` prints the version."""
@@ -114,6 +119,25 @@ class MainTests(CommandTestCase):
     def test_codeOfTheCommand(self) -> None:
         """What the command returns is the exit code."""
         assert self.main("connect") == (99, "", "")
+
+    def test_noMemory(self) -> None:
+        """A size for which there isn't enough memory is a mistake, too."""
+
+        def fail(*_: object) -> int:
+            raise MemoryError
+
+        self.patch(module, "run", fail)
+        message = "echoup: there is not enough memory for a --size of 1073741824\n"
+        assert self.main("ping", "-s1073741824", "-c1") == (ExitCode.USAGE, "", message)
+
+    def test_unwritable(self) -> None:
+        """Where stderr can't be written the exit code is the same, and nothing is left to be written at the exit."""
+        for arguments in ([], ["conect"]):
+            self.patch(sys, "argv", ["echoup", *arguments])
+            self.patch(sys, "stderr", Full())
+            error = raised(SystemExit, main)
+            assert error
+            assert (error.code, sys.stderr) == (ExitCode.USAGE, None)
 
     def test_interrupted(self) -> None:
         """Ctrl-C before the reactor runs exits like Ctrl-C later."""
@@ -184,11 +208,11 @@ class PingTests(CommandTestCase):
 
     def test_given(self) -> None:
         """Each option has its place."""
-        arguments = ["-c3", "-i0.5", "-W2", "-s1000", "-6", "--keep", "--require=p99<5ms", "--require=wrong<1", "a"]
+        arguments = ["-c3", "-i0.5", "-W2", "-s1000", "-6", "--keep", "--require=p99<5ms", "--require=late<1", "a"]
         _, target, plan, _, requirements = self.called(*arguments)
         assert target == replace(parseTarget("a"), family=6)
         assert plan == Plan(3, 0.5, 2.0, 1000, keep=True)
-        assert requirements == [parseRequirement("p99<5ms"), parseRequirement("wrong<1")]
+        assert requirements == [parseRequirement("p99<5ms"), parseRequirement("late<1")]
         assert self.called("--half-close")[2].halfClose
 
     def test_formats(self) -> None:

@@ -101,7 +101,7 @@ class ConverseTests(SynchronousTestCase):
 
     def test_extra(self) -> None:
         """A reply with more than was asked for is wrong."""
-        seen = "A\n!\n(corrupted: byte 2 of the reply is not the upper case of the one sent)\n"
+        seen = "A\n!\n(corrupted: more came back than was sent: 3 bytes for 2)\n"
         why = "TARGET: 1 of 1 replies were wrong"
         self.assertFails(Stutterer, [f"a{ENTER}", CTRL_D], seen, ExitCode.WRONG, why)
 

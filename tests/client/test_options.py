@@ -87,6 +87,8 @@ class PathOptionsTests(SynchronousTestCase):
             (["--insecure"], needTLS),
             (["--tls", "--key=x"], "--key needs --cert"),
             (["tls:a:443:privateKey=x"], "--key needs --cert"),
+            (["--tls", "--cafile="], "--cafile: '' is not a file"),
+            (["--tls", "--cert="], "--cert: '' is not a file"),
             (["unix:a", "--tls"], f"unix:a {host}"),
             (["a", "-4", "-6"], "-4 and -6 contradict each other"),
             (["unix:a", "-6"], "-4 and -6 are for hosts, and unix:a is none"),

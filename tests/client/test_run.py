@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from io import StringIO
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -63,6 +64,26 @@ class RunTests(ReactorTestCase):
             raise PathError(ExitCode.WRONG, "there:1: unchanged")
 
         self.assertEnds(command, ExitCode.WRONG, "echoup: there:1: unchanged\n")
+
+    def test_oneLine(self) -> None:
+        """Whatever is in the message, it is one line that commands no terminal."""
+
+        async def command(reactor: HandReactor) -> None:
+            raise PathError(ExitCode.USAGE, "/no\nsuch\x1b[2J: é \udcff")
+
+        self.assertEnds(command, ExitCode.USAGE, "echoup: /no\\nsuch\\x1b[2J: é \\udcff\n")
+
+    def test_unwritable(self) -> None:
+        """Where the message can't be written the code is the same; what is buffered isn't tried again at the exit."""
+
+        async def command(reactor: HandReactor) -> None:
+            raise PathError(ExitCode.UNREACHABLE, "cannot connect to there:1: Connection refused")
+
+        with Path("/dev/full").open("w") as full:
+            self.patch(sys, "stderr", full)
+            assert run(self.reactor, command) == ExitCode.UNREACHABLE
+            assert sys.stderr is None
+            raised(OSError, full.close)
 
     def test_interruptedPrompt(self) -> None:
         """Ctrl-C is no news to the user."""

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from ipaddress import IPv6Address
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -32,7 +33,7 @@ from echoup.client.target import StreamTarget, Target, parseTarget
 from echoup.tls import TLSTransport
 from tests.certificates import NAME, writeCertificates
 from tests.client.names import Names
-from tests.client.servers import Resetter, Server, Silence
+from tests.client.servers import Mirror, Resetter, Server, Silence
 from tests.doubles import Peer, ReactorTestCase, raised
 
 TEXTS = st.text(st.characters()) | st.text("[]:.%=\\0189afx_-é/ \n", max_size=20)
@@ -180,6 +181,17 @@ class ParseTargetTests(SynchronousTestCase):
             "tls:example.org:443:timeout=-1": "is not a tls endpoint: it has a negative number",
             "tls:example.org:443:timeout=inf": "is not a tls endpoint: ",
             "tls:example.org:443:timeout=0.5": "is not a tls endpoint: ",
+            "http://localhost:8081": "'http://localhost:8081' is a URL, and not HOST:PORT",
+            "https://localhost": "is a URL, and not HOST:PORT",
+            "tls://localhost:443": "is a URL, and not HOST:PORT",
+            "udp://localhost": "is a URL, and not HOST:PORT",
+            "ssl:localhost:8443": "is an endpoint for servers; TLS with one is tls:HOST:PORT",
+            "ssl:localhost": "is an endpoint for servers; TLS with one is tls:HOST:PORT",
+            "tcp6:[::1]:80": "'tcp6:[::1]:80' is of no known kind; there are tcp:, tls:, unix:, udp:",
+            "example:80:90": "is of no known kind; there are tcp:, tls:, unix:, udp:",
+            "decade:80:90": "is of no known kind; there are tcp:, tls:, unix:, udp:",
+            "dead:80:90": "'dead:80:90' is not an IPv6 address",
+            "127.0.0.1:80:90": "'127.0.0.1:80:90' is not an IPv6 address",
             "udp:": "'' is not a host name or an IP address",
             "udp:8081:1:2": "'8081:1:2' is not an IPv6 address",
             "udp:example.org:0": "'udp:example.org:0' has port 0, which nobody can connect to",
@@ -187,6 +199,19 @@ class ParseTargetTests(SynchronousTestCase):
         }
         for text, message in mistakes.items():
             assert message in str(raised(ValueError, parseTarget, text))
+
+    @given(st.ip_addresses(v=6), st.booleans(), st.sampled_from(["", "%eth0"]))
+    def test_anyIPv6(self, address: IPv6Address, isLong: bool, interface: str) -> None:
+        """Whatever an IPv6 address begins with, it isn't taken for a kind of target."""
+        host = (address.exploded if isLong else str(address)) + interface
+        for text in (host, host.upper().replace("ETH", "eth")):
+            assert parseTarget(text) == StreamTarget(text, text)
+
+    def test_likeKinds(self) -> None:
+        """A host may have the name of a kind, and a path may look like a URL's."""
+        assert parseTarget("ssl:8443") == StreamTarget("ssl:8443", "ssl", 8443)
+        assert parseTarget("ssl") == StreamTarget("ssl", "ssl")
+        assert parseTarget("unix:///run/x") == StreamTarget("unix:///run/x", path="///run/x")
 
     @settings(deadline=None)
     @given(KINDS, TEXTS)
@@ -453,7 +478,7 @@ class TLSTests(ConnectTestCase):
         self.assertFails(
             target,
             ExitCode.TLS_FAILED,
-            f"TLS handshake with localhost.example:{port}: "
+            f"TLS handshake with localhost.example:{port} (127.0.0.1:{port}): "
             "Hostname mismatch, certificate is not valid for 'localhost.example'",
         )
 
@@ -505,8 +530,9 @@ class TLSTests(ConnectTestCase):
         self.assertFails(target, ExitCode.TLS_FAILED, f"TLS handshake with 127.0.0.1:{port}: {message}")
 
     def test_noTLS(self) -> None:
-        """A server that speaks something else is no server for us."""
-        self.assertHandshakeFails(Shouter, "wrong version number")
+        """A server that speaks something else is no server for us, and is said not to speak TLS."""
+        for build, error in ((Shouter, "wrong version number"), (Mirror, "unexpected message")):
+            self.assertHandshakeFails(build, f"{error}; the server doesn't seem to speak TLS")
 
     def test_gone(self) -> None:
         """A server that closes or resets the connection ends the handshake."""
@@ -527,7 +553,8 @@ class TLSTests(ConnectTestCase):
         self.assertNoResult(connecting)
         self.reactor.advance(1)
         error = self.failureResultOf(connecting, PathError).value
-        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, f"TLS handshake with there:{port}: timed out")
+        name = f"there:{port} (127.0.0.1:{port})"
+        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, f"TLS handshake with {name}: timed out")
         self.reactor.until(lambda: server.gone)
 
     def test_mistakes(self) -> None:
@@ -561,7 +588,11 @@ class TimeoutTests(SynchronousTestCase):
 
     def test_timeout(self) -> None:
         """When nobody answers in time, that is told."""
-        for description in ("there:80", "tcp:192.0.2.1:80", "unix:/run/echoup"):
+        for description, name in (
+            ("there:80", "there:80 (192.0.2.1:80)"),
+            ("tcp:192.0.2.1:80", "192.0.2.1:80"),
+            ("unix:/run/echoup", "unix:/run/echoup"),
+        ):
             reactor = OfflineReactor()
             connecting = connect(reactor, description, 2.5)
             reactor.advance(2.4)
@@ -569,7 +600,18 @@ class TimeoutTests(SynchronousTestCase):
             reactor.advance(0.1)
             error = self.failureResultOf(connecting, PathError).value
             assert error.code == ExitCode.TIMED_OUT
-            assert str(error) == f"cannot connect to {description.removeprefix('tcp:')}: timed out after 2.5 s"
+            assert str(error) == f"cannot connect to {name}: timed out after 2.5 s"
+
+    def test_several(self) -> None:
+        """When there are several addresses those are told that were tried in that time."""
+        reactor = OfflineReactor()
+        reactor.nameResolver = Names({"there": ["192.0.2.1", "192.0.2.2", "192.0.2.3"]})
+        connecting = connect(reactor, "there:80", 0.4)
+        for _ in range(4):
+            reactor.advance(0.1)
+        error = self.failureResultOf(connecting, PathError).value
+        message = "cannot connect to there:80 (192.0.2.1:80, 192.0.2.2:80): timed out after 0.4 s"
+        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, message)
 
     def test_ownTimeout(self) -> None:
         """An endpoint string may have a shorter timeout of its own."""

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.tcpinfo import STATES, TCPInfo
-from echoup.client.trace import Phase, Step, Trace
+from echoup.client.trace import Phase, Step, Trace, describeServer
 
 
 class TraceTests(SynchronousTestCase):
@@ -30,6 +30,24 @@ class TraceTests(SynchronousTestCase):
         assert trace.step is Step.TLS
 
 
+class DescribeServerTests(SynchronousTestCase):
+    """`describeServer` tells the address of a server that was reached, if its name doesn't."""
+
+    def test_forms(self) -> None:
+        """A name is told with the address; an address is told once, over UDP, too."""
+        for server, remote, text in (
+            ("there:1", None, "there:1"),
+            ("there:1", "192.0.2.1:1", "there:1 (192.0.2.1:1)"),
+            ("192.0.2.1:1", "192.0.2.1:1", "192.0.2.1:1"),
+            ("[::1]:1", "[::1]:1", "[::1]:1"),
+            ("udp:192.0.2.1:1", "192.0.2.1:1", "udp:192.0.2.1:1"),
+            ("udp:there:1", "[::1]:1", "udp:there:1 ([::1]:1)"),
+            ("unix:/run/x", "unix:/run/x", "unix:/run/x"),
+            ("unix:/run/x:timeout=1", "unix:/run/x", "unix:/run/x:timeout=1 (unix:/run/x)"),
+        ):
+            assert describeServer(server, remote) == text
+
+
 class TCPInfoTests(SynchronousTestCase):
     """`TCPInfo.of` asks the kernel."""
 
@@ -46,6 +64,20 @@ class TCPInfoTests(SynchronousTestCase):
                 self.assertState(far, "CLOSE-WAIT")
                 assert TCPInfo.of(near) in [TCPInfo(f"FIN-WAIT-{i}", info.rtt, 0) for i in (1, 2)]
         assert STATES.index("CLOSING") == 11
+
+    def test_closed(self) -> None:
+        """Once both ends were sent the kernel keeps TIME-WAIT for itself, and shows our socket as CLOSED."""
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listening,
+            socket.create_connection(listening.getsockname()) as near,
+            listening.accept()[0] as far,
+        ):
+            near.shutdown(socket.SHUT_WR)
+            assert far.recv(1) == b""
+            far.sendall(b"X")
+            far.shutdown(socket.SHUT_WR)
+            assert near.recv(2, socket.MSG_WAITALL) == b"X"
+            self.assertState(near, "CLOSED")
 
     def assertState(self, connection: socket.socket, state: str) -> TCPInfo:
         """Check the state of a connection, and return what is known."""

@@ -48,16 +48,18 @@ class Pinged:
         *probes, summary = [json.loads(line) for line in output.splitlines()]
         assert {one["type"] for one in probes} <= {"probe"}
         assert {one["schema"] for one in (*probes, summary)} == {1}
-        assert (summary["type"], summary["sent"]) == ("summary", len(probes))
-        assert sorted(probe["seq"] for probe in probes) == [*range(1, len(probes) + 1)]
+        assert (summary["type"], summary["sent"]) == ("summary", len(probes) + summary["unfinished"])
+        assert {probe["seq"] for probe in probes} <= {*range(1, summary["sent"] + 1)}
+        assert len({probe["seq"] for probe in probes}) == len(probes)
         assert summary["answered"] == sum(probe["code"] == 0 for probe in probes)
         assert summary["wrong"] == sum(probe["code"] == 1 for probe in probes)
         assert summary["lost"] == len(probes) - summary["answered"] - summary["wrong"]
+        assert summary["loss"] == (summary["lost"] / len(probes) if probes else 0)
         for probe in probes:
             assert (probe["code"] == 0) == (probe["error"] is None) == (probe["verdict"] == "uppercased")
             assert probe["code"] or probe["step"] is None
         if code < 128:
-            assert summary["code"] == code
+            assert (summary["code"], summary["unfinished"]) == (code, 0)
             assert (errors.count("\n"), errors.startswith("echoup: ")) == ((1, True) if code else (0, False)), errors
         return cls(code, probes, summary, errors.removeprefix("echoup: ").removesuffix("\n"))
 

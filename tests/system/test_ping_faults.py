@@ -91,7 +91,35 @@ def test_faults(fault: Fault) -> None:
             why = fault.why.removeprefix(f"{fault.verdict}: ")
             assert line.startswith(f"seq=1 {fault.verdict} from {address.target}: {why}, time=")
         else:
-            assert line == f"seq=1 {fault.step}: {fault.why}"
+            assert line == f"seq=1 {fault.step} at {address.target}: {fault.why}"
+
+
+@pytest.mark.parametrize("fault", [FAULTS[0], FAULTS[4], FAULTS[7], FAULTS[9]], ids=named)
+def test_namedServer(fault: Fault) -> None:
+    """Of a server that was given by its name, each fault is told with the address that was reached, once."""
+    with serving(fault.server) as address:
+        port = address.address[1]
+        target, command = f"name.example:{port}", resolving("127.0.0.1")
+        pinged = probe(target, *fault.options, command=command)
+        assert pinged.error == f"{target} ({address.target}): {fault.why}"
+    with serving(fault.server) as address:
+        target = f"name.example:{address.address[1]}"
+        ended = ping("-c1", *fault.options, target, command=command)
+        assert (ended.returncode, ended.stderr) == (fault.code, f"echoup: {target} ({address.target}): {fault.why}\n")
+        _, line, *_ = ended.stdout.splitlines()
+        assert line.count("127.0.0.1") == 1
+        why = fault.why.removeprefix(f"{fault.verdict}: ")
+        what = f"{fault.verdict} from" if fault.verdict else f"{fault.step} at"
+        assert line.startswith(f"seq=1 {what} {address.target}: {why}"), line
+
+
+def test_namedBlackHole() -> None:
+    """Of a name whose address answers nothing, that address is told."""
+    with blackHole() as address:
+        host, port = address.address
+        pinged = probe(f"name.example:{port}", "-W0.5", command=resolving(host))
+        assert pinged.found == (None, "connect", 5)
+        assert pinged.error == f"cannot connect to name.example:{port} ({address.target}): timed out after 0.5 s"
 
 
 def test_greeting() -> None:
@@ -246,7 +274,9 @@ def test_slowResolver() -> None:
         assert client.stderr.readline() == b"asked\n"
         client.send_signal(signal.SIGINT)
         assert client.wait(30) == 130
-        assert b"\n0 sent, 0 answered, 0 lost (0 %), 0 wrong, 1 unfinished\n" in client.stdout.read()
+        output = client.stdout.read()
+        assert b"\nseq=1 resolve: not over after " in output
+        assert b"\n1 sent, 0 answered, 0 lost (0 %), 0 wrong, 1 unfinished\n" in output
         assert client.stderr.read() == b""
 
 

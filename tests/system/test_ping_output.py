@@ -6,6 +6,7 @@ import pty
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +20,9 @@ from tests.system.peers import need, unused
 from tests.system.processes import Daemon, Terminal, serving
 from tests.system.relay import DatagramRelay
 from tests.system.test_datagram import ports
-from tests.system.test_ping import PING, Pinged, ping, probe
+from tests.system.test_ping import PING, Pinged, ping, probe, resolving
+from tests.system.test_ping_faults import blackHole
+from tests.system.test_prompt import CTRL_C
 from tests.system.test_tls_client import listenTLS
 
 NUMBER = r"[\d.]+"
@@ -42,7 +45,7 @@ def test_interrupted(daemon: Daemon) -> None:
     target = daemon.address.target
     with Terminal(*PING, "-i60", target) as terminal:
         terminal.shows("ms\n1 sent, 1 answered, 0 lost (0 %), 0 wrong")
-        terminal.type("\x03")
+        terminal.type(CTRL_C)
         assert terminal.exits() == 130
         expected = (
             rf"ECHOUP {target}: 56 bytes\n56 bytes uppercased from {target}: seq=1 time={NUMBER} ms\n"
@@ -57,12 +60,52 @@ def test_down() -> None:
     target = unused().target
     with Terminal(*PING, "-i60", target) as terminal:
         terminal.shows("1 sent, 0 answered, 1 lost (100 %), 0 wrong, down for 0 s")
-        terminal.type("\x03")
+        terminal.type(CTRL_C)
         assert terminal.exits() == 130
         assert re.search(rf"\nlongest outage {NUMBER} s, at seq 1, not over$", terminal.text), terminal.text
     with Terminal(*PING, "-c1", target) as terminal:
         assert terminal.exits() == 4
         assert terminal.text.endswith(f"\nechoup: cannot connect to {target}: Connection refused")
+
+
+def test_interruptedOutage() -> None:
+    """Who interrupts it while nothing answers is told how many were sent, and what the oldest waits for."""
+    with blackHole() as hole:
+        target, command = f"name.example:{hole.address[1]}", resolving(hole.address[0])
+        with Terminal(*command, "-v", "-i0.3", "-W30", target) as terminal:
+            terminal.shows("\n3 sent, 0 answered, 0 lost (0 %), 0 wrong")
+            terminal.type(CTRL_C)
+            assert terminal.exits() == 130
+            sent = int(re.findall(r"(\d+) sent", terminal.text)[0])
+            assert sent >= 3
+            expected = (
+                rf"ECHOUP {target}: 56 bytes\nseq=1 connect: not over after \d\.\d\d\d s\n"
+                rf" +resolve +{NUMBER} ms  {hole.address[0]}\n +connect +-  {hole.target}, SYN-SENT, retransmits \d\n"
+                rf"\n--- {target} statistics ---\n"
+                rf"{sent} sent, 0 answered, 0 lost \(0 %\), 0 wrong, {sent} unfinished"
+            )
+            assert re.fullmatch(expected, terminal.text), terminal.text
+        with Terminal(*command, "-q", "-i0.1", "-W30", target) as terminal:
+            time.sleep(1)
+            terminal.type(CTRL_C)
+            assert terminal.exits() == 130
+            heading, counts = terminal.text.removeprefix("^C").splitlines()
+            assert heading == f"--- {target} statistics ---"
+            assert re.fullmatch(r"(\d+) sent, 0 answered, 0 lost \(0 %\), 0 wrong, \1 unfinished", counts), counts
+
+
+def test_interruptedSilence() -> None:
+    """A server that takes all and answers nothing is told by its address, and by the state of the connection."""
+    with serving("silent") as address:
+        target = f"name.example:{address.address[1]}"
+        with Terminal(*resolving("127.0.0.1"), "-v", "-i60", "-W30", target) as terminal:
+            terminal.shows("\n1 sent, 0 answered, 0 lost (0 %), 0 wrong")
+            time.sleep(0.3)
+            terminal.type(CTRL_C)
+            assert terminal.exits() == 130
+            assert re.search(rf"\nseq=1 first byte at {address.target}: not over after 0\.\d+ s\n", terminal.text)
+            assert re.search(rf"\n +first byte +-  ESTABLISHED, rtt {NUMBER} ms, retransmits 0\n", terminal.text)
+            assert terminal.text.endswith("\n1 sent, 0 answered, 0 lost (0 %), 0 wrong, 1 unfinished")
 
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--quiet",)])
@@ -82,7 +125,8 @@ def test_colours(daemon: Daemon, options: tuple[str, ...]) -> None:
         assert b"\x1b" not in shown
     else:
         assert shown.count(b"\x1b[32muppercased\x1b[0m") == 2
-        assert b"\r\x1b[K2 sent, 2 answered, 0 lost (0 %), 0 wrong\r\x1b[K\r\n---" in shown
+        assert b"\r\x1b[K2 sent, 1 answered, 0 lost (0 %), 0 wrong\r\x1b[K56 bytes" in shown
+        assert b"\r\n\r\n--- " in shown
 
 
 def test_head(daemon: Daemon) -> None:
@@ -138,12 +182,15 @@ def test_interruptedAtOnce() -> None:
             client.stdout.readline()
             client.send_signal(signal.SIGINT)
             assert client.wait(10) == 130
-            assert "\n0 sent, 0 answered, 0 lost (0 %), 0 wrong" in client.stdout.read()
+            output = client.stdout.read()
+            assert "seq=1 " in output
+            assert ": not over after " in output
+            assert "\n1 sent, 0 answered, 0 lost (0 %), 0 wrong, 1 unfinished\n" in output
             assert client.stderr.read() == ""
 
 
 def test_unfinished() -> None:
-    """What is under way when it is interrupted counts for nothing but itself."""
+    """What is under way when it is interrupted was sent, and counts as nothing else."""
     with socket() as listening, ExitStack() as stack:
         listening.settimeout(30)
         listening.bind(("127.0.0.1", 0))
@@ -158,6 +205,7 @@ def test_unfinished() -> None:
     pinged = Pinged.of(client.returncode, output, errors)
     assert (pinged.code, pinged.probes, pinged.error, pinged.summary["code"]) == (130, [], "", 0)
     assert pinged.summary["unfinished"] >= 5
+    assert (pinged.summary["sent"], pinged.summary["lost"]) == (pinged.summary["unfinished"], 0)
 
 
 def test_quiet(daemon: Daemon) -> None:
@@ -175,7 +223,7 @@ def test_quiet(daemon: Daemon) -> None:
 
 
 REQUIREMENTS = [
-    (["p99<5s", "loss<1%", "wrong<1", "outage<=0s", "max < 1m"], []),
+    (["p99<5s", "loss<1%", "late<1", "outage<=0s", "max < 1m"], []),
     (["p99<1us"], ["p99<1us"]),
     (["min<0.1us", "loss<=0%", "stddev<.000001us"], ["min<0.1us", "stddev<.000001us"]),
 ]
@@ -207,11 +255,32 @@ def test_requireLoss(daemon: Daemon) -> None:
         with DatagramRelay(server, drop={2}) as relay:
             pinged = probe(relay.target, "-i0.02", "-W0.5", f"--require={requirement}", count=4)
             assert (pinged.code, pinged.summary["lost"], pinged.summary["loss"]) == (code, 1, 0.25)
+            if code == 1:
+                assert pinged.error.startswith(f"loss<25%: not met (25 %); {relay.target}: no answer within 0.5 s: ")
     closed = unused().target
     assert probe(closed, "--require=loss<=100%").code == 0
     assert probe(closed, "--require=loss<=100%", "--require=p99<1s").code == 1  # there is nothing to tell it from
     with serving("unchanged") as address:
         pinged = probe(address.target, "--require=loss<=50%")
+        assert (pinged.code, "unchanged" in pinged.error) == (1, True)
+
+
+def test_requireOutage(daemon: Daemon) -> None:
+    """Who says how long an outage may be forgives the lost probes, if it's over in the end, but no wrong reply."""
+    (server,) = ports(daemon)
+    for drop, requirement, code, why in (
+        ({1, 2}, "outage<=30s", 0, ""),
+        ({2}, "outage<0.4s", 1, rf"outage<0.4s: not met \({NUMBER} ms\); udp:[\d.:]+: no answer within 0.5 s: "),
+        ({4}, "outage<=30s", 5, r"1 of 4 failed: udp:[\d.:]+: no answer within 0.5 s: "),
+        ({2}, "p50<9m", 5, r"1 of 4 failed: "),
+    ):
+        # One by one: else an outage is over as soon as the next probe is answered.
+        with DatagramRelay(server, drop=drop) as relay:
+            pinged = probe(relay.target, "-i0", "-W0.5", f"--require={requirement}", count=4)
+            assert (pinged.code, pinged.summary["lost"]) == (code, len(drop)), pinged.error
+            assert re.match(why, pinged.error), pinged.error
+    with serving("unchanged") as address:
+        pinged = probe(address.target, "--require=outage<=9m")
         assert (pinged.code, "unchanged" in pinged.error) == (1, True)
 
 
@@ -229,6 +298,14 @@ def test_nagios(daemon: Daemon) -> None:
                 1,
                 rf"WARNING - 3 of 3 answered by {target}, avg {NUMBER} ms; p50<1us: not met \({NUMBER} ms\)",
             ),
+            (
+                ("--require=loss<50%", "--require=outage<=0s", closed),
+                2,
+                (
+                    rf"CRITICAL - 0 of 3 answered by {closed}; cannot connect to {closed}: Connection refused; "
+                    rf"loss<50%: not met \(100 %\); outage<=0s: not met \({NUMBER} ms\)"
+                ),
+            ),
             ((closed,), 2, rf"CRITICAL - 0 of 3 answered by {closed}; cannot connect to {closed}: Connection refused"),
             (
                 (unchanged.target,),
@@ -240,6 +317,7 @@ def test_nagios(daemon: Daemon) -> None:
             assert ended.returncode == code
             assert re.fullmatch(rf"ECHOUP {status} \| {PERFORMANCE}", ended.stdout), ended.stdout
             assert ended.stderr.count("\n") == bool(code)
+            assert ended.stdout.count("refused") == ended.stderr.count("refused") == (closed in options)
 
 
 def metrics(*arguments: str) -> dict[str, dict[tuple[str, ...], float]]:
@@ -309,13 +387,39 @@ USAGE = [
     (["-Wnan", "127.0.0.1"], "Invalid value for '-W'"),
     (["-s0", "127.0.0.1"], "Invalid value for '-s'"),
     (["--require=p99<5", "127.0.0.1"], "'p99<5' is not METRIC<VALUE"),
+    (["--require=wrong<1", "127.0.0.1"], "'wrong<1' is not METRIC<VALUE"),
     (["--require=loss>1%", "127.0.0.1"], "'loss>1%' is not METRIC<VALUE"),
     (["--format=xml", "127.0.0.1"], "'xml' is not one of"),
     (["-4", "unix:/tmp/x"], "-4 and -6 are for hosts"),
     (["127.0.0.1:0"], "port 0"),
     (["--tls", "--cafile=/no/such/file", "-c1", "127.0.0.1"], "/no/such/file: No such file or directory"),
+    (["--tls", "--cafile=/no\nfile", "-c1", "127.0.0.1"], "/no\\nfile: No such file or directory"),
     (["a", "b"], "unexpected extra argument"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["-c1", "-q", "127.0.0.1:1"], 4),
+        (["-c0"], 2),
+        (["--cafile=/no", "tls:127.0.0.1"], 2),
+        (["-c1", "no.invalid"], 3),
+    ],
+)
+@pytest.mark.parametrize("stderr", ["/dev/full", "&-"])
+def test_noErrors(arguments: list[str], code: int, stderr: str) -> None:
+    """Where the line on stderr can't be written, the exit code tells the same."""
+    ended = ping(*arguments, command=["sh", "-c", f'"$@" 2>{stderr}', "sh", *PING])
+    assert (ended.returncode, ended.stderr) == (code, "")
+
+
+def test_noMemory(daemon: Daemon) -> None:
+    """A size for which there isn't enough memory is a mistake, in one line."""
+    limited = ["sh", "-c", 'ulimit -v 1000000 && exec "$@"', "sh", *PING]
+    ended = ping("-c1", "-q", f"-s{2**30}", daemon.address.target, command=limited)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"echoup: there is not enough memory for a --size of {2**30}\n"
 
 
 @pytest.mark.parametrize(("arguments", "why"), USAGE)

@@ -111,7 +111,7 @@ def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, 
         assert pinged.probe["sent"] == 0
         ended = ping("-c1", f"--cafile={certificates.authority}", address)
         assert (ended.returncode, ended.stderr) == (6, f"echoup: TLS handshake with {name}: {why}\n")
-        assert f"\nseq=1 TLS: TLS handshake with {name}: {why}\n" in ended.stdout
+        assert f"\nseq=1 TLS at {name}: {why}\n" in ended.stdout
         ended = ping("-c1", "-v", "--insecure", address)
         assert (ended.returncode, ended.stderr) == (0, "")
         assert f", certificate {subject}, issuer {issuer}, {left}, ESTABLISHED, " in ended.stdout

@@ -1,6 +1,11 @@
 """`echoup ping` over UDP, through a relay that loses, doubles, swaps and delays as it is told to."""
 
+import signal
+import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from socket import AF_INET, SOCK_DGRAM, socket
 
@@ -10,7 +15,7 @@ from tests.system.peers import unused
 from tests.system.processes import Daemon
 from tests.system.relay import DatagramRelay
 from tests.system.test_datagram import ports
-from tests.system.test_ping import Pinged, ping, probe
+from tests.system.test_ping import PING, Pinged, ping, probe
 from tests.system.test_tls_client import answering
 
 COUNTS = ("sent", "answered", "lost", "wrong", "unfinished", "duplicates", "reordered", "late")
@@ -68,11 +73,59 @@ def test_everythingHappensToOnePort(server: tuple[str, int]) -> None:
         assert len({one["local"] for one in pinged.probes}) == 1
 
 
+@contextmanager
+def slow(*answers: float) -> Iterator[str]:
+    """Answer the first datagram that comes several times, each so many seconds after it; yield the target."""
+    with socket(AF_INET, SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.settimeout(30)
+
+        def serve() -> None:
+            data, client = listening.recvfrom(65536)
+            came = time.monotonic()
+            for after in answers:
+                time.sleep(max(came + after - time.monotonic(), 0))
+                listening.sendto(data.upper(), client)
+
+        host, port = listening.getsockname()
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield f"udp:{host}:{port}"
+        serving.join()
+
+
+def test_lastAnswerTwice() -> None:
+    """What comes after the last answer is counted for twice the time of the slowest, and no longer than the timeout."""
+    with slow(0.4, 0.8) as target:
+        pinged = probe(target, "--require=duplicates<1")
+        assert (pinged.code, counts(pinged)) == (1, {"sent": 1, "answered": 1, "duplicates": 1})
+        assert pinged.error == "duplicates<1: not met (1)"
+    with slow(0.2, 1.6) as target:
+        assert counts(probe(target)) == {"sent": 1, "answered": 1}
+    with slow(1.5, 4) as target:
+        assert counts(probe(target, "-W2")) == {"sent": 1, "answered": 1}
+
+
+def test_impatient() -> None:
+    """Ctrl-C ends that wait, and the statistics are told."""
+    with slow(2) as target:
+        command = [*PING, "-c1", target]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+            assert client.stdout
+            assert client.stderr
+            assert client.stdout.readline().startswith("ECHOUP")
+            assert ": seq=1 time=" in client.stdout.readline()
+            began = time.monotonic()
+            client.send_signal(signal.SIGINT)
+            assert "\n1 sent, 1 answered, 0 lost (0 %), 0 wrong\n" in client.stdout.read()
+            assert (client.wait(10), client.stderr.read()) == (130, "")
+            assert time.monotonic() - began < 3
+
+
 @pytest.mark.parametrize(
     ("relaying", "expected"),
     [
         (partial(DatagramRelay, drop={2, 4, 5}), {"answered": 9, "lost": 3}),
-        # Of the last one nobody waits for a double.
         (partial(DatagramRelay, double={1, 2, 11}), {"answered": 12, "duplicates": 3}),
         (partial(DatagramRelay, hold={2: 3, 4: 5, 6: 8}), {"answered": 12, "reordered": 3}),
         (partial(DatagramRelay, hold={1: 3, 2: 3}), {"answered": 12, "reordered": 2}),
@@ -115,7 +168,7 @@ WRONG: list[tuple[Callable[[bytes], bytes], str, int, str, int | None]] = [
     ),
     (lambda data: data[:50], "short", 7, "short: 50 of 56 bytes came back", None),
     (lambda _: b"", "short", 7, "short: 0 of 56 bytes came back", None),
-    (lambda data: data + b"!", "corrupted", 1, "corrupted: byte 56 of the reply is not the upper case of the one ", 56),
+    (lambda data: data + b"!", "corrupted", 1, "corrupted: more came back than was sent: 57 bytes for 56", 56),
 ]
 
 

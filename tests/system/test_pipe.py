@@ -204,6 +204,15 @@ def test_faults(server: str, code: int, message: bytes) -> None:
         assert (ended.returncode, ended.stderr) == (code, b"echoup: " + address.target.encode() + message)
 
 
+def test_named() -> None:
+    """Of a server that was given by its name, the address that was reached is told as well."""
+    with serving("unchanged") as address:
+        name = f"localhost:{address.address[1]}"
+        ended = connect(name, b"hello")
+        why = "unchanged: the bytes came back as they were sent, so something in between answered"
+        assert (ended.returncode, ended.stderr.decode()) == (1, f"echoup: {name} ({address.target}): {why}\n")
+
+
 @contextmanager
 def talking(target: str) -> "Iterator[subprocess.Popen[bytes]]":
     """Run `echoup connect` in a pipe that stays open, and see that it works."""
@@ -240,7 +249,13 @@ CONNECT_FAULTS = [
         "Invalid value for '[TARGET]': '8081' is a port without a host; 127.0.0.1:8081 is the one on this machine",
     ),
     ("tcp:", 2, "Invalid value for '[TARGET]': 'tcp:' is not a tcp endpoint: "),
-    ("ssl:host:443", 2, "Invalid value for '[TARGET]': 'ssl:host:443' is not an IPv6 address"),
+    (
+        "ssl:host:443",
+        2,
+        "Invalid value for '[TARGET]': 'ssl:host:443' is an endpoint for servers; TLS with one is tls:",
+    ),
+    ("http://localhost:8081", 2, "Invalid value for '[TARGET]': 'http://localhost:8081' is a URL, and not HOST:PORT"),
+    ("tcp6:::1:443", 2, "Invalid value for '[TARGET]': 'tcp6:::1:443' is of no known kind; there are tcp:, tls:, "),
     ("two\nlines", 2, "Invalid value for '[TARGET]': 'two\\nlines' is not an address"),
     (
         f"unix:/{'x' * 107}",

@@ -169,6 +169,17 @@ def test_onlyUnasked() -> None:
         assert f"WELCOME\\r\n(came unasked)\nechoup: {address.target}: 14 bytes came unasked" in terminal.text
 
 
+def test_named() -> None:
+    """Of a server that was given by its name, the address that was reached is told as well."""
+    with serving("unchanged") as address:
+        name = f"localhost:{address.address[1]}"
+        with Terminal(str(COMMANDS / "echoup"), "connect", name) as terminal:
+            terminal.shows(">>:")
+            terminal.type("hello\r" + CTRL_D)
+            assert terminal.exits() == 1
+            assert terminal.text.endswith(f"\nechoup: {name} ({address.target}): 1 of 1 replies were wrong")
+
+
 def test_typedAhead() -> None:
     """Lines that were typed before the server went away don't make it wait for their replies."""
     with serving("short") as address, converse(address) as terminal:

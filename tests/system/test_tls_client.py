@@ -83,9 +83,9 @@ FAULTS = [
 ]
 
 NO_TLS = [
-    ("tutorial", "unexpected message"),
-    ("unchanged", "unexpected message"),
-    ("chatty", "wrong version number"),
+    ("tutorial", "unexpected message; the server doesn't seem to speak TLS"),
+    ("unchanged", "unexpected message; the server doesn't seem to speak TLS"),
+    ("chatty", "wrong version number; the server doesn't seem to speak TLS"),
     ("short", "the server ended the connection"),
     ("resetting", "the server ended the connection"),
 ]
@@ -123,6 +123,15 @@ def test_noTLSThere(server: str, why: str) -> None:
         ended = connect(f"tls:{address.target}", b"hello", "--insecure", "--timeout=5")
         message = f"echoup: TLS handshake with {address.target}: {why}\n"
         assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (6, b"", message)
+
+
+def test_noTLSThereOfOurs(tmp_path: Path) -> None:
+    """Our own daemon, asked for TLS where it speaks none, is recognised: it answers with our own words."""
+    with Daemon.start(tmp_path) as daemon:
+        host, port = daemon.address.address
+        ended = connect(f"tls:localhost:{port}", b"hello", "--insecure", "-4")
+        name, why = f"localhost:{port} ({host}:{port})", "unexpected message; the server doesn't seem to speak TLS"
+        assert (ended.returncode, ended.stderr.decode()) == (6, f"echoup: TLS handshake with {name}: {why}\n")
 
 
 def test_plainToTLS(daemon: Daemon) -> None:
@@ -268,6 +277,10 @@ def test_datagrams() -> None:
         with answering(wrong) as target:
             ended = connect(target, b"hello", "--timeout=5")
             assert (ended.returncode, ended.stderr.decode()) == (code, f"echoup: {target}: {message}\n")
+            name = target.replace("127.0.0.1", "localhost")
+            ended = connect(name, b"hello", "--timeout=5", "-4")
+            address = target.removeprefix("udp:")
+            assert (ended.returncode, ended.stderr.decode()) == (code, f"echoup: {name} ({address}): {message}\n")
 
 
 def test_conversation(daemon: Daemon, certificates: Certificates) -> None:

@@ -4,14 +4,14 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target import StreamTarget
 from echoup.client.tcpinfo import TCPInfo
-from echoup.client.trace import Phase, Step, Trace
+from echoup.client.trace import Phase, Step, Trace, describeServer
 from echoup.verdict import Reply
 
 LINGER = 1.0
@@ -28,6 +28,7 @@ class Connection:
 
     _client: EchoUpClient
     _handle: Any
+    _server: str
     _trace: Trace
     _phase: Phase
     _halfClose: bool
@@ -49,6 +50,7 @@ class Connection:
         self._client = await self._target.connect(self._reactor, timeout, self._take, trace)
         self._client.closed.addCallback(self._end)
         self.local, self.remote = trace.local, trace.remote
+        self._server = describeServer(self._target, self.remote)
         self._handle = self._client.transport.getHandle()
 
     async def exchange(self, payload: bytes, reply: Reply, timeout: float, trace: Trace, halfClose: bool) -> None:
@@ -62,7 +64,7 @@ class Connection:
             reply.receive(self._client.reply.start)
         self._client.reply = reply
         self._halfClose = halfClose
-        self._client.check(self._target)
+        self._client.check(self._server)
         self._done = Deferred()
         self._client.send(payload)
         if halfClose:
@@ -75,7 +77,10 @@ class Connection:
                 self._phase.tcp = TCPInfo.of(self._handle)
                 if reply.wrongAt is None:
                     raise PathError(ExitCode.TIMED_OUT, self._explainTimeout(reply)) from None
-            self._client.check(self._target)
+            except CancelledError:
+                self._phase.tcp = TCPInfo.of(self._handle)
+                raise
+            self._client.check(self._server)
         finally:
             self._done = None
             self._client.reply = Reply()  # for what comes unasked
@@ -116,4 +121,4 @@ class Connection:
     def _explainTimeout(self, reply: Reply) -> str:
         came = f"{reply.received} of {reply.sent} bytes came back"
         missing = ", but not the server's end" if self._phase.step is Step.END else ""
-        return f"{self._target}: timed out: {came}{missing}"
+        return f"{self._server}: timed out: {came}{missing}"

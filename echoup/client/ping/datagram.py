@@ -9,9 +9,10 @@ from errno import ECONNREFUSED, EMSGSIZE
 from math import inf
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import MessageLengthError
+from twisted.internet.task import deferLater
 
 from echoup.address import describeAddress, joinAddress
 from echoup.client.connectedport import ConnectedPort
@@ -20,9 +21,9 @@ from echoup.client.datagram import DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.ping.payload import makePayload
 from echoup.client.ping.plan import Plan
-from echoup.client.ping.result import Result
+from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.statistics import Statistics
-from echoup.client.trace import Step, Trace
+from echoup.client.trace import Step, Trace, describeServer
 from echoup.upper import upper
 from echoup.verdict import Reply, Verdict, firstDifference
 
@@ -73,7 +74,7 @@ class DatagramProbes:
         self._latest = 0  # the highest number of a probe that was answered
 
     async def probe(self, seq: int) -> Result:
-        """Make the probe that has the number `seq`."""
+        """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
         payload = makePayload(self._plan.size)
         at, began = time.time(), self._reactor.seconds()
         self._forget(began - self._plan.timeout, REMEMBERED)
@@ -87,9 +88,19 @@ class DatagramProbes:
             await self._exchange(port, Probe(seq, payload, port, reply), began + self._plan.timeout, trace)
         except PathError as failure:
             error = failure
+        except CancelledError:
+            error = interrupted(self._reactor.seconds() - began)
         ended = self._reactor.seconds()
         local, remote = (port.local, port.remote) if port else (None, None)
         return Result(seq, at, began, ended, ended - sent, reply, trace, error, local, remote)
+
+    async def linger(self) -> None:
+        """Wait twice the time of the slowest answer, at most that of a probe, for answers that are late or come again.
+
+        Where nothing was answered there is nothing to wait for.
+        """
+        if self._statistics.times:
+            await deferLater(self._reactor, min(2 * max(self._statistics.times), self._plan.timeout))
 
     async def close(self) -> None:
         """Close all ports."""
@@ -102,34 +113,36 @@ class DatagramProbes:
         host, *_ = await resolve(
             self._reactor, self._target.host, self._target.family, self._plan.timeout, trace, "UDP"
         )
-        port = ProbePort(self._take)
+        port, remote = ProbePort(self._take), joinAddress(host, self._target.port)
         try:
             port.open(self._reactor, (host, self._target.port))
         except OSError as error:
-            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {self._target}: {error.strerror}") from None
-        port.local, port.remote = describeAddress(port.port.getHost()), joinAddress(host, self._target.port)
+            server = describeServer(self._target, remote)
+            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {server}: {error.strerror}") from None
+        port.local, port.remote = describeAddress(port.port.getHost()), remote
         return port
 
     async def _exchange(self, port: "ProbePort", probe: Probe, deadline: float, trace: Trace) -> None:
         phase = trace.begin(Step.FIRST_BYTE)
+        server = describeServer(self._target, port.remote)
         try:
             port.send(probe)
             await probe.answered.addTimeout(max(deadline - self._reactor.seconds(), 0), self._reactor)
         except DeferredTimeout:
             probe.isLost = True
             why = f"no answer within {self._plan.timeout:g} s: it was lost, or the answer was, or nobody answers there"
-            raise PathError(ExitCode.TIMED_OUT, f"{self._target}: {why}") from None
+            raise PathError(ExitCode.TIMED_OUT, f"{server}: {why}") from None
         except OSError as error:
             trace.end(phase, error=error.strerror)
-            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {self._target}: {error.strerror}") from None
+            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {server}: {error.strerror}") from None
         finally:
             probe.over = self._reactor.seconds()
             self._over.append(probe)
         trace.end(phase)
         if probe.reply.verdict is Verdict.SHORT:
-            raise PathError(ExitCode.SHORT, f"{self._target}: {probe.reply}")
+            raise PathError(ExitCode.SHORT, f"{server}: {probe.reply}")
         if probe.reply.verdict is not Verdict.UPPERCASED:
-            raise PathError(ExitCode.WRONG, f"{self._target}: {probe.reply}")
+            raise PathError(ExitCode.WRONG, f"{server}: {probe.reply}")
 
     def _take(self, probe: Probe, data: bytes) -> None:
         """Note an answer to `probe`, and whether it should have come otherwise."""

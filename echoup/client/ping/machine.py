@@ -8,11 +8,12 @@ from enum import IntEnum
 from typing import Any
 
 from echoup.client.outcome import ExitCode
-from echoup.client.ping.report import PERCENTILES, judgement, milliseconds, percent, shown
+from echoup.client.ping.report import PERCENTILES, judgement, milliseconds, percent
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
 from echoup.client.trace import Phase
+from echoup.printable import shown
 
 SCHEMA = 1
 """The version of the JSON: greater when something in it isn't any more what it was; what is added doesn't count."""
@@ -100,6 +101,7 @@ def _certificate(result: Result) -> dict[str, Any] | None:
     return {
         "subject": certificate.subject,
         "issuer": certificate.issuer,
+        "notBefore": _instant(certificate.notBefore),
         "notAfter": _instant(certificate.notAfter),
         "daysLeft": certificate.daysLeft(datetime.fromtimestamp(result.at, UTC)),
     }
@@ -114,7 +116,7 @@ class NagiosStatus(IntEnum):
 
     OK = 0
     WARNING = 1
-    """A requirement isn't met, but none about losses."""
+    """A requirement isn't met, but none about losses or the outage."""
     CRITICAL = 2
     """A probe failed, and not as the requirements allow."""
     UNKNOWN = 3
@@ -144,8 +146,12 @@ class NagiosReport:
         """Write the line."""
         unmet = [each for each in requirements if not each.isMet(statistics)]
         if code is ExitCode.OK:
-            status = NagiosStatus.OK if statistics.sent else NagiosStatus.UNKNOWN
-        elif code is ExitCode.WRONG and not statistics.wrong and all(each.metric != "loss" for each in unmet):
+            status = NagiosStatus.OK if statistics.over else NagiosStatus.UNKNOWN
+        elif (
+            code is ExitCode.WRONG
+            and not statistics.wrong
+            and all(each.metric not in ("loss", "outage") for each in unmet)
+        ):
             status = NagiosStatus.WARNING
         else:
             status = NagiosStatus.CRITICAL

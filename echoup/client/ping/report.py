@@ -7,7 +7,6 @@ from echoup.client.outcome import ExitCode
 from echoup.client.ping.requirement import COUNTS, Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
-from echoup.printable import printable
 
 PERCENTILES = (50, 90, 95, 99)
 """Those that are shown."""
@@ -23,15 +22,10 @@ class Report(Protocol):
         """Note that a probe is over."""
 
     def tick(self, statistics: Statistics, now: float) -> None:
-        """Note how it stands, `now` by the reactor's clock, when a probe is over and when one is due."""
+        """Note how it stands, `now` by the reactor's clock, when a probe has begun and when one is over."""
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Note that it was all, and the exit code that follows from it."""
-
-
-def shown(text: object) -> str:
-    """Return `text`, which may be foreign, as one line in which nothing can command a terminal."""
-    return printable(str(text).encode(errors="backslashreplace"))
 
 
 def milliseconds(seconds: float) -> str:

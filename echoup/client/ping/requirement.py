@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from echoup.client.ping.statistics import Statistics
 
-COUNTS = ("wrong", "duplicates", "reordered", "late")
+COUNTS = ("duplicates", "reordered", "late")
 TIMES = ("min", "avg", "max", "stddev", "outage")
 _TIME = {"us": "e-6", "µs": "e-6", "μs": "e-6", "ms": "e-3", "s": "", "m": ""}  # there are two letters µ
 UNITS = {"loss": {"%": "e-2"}} | {name: {"": ""} for name in COUNTS} | dict.fromkeys((*TIMES, "pNN"), _TIME)
@@ -35,7 +35,7 @@ class Requirement:
 
     def value(self, statistics: Statistics) -> float | None:
         """Return the metric, in the unit of `limit`; None if there is nothing to tell it from."""
-        if not statistics.sent:
+        if not statistics.over:
             return None
         if self.metric == "outage":
             return statistics.outage.seconds if statistics.outage else 0.0

@@ -7,6 +7,11 @@ from echoup.client.trace import Step, Trace
 from echoup.verdict import Reply, Verdict
 
 
+def interrupted(seconds: float) -> PathError:
+    """Return the error of a probe that was still under way after `seconds`, when the user had enough."""
+    return PathError(ExitCode.INTERRUPTED, f"not over after {seconds:.3f} s")
+
+
 @dataclass(frozen=True)
 class Result:
     """One probe, and what became of it."""

@@ -1,6 +1,7 @@
 """One `echoup ping`: when its probes are made, and what comes of them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Protocol
 
@@ -28,7 +29,10 @@ class Probes(Protocol):
     """Does each have to wait for the end of the one before?"""
 
     async def probe(self, seq: int) -> Result:
-        """Make the probe that has the number `seq`."""
+        """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
+
+    async def linger(self) -> None:
+        """After the last probe, wait for what may still come of those that are over."""
 
     async def close(self) -> None:
         """Let go of all that was kept for further ones, and wait until that is done."""
@@ -40,8 +44,8 @@ async def ping(
     """Make the probes of `target` that are planned, and report them.
 
     Raise PathError if one failed, or if one of the `requirements` isn't met; where one of them is about losses, it says
-    how many may be lost. Also if the target's files can't be used, before anything else. To cancel it ends the probes,
-    not the report.
+    how many may be lost, and where one is about the outage, how long nothing may be answered. Also if the target's
+    files can't be used, before anything else. To cancel it ends the probes, not the report.
     """
     statistics = Statistics()
     if isinstance(target, StreamTarget):
@@ -68,13 +72,15 @@ def makeProbes(reactor: ReactorBase, target: Target, plan: Plan, statistics: Sta
 def judge(statistics: Statistics, requirements: Sequence[Requirement]) -> tuple[ExitCode, str]:
     """Return how it ends, and why."""
     failure = statistics.failure
-    mayLose = any(requirement.metric == "loss" for requirement in requirements)
+    metrics = {requirement.metric for requirement in requirements}
+    mayLose = "loss" in metrics or ("outage" in metrics and not statistics.current)
     if failure and (statistics.wrong or not mayLose):
         isOnly = statistics.sent == 1
         return failure.code, f"{failure}" if isOnly else f"{statistics.failed} of {statistics.sent} failed: {failure}"
     unmet = [requirement for requirement in requirements if not requirement.isMet(statistics)]
     if unmet:
-        return ExitCode.WRONG, "; ".join(judgement(requirement, statistics) for requirement in unmet)
+        reasons = [judgement(requirement, statistics) for requirement in unmet]
+        return ExitCode.WRONG, "; ".join([*reasons, *([str(failure)] if failure else [])])
     return ExitCode.OK, ""
 
 
@@ -101,9 +107,8 @@ class Session:
         Raise what isn't the path's fault: a PathError if the target can't be used, or if the output can't be written.
         """
         try:
-            await self._makeAll()
-        except CancelledError:
-            self._statistics.unfinished = len(self._underway)
+            with suppress(CancelledError):
+                await self._makeAll()
         finally:
             if self._timer and self._timer.active():
                 self._timer.cancel()
@@ -129,8 +134,10 @@ class Session:
                 await self._somethingElse()
         while self._underway:
             await self._somethingElse()
+        await self._probes.linger()
 
     def _begin(self, seq: int) -> None:
+        self._statistics.begin()
         running = Deferred.fromCoroutine(self._make(seq))
         self._underway.add(running)
         running.addBoth(self._end, running)
@@ -139,19 +146,20 @@ class Session:
         result = await self._probes.probe(seq)
         if result.error and result.error.code is ExitCode.USAGE:
             raise result.error
+        if result.error and result.error.code is ExitCode.INTERRUPTED:
+            self._statistics.interrupt(result)
+            return
         self._statistics.add(result)
         self._report.add(result)
-        self._report.tick(self._statistics, self._reactor.seconds())
 
     def _end(self, result: Failure | None, running: "Deferred[None]") -> None:
         self._underway.discard(running)
-        if isinstance(result, Failure) and not result.check(CancelledError):
+        if isinstance(result, Failure):
             self._failure = self._failure or result
         self._wake()
 
     def _becomeDue(self) -> None:
         self._isDue = True
-        self._report.tick(self._statistics, self._reactor.seconds())
         self._wake()
 
     def _wake(self) -> None:
@@ -159,7 +167,8 @@ class Session:
             self._change.callback(None)
 
     async def _somethingElse(self) -> None:
-        """Wait until a probe is over or due."""
+        """Tell how it stands, and wait until a probe is over or due."""
+        self._report.tick(self._statistics, self._reactor.seconds())
         self._change = Deferred()
         await self._change
         self._check()

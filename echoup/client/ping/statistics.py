@@ -33,16 +33,18 @@ class Statistics:
     """The sum of all probes; of each only its time is kept, 8 bytes."""
 
     sent = 0
-    """How many probes are over."""
+    """How many probes began."""
     answered = 0
-    """How many were, rightly."""
+    """How many were answered, rightly."""
+    failed = 0
+    """How many weren't."""
     wrong = 0
     """How many got something else."""
     failure: PathError | None = None
     """What went wrong: the first wrong reply, or else the first failure, in order of seq; None if all were answered."""
 
-    unfinished = 0
-    """How many were under way when the user had enough; they don't count as sent."""
+    waiting: Result | None = None
+    """The first of those that were under way when the user had enough; None if there were none."""
     duplicates = 0
     """UDP: how many answers came again."""
     reordered = 0
@@ -61,13 +63,22 @@ class Statistics:
         self._early: dict[int, Result] = {}
         self._next = 1
 
+    def begin(self) -> None:
+        """Note that a probe begins."""
+        self.sent += 1
+
+    def interrupt(self, result: Result) -> None:
+        """Take in a probe that was under way when the user had enough."""
+        if not self.waiting or result.seq < self.waiting.seq:
+            self.waiting = result
+
     def add(self, result: Result) -> None:
         """Take in a probe that is over; they may come in any order of seq."""
-        self.sent += 1
         if result.isAnswered:
             self.answered += 1
             self.times.append(result.seconds)
         else:
+            self.failed += 1
             self.wrong += result.isWrong
             rank = (not result.isWrong, result.seq)
             if self.failure is None or rank < self._failureRank:
@@ -83,9 +94,14 @@ class Statistics:
             self._follow(self._early.pop(seq))
 
     @property
-    def failed(self) -> int:
-        """How many weren't answered rightly."""
-        return self.sent - self.answered
+    def over(self) -> int:
+        """How many were answered or failed."""
+        return self.answered + self.failed
+
+    @property
+    def unfinished(self) -> int:
+        """How many are under way; at the end, those that were when the user had enough."""
+        return self.sent - self.over
 
     @property
     def lost(self) -> int:
@@ -94,8 +110,8 @@ class Statistics:
 
     @property
     def loss(self) -> float:
-        """The share of those that were lost, 0 to 1."""
-        return self.lost / self.sent if self.sent else 0.0
+        """The share of those that are over that were lost, 0 to 1."""
+        return self.lost / self.over if self.over else 0.0
 
     @property
     def min(self) -> float | None:

@@ -9,7 +9,7 @@ from echoup.client.outcome import PathError
 from echoup.client.ping.connection import Connection
 from echoup.client.ping.payload import makePayload
 from echoup.client.ping.plan import Plan
-from echoup.client.ping.result import Result
+from echoup.client.ping.result import Result, interrupted
 from echoup.client.target import StreamTarget
 from echoup.client.trace import Trace
 from echoup.verdict import Reply
@@ -27,7 +27,7 @@ class StreamProbes:
         self.isSequential = plan.keep
 
     async def probe(self, seq: int) -> Result:
-        """Make the probe that has the number `seq`."""
+        """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
         payload = makePayload(self._plan.size)
         at, began = time.time(), self._reactor.seconds()
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
@@ -44,8 +44,7 @@ class StreamProbes:
         except PathError as failure:
             error = failure
         except CancelledError:
-            self._close(connection)
-            raise
+            error = interrupted(self._reactor.seconds() - began)
         ended = self._reactor.seconds()
         if self._plan.keep and not error:
             self._kept = connection
@@ -53,6 +52,9 @@ class StreamProbes:
             self._close(connection)
         local, remote = connection.local or trace.local, connection.remote or trace.remote
         return Result(seq, at, began, ended, ended - sent, reply, trace, error, local, remote)
+
+    async def linger(self) -> None:
+        """Wait for nothing: after the end of a connection nothing can come."""
 
     async def close(self) -> None:
         """Close the connection that is kept, and wait until all are closed."""

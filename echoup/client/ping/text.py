@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 import click
 
 from echoup.client.outcome import ExitCode
-from echoup.client.ping.report import PERCENTILES, judgement, milliseconds, percent, shown
+from echoup.client.ping.report import PERCENTILES, judgement, milliseconds, percent
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
-from echoup.client.trace import Phase, Step
+from echoup.client.trace import Phase, Step, describeServer
+from echoup.printable import shown
 
 ERASE = "\r\x1b[K"
 """Back to the start of the line, and nothing more on it (ECMA-48, 8.3.41: EL)."""
 
-RARE = ("unfinished", "duplicates", "reordered", "late")
+RARE = ("duplicates", "reordered", "late")
+PATIENCE = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED)
 WIDTH = max(len(step.value) for step in Step)
 
 
@@ -46,7 +48,7 @@ class TextReport:
     def add(self, result: Result) -> None:
         """Print what came of a probe."""
         if not self._quiet:
-            self._print(self._probe(result), *(_phases(result) if self._verbose else ()))
+            self._print(*self._lines(result))
 
     def tick(self, statistics: Statistics, now: float) -> None:
         """Bring the live line up to date."""
@@ -64,8 +66,11 @@ class TextReport:
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Print the statistics, and how they compare with what was required."""
-        lines = [] if self._quiet else [""]
-        lines += [f"--- {self._target} statistics ---", _counts(statistics)]
+        lines = []
+        if not self._quiet:
+            lines += [*(self._lines(statistics.waiting) if statistics.waiting else ()), ""]
+        unfinished = f", {statistics.unfinished} unfinished" if statistics.unfinished else ""
+        lines += [f"--- {self._target} statistics ---", _counts(statistics) + unfinished]
         if statistics.times:
             names = ("min", "avg", "max", "stddev")
             values = "/".join(milliseconds(getattr(statistics, name)) for name in names)
@@ -82,18 +87,23 @@ class TextReport:
         self._write((ERASE if self._live else "") + "".join(f"{line}\n" for line in lines))
         self._live = ""
 
+    def _lines(self, result: Result) -> list[str]:
+        return [self._probe(result), *(_phases(result) if self._verbose else ())]
+
     def _probe(self, result: Result) -> str:
         seq, error, verdict = f"seq={result.seq}", result.error, result.verdict
         time = f"time={milliseconds(result.seconds)} ms"
-        between = f" from {shown(result.remote)}" if result.remote else ""
-        if self._verbose and result.local:
-            between += f" to {shown(result.local)}"
+        here = f" to {shown(result.local)}" if self._verbose and result.local else ""
+        between = f" from {shown(result.remote)}{here}" if result.remote else ""
         if error is None:
             return f"{result.reply.received} bytes {self._colour('uppercased', 'green')}{between}: {seq} {time}"
-        why = shown(error).removeprefix(f"{self._target}: ")
+        why = shown(error)
+        if result.remote:  # which the line tells
+            why = why.split(f"{describeServer(self._target, shown(result.remote))}: ", 1)[-1]
         if verdict is None:
             word = result.step.value if result.step else "failed"
-            return f"{seq} {self._colour(word, 'yellow' if error.code is ExitCode.TIMED_OUT else 'red')}: {why}"
+            where = f" at {shown(result.remote)}" if result.remote else ""
+            return f"{seq} {self._colour(word, 'yellow' if error.code in PATIENCE else 'red')}{where}: {why}"
         why = why.removeprefix(f"{verdict.value}: ")
         return f"{seq} {self._colour(verdict.value, 'red')}{between}: {why}, {time}"
 
@@ -145,6 +155,9 @@ def _certificate(der: bytes, at: float) -> str:
     certificate = parseCertificate(der)
     if certificate is None:
         return "certificate unreadable"
-    days = certificate.daysLeft(datetime.fromtimestamp(at, UTC))
+    now = datetime.fromtimestamp(at, UTC)
+    days = certificate.daysLeft(now)
     left = f"expired {-days:.0f} days ago" if days < 0 else f"{int(days)} days left"
+    if now < certificate.notBefore:
+        left = f"not valid before {certificate.notBefore:%Y-%m-%d %H:%M:%S} UTC"
     return f"certificate {certificate.subject}, issuer {certificate.issuer}, {left}"

@@ -4,7 +4,7 @@ from typing import Any
 
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.ping.requirement import Requirement
-from echoup.client.ping.result import Result
+from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.statistics import Statistics
 from echoup.client.trace import Phase, Step, Trace
 from echoup.verdict import Reply
@@ -43,10 +43,16 @@ def probe(seq: int = 1, seconds: float = 0.001, code: ExitCode = ExitCode.OK, **
     return Result(seq=seq, seconds=seconds, **fields | changes)
 
 
+def interruptedAt(seq: int, *phases: Phase, **changes: Any) -> Result:
+    """Return the result of a probe that was under way for two seconds when the user had enough."""
+    return probe(seq, 2.0, error=interrupted(2.0), trace=traced(*phases), **changes)
+
+
 def summed(*results: Result) -> Statistics:
     """Return the finished statistics of `results`."""
     statistics = Statistics()
     for result in results:
+        statistics.begin()
         statistics.add(result)
     statistics.finish()
     return statistics

@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 
 from echoup.client.datagram import DatagramTarget
 from echoup.client.outcome import ExitCode
@@ -67,6 +67,11 @@ class DatagramTestCase(ReactorTestCase):
         assert (result.verdict, result.step, result.error.code) == (verdict, Step.FIRST_BYTE, code)
         assert str(result.error) == message
 
+    @property
+    def called(self) -> str:
+        """What messages call the server."""
+        return f"{self.target} (127.0.0.1:{self.target.port})"
+
     def ports(self) -> int:
         """Return how many ports are open."""
         return len([reader for reader in self.reactor.getReaders() if hasattr(reader, "getHost")])
@@ -89,7 +94,6 @@ class FreshTests(DatagramTestCase):
 
     def test_wrong(self) -> None:
         """A wrong answer is told as what it is."""
-        name = str(self.target)
         corrupted = "corrupted: byte 5 of the reply is not the upper case of the one sent"
         for change, verdict, code, message in (
             (
@@ -107,7 +111,7 @@ class FreshTests(DatagramTestCase):
             result = self.successResultOf(probing)
             assert result.error
             assert (result.verdict, result.error.code) == (verdict, code)
-            assert str(result.error).startswith(f"{name}: {message}")
+            assert str(result.error).startswith(f"{self.called}: {message}")
             self.close()
 
     def test_lost(self) -> None:
@@ -115,7 +119,7 @@ class FreshTests(DatagramTestCase):
         probing, data, sender = self.start(1)
         self.reactor.advance(TIMEOUT + 0.1)
         why = f"no answer within {TIMEOUT:g} s: it was lost, or the answer was, or nobody answers there"
-        self.assertFailed(probing, None, ExitCode.TIMED_OUT, f"{self.target}: {why}")
+        self.assertFailed(probing, None, ExitCode.TIMED_OUT, f"{self.called}: {why}")
         self.answer(data.upper(), sender)
         assert self.counts() == (1, 0, 0)
         self.answer(data.upper(), sender)
@@ -126,7 +130,7 @@ class FreshTests(DatagramTestCase):
         self.server.close()
         probing = Deferred.fromCoroutine(self.probes.probe(1))
         self.reactor.until(lambda: bool(probing.called))
-        message = f"cannot send to {self.target}: Connection refused"
+        message = f"cannot send to {self.called}: Connection refused"
         self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
         self.close()
         assert self.ports() == 0
@@ -135,8 +139,44 @@ class FreshTests(DatagramTestCase):
         """What the system doesn't want to send is told with its words."""
         self.probes = self.makeProbes(self.target, 70000)
         probing = Deferred.fromCoroutine(self.probes.probe(1))
-        message = f"cannot send to {self.target}: Message too long"
+        message = f"cannot send to {self.called}: Message too long"
         self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
+
+    def linger(self) -> "Deferred[None]":
+        """Begin to wait for what may still come."""
+        return Deferred.fromCoroutine(self.probes.linger())
+
+    def test_linger(self) -> None:
+        """After the last answer it waits twice the time of the slowest; what comes until then is counted."""
+        for seq, wait in ((1, 0.3), (2, 0.1)):
+            probing, data, sender = self.start(seq)
+            self.reactor.advance(wait)
+            self.answer(data.upper(), sender)
+            self.statistics.add(self.successResultOf(probing))
+        lingering = self.linger()
+        self.reactor.advance(0.55)
+        self.assertNoResult(lingering)
+        self.answer(data.upper(), sender)
+        assert self.counts() == (0, 1, 0)
+        self.reactor.advance(0.1)
+        self.successResultOf(lingering)
+        assert self.reactor.getDelayedCalls() == []
+
+    def test_lingerAtMost(self) -> None:
+        """That is no longer than a probe may take; and where nothing was answered, it is no time at all."""
+        lost, _, _ = self.start(1)
+        self.reactor.advance(TIMEOUT + 0.1)
+        self.statistics.add(self.successResultOf(lost))
+        self.successResultOf(self.linger())
+        probing, data, sender = self.start(2)
+        self.reactor.advance(TIMEOUT - 0.2)
+        self.answer(data.upper(), sender)
+        self.statistics.add(self.successResultOf(probing))
+        lingering = self.linger()
+        self.reactor.advance(TIMEOUT - 0.1)
+        self.assertNoResult(lingering)
+        self.reactor.advance(0.2)
+        self.successResultOf(lingering)
 
     def test_noPort(self) -> None:
         """So is that there are no ports."""
@@ -146,7 +186,7 @@ class FreshTests(DatagramTestCase):
 
         self.patch(ProbePort, "open", open_)
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
-        assert str(result.error) == f"cannot send to {self.target}: Too many open files"
+        assert str(result.error) == f"cannot send to {self.called}: Too many open files"
         assert (result.local, result.remote) == (None, None)
 
     def test_unresolved(self) -> None:
@@ -188,10 +228,18 @@ class FreshTests(DatagramTestCase):
         assert self.ports() == 0
 
     def test_cancelled(self) -> None:
-        """A probe that is cancelled raises CancelledError; then all ports can be closed."""
+        """A probe that is cancelled is interrupted, in the step that it was in; then all ports can be closed."""
         probing, *_ = self.start(1)
+        self.reactor.advance(1)
         probing.cancel()
-        self.failureResultOf(probing, CancelledError)
+        result = self.successResultOf(probing)
+        assert result.error
+        assert (result.error.code, str(result.error)) == (ExitCode.INTERRUPTED, "not over after 1.000 s")
+        assert (result.verdict, result.step, result.remote) == (
+            None,
+            Step.FIRST_BYTE,
+            f"127.0.0.1:{self.target.port}",
+        )
         self.close()
         self.reactor.turn()
         assert self.ports() == 0
@@ -229,7 +277,7 @@ class KeepTests(DatagramTestCase):
         last = Deferred.fromCoroutine(self.probes.probe(3))
         self.reactor.until(lambda: bool(last.called))
         for probing in (*(each for each, _, _ in begun), last):
-            message = f"cannot send to {self.target}: Connection refused"
+            message = f"cannot send to {self.called}: Connection refused"
             self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
         port = self.successResultOf(Deferred.fromCoroutine(self.again())).local
         assert port != f"127.0.0.1:{begun[0][2][1]}"
@@ -267,7 +315,7 @@ class KeepTests(DatagramTestCase):
         assert port
         self.patch(port.port, "write", self.failToSend)
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(2)))
-        assert str(result.error) == f"cannot send to {self.target}: Network is unreachable"
+        assert str(result.error) == f"cannot send to {self.called}: Network is unreachable"
         port.refused("Connection refused")
         assert self.flushLoggedErrors() == []
 

@@ -21,7 +21,7 @@ from echoup.client.ping.session import judge
 from echoup.client.tcpinfo import TCPInfo
 from echoup.client.trace import Phase, Step
 from tests.certificates import NAME
-from tests.client.ping.samples import UNMET, judged, probe, summed, traced
+from tests.client.ping.samples import UNMET, interruptedAt, judged, probe, summed, traced
 from tests.client.test_certificate import inDER
 from tests.doubles import raised
 
@@ -95,7 +95,8 @@ class JSONTests(SynchronousTestCase):
         (first, second, _) = self.objects(
             probe(trace=traced(certificate=inDER(CA().issue_cert(NAME)))), probe(trace=traced(certificate=b"junk"))
         )
-        assert set(first["certificate"]) == {"subject", "issuer", "notAfter", "daysLeft"}
+        assert set(first["certificate"]) == {"subject", "issuer", "notBefore", "notAfter", "daysLeft"}
+        assert first["certificate"]["notBefore"] < first["certificate"]["notAfter"]
         assert first["certificate"]["notAfter"].endswith("Z")
         assert second["certificate"] is None
 
@@ -129,6 +130,18 @@ class JSONTests(SynchronousTestCase):
             "code": 5,
         }
 
+    def test_unfinished(self) -> None:
+        """Probes that aren't over were sent, but are no loss, and have no objects."""
+        written: list[str] = []
+        report = JSONReport(written.append)
+        report.begin("there:1", 3)
+        statistics = summed(probe(1), probe(2, code=ExitCode.TIMED_OUT))
+        statistics.begin()
+        statistics.interrupt(interruptedAt(3))
+        report.end(statistics, [], ExitCode.TIMED_OUT)
+        (summary,) = map(json.loads, written)
+        assert (summary["sent"], summary["unfinished"], summary["lost"], summary["loss"]) == (3, 1, 1, 0.5)
+
     def test_nothing(self) -> None:
         """Without any probe there is a summary, in which nothing is known."""
         (summary,) = self.objects()
@@ -141,6 +154,9 @@ class JSONTests(SynchronousTestCase):
         for written, table in zip(self.objects(probe()), tables, strict=True):
             rows = re.findall(r"^\| (`.*?) \|", table.partition("\n\n")[0], re.MULTILINE)
             assert re.findall(r"`(\w+)`", " ".join(rows)) == list(written)
+        (one, _) = self.objects(probe(trace=traced(certificate=inDER(CA().issue_cert(NAME)))))
+        (members,) = re.findall(r"^\| `certificate` \| (.*) \|$", text, re.MULTILINE)
+        assert re.findall(r"`(\w+)`", members) == list(one["certificate"])
 
 
 class NagiosTests(SynchronousTestCase):
@@ -201,9 +217,27 @@ class NagiosTests(SynchronousTestCase):
         assert list(map(int, NagiosStatus)) == [0, 1, 2, 3]
 
     def test_tooMuchLost(self) -> None:
-        """More losses than may be are critical."""
-        line = self.line(probe(code=ExitCode.TIMED_OUT), requirements=(parseRequirement("loss<20%"),))
-        assert line.startswith("ECHOUP CRITICAL - ")
+        """More losses than may be, or a longer outage, are critical; the failure is told once, and each requirement."""
+        for requirement, found in (("loss<20%", "50 %"), ("outage<1ms", "1001 ms")):
+            results = (probe(1, code=ExitCode.TIMED_OUT), probe(2))
+            text, _, _ = self.line(*results, requirements=(parseRequirement(requirement),)).partition(" | ")
+            assert text == (
+                "ECHOUP CRITICAL - 1 of 2 answered by there:1, avg 1.00 ms;"
+                f" there:1: timed out 1; {requirement}: not met ({found})"
+            )
+        met = (parseRequirement("loss<90%"), parseRequirement("outage<9s"), UNMET)
+        line = self.line(probe(1, code=ExitCode.TIMED_OUT), probe(2), requirements=met)
+        assert line.startswith("ECHOUP WARNING - ")
+
+    def test_unfinished(self) -> None:
+        """When no probe was over nothing is known, whatever began."""
+        written: list[str] = []
+        report = NagiosReport(written.append)
+        report.begin("there:1", 56)
+        statistics = summed()
+        statistics.begin()
+        report.end(statistics, [], ExitCode.OK)
+        assert written[0].startswith("ECHOUP UNKNOWN - 0 of 1 answered by there:1 |")
 
     def test_unwritten(self) -> None:
         """A status that couldn't be written is unknown."""

@@ -6,10 +6,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.outcome import ExitCode
 from echoup.client.ping.requirement import Requirement, parseRequirement
+from echoup.client.ping.statistics import Statistics
 from tests.client.ping.samples import probe, summed
 from tests.doubles import raised
 
-PIECES = ["loss", "wrong", "p", "99", ".9", "100", "0", "avg", "outage", "<", "<=", ">", "1", "5", "%", "µs", "ms", "m"]
+PIECES = ["loss", "late", "p", "99", ".9", "100", "0", "avg", "outage", "<", "<=", ">", "1", "5", "%", "µs", "ms", "m"]
 TEXTS = st.text() | st.lists(st.sampled_from([*PIECES, " ", "\n"]), max_size=7).map("".join)
 
 
@@ -34,7 +35,16 @@ class RequirementTests(SynchronousTestCase):
         """A metric that there isn't, a unit that doesn't fit, or no number, is refused."""
         for text in ("", "p99", "p99>5ms", "p99=5ms", "p99<5", "p99<5%", "p0<1s", "p100.1<1s", "p<1s", "loss<1"):
             assert raised(ValueError, parseRequirement, text), text
-        for text in ("loss<1ms", "wrong<1%", "wrong<1s", "avg<-1s", "avg<nans", "avg<1e3s", f"avg<{'9' * 400}s"):
+        for text in (
+            "loss<1ms",
+            "wrong<1",
+            "late<1%",
+            "late<1s",
+            "avg<-1s",
+            "avg<nans",
+            "avg<1e3s",
+            f"avg<{'9' * 400}s",
+        ):
             assert raised(ValueError, parseRequirement, text), text
 
     @given(TEXTS)
@@ -63,16 +73,18 @@ class RequirementTests(SynchronousTestCase):
             "stddev<=0s": True,
             "late<2": False,
             "late<3": True,
-            "wrong<1": True,
+            "duplicates<1": True,
             "outage<7s": False,
             "outage<8s": True,
         }.items():
             assert parseRequirement(text).isMet(statistics) == isMet, text
 
     def test_unknown(self) -> None:
-        """No time is met when nothing was answered, and nothing at all when nothing was sent."""
+        """No time is met when nothing was answered, and nothing at all when no probe was over."""
         everything = ["p50<9m", "max<9m", "loss<=100%", "outage<9m"]
-        for statistics, met in ((summed(probe(code=ExitCode.SHORT)), everything[2:]), (summed(), [])):
+        begun = Statistics()
+        begun.begin()
+        for statistics, met in ((summed(probe(code=ExitCode.SHORT)), everything[2:]), (summed(), []), (begun, [])):
             assert [text for text in everything if parseRequirement(text).isMet(statistics)] == met
 
     def test_noOutage(self) -> None:

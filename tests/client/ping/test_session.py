@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,7 +18,7 @@ from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.stream import StreamProbes
 from echoup.client.security import Security
 from echoup.client.target import StreamTarget
-from tests.client.ping.samples import UNMET, probe, summed
+from tests.client.ping.samples import UNMET, interruptedAt, probe, summed
 from tests.doubles import ReactorTestCase, raised
 
 TARGET = StreamTarget("", "there", 1)
@@ -32,6 +32,7 @@ class Probes:
         self.waiting: dict[int, Deferred[Result]] = {}
         self.immediate: Any = None
         self.closed = False
+        self.lingering: Deferred[None] = succeed(None)
         self.isSequential = False
         self.seconds: Any = None
 
@@ -41,11 +42,20 @@ class Probes:
         if self.immediate:
             return self.immediate(seq)  # type: ignore[no-any-return]  # it's a result
         self.waiting[seq] = Deferred()
-        return await self.waiting[seq]
+        try:
+            return await self.waiting[seq]
+        except CancelledError:
+            return interruptedAt(seq)
 
     def end(self, seq: int, **changes: Any) -> None:
         """Let one be over."""
         self.waiting.pop(seq).callback(probe(seq, **changes))
+
+    async def linger(self) -> None:
+        """Wait until the test says so."""
+        assert not self.waiting
+        assert not self.closed
+        await self.lingering
 
     async def close(self) -> None:
         """Note it."""
@@ -57,8 +67,9 @@ class Report:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
-        self.ticks: list[float] = []
+        self.ticks: list[tuple[float, int, int]] = []
         self.error: Exception | None = None
+        self.tickError: Exception | None = None
 
     def begin(self, target: object, size: int) -> None:
         """Note it."""
@@ -71,8 +82,10 @@ class Report:
         self.told.append(result.seq)
 
     def tick(self, statistics: Statistics, now: float) -> None:
-        """Note the time."""
-        self.ticks.append(now)
+        """Note the time, and how many were sent and over."""
+        if self.tickError:
+            raise self.tickError
+        self.ticks.append((now, statistics.sent, statistics.over))
 
     def end(self, statistics: Statistics, requirements: Any, code: ExitCode) -> None:
         """Note the code."""
@@ -114,7 +127,13 @@ class SessionTests(ReactorTestCase):
             self.assertNoResult(pinging)
             self.probes.end(seq)
         self.assertEnds(pinging, 2, 1, 3)
-        assert len(self.report.ticks) == 5
+        assert [(round(now, 1), *counts) for now, *counts in self.report.ticks] == [
+            (0, 1, 0),
+            (1, 2, 0),
+            (2, 3, 0),
+            (2.5, 3, 1),
+            (2.5, 3, 2),
+        ]
 
     def test_noDrift(self) -> None:
         """Late timers make no difference to later ones."""
@@ -161,20 +180,57 @@ class SessionTests(ReactorTestCase):
         assert len(self.probes.begun) == MAXIMUM + 1
 
     def test_cancelled(self) -> None:
-        """When the user has enough, what is under way doesn't count, and the rest is reported."""
+        """When the user has enough, what is under way is unfinished and no failure, and the rest is reported."""
         pinging = self.ping(None)
-        self.reactor.advance(2.5)
+        self.reactor.advance(3.5)
         self.probes.end(1)
         self.probes.end(3)
         pinging.cancel()
         self.successResultOf(pinging)
         assert self.report.told[1:] == [1, 3, ExitCode.OK]
         statistics = self.report.statistics
-        assert (statistics.sent, statistics.answered, statistics.unfinished) == (2, 2, 1)
+        assert (statistics.sent, statistics.answered, statistics.unfinished, statistics.failed) == (4, 2, 2, 0)
+        assert statistics.waiting
+        assert statistics.waiting.seq == 2
         assert self.probes.closed
         ticks = len(self.report.ticks)
         self.reactor.advance(2)
         assert len(self.report.ticks) == ticks
+
+    def test_lingers(self) -> None:
+        """After the last probe it waits as long as its kind has to, and only then reports."""
+        self.probes.lingering = Deferred()
+        pinging = self.ping(1)
+        self.probes.end(1)
+        self.assertNoResult(pinging)
+        assert not self.probes.closed
+        self.probes.lingering.callback(None)
+        self.assertEnds(pinging, 1)
+
+    def test_impatient(self) -> None:
+        """When the user has enough it waits for nothing more, and reports all the same."""
+        self.probes.lingering = Deferred()
+        pinging = self.ping(1)
+        self.probes.end(1)
+        pinging.cancel()
+        self.assertEnds(pinging, 1)
+
+    def test_impatientBefore(self) -> None:
+        """Also when there is nothing under way just then."""
+        self.probes.lingering = Deferred()
+        pinging = self.ping(None)
+        self.probes.end(1)
+        pinging.cancel()
+        self.assertEnds(pinging, 1)
+
+    def test_noTerminal(self) -> None:
+        """When the live line can't be written that is the end, also while nothing is under way."""
+        pinging = self.ping(None)
+        self.probes.end(1)
+        self.report.tickError = PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
+        self.reactor.advance(1.1)
+        self.assertFails(pinging, ExitCode.BROKEN_PIPE, "the output can't be written")
+        assert not self.flushLoggedErrors()
 
     def assertFails(self, pinging: "Deferred[None]", code: ExitCode, message: str) -> None:
         """Check how it fails."""
@@ -250,7 +306,7 @@ class JudgeTests(SynchronousTestCase):
 
     def test_right(self) -> None:
         """All were answered, and all that was required is so; nothing is wrong where nothing was sent."""
-        self.assertJudged([probe(1), probe(2)], ["p99<5ms", "loss<1%", "wrong<1"], ExitCode.OK, "")
+        self.assertJudged([probe(1), probe(2)], ["p99<5ms", "loss<1%", "late<1"], ExitCode.OK, "")
         self.assertJudged([], [], ExitCode.OK, "")
 
     def test_failed(self) -> None:
@@ -272,7 +328,23 @@ class JudgeTests(SynchronousTestCase):
         """Whoever says how many may be lost doesn't mind those; but wrong replies."""
         lost = [probe(1), probe(2, code=ExitCode.TIMED_OUT)]
         self.assertJudged(lost, ["loss<=50%"], ExitCode.OK, "")
-        self.assertJudged(lost, ["loss<50%"], ExitCode.WRONG, "loss<50%: not met (50 %)")
+        self.assertJudged(lost, ["loss<50%"], ExitCode.WRONG, "loss<50%: not met (50 %); there:1: timed out 2")
+        unmet = "loss<50%: not met (50 %); avg<1us: not met (1.00 ms); there:1: timed out 2"
+        self.assertJudged(lost, ["loss<50%", "avg<1us"], ExitCode.WRONG, unmet)
         wrong = [probe(1, code=ExitCode.WRONG)]
         self.assertJudged(wrong, ["loss<50%"], ExitCode.WRONG, "there:1: corrupted 1")
         assert raised(ValueError, parseRequirement, "loss<50") is not None
+
+    def test_outage(self) -> None:
+        """Whoever says how long nothing may be answered minds an outage that isn't over, and wrong replies."""
+        lost, answered = probe(1, code=ExitCode.TIMED_OUT), probe(2)
+        self.assertJudged([lost, answered], ["outage<=2s"], ExitCode.OK, "")
+        unmet = "outage<1s: not met (1001 ms); there:1: timed out 1"
+        self.assertJudged([lost, answered], ["outage<1s"], ExitCode.WRONG, unmet)
+        again = probe(3, code=ExitCode.UNREACHABLE)
+        failed = "2 of 3 failed: there:1: timed out 1"
+        self.assertJudged([lost, answered, again], ["outage<=2s"], ExitCode.TIMED_OUT, failed)
+        self.assertJudged([lost, answered, again], ["outage<=2s", "loss<90%"], ExitCode.OK, "")
+        self.assertJudged([lost, answered], ["max<9s"], ExitCode.TIMED_OUT, "1 of 2 failed: there:1: timed out 1")
+        wrong = [probe(1, code=ExitCode.WRONG), answered]
+        self.assertJudged(wrong, ["outage<=2s"], ExitCode.WRONG, "1 of 2 failed: there:1: corrupted 1")

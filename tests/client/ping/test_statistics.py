@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.outcome import ExitCode
 from echoup.client.ping.statistics import Outage, Statistics
-from tests.client.ping.samples import probe, summed
+from tests.client.ping.samples import interruptedAt, probe, summed
 
 CODES = st.sampled_from([ExitCode.OK, ExitCode.WRONG, ExitCode.TIMED_OUT, ExitCode.SHORT])
 SECONDS = st.floats(0.0, 10.0)
@@ -19,7 +19,7 @@ SECONDS = st.floats(0.0, 10.0)
 
 def numbers(statistics: Statistics) -> dict[str, object]:
     """Return all that `statistics` tells."""
-    names = ("sent", "answered", "wrong", "lost", "failed", "loss", "failure", "outage", "current")
+    names = ("over", "answered", "wrong", "lost", "failed", "loss", "failure", "outage", "current")
     return {name: getattr(statistics, name) for name in names} | {"times": sorted(statistics.times)}
 
 
@@ -45,6 +45,19 @@ class StatisticsTests(SynchronousTestCase):
         assert (statistics.sent, statistics.answered, statistics.wrong, statistics.lost) == (5, 2, 1, 2)
         assert (statistics.failed, statistics.loss) == (3, 0.4)
         assert (statistics.min, statistics.avg, statistics.max, statistics.stddev) == (2.0, 3.0, 4.0, 1.0)
+
+    def test_unfinished(self) -> None:
+        """What is under way was sent, and is no loss; of what never ends, the oldest is remembered."""
+        statistics = summed(probe(1), probe(2, code=ExitCode.TIMED_OUT))
+        for _ in range(3):
+            statistics.begin()
+        assert (statistics.sent, statistics.over, statistics.unfinished) == (5, 2, 3)
+        assert (statistics.lost, statistics.loss, statistics.waiting) == (1, 0.5, None)
+        oldest = interruptedAt(3)
+        for result in (interruptedAt(4), oldest, interruptedAt(5)):
+            statistics.interrupt(result)
+        assert statistics.waiting is oldest
+        assert (statistics.sent, statistics.unfinished, statistics.failed) == (5, 3, 1)
 
     def test_failure(self) -> None:
         """The first wrong reply says most of what went wrong; where there is none, the first failure."""

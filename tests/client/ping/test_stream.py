@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 
 from echoup.client.outcome import ExitCode
@@ -21,6 +21,7 @@ from echoup.client.trace import Step
 from echoup.tls import TLSTransport
 from echoup.verdict import Verdict
 from tests.certificates import writeCertificates
+from tests.client.names import Names
 from tests.client.servers import Deserter, Goodbye, Greeter, Mirror, Resetter, Server, Silence, Stutterer
 from tests.doubles import ReactorTestCase
 
@@ -130,7 +131,7 @@ class FreshTests(StreamTestCase):
         for build, verdict, message in (
             (Mirror, Verdict.UNCHANGED, "unchanged"),
             (Corrupter, Verdict.CORRUPTED, "corrupted: byte 3 "),
-            (Stutterer, Verdict.CORRUPTED, f"corrupted: byte {SIZE} "),
+            (Stutterer, Verdict.CORRUPTED, f"more came back than was sent: {SIZE + 1} bytes for {SIZE}"),
             (
                 Greeter,
                 Verdict.CORRUPTED,
@@ -190,13 +191,37 @@ class FreshTests(StreamTestCase):
         assert (result.local, result.remote, result.reply.sent) == (None, None, 0)
 
     def test_cancelled(self) -> None:
-        """A probe that is cancelled raises CancelledError, whatever it waits for."""
-        probes = self.makeProbes(self.listen(Silence))
-        for wait in (0.0, 1.0):
+        """A probe that is cancelled is interrupted in the step that it was in, and the kernel's state is kept."""
+        target = self.listen(Silence)
+        for wait, security, step, state, remote in (
+            (0.0, None, Step.CONNECT, None, None),
+            (1.0, None, Step.FIRST_BYTE, "ESTABLISHED", str(target)),
+            (1.0, Security(insecure=True), Step.TLS, "ESTABLISHED", str(target)),
+        ):
+            probes = self.makeProbes(replace(target, security=security))
             probing = Deferred.fromCoroutine(probes.probe(1))
             self.reactor.advance(wait)
             probing.cancel()
-            self.failureResultOf(probing, CancelledError)
+            result = self.successResultOf(probing)
+            self.assertProbe(result, None, step, ExitCode.INTERRUPTED, f"not over after {wait:.3f} s")
+            phase = result.trace.phases[-1]
+            assert (phase.seconds, result.remote) == (None, remote)
+            if state:
+                assert phase.tcp
+                assert phase.tcp.state == state
+        self.assertAllGone()
+
+    def test_named(self) -> None:
+        """Of a server that has a name, what went wrong is told with the address that was reached."""
+        self.reactor.installNameResolver(Names({"there": ["127.0.0.1"]}))
+        for build, wait, message in (
+            (Silence, TIMEOUT + 0.1, "timed out: "),
+            (Deserter, 0.05, "the server closed the connection, "),
+            (Mirror, 0.05, "unchanged: "),
+        ):
+            target = replace(self.listen(build), host="there")
+            result = self.probe(self.makeProbes(target), wait=wait)
+            assert str(result.error).startswith(f"there:{target.port} (127.0.0.1:{target.port}): {message}")
 
 
 class CloseTests(StreamTestCase):
@@ -209,7 +234,7 @@ class CloseTests(StreamTestCase):
         probing = Deferred.fromCoroutine(probes.probe(2))
         self.reactor.until(lambda: len(self.servers) == 2)
         probing.cancel()
-        self.failureResultOf(probing, CancelledError)
+        assert self.successResultOf(probing).error
         closing = Deferred.fromCoroutine(probes.close())
         self.reactor.until(lambda: bool(closing.called))
         self.assertAllGone()
@@ -301,7 +326,7 @@ class KeepTests(StreamTestCase):
         self.reactor.advance(0.05)
         self.reactor.turn(50)
         result = self.probe(probes, 2)
-        message = 'corrupted: byte 0 of the reply is not the upper case of the one sent; it begins with "EXTRA"'
+        message = 'corrupted: more came back than was sent: 5 bytes for 0; it begins with "EXTRA"'
         assert (first.verdict, result.verdict) == (Verdict.UPPERCASED, Verdict.CORRUPTED)
         assert result.error
         assert (result.error.code, result.step, result.reply.sent) == (ExitCode.WRONG, Step.FIRST_BYTE, 0)

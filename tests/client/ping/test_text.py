@@ -16,15 +16,15 @@ from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.text import ERASE, TextReport
 from echoup.client.tcpinfo import TCPInfo
 from echoup.client.trace import Phase, Step
-from tests.client.ping.samples import UNMET, judged, probe, summed, traced
-from tests.client.test_certificate import NOW, RIGHT, inDER
+from tests.client.ping.samples import UNMET, interruptedAt, judged, probe, summed, traced
+from tests.client.test_certificate import BEGINNING, NOW, RIGHT, inDER
 
 
-def lines(*results: Result, verbose: bool = False, isTerminal: bool = False) -> list[str]:
+def lines(*results: Result, verbose: bool = False, isTerminal: bool = False, target: str = "there:1") -> list[str]:
     """Return what is printed for `results`."""
     written: list[str] = []
     report: Report = TextReport(written.append, verbose=verbose, isTerminal=isTerminal)
-    report.begin("there:1", 56)
+    report.begin(target, 56)
     for result in results:
         report.add(result)
     return "".join(written[1:]).splitlines()
@@ -52,24 +52,31 @@ class ProbeTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """What came back wrong is told once: the verdict, the place, and where it came from."""
-        corrupted, unchanged, short = judged(b"abc", b"AXC"), judged(b"abc", b"abc"), judged(b"abc", b"A")
+        corrupted, long = judged(b"abc", b"AXC"), judged(b"abc", b"ABCDE")
+        unchanged, short = judged(b"abc", b"abc"), judged(b"abc", b"A")
         for reply, code, message, line in (
             (
                 corrupted,
                 ExitCode.WRONG,
-                f"there:1: {corrupted}",
+                f"there:1 (127.0.0.1:1): {corrupted}",
                 "corrupted from 127.0.0.1:1: byte 1 of the reply is not the upper case of the one sent",
+            ),
+            (
+                long,
+                ExitCode.WRONG,
+                f"there:1 (127.0.0.1:1): {long}",
+                "corrupted from 127.0.0.1:1: more came back than was sent: 5 bytes for 3",
             ),
             (
                 unchanged,
                 ExitCode.WRONG,
-                f"there:1: {unchanged}",
+                f"there:1 (127.0.0.1:1): {unchanged}",
                 "unchanged from 127.0.0.1:1: the bytes came back as they were sent, so something in between answered",
             ),
             (
                 short,
                 ExitCode.SHORT,
-                "there:1: the server reset the connection, 1 of 3 bytes came back",
+                "there:1 (127.0.0.1:1): the server reset the connection, 1 of 3 bytes came back",
                 "short from 127.0.0.1:1: the server reset the connection, 1 of 3 bytes came back",
             ),
         ):
@@ -80,10 +87,29 @@ class ProbeTests(SynchronousTestCase):
     def test_failed(self) -> None:
         """Where there is nothing to judge, or all of it was right, the step that failed is named."""
         error = PathError(ExitCode.UNREACHABLE, "cannot connect to 127.0.0.1:1: Connection refused")
-        assert lines(probe(error=error)) == ["seq=1 connect: cannot connect to 127.0.0.1:1: Connection refused"]
-        result = probe(code=ExitCode.SHORT, reply=judged(b"a", b"A"), trace=traced(Phase(Step.END, 0.0, {})))
-        assert lines(result) == ["seq=1 end: closed 1"]
-        assert lines(probe(error=error, trace=traced())) == [f"seq=1 failed: {error}"]
+        nowhere = probe(error=error, local=None, remote=None)
+        assert lines(nowhere) == ["seq=1 connect: cannot connect to 127.0.0.1:1: Connection refused"]
+        assert lines(replace(nowhere, trace=traced())) == [f"seq=1 failed: {error}"]
+
+    def test_failedAt(self) -> None:
+        """The address that was reached is told once, before the reason, and with `verbose` no other."""
+        for step, code, message, line in (
+            (Step.FIRST_BYTE, ExitCode.TIMED_OUT, "{}: timed out: 0 of 3 bytes", "first byte at {}: timed out: 0 of 3"),
+            (Step.END, ExitCode.SHORT, "{}: the server closed", "end at {}: the server closed"),
+            (Step.TLS, ExitCode.TLS_FAILED, "TLS handshake with {}: certificate has", "TLS at {}: certificate has"),
+            (Step.FIRST_BYTE, ExitCode.TLS_FAILED, "{}: TLS failed: no", "TLS at {}: TLS failed: no"),
+            (Step.FIRST_BYTE, ExitCode.UNREACHABLE, "cannot send to {}: refused", "first byte at {}: refused"),
+        ):
+            for name in ("there:1 (127.0.0.1:1)", "127.0.0.1:1"):
+                result = probe(
+                    error=PathError(code, message.format(name)),
+                    reply=judged(b"a", b"A"),
+                    trace=traced(Phase(step, 0.0, {})),
+                )
+                for verbose in (False, True):
+                    told, *_ = lines(result, verbose=verbose, target=name.partition(" ")[0])
+                    assert told.startswith(f"seq=1 {line.format('127.0.0.1:1')}"), told
+                    assert told.count("127.0.0.1") == 1, told
 
     def test_phases(self) -> None:
         """With `verbose` each step has its line: how long, what is known, what the kernel knows, what went wrong."""
@@ -109,9 +135,14 @@ class ProbeTests(SynchronousTestCase):
         ]
 
     def test_certificate(self) -> None:
-        """With `verbose` the certificate is told, and how long it is good, or since when it isn't."""
+        """With `verbose` the certificate is told, and how long it is good, since when it isn't, or from when on."""
         result = probe(trace=traced(Phase(Step.TLS, 0.0, {}, 0.001), certificate=inDER(RIGHT)))
-        for at, left in ((NOW - timedelta(hours=36), "4 days left"), (NOW + timedelta(days=5), "expired 2 days ago")):
+        for at, left in (
+            (BEGINNING, "33 days left"),
+            (BEGINNING - timedelta(seconds=1), "not valid before 2029-12-02 00:00:00 UTC"),
+            (NOW - timedelta(hours=36), "4 days left"),
+            (NOW + timedelta(days=5), "expired 2 days ago"),
+        ):
             _, line = lines(replace(result, at=at.timestamp()), verbose=True)
             assert line.startswith("    TLS            1.00 ms  certificate OU=Testing cert")
             assert ", issuer OU=Testing CA" in line
@@ -138,7 +169,7 @@ class SummaryTests(SynchronousTestCase):
     def test_answered(self) -> None:
         """Counts, times and percentiles are told, and under them how each requirement was met."""
         statistics = summed(probe(1, 0.0004), probe(2, 0.0006))
-        assert summary(statistics, "p99<5ms", "avg<=100us", "loss<1%", "wrong<1") == [
+        assert summary(statistics, "p99<5ms", "avg<=100us", "loss<1%", "late<1") == [
             "--- there:1 statistics ---",
             "2 sent, 2 answered, 0 lost (0 %), 0 wrong",
             "time min/avg/max/stddev = 0.400/0.500/0.600/0.100 ms",
@@ -146,20 +177,41 @@ class SummaryTests(SynchronousTestCase):
             "p99<5ms: met (0.600 ms)",
             "avg<=100us: not met (0.500 ms)",
             "loss<1%: met (0 %)",
-            "wrong<1: met (0)",
+            "late<1: met (0)",
         ]
 
     def test_failed(self) -> None:
         """Where nothing was answered there are no times, but an outage; rare counts are told where there are any."""
         statistics = summed(probe(1, code=ExitCode.TIMED_OUT), probe(2, code=ExitCode.WRONG))
-        statistics.unfinished, statistics.late = 3, 4
+        statistics.late = 4
+        for _ in range(3):
+            statistics.begin()
         assert summary(statistics, "p99<5ms") == [
             "--- there:1 statistics ---",
-            "2 sent, 0 answered, 1 lost (50 %), 1 wrong, 3 unfinished, 4 late",
+            "5 sent, 0 answered, 1 lost (50 %), 1 wrong, 4 late, 3 unfinished",
             "longest outage 1.001 s, from seq 1 to 2, not over",
             "p99<5ms: not met (nothing to tell it from)",
         ]
         assert "longest outage 1.001 s, at seq 1" in summary(summed(probe(1, code=ExitCode.WRONG), probe(2)))
+
+    def test_unfinished(self) -> None:
+        """Of what was under way in the end the oldest is told, with `verbose` its steps; with `quiet` it isn't."""
+        statistics = summed(probe(1))
+        for seq in (2, 3):
+            statistics.begin()
+            tcp = TCPInfo("SYN-SENT", 0.0, 1)
+            phase = Phase(Step.CONNECT, 0.0, {"address": "127.0.0.1:1"}, tcp=tcp)
+            statistics.interrupt(interruptedAt(seq, phase, local=None, remote=None))
+        counted = ["--- there:1 statistics ---", "3 sent, 1 answered, 0 lost (0 %), 0 wrong, 2 unfinished"]
+        told = "seq=2 connect: not over after 2.000 s"
+        step = "    connect              -  127.0.0.1:1, SYN-SENT, retransmits 1"
+        assert summary(statistics)[:2] == counted
+        assert summary(statistics, quiet=False)[2:6] == [told, "", *counted]
+        written: list[str] = []
+        report = TextReport(written.append, verbose=True)
+        report.begin("there:1", 56)
+        report.end(statistics, [], ExitCode.OK)
+        assert "".join(written).splitlines()[1:6] == [told, step, "", *counted]
 
     def test_loud(self) -> None:
         """Without `quiet` there is a heading before, and a blank line between the probes and the statistics."""
@@ -181,11 +233,12 @@ class TerminalTests(SynchronousTestCase):
         self.written.clear()
 
     def test_colours(self) -> None:
-        """What is right is green, what is wrong red, and what is late yellow; only the word is."""
+        """What is right is green, what is wrong red, and what is or would be late yellow; only the word is."""
         for code, colour in ((ExitCode.OK, 32), (ExitCode.WRONG, 31), (ExitCode.TIMED_OUT, 33)):
             (line,) = lines(probe(code=code), isTerminal=True)
             assert f"\x1b[{colour}m" in line
             assert line.count("\x1b") == 2
+        assert lines(interruptedAt(1), isTerminal=True)[0].startswith("seq=1 \x1b[33mfailed\x1b[0m at ")
 
     def test_live(self) -> None:
         """The live line is written when it changes, and erased before anything else is."""
