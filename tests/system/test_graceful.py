@@ -6,11 +6,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from socket import SHUT_WR
 
 import pytest
 
+from echoup.server.service import QUIET
 from tests.system.certificates import Certificates
 from tests.system.processes import REACTORS, Daemon, eventually, inTime, receiveAll, twistd
 from tests.system.test_bounded import MIB, offer
@@ -101,20 +103,32 @@ def test_requestsAtTheDoor(tmp_path: Path, reactor: str) -> None:
 @pytest.mark.parametrize("isStopped", [True, False])
 @pytest.mark.parametrize("reactor", REACTORS)
 def test_slowRecord(tmp_path: Path, certificates: Certificates, reactor: str, isStopped: bool) -> None:
-    """A TLS record in many small pieces moves all the time: neither a stop nor --idle-timeout ends it halfway."""
+    """A TLS record in many small pieces moves all the time: neither a stop nor --idle-timeout ends it halfway.
+
+    That holds as long as the pieces come in time, for which this process has to get its turns: it has five attempts.
+    """
     data = os.urandom(2**14)
     listen = [f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"]
-    with (
-        Daemon.start(tmp_path, "--idle-timeout=0.5", listen=listen, reactor=reactor) as daemon,
-        TLSConnection.to(daemon.address, certificates.context()) as connection,
-    ):
-        record = connection.seal(data)
-        for start in range(0, len(record), 500):
-            connection.socket.sendall(record[start : start + 500])
-            if isStopped and not start:
-                daemon.signal(signal.SIGTERM)
-            time.sleep(0.05)
-        assert connection.receiveAll() == data.upper()
+
+    for _ in range(5):
+        received, longest = b"", 0.0
+        with (
+            Daemon.start(tmp_path, "--idle-timeout=0.5", listen=listen, reactor=reactor) as daemon,
+            TLSConnection.to(daemon.address, certificates.context()) as connection,
+            suppress(OSError),  # of a connection that was ended halfway
+        ):
+            record = connection.seal(data)
+            for start in range(0, len(record), 500):
+                began = time.monotonic()
+                connection.socket.sendall(record[start : start + 500])
+                if isStopped and not start:
+                    daemon.signal(signal.SIGTERM)
+                time.sleep(0.05)
+                longest = max(longest, time.monotonic() - began)
+            received = connection.receiveAll()
+        if longest < QUIET - 0.1:
+            break
+    assert received == data.upper()
 
 
 def test_quickWhenQuiet(tmp_path: Path, figure: Callable[[str], None]) -> None:
