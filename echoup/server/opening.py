@@ -1,7 +1,9 @@
 """Listening sockets of ours, from when they are opened to when a reactor accepts at them."""
 
+import ctypes
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +14,19 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.unix import Port as UNIXPort
 
 from echoup.address import describeAddress, joinAddress
+
+SO_ATTACH_FILTER = 26  # Linux has it, Python doesn't
+
+_NO_SYN = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # the byte of flags in the TCP header (RFC 9293, 3.1);
+        (0x45, 0, 1, 0x02),  # has it SYN?
+        (0x06, 0, 0, 0),  # then keep nothing of the segment,
+        (0x06, 0, 0, 0xFFFFFFFF),  # else all of it
+    )
+)
+"""A program of the kernel's packet filter (linux/filter.h)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,18 @@ def prepare(listening: socket.socket) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     if listening.family != socket.AF_UNIX:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def turnAway(listening: socket.socket) -> None:
+    """Let nobody begin to connect any more: whoever is in the queue when it closes is reset, and believed in it.
+
+    The kernel drops the first segment of a TCP handshake, which the client sends again after a second. What it
+    has begun comes into the queue.
+    """
+    if listening.family != socket.AF_UNIX:
+        program = ctypes.create_string_buffer(_NO_SYN)
+        words = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(program))
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, words)
 
 
 def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any) -> Opening:

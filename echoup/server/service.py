@@ -19,14 +19,16 @@ from echoup.address import describeAddress
 from echoup.server.arrival import ArrivalFactory
 from echoup.server.datagram import DatagramGate, EchoUpDatagram
 from echoup.server.gate import Gate
+from echoup.server.inherited import InheritedListener
 from echoup.server.listen import Listener, ListenError
+from echoup.server.opening import turnAway
 from echoup.server.plan import Plan
 from echoup.server.protocol import EchoUpFactory, OwnTotals, Totals, isReady
 from echoup.server.writethrough import writeThrough
 
 LAST_CALL = 0.1
 """Seconds that a stop goes on accepting at the least, for clients whose handshake is under way (but no longer than half
-of the drain timeout)."""
+of the drain timeout). None begins meanwhile."""
 
 QUIET = 0.3
 """Seconds without a movement after which a stop ends a connection."""
@@ -61,6 +63,7 @@ class EchoUpService(Service):
         self.factory = EchoUpFactory(reactor, self._gate, plan.logConnections, totals or self._totals)
         self.ports: list[Any] = []
         """The ports that are open; Twisted's, of both kinds."""
+        self._closing: list[Port] = []  # those whose queues a stop closes, with whoever is in them
         self._looking = LoopingCall(self.factory.look, plan.limits)
         self._looking.clock = reactor
         self._hurried = False
@@ -96,6 +99,8 @@ class EchoUpService(Service):
         plan = self._plan
         arrivals = ArrivalFactory(self.factory, plan.limits.handshakeTimeout, plan.proxies, listener.certificate)
         for port in listener.listen(self._reactor, arrivals):
+            if not isinstance(listener, InheritedListener):
+                self._closing.append(cast("Port", port))
             self._gate.guard(cast("Port", port))
             writeThrough(cast("Port", port))
             yield port
@@ -133,11 +138,13 @@ class EchoUpService(Service):
             return self._reactor.seconds() >= began + LAST_CALL and not queued
 
         # Closing a listening socket resets the clients in its queue, which believe that they are connected.
+        for port in self._closing:
+            turnAway(port.socket)
         await self._until(allAccepted, began + timeout / 2)
         self._gate.abandon()
         self._datagramGate.stop()
         await DeferredList([port.stopListening() for port in self.ports], consumeErrors=True)
-        self.ports.clear()
+        self._forgetPorts()
         await self._until(self._isEmpty, began + timeout * FINISH_ALL)
         for connection in list(self.factory.connections):
             connection.finish("stopping")
@@ -161,7 +168,11 @@ class EchoUpService(Service):
         """Close the ports at once: the reactor isn't running yet, so `stopListening` would do nothing."""
         for port in self.ports:
             port.connectionLost(Failure(CONNECTION_DONE))
+        self._forgetPorts()
+
+    def _forgetPorts(self) -> None:
         self.ports.clear()
+        self._closing.clear()
 
 
 def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> list[str]:

@@ -23,7 +23,7 @@ from echoup.server.control import LISTENING, Configuration, Drain, Hurry, Reload
 from echoup.server.gate import PeerLimit
 from echoup.server.inherited import InheritedListener
 from echoup.server.listen import Listener, ListenError, StartError
-from echoup.server.opening import Opening
+from echoup.server.opening import Opening, turnAway
 from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService, logTotals, reloadCertificates
 from echoup.server.shared import BYTES, SERVED, Page, Shared
@@ -189,6 +189,10 @@ class WorkersService(Service):
         deadline = self._reactor.seconds() + self._plan.drainTimeout
         for call in self._replacements.values():
             call.cancel()
+        for listener, opening in self._openings:
+            if not isinstance(listener, InheritedListener):
+                for listening in opening.sockets:
+                    turnAway(listening)
         for process in self._processes.values():
             process.tell(Drain, deadline=deadline)
         self._close()

@@ -3,8 +3,10 @@
 import socket
 import ssl
 from collections.abc import Collection
+from errno import ECONNREFUSED, EINPROGRESS
 from ipaddress import ip_network
 from pathlib import Path
+from select import select
 from tempfile import TemporaryDirectory
 
 from twisted.application.service import IService
@@ -165,17 +167,22 @@ class StopTests(ServiceTestCase):
         self.assertStops(0.1, 0.3)
 
     def test_queue(self) -> None:
-        """Clients that the kernel has accepted are served, also those that come while it stops."""
+        """Clients that the kernel has accepted are served; who comes while it stops isn't accepted, and then refused."""
         early = [self.peerAt(self.address) for _ in range(20)]
         self.stop()
-        self.reactor.advance(0.05)
-        late = [self.peerAt(self.address) for _ in range(20)]
-        for peer in early + late:
-            peer.socket.send(b"hello")
-            peer.end()
-        self.reactor.advance(0.1)
-        assert [peer.receiveAll() for peer in early + late] == [b"HELLO"] * 40
-        self.assertStops(0.1, 0.5)
+        with socket.socket() as late:
+            late.setblocking(False)
+            assert late.connect_ex(self.address) == EINPROGRESS
+            for peer in early:
+                peer.socket.send(b"hello")
+                peer.end()
+            self.reactor.advance(0.05)
+            assert select([], [late], [], 0.1)[1] == []
+            self.reactor.advance(0.1)
+            assert [peer.receiveAll() for peer in early] == [b"HELLO"] * 20
+            self.assertStops(0.1, 0.5)
+            assert select([], [late], [], 30)[1] == [late]
+            assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == ECONNREFUSED
 
     def test_idle(self) -> None:
         """Connections on which nothing moves are ended soon, and cleanly."""

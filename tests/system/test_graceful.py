@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from echoup.server.service import QUIET
 from tests.system.certificates import Certificates
-from tests.system.processes import REACTORS, Daemon, eventually, inTime, receiveAll, twistd
+from tests.system.processes import REACTORS, Address, Daemon, eventually, inTime, receiveAll, twistd
 from tests.system.test_bounded import MIB, offer
 from tests.system.tls import TLSConnection
 
@@ -98,6 +99,43 @@ def test_requestsAtTheDoor(tmp_path: Path, reactor: str) -> None:
             with connection:
                 assert receiveAll(connection) == b"AGAIN"
         assert daemon.wait() == 143
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_nobodyReset(tmp_path: Path, figure: Callable[[str], None], reactor: str, workers: int) -> None:
+    """Of clients that come all the time during a stop each is either served or refused: none believes in a connection.
+
+    Several stops, because it takes one at the wrong moment.
+    """
+    ends: Counter[str] = Counter()
+
+    def visit(address: Address) -> None:
+        while True:
+            try:
+                connection = address.connect()
+            except ConnectionRefusedError:
+                ends["refused"] += 1
+                return
+            with connection:
+                try:
+                    connection.sendall(b"hello")
+                    ends["served" if connection.recv(5) == b"HELLO" else "closed"] += 1
+                except ConnectionError:
+                    ends["reset"] += 1
+
+    for _ in range(3):
+        with Daemon.start(tmp_path, f"--workers={workers}", reactor=reactor) as daemon:
+            threads = [threading.Thread(target=visit, args=[daemon.address]) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.2)
+            daemon.signal(signal.SIGTERM)
+            for thread in threads:
+                thread.join()
+            assert daemon.wait() == 143
+    figure(f"over three stops, with {workers} workers: {dict(ends)}")
+    assert ends.keys() == {"served", "refused"}
 
 
 @pytest.mark.parametrize("isStopped", [True, False])
