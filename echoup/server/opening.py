@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -54,13 +55,14 @@ def prepare(listening: socket.socket) -> None:
 def turnAway(listening: socket.socket) -> None:
     """Let nobody begin to connect any more: whoever is in the queue when it closes is reset, and believed in it.
 
-    The kernel drops the first segment of a TCP handshake, which the client sends again after a second. What it
-    has begun comes into the queue.
+    The kernel drops the first segment of a TCP handshake, which the client sends again after a second. What has
+    begun comes into the queue. Where there is no such filter nothing changes.
     """
     if listening.family != socket.AF_UNIX:
         program = ctypes.create_string_buffer(_NO_SYN)
         words = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(program))
-        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, words)
+        with suppress(OSError):
+            listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, words)
 
 
 def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any) -> Opening:

@@ -167,7 +167,7 @@ class StopTests(ServiceTestCase):
         self.assertStops(0.1, 0.3)
 
     def test_queue(self) -> None:
-        """Clients that the kernel has accepted are served; who comes while it stops isn't accepted, and then refused."""
+        """Clients that the kernel has accepted are served; who comes while it stops waits, and is then refused."""
         early = [self.peerAt(self.address) for _ in range(20)]
         self.stop()
         with socket.socket() as late:
