@@ -1,9 +1,7 @@
 """Listening sockets of ours, from when they are opened to when a reactor accepts at them."""
 
-import ctypes
 import os
 import socket
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,18 +14,8 @@ from twisted.internet.unix import Port as UNIXPort
 
 from echoup.address import describeAddress, joinAddress
 
-SO_ATTACH_FILTER = 26  # Linux has it, Python doesn't
-
-_NO_SYN = b"".join(
-    struct.pack("HBBI", *instruction)
-    for instruction in (
-        (0x30, 0, 0, 13),  # the byte of flags in the TCP header (RFC 9293, 3.1);
-        (0x45, 0, 1, 0x02),  # has it SYN?
-        (0x06, 0, 0, 0),  # then keep nothing of the segment,
-        (0x06, 0, 0, 0xFFFFFFFF),  # else all of it
-    )
-)
-"""A program of the kernel's packet filter (linux/filter.h)."""
+_LEAST_HOPS = {socket.AF_INET: (socket.IPPROTO_IP, 21), socket.AF_INET6: (socket.IPPROTO_IPV6, 73)}
+"""IP_MINTTL and IPV6_MINHOPCOUNT, which Linux has and Python doesn't: of packets with less, nothing is received."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +43,21 @@ def prepare(listening: socket.socket) -> None:
 def turnAway(listening: socket.socket) -> None:
     """Let nobody begin to connect any more: whoever is in the queue when it closes is reset, and believed in it.
 
-    The kernel drops the first segment of a TCP handshake, which the client sends again after a second. What has
-    begun comes into the queue. Where there is no such filter nothing changes.
+    As if from too far away, the kernel drops the first segment of a TCP handshake, which the client sends again after a
+    second. What has begun comes into the queue, and inherits this (see `takeIn`).
     """
-    if listening.family != socket.AF_UNIX:
-        program = ctypes.create_string_buffer(_NO_SYN)
-        words = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(program))
-        with suppress(OSError):
-            listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, words)
+    _setLeastHops(listening, 255)
+
+
+def takeIn(connected: socket.socket) -> None:
+    """Let a connection receive, which may have come after its port has turned others away."""
+    _setLeastHops(connected, 0)
+
+
+def _setLeastHops(connected: socket.socket, hops: int) -> None:
+    if connected.family in _LEAST_HOPS:
+        with suppress(OSError):  # where there is no such option
+            connected.setsockopt(*_LEAST_HOPS[connected.family], hops)
 
 
 def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any) -> Opening:

@@ -43,6 +43,7 @@ class IStreamTransport(ITCPTransport, IConsumer, IPushProducer, ISystemHandle):
 class IConnection(Interface):
     """What the factory needs of each connection that it keeps."""
 
+    transport = Attribute("The IStreamTransport below it.")
     peer = Attribute("The address of the client.")
     source = Attribute("The IP address whose limit it counts for, or None.")
     startedAt = Attribute("When it was let in, in seconds of the factory's clock.")

@@ -21,7 +21,7 @@ from echoup.server.datagram import DatagramGate, EchoUpDatagram
 from echoup.server.gate import Gate
 from echoup.server.inherited import InheritedListener
 from echoup.server.listen import Listener, ListenError
-from echoup.server.opening import turnAway
+from echoup.server.opening import takeIn, turnAway
 from echoup.server.plan import Plan
 from echoup.server.protocol import EchoUpFactory, OwnTotals, Totals, isReady
 from echoup.server.writethrough import writeThrough
@@ -134,6 +134,8 @@ class EchoUpService(Service):
         began = self._reactor.seconds()
 
         def allAccepted() -> bool:
+            for connection in self.factory.connections:
+                takeIn(connection.transport.getHandle())
             queued = self._gate.waiting or any(isReady(port.fileno(), POLLIN) for port in self.ports)
             return self._reactor.seconds() >= began + LAST_CALL and not queued
 

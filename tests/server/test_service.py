@@ -18,6 +18,7 @@ from zope.interface.verify import verifyObject
 from echoup.server.arrival import Network
 from echoup.server.limits import Limits
 from echoup.server.listen import ListenError, parseListener
+from echoup.server.opening import turnAway
 from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService
 from tests.certificates import writeCertificates
@@ -183,6 +184,21 @@ class StopTests(ServiceTestCase):
             self.assertStops(0.1, 0.5)
             assert select([], [late], [], 30)[1] == [late]
             assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == ECONNREFUSED
+
+    def test_takenIn(self) -> None:
+        """A connection that inherits from its port that it must not receive does so all the same."""
+        peer = self.connect()
+        (connection,) = self.service.factory.connections
+        turnAway(connection.transport.getHandle())
+        peer.socket.send(b"hello")
+        self.reactor.advance(0.1)
+        assert connection.received == 0
+        self.stop()
+        self.reactor.advance(0.1)
+        self.reactor.until(lambda: connection.received == 5)  # the kernel sends it again
+        assert peer.receive(5) == b"HELLO"
+        peer.end()
+        self.assertStops(0.1, 1)
 
     def test_idle(self) -> None:
         """Connections on which nothing moves are ended soon, and cleanly."""
