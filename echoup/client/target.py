@@ -149,7 +149,8 @@ class StreamTarget:
             raise
         except (ConnectionClosed, SSLError) as error:
             why = explain(error) if isinstance(error, SSLError) else "the server ended the connection"
-            why += "; the server doesn't seem to speak TLS" * (getattr(error, "reason", "") in NO_TLS)
+            if isinstance(error, SSLError) and error.reason in NO_TLS:
+                why += "; the server doesn't seem to speak TLS"
             trace.end(phase, error=why)
             tls.loseConnection()
             await tls.closed  # the server has to hear of it

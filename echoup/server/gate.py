@@ -87,6 +87,13 @@ class OwnSlots:
         self._room = room
 
 
+def uncount(counts: Counter[str], peer: str) -> None:
+    """Count one less of `peer`, and forget him when that was the last: there is no end of addresses."""
+    counts[peer] -= 1
+    if not counts[peer]:
+        del counts[peer]
+
+
 class PeerLimit:
     """Counts the connections of each peer, and says once a minute how many were too many."""
 
@@ -107,9 +114,7 @@ class PeerLimit:
 
     def leave(self, peer: str) -> None:
         """Count one as gone that was let in."""
-        self._inside[peer] -= 1
-        if not self._inside[peer]:
-            del self._inside[peer]
+        uncount(self._inside, peer)
 
     def stop(self) -> None:
         """Say what is unsaid, and be silent for good."""

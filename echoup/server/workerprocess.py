@@ -34,7 +34,7 @@ from echoup.server.control import (
     Leave,
     Ready,
 )
-from echoup.server.gate import PeerLimit
+from echoup.server.gate import PeerLimit, uncount
 
 CLEANLY = "with exit code 0"
 """The `end` of a worker that was told to stop."""
@@ -180,9 +180,6 @@ class _Responses(CommandLocator):
 
     @Leave.responder
     def leave(self, peer: str) -> dict[str, object]:
-        peers = self._process.peers
-        peers[peer] -= 1
-        if not peers[peer]:
-            del peers[peer]
+        uncount(self._process.peers, peer)
         self._process.limit.leave(peer)
         return {}
