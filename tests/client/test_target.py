@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from errno import EADDRNOTAVAIL
 from functools import partial
 from ipaddress import IPv6Address
 from itertools import product
@@ -11,12 +12,13 @@ from pathlib import Path
 from random import Random
 from struct import pack
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
 from twisted.internet.protocol import Factory, Protocol
@@ -76,6 +78,10 @@ class OfflineReactor(MemoryReactorClock):
         connector: Any = super().connectUNIX(*arguments, **named)
         connector.transport = None
         return connector
+
+    def listenUDP(self, port: int, protocol: object, interface: str = "", maxPacketSize: int = 0) -> NoReturn:
+        """Refuse: there is no address to send from."""
+        raise CannotListenError(interface, port, OSError(EADDRNOTAVAIL, "no network"))
 
 
 def connect(
@@ -236,6 +242,8 @@ class ParseTargetTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(KINDS, TEXTS)
+    @example("udp:", "0.0.0.0")  # noqa: S104  # nobody listens there
+    @example("udp:", "[::1]:1")
     def test_anyTarget(self, kind: str, rest: str) -> None:
         """Whatever is a target can be tried: it fails as a PathError, if it fails."""
         if not raised(ValueError, parseTarget, kind + rest):
