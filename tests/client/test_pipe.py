@@ -271,10 +271,10 @@ class FailureTests(PipeTestCase):
 
     def test_unreachable(self) -> None:
         """Where there is no server the input isn't touched."""
-        self.serve()
+        bound = self.enterContext(socket.socket())  # but it doesn't listen, and nobody else can
+        bound.bind(("127.0.0.1", 0))
+        self.target = parseTarget(f"tcp:127.0.0.1:{bound.getsockname()[1]}")
         self.files(b"hello")
-        self.port.stopListening()
-        self.reactor.turn()
         piping = self.begin()
         self.assertFails(piping, ExitCode.UNREACHABLE, f"cannot connect to {self.target}: Connection refused")
         assert self.source.tell() == 0

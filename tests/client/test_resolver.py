@@ -110,6 +110,6 @@ class ResolverTests(ReactorTestCase):
         self.resolver.resolveHostName(waiting, "slow").cancel()  # type: ignore[arg-type]  # as above
         self.resolve("quick")
         assert not waiting.isComplete
-        assert all(thread.daemon for thread in threading.enumerate() if "PoolThread" in thread.name)
+        assert all(thread.daemon for thread in self.resolver._pool.threads)
         slow.set()
         self.reactor.until(lambda: waiting.isComplete)

@@ -206,6 +206,7 @@ class ParseTargetTests(SynchronousTestCase):
         for text, message in mistakes.items():
             assert message in str(raised(ValueError, parseTarget, text))
 
+    @settings(deadline=None)
     @given(st.ip_addresses(v=6), st.booleans(), st.sampled_from(["", "%eth0"]))
     def test_anyIPv6(self, address: IPv6Address, isLong: bool, interface: str) -> None:
         """Whatever an IPv6 address begins with, it isn't taken for a kind of target."""
@@ -335,11 +336,12 @@ class ConnectTests(ConnectTestCase):
 
     def test_refused(self) -> None:
         """A refusal is told with the address and the system's words."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        for description in (f"127.0.0.1:{port}", f"tcp:127.0.0.1:{port}"):
-            message = f"cannot connect to 127.0.0.1:{port}: Connection refused"
-            self.assertFails(description, ExitCode.UNREACHABLE, message)
+        with socket.socket() as bound:  # but it doesn't listen, and nobody else can
+            bound.bind(("127.0.0.1", 0))
+            port = bound.getsockname()[1]
+            for description in (f"127.0.0.1:{port}", f"tcp:127.0.0.1:{port}"):
+                message = f"cannot connect to 127.0.0.1:{port}: Connection refused"
+                self.assertFails(description, ExitCode.UNREACHABLE, message)
 
     def test_missing(self) -> None:
         """A Unix socket that isn't there is told so."""

@@ -172,7 +172,9 @@ class UvloopTestCase(SynchronousTestCase):
 
     def turns(self, count: int = 5) -> Deferred[None]:
         """Let some turns of the loop pass, in which whatever could happen by itself does."""
-        return deferLater(self.reactor, 0.005 * count)
+        # One by one, so that a pause of the process doesn't stand for all of them.
+        turn: Deferred[None] = deferLater(self.reactor, 0.005)
+        return turn.addCallback(lambda _: self.turns(count - 1)) if count > 1 else turn
 
     async def eventually(self, condition: Callable[[], object]) -> None:
         """Let turns of the loop pass until `condition` holds."""

@@ -285,6 +285,11 @@ class Terminal:
         flags: int = termios.tcgetattr(self._process.fd)[3]
         return flags & (termios.ICANON | termios.ECHO | termios.ISIG) == termios.ICANON | termios.ECHO | termios.ISIG
 
+    def isCatching(self, number: int) -> bool:
+        """Does the program catch a signal by now?"""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
+
     def type(self, keys: str) -> None:
         """Press keys."""
         self._process.write(keys.encode())

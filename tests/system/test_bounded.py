@@ -189,7 +189,7 @@ def test_deafToTheEnd(tmp_path: Path) -> None:
 
 def test_talkingIsNotIdle(tmp_path: Path) -> None:
     """A connection on which something moves now and then outlives the idle timeout."""
-    with Daemon.start(tmp_path, "--idle-timeout=1") as daemon, daemon.address.connect() as connection:
+    with Daemon.start(tmp_path, "--idle-timeout=2") as daemon, daemon.address.connect() as connection:
         for _ in range(6):
             connection.sendall(b"hello")
             assert connection.recv(5) == b"HELLO"

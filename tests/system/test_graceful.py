@@ -184,21 +184,27 @@ def test_quickWhenQuiet(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
 def test_busyAtTheStop(tmp_path: Path) -> None:
     """A busy connection is served until most of the deadline is over, then ended without a loss of what was echoed."""
-    with Daemon.start(tmp_path, "--drain-timeout=2", "--log-connections") as daemon, daemon.address.connect() as busy:
-        daemon.signal(signal.SIGTERM)
-        exchanges = 0
-        while True:
-            busy.sendall(b"hello")
-            answer = busy.recv(5)
-            if not answer:
-                break
-            assert answer == b"HELLO"
-            exchanges += 1
-            time.sleep(0.05)
-        assert exchanges > 10
-        busy.close()
-        daemon.wait()
-        assert "reason=stopping" in daemon.text
+    for _ in range(5):  # it is busy as long as this process gets its turns
+        options = ("--drain-timeout=2", "--log-connections")
+        with Daemon.start(tmp_path, *options) as daemon, daemon.address.connect() as busy:
+            daemon.signal(signal.SIGTERM)
+            exchanges, longest = 0, 0.0
+            while True:
+                began = time.monotonic()
+                busy.sendall(b"hello")
+                answer = busy.recv(5)
+                if not answer:
+                    break
+                assert answer == b"HELLO"
+                exchanges += 1
+                time.sleep(0.05)
+                longest = max(longest, time.monotonic() - began)
+            busy.close()
+            daemon.wait()
+            assert "reason=stopping" in daemon.text
+        if longest < QUIET - 0.1:
+            break
+    assert exchanges > 10
 
 
 def test_waitingAtTheMaximum(tmp_path: Path) -> None:

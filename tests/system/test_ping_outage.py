@@ -6,8 +6,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from select import select
 from typing import Any
 
+from tests.system.peers import unused
 from tests.system.processes import Daemon
 from tests.system.test_ping import PING, Pinged
 
@@ -16,7 +18,7 @@ def test_outage(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A server that stops for a while, and goes on, is one outage, as long as it was."""
     lines: list[tuple[float, dict[str, Any]]] = []
 
-    def read(client: "subprocess.Popen[str]") -> bool:
+    def read(client: "subprocess.Popen[bytes]") -> bool:
         assert client.stdout
         line = json.loads(client.stdout.readline())
         lines.append((time.monotonic(), line))
@@ -26,15 +28,18 @@ def test_outage(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with (
         Daemon.start(tmp_path) as daemon,
         subprocess.Popen(
-            [*command, daemon.address.target], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, daemon.address.target], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         ) as client,
     ):
         assert client.stdout
         assert client.stderr
         for _ in range(5):
             assert read(client)
-        atMost = time.monotonic()  # whatever fails begins later than the next one that is answered ends
-        assert read(client)
+        isLate = True
+        while isLate:  # as long as a line has come that wasn't read yet, and tells of a moment before
+            atMost = time.monotonic()  # whatever fails begins later than the next one that is answered ends
+            isLate = bool(select([client.stdout], [], [], 0)[0])
+            assert read(client)
         daemon.signal(signal.SIGSTOP)
         while read(client):
             pass
@@ -46,7 +51,7 @@ def test_outage(tmp_path: Path, figure: Callable[[str], None]) -> None:
         while lines[-1][1]["type"] == "probe":
             read(client)
         code = client.wait(10)
-        pinged = Pinged.of(code, "".join(json.dumps(line) + "\n" for _, line in lines), client.stderr.read())
+        pinged = Pinged.of(code, "".join(json.dumps(line) + "\n" for _, line in lines), client.stderr.read().decode())
     outage = pinged.summary["outage"]
     answered = next(moment for moment, line in lines if line.get("seq") == outage["last"] + 1)
     within = f"from outside between {atLeast:.3f} and {answered - atMost:.3f} s"
@@ -60,24 +65,26 @@ def test_outage(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
 def test_restarted(tmp_path: Path) -> None:
     """With --keep, a server that dies costs the probes until it is back; then they go over a new connection."""
-    with Daemon.start(tmp_path) as daemon:
-        target = daemon.address.target
-        with subprocess.Popen(
+    target = unused().target  # a port that the kernel chose might be somebody else's before the server is back
+    with (
+        Daemon.start(tmp_path, listen=[target]) as daemon,
+        subprocess.Popen(
             [*PING, "--json", "--keep", "-i0.05", target], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as client:
-            assert client.stdout
-            assert client.stderr
-            lines = [client.stdout.readline()]
-            daemon.kill()
-            while json.loads(lines[-1])["code"] != 4:
+        ) as client,
+    ):
+        assert client.stdout
+        assert client.stderr
+        lines = [client.stdout.readline()]
+        daemon.kill()
+        while json.loads(lines[-1])["code"] != 4:
+            lines.append(client.stdout.readline())
+        with Daemon.start(tmp_path, listen=[target]):
+            while json.loads(lines[-1])["code"] != 0:
                 lines.append(client.stdout.readline())
-            with Daemon.start(tmp_path, listen=[target]):
-                while json.loads(lines[-1])["code"] != 0:
-                    lines.append(client.stdout.readline())
-                client.send_signal(signal.SIGINT)
-                lines += client.stdout
-                assert client.wait(10) == 130
-            pinged = Pinged.of(130, "".join(lines), client.stderr.read())
+            client.send_signal(signal.SIGINT)
+            lines += client.stdout
+            assert client.wait(10) == 130
+        pinged = Pinged.of(130, "".join(lines), client.stderr.read())
     codes = [one["code"] for one in pinged.probes]
     assert (codes[0], codes[-1], set(codes)) == (0, 0, {0, 4} | ({7} & set(codes)))
     locals_ = {one["local"] for one in pinged.probes if one["code"] == 0}

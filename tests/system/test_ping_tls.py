@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import randrange
 from socket import AF_INET, socket
 
 import pytest
@@ -168,10 +170,12 @@ def test_alert(tmp_path: Path, certificates: Certificates) -> None:
 
 def unusedPort() -> int:
     """Return a port that nobody listens on, for a program that can't choose an address."""
-    with socket() as bound:
-        bound.bind(("0.0.0.0", 0))  # noqa: S104  # as it will
-        port: int = bound.getsockname()[1]
-        return port
+    while True:
+        # Not one of those that the kernel chooses: somebody else might get it in the meantime.
+        with socket() as bound, suppress(OSError):
+            port = randrange(10_000, 30_000)  # noqa: S311  # no secret
+            bound.bind(("0.0.0.0", port))  # noqa: S104  # as it will
+            return port
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

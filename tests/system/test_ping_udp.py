@@ -100,7 +100,7 @@ def test_lastAnswerTwice() -> None:
         pinged = probe(target, "--require=duplicates<1")
         assert (pinged.code, counts(pinged)) == (1, {"sent": 1, "answered": 1, "duplicates": 1})
         assert pinged.error == "duplicates<1: not met (1)"
-    with slow(0.2, 1.6) as target:
+    with slow(0.2, 2.5) as target:
         assert counts(probe(target)) == {"sent": 1, "answered": 1}
     with slow(1.5, 4) as target:
         assert counts(probe(target, "-W2")) == {"sent": 1, "answered": 1}

@@ -3,7 +3,9 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socket import AF_INET, create_server, socket
 
 import pytest
 
@@ -150,11 +152,24 @@ def test_wrongReply(server: str, code: int, shown: str, told: str) -> None:
         assert terminal.text.replace("\n", "").endswith(f"echoup: {address.target}: {told}")
 
 
+@contextmanager
+def greeted() -> Iterator[tuple[Terminal, socket]]:
+    """Begin a conversation with a server that greets, with a control sequence; yield when the greeting has come."""
+    with create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(30)
+        with converse(Address(AF_INET, listening.getsockname())) as terminal, listening.accept()[0] as connection:
+            connection.settimeout(30)
+            connection.sendall(b"\x1b[31mWELCOME\r\n")
+            yield terminal, connection
+
+
 def test_unasked() -> None:
     """What comes unasked is shown, without the power to command the terminal, and nothing that follows is mistaken."""
-    with serving("chatty") as address, converse(address) as terminal:
+    with greeted() as (terminal, connection):
         terminal.shows(">>:")
         terminal.type("hello\r")
+        assert connection.recv(65536) == b"hello\n"
+        connection.sendall(b"HELLO\n")
         terminal.shows("\\x1b[31mWELCOME\\r\n(came unasked)\nHELLO\n>>:")
         terminal.type(CTRL_D)
         assert terminal.exits() == 1
@@ -162,11 +177,12 @@ def test_unasked() -> None:
 
 def test_onlyUnasked() -> None:
     """What comes unasked is shown, and counts, even if nothing is said."""
-    with serving("chatty") as address, converse(address) as terminal:
+    with greeted() as (terminal, connection):
+        host, port = connection.getsockname()
         terminal.shows(">>:")
         terminal.type(CTRL_D)
         assert terminal.exits() == 1
-        assert f"WELCOME\\r\n(came unasked)\nechoup: {address.target}: 14 bytes came unasked" in terminal.text
+        assert f"WELCOME\\r\n(came unasked)\nechoup: {host}:{port}: 14 bytes came unasked" in terminal.text
 
 
 def test_named() -> None:

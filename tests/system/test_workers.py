@@ -21,6 +21,7 @@ from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
 from tests.system.processes import REACTORS, Address, Daemon, eventually, inTime, receiveAll, twistd
 from tests.system.test_arrival import load
 from tests.system.test_bounded import MIB, offer
+from tests.system.test_datagram import client
 from tests.system.test_exact import HEADERS, Way
 from tests.system.test_inherited import ACTIVATE
 from tests.system.tls import ENDS, TLSConnection
@@ -270,7 +271,7 @@ def test_maximumPerPeer(tmp_path: Path, header: str) -> None:
                 for connection in served:
                     connection.close()
                 eventually(lambda: len(workers(daemon)) == 2)
-                time.sleep(0.2)
+                time.sleep(1)  # one worker tells the parent of them, the other asks it
             else:
                 for pid in workers(daemon):
                     os.kill(pid, signal.SIGKILL)
@@ -298,7 +299,7 @@ def test_dyingAgainAndAgain(tmp_path: Path, figure: Callable[[str], None]) -> No
         assert daemon.text.count("ended by signal 9") == 5
         assert steady in workers(daemon)
     figure(f"replaced after {', '.join(f'{delay:.2f}' for delay in delays)} s; {lines} lines of log")
-    assert delays[0] < 0.3
+    assert delays[0] < 0.5
     assert 0.5 <= delays[1] < delays[4]
     assert delays[4] > 1.5
     assert lines < 20
@@ -433,9 +434,9 @@ def test_orphans(tmp_path: Path, figure: Callable[[str], None], reactor: str) ->
             daemon.process.kill()
             eventually(lambda: not living())
             figure(f"gone {(time.monotonic() - began) * 1000:.0f} ms after the parent")
+        daemon.process.wait()
         with pytest.raises(ConnectionRefusedError):
             daemon.address.connect()
-        daemon.process.wait()
 
 
 def test_orphansAtTheStart(tmp_path: Path) -> None:
@@ -647,14 +648,12 @@ def test_datagrams(tmp_path: Path) -> None:
     """UDP is served as well, also while workers die."""
     with Daemon.start(tmp_path, "--workers=2", "--udp=127.0.0.1:0") as daemon:
         port = int(re.findall(r"listening on udp:127\.0\.0\.1:(\d+)", daemon.text)[0])
-        with socket.socket(type=socket.SOCK_DGRAM) as client:
-            client.bind(("127.0.0.2", 0))
-            client.settimeout(5)
+        with client(("127.0.0.1", port)) as asking:
             for pid in (0, *workers(daemon)):
                 if pid:
                     os.kill(pid, signal.SIGKILL)
-                client.sendto(b"hello", ("127.0.0.1", port))
-                assert client.recv(100) == b"HELLO"
+                asking.send(b"hello")
+                assert asking.recv(100) == b"HELLO"
 
 
 def test_queueOfTheDead(tmp_path: Path, figure: Callable[[str], None]) -> None:

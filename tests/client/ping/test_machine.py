@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from trustme import CA
@@ -193,6 +193,7 @@ class NagiosTests(SynchronousTestCase):
         """Where nothing was sent nothing is known."""
         assert self.line().startswith("ECHOUP UNKNOWN - 0 of 0 answered")
 
+    @settings(deadline=None)
     @given(st.text())
     def test_foreign(self, text: str) -> None:
         """Whatever an error says, there is one line and one `|`."""

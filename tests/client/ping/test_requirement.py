@@ -1,6 +1,6 @@
 """A requirement is what its grammar says, and is judged exactly."""
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +47,7 @@ class RequirementTests(SynchronousTestCase):
         ):
             assert raised(ValueError, parseRequirement, text), text
 
+    @settings(deadline=None)
     @given(TEXTS)
     @example("avg<1s\n")
     @example("\ud800\u2028")

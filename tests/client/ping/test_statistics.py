@@ -88,6 +88,7 @@ class StatisticsTests(SynchronousTestCase):
         statistics.finish()
         assert statistics.current == Outage(1.0, 4.001, 1, 4, isOver=False)
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(SECONDS, CODES), max_size=12), st.data())
     def test_anyOrder(self, probes: list[tuple[float, ExitCode]], data: st.DataObject) -> None:
         """In any order the results make the same numbers, without any need to finish."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from unittest import mock
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -148,6 +148,7 @@ class ProbeTests(SynchronousTestCase):
             assert ", issuer OU=Testing CA" in line
             assert line.endswith(f", {left}")
 
+    @settings(deadline=None)
     @given(st.text())
     def test_foreign(self, text: str) -> None:
         """Whatever a server or a resolver says, nothing of it can command the terminal or begin a line."""
