@@ -54,7 +54,7 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
     reactor = cast("PosixReactorBase", installed)
     listeners = (parseListener(request.param.format(tmp_path)),)
-    service = EchoUpService(reactor, Plan(listeners, Limits(maxConnectionsPerPeer=2), drainTimeout=1))
+    service = EchoUpService(reactor, Plan(listeners, Limits(maxConnectionsPerPeer=2), drainTimeout=10))
     service.startService()
     yield Pair(reactor, service)
     if service.running:

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import time
+from functools import partial
 from select import POLLOUT
 from struct import pack
 
@@ -220,6 +221,14 @@ class CutTests(EchoUpTestCase):
 class LookTests(EchoUpTestCase):
     """A connection on which nothing moves ends, and no other."""
 
+    def isFull(self, connection: EchoUp) -> bool:
+        """Has the kernel asked a peer that reads nothing for room, and got none? From then on nothing moves.
+
+        It asks after 0.2 s, which aren't the reactor's, and the first time there may be some. (This is tcpi_backoff.)
+        """
+        handle = connection.transport.getHandle()
+        return handle.family == socket.AF_UNIX or handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 5)[4] > 0
+
     def test_idle(self) -> None:
         """A connection on which nothing moved for the idle timeout is ended cleanly."""
         connection, peer = self.connect()
@@ -261,6 +270,7 @@ class LookTests(EchoUpTestCase):
         for family in FAMILIES:
             connection, peer = self.connect(family)
             peer.offer(MUCH)
+            self.reactor.until(partial(self.isFull, connection))
             self.look(9.9)
             assert connection.reason == ""
             self.look(0.1)
@@ -292,9 +302,10 @@ class LookTests(EchoUpTestCase):
         """Only the connection itself counts there: who is behind a proxy may have come to that by a Unix socket."""
         connection, peer = self.connect()
         connection.peer = UNIXAddress(b"/run/client")
-        sent = 0
-        while peer.offer(b"hello" * 1000) and not connection._unsent():  # soon the peer's buffer is full, and not ours
-            sent += 5000
+        while not self.isFull(connection):  # soon the peer's buffer is full, and not ours
+            peer.offer(b"hello" * 4000)
+            # What the peer has unread its kernel may acknowledge 40 ms later.
+            self.reactor.until(lambda: not connection._unsent() or self.isFull(connection))
         assert isReady(connection._descriptor(), POLLOUT)
         self.look(10)
         self.assertGone(connection, "stalled")
@@ -304,7 +315,7 @@ class LookTests(EchoUpTestCase):
         connection, peer = self.connect()
         peer.offer(MUCH)
         peer.end()
-        self.reactor.turn()
+        self.reactor.until(lambda: self.isFull(connection))
         self.look(10)
         self.assertGone(connection, "stalled")
 

@@ -135,7 +135,8 @@ class StopTests(ServiceTestCase):
         """Start a service."""
         super().setUp()
         pid = os.getpid()  # who else listens somewhere by chance has another address, so what is closed stays closed
-        self.service = self.build(f"127.3.{pid >> 8 & 255}.{pid & 255}:0")
+        self.own = f"127.3.{pid >> 8 & 255}.{pid & 255}:0"
+        self.service = self.build(self.own)
         self.service.startService()
         host = self.service.ports[0].getHost()
         self.address = (host.host, host.port)
@@ -278,7 +279,7 @@ class StopTests(ServiceTestCase):
         """At the maximum of connections a stop takes in who waits as soon as there is room."""
         self.stop()
         self.assertStops(0, 1)
-        self.service = self.build(limits=Limits(maxConnections=1))
+        self.service = self.build(self.own, limits=Limits(maxConnections=1))
         self.service.startService()
         host = self.service.ports[0].getHost()
         self.address = (host.host, host.port)
