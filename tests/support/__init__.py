@@ -1,0 +1,1 @@
+"""What tests share: doubles, servers, certificates, relays, TLS clients, and the processes under test."""
