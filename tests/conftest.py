@@ -1,7 +1,8 @@
-"""What all tests share: their order, what they must leave behind, and the figures that they print."""
+"""What all tests share: their order, their random input, what they must leave behind, and the figures that they print."""
 
 import gc
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from typing import cast
 
 import pytest
@@ -15,18 +16,63 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
+from tests.support.chance import SEED, beginTest
+from tests.support.leftovers import markProcesses, outlasting
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare this process, which runs the tests or hands them out; Hypothesis draws from the same seed."""
+    markProcesses()
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = SEED
+
+
+def pytest_report_header() -> str:
+    """Name the seed."""
+    return f"random input: TEST_SEED={SEED}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto`, let three tests a core run side by side: most of them wait."""
+    return 3 * len(os.sched_getaffinity(0))
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put trial's TestCases first: those that need the reactor can't have it once pytest-twisted runs it."""
-    items.sort(key=lambda item: not isinstance(item, pytest.Function) or item.cls is None)
+    """Put the slow tests first, so that none of them begins when all else has ended."""
+    items.sort(key=lambda item: not item.get_closest_marker("slow"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a failure say how to repeat its random input."""
+    report = yield
+    if report.failed:
+        report.sections.append(("random input", f"TEST_SEED={SEED} repeats it"))
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lastProcess() -> Iterator[None]:
+    """Fail a run that leaves a process behind."""
+    yield
+    assert not outlasting()
 
 
 @pytest.fixture(autouse=True)
-def clean(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test function that leaves a connection, a timer or an error behind, as trial fails a TestCase."""
-    if request.cls:
-        yield
-        return
+def _ownTest(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give a test the random input that is its own, and fail it if a process that it has started outlives it."""
+    beginTest(request.node.nodeid)
+    yield
+    if request.cls is None:
+        # pytest sets this variable, so what the test itself has started began with it.
+        assert not outlasting(f"PYTEST_CURRENT_TEST={request.node.nodeid} (call)")
+
+
+@pytest.fixture
+def clean() -> Iterator[None]:
+    """Fail a test function on the reactor that leaves a connection, a timer or an error, as trial fails a TestCase."""
     from twisted.internet import reactor as installed
 
     reactor = cast("ReactorBase", installed)

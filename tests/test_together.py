@@ -21,6 +21,8 @@ from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService
 from echoup.verdict import Verdict
 
+pytestmark = pytest.mark.usefixtures("clean")
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -2,13 +2,12 @@
 
 A process inherits the environment of the one that starts it, so a variable with a value of its own marks all that come from
 this process, whoever their parent is by now. A guard, a process of its own, kills them when this one is gone, however it
-went: pytest-timeout, for one, lets it vanish without a word.
+went: pytest-timeout, for one, ends it without a word to anybody.
 """
 
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
@@ -20,24 +19,40 @@ MARK = "TEST_PROCESSES"
 def markProcesses() -> None:
     """Mark what this process starts from here on, and start the guard."""
     value = uuid4().hex
-    # The guard's input ends with this process: no other one inherits the pipe (PEP 446).
-    subprocess.Popen([sys.executable, "-m", __name__, value], stdin=subprocess.PIPE, start_new_session=True)
+    guards, _ = os.pipe()  # no other process inherits it (PEP 446), so it ends with this one
+    command = [sys.executable, "-IS", __file__, value]
+    unmarked = {name: entry for name, entry in os.environ.items() if name != MARK}  # no other guard kills this one
+    os.posix_spawn(command[0], command, unmarked, file_actions=[(os.POSIX_SPAWN_DUP2, guards, 0)], setsid=True)
+    os.close(guards)
     os.environ[MARK] = value
 
 
-def leftovers(value: str, *others: str) -> Iterator[int]:
-    """Yield the running processes with the mark `value` and the entries `others` in the environment that they began with."""
-    wanted = {f"{MARK}={value}", *others}
-    for path in Path("/proc").glob("[0-9]*/environ"):
+def leftovers(mark: str, *others: str) -> dict[int, str]:
+    """Return the commands of the running processes, by their numbers, that began with `mark`.
+
+    `others` are more entries, `NAME=VALUE`, that their environment must have.
+    """
+    wanted = {f"{MARK}={mark}", *others}
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is somebody else's
-            if wanted <= set(path.read_text(errors="replace").split("\0")):
-                yield int(path.parent.name)
+            if wanted <= set((path / "environ").read_text(errors="replace").split("\0")):
+                found[int(path.name)] = (path / "cmdline").read_text(errors="replace").replace("\0", " ")
+    return found
+
+
+def outlasting(*others: str, seconds: float = 30.0) -> dict[int, str]:
+    """Return what this process has started and is still there after `seconds`, as `leftovers` does."""
+    deadline = time.monotonic() + seconds
+    while (found := leftovers(os.environ[MARK], *others)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 if __name__ == "__main__":
     sys.stdin.read()
     for _ in range(100):  # one may have started another before it was killed
-        if not (found := list(leftovers(sys.argv[1]))):
+        if not (found := leftovers(sys.argv[1])):
             break
         for process in found:
             with suppress(ProcessLookupError):
