@@ -1,4 +1,4 @@
-"""What all tests share: their order, their random input, what they must leave behind, and the figures that they print."""
+"""What all tests share: their order, their random input, what they must clean up, and the figures they print."""
 
 import gc
 import os

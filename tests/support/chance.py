@@ -10,7 +10,7 @@ from random import Random
 SEED = os.environ.setdefault("TEST_SEED", str(secrets.randbits(32)))
 """The seed of this run; the processes that hand tests out pass it on in the environment."""
 
-_random = Random(SEED)
+_random = Random(SEED)  # noqa: S311  # for tests
 
 
 def beginTest(name: str) -> None:

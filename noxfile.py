@@ -1,0 +1,190 @@
+"""What a change has to pass: `nox -l` lists the sessions, `nox -s NAME` runs one, plain `nox` the unit tests."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10.20"
+nox.options.sessions = ["unit"]
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False  # a machine has the Pythons that it has
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+OTHERS = [python for python in PYTHONS if python != f"{sys.version_info.major}.{sys.version_info.minor}"]
+
+PYTEST = ("python", "-m", "pytest", "-n", "auto", "-m")
+UNIT = "not system and not twisteds and not image"
+PORTABLE = f"({UNIT}) or portable"
+EVERYTHING = "not image"
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run the unit tests, or of them what the arguments name."""
+    session.install("-e", ".[test]")
+    session.run(*PYTEST, UNIT, *session.posargs)
+
+
+@nox.session
+def system(session: nox.Session) -> None:
+    """Run the tests of the real commands, beside real peers, and Twisted's own tests of reactors."""
+    session.install("-e", ".[test]")
+    session.run(*PYTEST, "system or twisteds", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format, style, spelling, scripts, types, the directions of imports, and that the news can be built."""
+    session.install("-e", ".[test]", *_group("lint"), *_group("bench"))
+    session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure")
+    session.run("mypy")
+    session.run("lint-imports")
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+
+
+@nox.session
+def trial(session: nox.Session) -> None:
+    """Run the unit tests under Twisted's own runner."""
+    session.install("-e", ".[test]")
+    jobs = str(len(os.sched_getaffinity(0)))
+    session.run("python", "-m", "twisted.trial", "-j", jobs, f"--temp-directory={session.create_tmp()}/trial", "tests")
+
+
+@nox.session
+def image(session: nox.Session) -> None:
+    """Build the image, and run it and what is deployed with it; this takes root, and podman."""
+    if os.geteuid():
+        session.skip("only root can build it here")
+    session.install("-e", ".[test]", *_group("image"))
+    session.run("python", "-m", "pytest", "-m", "image", "tests/image", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the source distribution, and from that the wheel."""
+    session.install("build")
+    shutil.rmtree(_dist(session), ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(_dist(session)))
+
+
+@nox.session(python=OTHERS, requires=["wheel"])
+def portable(session: nox.Session) -> None:
+    """Run on another Python, with the wheel: the unit tests, and the system tests that are marked for that."""
+    (built,) = _dist(session).glob("*.whl")
+    session.install(f"echoup[test] @ {built.as_uri()}")
+    _testAway(session, PORTABLE)
+
+
+@nox.session(requires=["wheel"])
+def oldest(session: nox.Session) -> None:
+    """Run the same with the oldest versions that pyproject.toml admits, and Twisted's own tests of reactors."""
+    project = PROJECT["project"]
+    admitted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    session.install(*(each.replace(">=", "==") for each in admitted), *map(str, _dist(session).glob("*.whl")))
+    _testAway(session, f"{PORTABLE} or twisteds")
+
+
+@nox.session(venv_backend="none")
+def readme(session: nox.Session) -> None:
+    """Run README.md's test command as it is written, and measure the branch coverage of all that it starts."""
+    data = Path(session.create_tmp(), "coverage")
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir()
+    measuring = {"COVERAGE_FILE": str(data / "data"), "COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve())}
+    session.run("bash", "-euo", "pipefail", "-c", _command("tests"), external=True, env=measuring)
+    for command in "combine", "report":
+        session.run(".venv/bin/coverage", command, external=True, env={"COVERAGE_FILE": measuring["COVERAGE_FILE"]})
+
+
+@nox.session(venv_backend="none")
+def daemon(session: nox.Session) -> None:
+    """Run README.md's daemon command as it is written, in a copy of the checkout, and ask it with the client there."""
+    copy = _copy(session)
+    log = copy / "log"
+    command = ["bash", "-euo", "pipefail", "-c", _command("daemon")]
+    with log.open("wb") as output:
+        started = subprocess.Popen(command, cwd=copy, stdout=output, stderr=output, start_new_session=True)
+    try:
+        while "listening on 127.0.0.1:8081" not in log.read_text():
+            if started.poll() is not None:
+                session.error(log.read_text())
+            time.sleep(0.1)
+        client = [copy / ".venv/bin/echoup", "connect"]
+        answer = subprocess.run(client, input=b"hello\nworld", stdout=subprocess.PIPE, check=True).stdout
+    finally:
+        os.killpg(started.pid, signal.SIGTERM)
+        started.wait(60)
+    if answer != b"HELLO\nWORLD":
+        session.error(f"the client printed {answer!r}")
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Try the benchmarks for a moment, with all peers that can be built here."""
+    session.install("-e", ".", *_group("bench"))
+    session.run("python", "-m", "benchmarks", "--quick")
+    session.run("python", "-m", "benchmarks.ping")
+
+
+@nox.session(venv_backend="none")
+def gate(session: nox.Session) -> None:
+    """Run what every change has to pass."""
+    for name in ("readme", "lint", "trial", "oldest", *(f"portable-{python}" for python in OTHERS), "image", "daemon"):
+        session.notify(name)
+
+
+@nox.session(name="all", venv_backend="none")
+def everything(session: nox.Session) -> None:
+    """Run all that there is, on every reactor and every Python: for a night, or a release."""
+    os.environ["TEST_REACTORS"] = "epoll uvloop asyncio poll select"
+    for name in ("readme", "lint", "trial", "benchmarks"):
+        session.notify(name)
+    for name in ("oldest", *(f"portable-{python}" for python in OTHERS)):
+        session.notify(name, [EVERYTHING])
+    for name in ("image", "daemon"):
+        session.notify(name)
+
+
+def _group(name: str) -> tuple[str, ...]:
+    """Return what is in a dependency group, but for the project itself."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def _dist(session: nox.Session) -> Path:
+    """Return the folder of the built distributions."""
+    return Path(session.cache_dir, "dist")
+
+
+def _copy(session: nox.Session, *without: str) -> Path:
+    """Return a new copy of what git tracks here, but for the folders `without`."""
+    copy = Path(session.create_tmp(), "copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    for name in subprocess.run(["git", "ls-files", "-z"], stdout=subprocess.PIPE, check=True, text=True).stdout.split(
+        "\0"
+    ):
+        if name and not name.startswith(without):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(name, copy / name)
+    return copy
+
+
+def _testAway(session: nox.Session, expression: str) -> None:
+    """Run the tests that `expression` selects away from the package's source, so that the installed one is tested."""
+    with session.chdir(_copy(session, "echoup/", "twisted/")):
+        session.run(*PYTEST, *session.posargs or [expression])
+
+
+def _command(name: str) -> str:
+    """Return the command that README.md marks with `name`."""
+    (command,) = re.findall(f"<!-- run: {name} -->\n```sh\n(.+?)\n```", Path("README.md").read_text(), re.DOTALL)
+    return str(command)
