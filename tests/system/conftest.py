@@ -5,7 +5,7 @@ from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 import pytest
 
-from tests.system.certificates import Certificates
+from tests.support.authorities import Certificates
 
 
 @pytest.fixture(scope="session")

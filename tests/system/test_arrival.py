@@ -6,8 +6,8 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,19 +21,18 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from echoup.proxyheader import encodeProxyHeader
-from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
-from tests.system.live import living
-from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll
-from tests.system.test_bounded import MIB, Growth, isCut
-from tests.system.tls import CLOSE_NOTIFY, TLSConnection
+from tests.support.addresses import Address, receiveAll
+from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
+from tests.support.commands import listenTLS
+from tests.support.daemon import Daemon
+from tests.support.live import living
+from tests.support.loads import MIB, Growth, isCut, load
+from tests.support.reactors import REACTORS
+from tests.support.tls import CLOSE_NOTIFY, TLSConnection
+from tests.support.waiting import eventually
 
 PROXY = "127.0.0.2"
 """Where connections with a header come from."""
-
-
-def listenTLS(certificates: Certificates) -> str:
-    """Return what --listen takes for a TLS listener."""
-    return f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"
 
 
 def headerOf(host: str, version: int = 1, port: int = 4242) -> bytes:
@@ -93,7 +92,7 @@ def test_halfDone(tmp_path: Path, certificates: Certificates, figure: Callable[[
     header = {version: headerOf("192.0.2.1", version) for version in (1, 2)}
     options = (f"--handshake-timeout={timeout}", f"--proxy-from={PROXY}", "--log-connections")
     with (
-        Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)], reactor=reactor) as daemon,
+        Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)], reactor=reactor) as daemon,
         ExitStack() as opened,
     ):
         proxied = replace(daemon.address, source=PROXY)
@@ -180,7 +179,7 @@ def test_maximumOfArrivals(
     tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], isTLS: bool, version: int
 ) -> None:
     """At the maximum, the rest of 21 clients waits for its turn, through TLS and through a proxy, and is served."""
-    listen = listenTLS(certificates) if isTLS else "127.0.0.1:0"
+    listen = listenTLS(certificates.server) if isTLS else "127.0.0.1:0"
     options = ("--max-connections=10", f"--proxy-from={PROXY}", "--log-connections", "--handshake-timeout=1")
     with Daemon.start(tmp_path, *options, listen=[listen]) as daemon:
         before = daemon.descriptors
@@ -207,7 +206,7 @@ def test_maximumOfArrivals(
 @pytest.mark.parametrize("isTLS", [False, True])
 def test_maximumPerPeer(tmp_path: Path, certificates: Certificates, isTLS: bool, version: int) -> None:
     """Of 21 clients from one address five are served, and of those from another all: behind a proxy, too."""
-    listen = listenTLS(certificates) if isTLS else "127.0.0.1:0"
+    listen = listenTLS(certificates.server) if isTLS else "127.0.0.1:0"
     options = ("--max-connections-per-peer=5", f"--proxy-from={PROXY}", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=[listen]) as daemon:
         before = daemon.descriptors
@@ -240,7 +239,7 @@ def test_letInLater(tmp_path: Path, certificates: Certificates, reactor: str, wo
     A place is waited for inside where there are several ports, or processes, to accept at; the parent is asked where
     there is a limit to each peer.
     """
-    listen = ["127.0.0.1:0", listenTLS(certificates)] * 2
+    listen = ["127.0.0.1:0", listenTLS(certificates.server)] * 2
     limits = ("--max-connections=1", "--max-connections-per-peer=100")
     options = (f"--workers={workers}", *limits, f"--proxy-from={PROXY}", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=listen, reactor=reactor) as daemon:
@@ -262,7 +261,7 @@ def test_letInLater(tmp_path: Path, certificates: Certificates, reactor: str, wo
 def test_forged(tmp_path: Path, certificates: Certificates, version: int) -> None:
     """A header from outside the networks is data, in clear and inside TLS, and in front of TLS an error."""
     header = headerOf("192.0.2.1", version)
-    listen = ["127.0.0.1:0", listenTLS(certificates)]
+    listen = ["127.0.0.1:0", listenTLS(certificates.server)]
     with Daemon.start(tmp_path, f"--proxy-from={PROXY}", "--log-connections", listen=listen) as daemon:
         plain, secured = daemon.addresses
         assert plain.echo(header + b"hello") == (header + b"hello").upper()
@@ -291,7 +290,7 @@ def test_nastyValues(tmp_path: Path, certificates: Certificates, isTLS: bool) ->
         b"PROXY TCP4 " + NASTY + b" 192.0.2.2 1 2\r\n",
         NASTY,
     ]
-    listen = listenTLS(certificates) if isTLS else "127.0.0.1:0"
+    listen = listenTLS(certificates.server) if isTLS else "127.0.0.1:0"
     with Daemon.start(tmp_path, f"--proxy-from={PROXY}", "--log-connections", listen=[listen]) as daemon:
         lines = daemon.text.count("\n")
         for header in headers:
@@ -330,7 +329,7 @@ def test_nastyValues(tmp_path: Path, certificates: Certificates, isTLS: bool) ->
 def test_garbage(tmp_path: Path, certificates: Certificates, first: bytes) -> None:
     """What is no TLS gets an alert, one line in the log, and time until the handshake timeout to take it."""
     options = ("--handshake-timeout=1", "--log-connections")
-    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
         with daemon.address.connect() as connection:
             connection.sendall(first)
@@ -340,31 +339,6 @@ def test_garbage(tmp_path: Path, certificates: Certificates, first: bytes) -> No
         assert daemon.connections[0]["reason"] == "tls"
         eventually(lambda: daemon.descriptors == before)
         assert "Traceback" not in daemon.text
-
-
-@contextmanager
-def load(work: Callable[[], None], clients: int) -> Iterator[list[str]]:
-    """Let `clients` do `work` again and again; yield what came of it, session by session: an error, or nothing."""
-    outcomes: list[str] = []
-    done = threading.Event()
-
-    def run() -> None:
-        while not done.is_set():
-            try:
-                work()
-                outcomes.append("")
-            except (AssertionError, OSError) as error:
-                outcomes.append(repr(error))
-
-    threads = [threading.Thread(target=run) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield outcomes
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join(60)
 
 
 def test_reload(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
@@ -438,7 +412,7 @@ def test_neverReaderOverTLS(
 ) -> None:
     """Over TLS, too, a peer that never reads costs a little memory and no processor time, and is aborted in the end."""
     options = ("--stall-timeout=4", "--log-connections")
-    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)], reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)], reactor=reactor) as daemon:
         before = daemon.descriptors
         with TLSConnection.to(daemon.address, certificates.context()) as tls:
             assert tls.ask(b"warm") == b"WARM"
@@ -467,7 +441,7 @@ def test_neverReaderOverTLS(
 def test_slowToTakeTheRest(tmp_path: Path, certificates: Certificates) -> None:
     """A peer that has sent its end and reads nothing has the stall timeout, and then is aborted."""
     options = ("--stall-timeout=1", "--log-connections")
-    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
         with TLSConnection.to(daemon.address, certificates.context()) as tls:
             offer(tls, 600 * MIB, 0.3)
@@ -480,7 +454,7 @@ def test_slowToTakeTheRest(tmp_path: Path, certificates: Certificates) -> None:
 def test_idle(tmp_path: Path, certificates: Certificates) -> None:
     """An idle connection gets a close_notify and a FIN, and may take its time to end its own side."""
     options = ("--idle-timeout=1", "--stall-timeout=20", "--log-connections")
-    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
         with TLSConnection.to(daemon.address, certificates.context()) as tls:
             assert tls.ask(b"hello") == b"HELLO"
@@ -499,7 +473,7 @@ def test_idle(tmp_path: Path, certificates: Certificates) -> None:
 def test_deafToTheEnd(tmp_path: Path, certificates: Certificates) -> None:
     """A peer that is told the end and goes on sending is discarded, then dropped."""
     options = ("--idle-timeout=0.5", "--stall-timeout=1", "--log-connections")
-    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
         with TLSConnection.to(daemon.address, certificates.context()) as tls:
             assert tls.receiveAll() == b""
@@ -522,7 +496,7 @@ def test_resets(tmp_path: Path, certificates: Certificates) -> None:
     """Resets in every state leave no descriptor and no traceback: before, in and after the handshake and the header."""
     hello = clientHello(certificates.context())
     header = headerOf("192.0.2.1", 2)
-    listen = [listenTLS(certificates)]
+    listen = [listenTLS(certificates.server)]
     with (
         Daemon.start(tmp_path, f"--proxy-from={PROXY}", "--log-connections", listen=listen) as daemon,
         TLSConnection.to(daemon.address, certificates.context()) as other,
@@ -553,7 +527,7 @@ def test_idleCostOfTLS(
 ) -> None:
     """An idle TLS connection costs some tens of KiB of memory."""
     context = certificates.context(version)
-    with Daemon.start(tmp_path, listen=[listenTLS(certificates)]) as daemon, ExitStack() as stack:
+    with Daemon.start(tmp_path, listen=[listenTLS(certificates.server)]) as daemon, ExitStack() as stack:
         with TLSConnection.to(daemon.address, context) as tls:
             assert tls.ask(b"warm") == b"WARM"
         before = daemon.memory
@@ -571,7 +545,7 @@ def test_endless(tmp_path: Path, certificates: Certificates, reactor: str, versi
     """Who never stops sending is ended by a stop: what was taken in has come back, then the end, as TLS has it."""
     options = ("--drain-timeout=2", "--log-connections")
     with (
-        Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)], reactor=reactor) as daemon,
+        Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)], reactor=reactor) as daemon,
         TLSConnection.to(daemon.address, certificates.context(version)) as tls,
     ):
         data = os.urandom(2**20)
@@ -618,7 +592,7 @@ def test_stopWhileArriving(
     timeout = 8.0
     data = os.urandom(4 * MIB)
     context = certificates.context()
-    listen = ["127.0.0.1:0", listenTLS(certificates)]
+    listen = ["127.0.0.1:0", listenTLS(certificates.server)]
     options = (f"--drain-timeout={timeout}", f"--proxy-from={PROXY}", "--handshake-timeout=3", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=listen, reactor=reactor) as daemon, ExitStack() as stack:
         plain, secured = daemon.addresses

@@ -2,73 +2,24 @@
 
 import os
 import re
-import sys
 import time
 from collections.abc import Callable
-from fcntl import ioctl
 from pathlib import Path
 from select import select
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
-from termios import FIONREAD
 
 import pytest
 
-from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll, twistd
-
-MIB = 2**20
-
-
-class Growth:
-    """When it was that what waits at our end to be read grew for the last time, as far as one can tell by looking."""
-
-    before = 0.0
-    """The last time that it was seen to be less than it is now."""
-
-    def __init__(self, connection: socket) -> None:
-        self._connection = connection
-        self._size = -1
-        self._looked = 0.0
-
-    def look(self) -> None:
-        """Look how much waits."""
-        now = time.monotonic()
-        size = int.from_bytes(ioctl(self._connection, FIONREAD, bytes(4)), sys.byteorder)
-        if size != self._size:
-            self._size, self.before = size, self._looked
-        self._looked = now
+from tests.support.addresses import Address, receiveAll
+from tests.support.commands import twistd
+from tests.support.daemon import Daemon
+from tests.support.loads import MIB, Growth, isCut, offer
+from tests.support.reactors import MULTIPLEXERS, REACTORS
+from tests.support.waiting import eventually
 
 
-def offer(connection: socket, size: int, patience: float, look: Callable[[], None] = lambda: None) -> int:
-    """Send up to `size` bytes, and return how many could be sent before none could for `patience` seconds.
-
-    Call `look` each time before something is sent.
-    """
-    connection.settimeout(patience)
-    chunk = b"x" * 65536
-    sent = 0
-    while sent < size:
-        look()
-        try:
-            sent += connection.send(chunk)
-        except TimeoutError:
-            break
-    return sent
-
-
-def isCut(connection: socket) -> bool:
-    """Has the server dropped the connection, before all it owed was read?"""
-    connection.setblocking(False)
-    try:
-        connection.send(b"x")
-    except BlockingIOError:
-        return False
-    except (ConnectionResetError, BrokenPipeError):
-        return True
-    return False
-
-
-@pytest.mark.parametrize("reactor", REACTORS)
+@pytest.mark.parametrize("reactor", MULTIPLEXERS)
 def test_neverReader(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
     """A peer that sends and never reads costs a little memory and no processor time, and is aborted in the end."""
     with Daemon.start(tmp_path, "--stall-timeout=6", "--log-connections", reactor=reactor) as daemon:
@@ -263,7 +214,7 @@ def test_noDescriptorsLeft(tmp_path: Path, figure: Callable[[str], None], reacto
     assert size < 10_000
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
+@pytest.mark.parametrize("reactor", MULTIPLEXERS)
 def test_maximum(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
     """At the maximum the rest waits, unharmed, and comes in as room appears: exactly as many as there is room for."""
     listen = ("127.0.0.1:0", f"unix:{tmp_path}/socket")

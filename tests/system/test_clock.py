@@ -7,8 +7,10 @@ from socket import SHUT_WR
 
 import pytest
 
-from tests.system.processes import Daemon, eventually, receiveAll
-from tests.system.test_bounded import MIB, isCut, offer
+from tests.support.addresses import receiveAll
+from tests.support.daemon import Daemon
+from tests.support.loads import MIB, isCut, offer
+from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize("reactor", ["epoll", "asyncio"])
@@ -22,7 +24,7 @@ def test_wallClockSteps(tmp_path: Path, step: int, reactor: str) -> None:
         "--stall-timeout=3",
         "--drain-timeout=2",
         "--log-connections",
-        command=[sys.executable, "-m", "tests.system.stepping", f"--reactor={reactor}", "-n", "--pidfile="],
+        command=[sys.executable, "-m", "tests.support.stepping", f"--reactor={reactor}", "-n", "--pidfile="],
         environment={"WALL_CLOCK_STEP": str(file)},
     ) as daemon:
         with daemon.address.connect() as idle, daemon.address.connect() as never:

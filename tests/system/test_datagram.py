@@ -1,7 +1,6 @@
 """Echo over UDP, by the real daemon: exact, from the address that was asked, and no danger to anybody."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -9,16 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from random import randrange
 from select import select
 from socket import (
     AF_INET,
-    AF_INET6,
     CMSG_SPACE,
     IPPROTO_RAW,
     IPPROTO_UDP,
     SO_RCVBUF,
-    SOCK_DGRAM,
     SOCK_RAW,
     SOL_SOCKET,
     inet_aton,
@@ -29,40 +25,13 @@ from struct import Struct, pack
 import pytest
 
 from echoup.server.datagramport import DATAGRAMS_PER_TURN, RECEIVE_BUFFER, SO_RCVBUFFORCE
-from tests.system.processes import REACTORS, Daemon, eventually
+from tests.support.daemon import Daemon
+from tests.support.datagrams import client, ports
+from tests.support.reactors import REACTORS
+from tests.support.waiting import eventually
 
 SO_TIMESTAMPNS = 35  # Linux has it, Python 3.11 doesn't
 _TIMESPEC = Struct("@ll")
-_LISTENING = re.compile(r"listening on udp:(?:\[(\S+)\]:(\d+)|(\S+):(\d+))")
-
-
-def ports(daemon: Daemon) -> list[tuple[str, int]]:
-    """Return where the daemon listens for datagrams."""
-    found = _LISTENING.findall(daemon.text)
-    return [(v6, int(port6)) if v6 else (host, int(port)) for v6, port6, host, port in found]
-
-
-@contextmanager
-def client(address: tuple[str, int], bound: tuple[str, int] | None = None, seconds: float = 10) -> Iterator[socket]:
-    """Open a socket that talks with `address` only; it isn't answered from any other.
-
-    Its port isn't one of those that the kernel chooses: it might choose the number of a daemon's, at another address.
-    """
-    isV6 = ":" in address[0]
-    with socket(AF_INET6 if isV6 else AF_INET, SOCK_DGRAM) as opened:
-        opened.settimeout(seconds)
-        if bound:
-            opened.bind(bound)
-        else:
-            eventually(lambda: _bindBelowTheKernels(opened, "::" if isV6 else ""))
-        opened.connect(address)
-        yield opened
-
-
-def _bindBelowTheKernels(opened: socket, host: str) -> bool:
-    with suppress(OSError):
-        opened.bind((host, randrange(10_000, 30_000)))  # noqa: S311  # no secret
-    return bool(opened.getsockname()[1])
 
 
 def answer(address: tuple[str, int], data: bytes) -> bytes:
@@ -218,14 +187,6 @@ def test_dangerousPorts(tmp_path: Path) -> None:
         assert isQuiet(daemon)
 
 
-def flood(port: int, count: int) -> None:
-    """Send `count` datagrams to `port`, as fast as possible, from a hundred addresses, so that all are answered."""
-    with ExitStack() as opened:
-        senders = [opened.enter_context(client(("127.0.0.1", port), (f"127.1.0.{i}", 0))) for i in range(100)]
-        for i in range(count):
-            senders[i % 100].send(b"%d" % i)
-
-
 def waited(process: int | str) -> float:
     """Return the seconds in which the main thread of `process` could have run and got no processor."""
     return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
@@ -281,7 +242,7 @@ def test_flood(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> N
     p99s: list[float] = []
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0", reactor=reactor) as daemon, daemon.address.connect() as connection:
         ((_, port),) = ports(daemon)
-        command = f"from tests.system.test_datagram import flood; flood({port}, 200_000)"
+        command = f"from tests.support.datagrams import flood; flood({port}, 200_000)"
         while len(p99s) < 5 and min(p99s, default=20) >= 20:
             times = []
             with subprocess.Popen([sys.executable, "-c", command]) as flooding:

@@ -2,68 +2,26 @@
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from socket import IPPROTO_TCP, MSG_OOB, SHUT_WR, TCP_NODELAY
-from ssl import SSLContext
+from socket import MSG_OOB, SHUT_WR
 
 import pytest
-from twisted.internet.address import IPv4Address
 
-from echoup.proxyheader import encodeProxyHeader
-from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
-from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll
-from tests.system.tls import CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, ENDS, FIN, TLSConnection
+from tests.support.addresses import receiveAll
+from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
+from tests.support.daemon import Daemon
+from tests.support.reactors import MULTIPLEXERS
+from tests.support.tls import ENDS
+from tests.support.waiting import eventually
+from tests.support.ways import HEADERS, Way
 
 TRANSPORTS = ("plain", "TLS", "PROXY", "PROXY and TLS")
 SIZES = {0: 5, 1: 5, 1000: 5, 65535: 5, 65536: 5, 65537: 5, 2**20: 3, 16 * 2**20: 1}
 """Sizes of the data, and how often each is sent."""
-
-SOURCE = IPv4Address("TCP", "192.0.2.1", 4242)
-HEADERS = {f"PROXY v{version}": encodeProxyHeader(version, SOURCE, SOURCE) for version in (1, 2)}
-
-
-@dataclass(frozen=True)
-class Way:
-    """A way to the daemon, and how a client ends its side on it."""
-
-    address: Address
-    context: SSLContext | None = None
-    end: str = CLOSE_NOTIFY_AND_FIN
-
-    def exchange(self, data: bytes, late: bool = False, together: bool = False) -> bytes:
-        """Send `data`, then the end, and return what comes back, reading at once or only when no more can be sent.
-
-        What there is of a header and of a handshake goes `together` with what follows it, or before it.
-        """
-        with self.address.connect() as connection:
-            if self.address.header and not together:
-                connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # which sends what waits
-            tls = TLSConnection(connection, self.context, together) if self.context else None
-            wire = tls.seal(data, self.end) if tls else data
-            sent = threading.Event()
-
-            def send() -> None:
-                connection.sendall(wire)
-                if FIN in self.end:
-                    connection.shutdown(SHUT_WR)
-                sent.set()
-
-            sending = threading.Thread(target=send)
-            sending.start()
-            if late:
-                # What is too much for all buffers together can't be sent until somebody reads.
-                sent.wait(0.2)
-                time.sleep(0.02)
-            received = tls.receiveAll() if tls else receiveAll(connection)
-            sending.join()
-            assert not tls or tls.ended == CLOSE_NOTIFY
-        return received
 
 
 @contextmanager
@@ -90,7 +48,7 @@ def served(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("reactor", REACTORS)
+@pytest.mark.parametrize("reactor", MULTIPLEXERS)
 def test_halfCloseMatrix(
     tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str, transport: str
 ) -> None:

@@ -14,13 +14,17 @@ from socket import SHUT_WR
 import pytest
 
 from echoup.server.service import QUIET
-from tests.system.certificates import Certificates
-from tests.system.processes import REACTORS, Address, Daemon, eventually, inTime, receiveAll, twistd
-from tests.system.test_bounded import MIB, offer
-from tests.system.tls import TLSConnection
+from tests.support.addresses import Address, receiveAll
+from tests.support.authorities import Certificates
+from tests.support.commands import twistd
+from tests.support.daemon import Daemon
+from tests.support.loads import MIB, offer
+from tests.support.reactors import MULTIPLEXERS, REACTORS
+from tests.support.tls import TLSConnection
+from tests.support.waiting import eventually, inTime
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
+@pytest.mark.parametrize("reactor", MULTIPLEXERS)
 def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
     """A stop serves what the kernel has accepted and what is in flight, and ends by its deadline.
 

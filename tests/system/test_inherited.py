@@ -14,16 +14,12 @@ from pathlib import Path
 import pytest
 
 from echoup.server.service import QUIET
-from tests.system.processes import REACTORS, Address, Daemon, eventually, receiveAll, twistd
-from tests.system.test_arrival import load
-
-ACTIVATE = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
-"""Does what systemd does between fork and exec: the socket becomes descriptor 3 (sd_listen_fds(3))."""
+from tests.support.addresses import Address, receiveAll
+from tests.support.commands import ACTIVATE, twistd
+from tests.support.daemon import Daemon
+from tests.support.loads import load
+from tests.support.reactors import REACTORS
+from tests.support.waiting import eventually
 
 CLIENTS = 8
 

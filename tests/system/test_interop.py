@@ -13,12 +13,17 @@ from socket import AF_UNIX
 import pytest
 from trustme import KeyType
 
-from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
-from tests.system.peers import need, running, unused
-from tests.system.processes import REACTORS, Address, Daemon, Terminal, eventually, serving, twistd
-from tests.system.test_bounded import MIB
-from tests.system.test_exact import Way
-from tests.system.test_pipe import CONNECT, connect
+from tests.support.addresses import Address, unused
+from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
+from tests.support.commands import CONNECT, connect, listenTLS, twistd
+from tests.support.daemon import Daemon
+from tests.support.loads import MIB
+from tests.support.peers import need, running
+from tests.support.reactors import REACTORS
+from tests.support.servers import serving
+from tests.support.terminal import Terminal
+from tests.support.waiting import eventually
+from tests.support.ways import Way
 
 CLIENT = "127.0.0.9"
 """Where the clients of a balancer come from, to be told from the balancer itself."""
@@ -63,11 +68,6 @@ def haproxy(folder: Path, server: str, bind: str = "") -> Iterator[Address]:
         yield replace(address, source=CLIENT, isTLS="ssl" in bind)
 
 
-def listenTLS(certificates: Certificates) -> str:
-    """Return what --listen takes for a TLS listener."""
-    return f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"
-
-
 @pytest.mark.parametrize("sending", SENDING)
 @pytest.mark.parametrize("backend", ["plain", "TLS"])
 @pytest.mark.parametrize("frontend", ["plain", "TLS 1.2", "TLS 1.3"])
@@ -76,7 +76,7 @@ def test_haproxy(tmp_path: Path, certificates: Certificates, frontend: str, back
     version = TLS_1_2 if frontend == "TLS 1.2" else TLS_1_3
     context = certificates.context(version, certificates.client) if "TLS" in frontend else None
     bind = f"ssl crt {certificates.server} ca-file {certificates.authority} verify optional" if context else ""
-    listen = listenTLS(certificates) if backend == "TLS" else "127.0.0.1:0"
+    listen = listenTLS(certificates.server) if backend == "TLS" else "127.0.0.1:0"
     data = os.urandom(MIB)
     with Daemon.start(tmp_path, "--proxy-from=127.0.0.1/32", "--log-connections", listen=[listen]) as daemon:
         before = daemon.descriptors
@@ -109,7 +109,7 @@ def test_haproxy(tmp_path: Path, certificates: Certificates, frontend: str, back
 @pytest.mark.parametrize("listen", ["plain", "TLS"])
 def test_healthChecks(tmp_path: Path, certificates: Certificates, listen: str, header: str) -> None:
     """Health checks by haproxy, which announce themselves as LOCAL and go away at once, are no trouble for anybody."""
-    description = listenTLS(certificates) if listen == "TLS" else "127.0.0.1:0"
+    description = listenTLS(certificates.server) if listen == "TLS" else "127.0.0.1:0"
     with Daemon.start(tmp_path, "--proxy-from=127.0.0.1", "--log-connections", listen=[description]) as daemon:
         before = daemon.descriptors
         server = f"{daemon.address.target.removeprefix('tls:')} {'ssl verify none' if listen == 'TLS' else ''}"
@@ -154,7 +154,7 @@ def opensslClient(certificates: Certificates, address: Address, *options: str) -
 def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str) -> None:
     """`openssl s_client` gets 1 MiB back, although it never ends its side; when the daemon does, it's content."""
     data = os.urandom(MIB)
-    listen = [listenTLS(certificates)]
+    listen = [listenTLS(certificates.server)]
     with Daemon.start(tmp_path, "--idle-timeout=1", "--log-connections", listen=listen) as daemon:
         before = daemon.descriptors
         assert talk(opensslClient(certificates, daemon.address, version), data) == data.upper()
@@ -164,7 +164,7 @@ def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str)
 
 def test_noOldTLS(tmp_path: Path, certificates: Certificates) -> None:
     """TLS 1.1, which `openssl` speaks if it's asked to, is refused, and that is in the log."""
-    with Daemon.start(tmp_path, "--log-connections", listen=[listenTLS(certificates)]) as daemon:
+    with Daemon.start(tmp_path, "--log-connections", listen=[listenTLS(certificates.server)]) as daemon:
         command = opensslClient(certificates, daemon.address, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
         ended = subprocess.run(command, input=b"hello", capture_output=True, timeout=60, check=False)
         assert ended.returncode == 1
@@ -193,7 +193,7 @@ def test_noWeakCiphers(tmp_path: Path, certificates: Certificates, kind: KeyType
 def test_clientCertificates(tmp_path: Path, certificates: Certificates, version: str) -> None:
     """With --tls-client-ca only clients with a certificate of that authority are served; the others hear why not."""
     options = ["--idle-timeout=1", "--log-connections", f"--tls-client-ca={certificates.authority}"]
-    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates)]) as daemon:
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         command = opensslClient(certificates, daemon.address, version)
         assert talk([*command, "-cert", certificates.client], b"hello") == b"HELLO"
         for shown, alert in (
@@ -215,7 +215,7 @@ def test_clientCertificates(tmp_path: Path, certificates: Certificates, version:
 def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Daemon]:
     """A daemon on TCP, TLS and a Unix socket."""
     folder = tmp_path_factory.mktemp("daemon")
-    listen = ["127.0.0.1:0", listenTLS(certificates), f"unix:{folder}/socket"]
+    listen = ["127.0.0.1:0", listenTLS(certificates.server), f"unix:{folder}/socket"]
     with Daemon.start(folder, "--log-connections", listen=listen) as daemon:
         yield daemon
 

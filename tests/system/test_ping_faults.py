@@ -2,19 +2,17 @@
 
 import re
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from tests.system.peers import unused
-from tests.system.processes import Address, Daemon, serving
-from tests.system.test_ping import PING, Pinged, ping, probe, resolving
+from tests.support.addresses import unused
+from tests.support.daemon import Daemon
+from tests.support.pings import PING, Pinged, ping, probe, resolving
+from tests.support.servers import blackHole, serving
 
 UNCHANGED = "unchanged: the bytes came back as they were sent, so something in between answered"
 CORRUPTED = "corrupted: byte 1000 of the reply is not the upper case of the one sent"
@@ -137,21 +135,6 @@ def test_endState() -> None:
         assert (pinged.phases["end"]["seconds"], pinged.phases["end"]["tcp"]["state"]) == (None, "FIN-WAIT-2")
         ended = ping("-c1", "-W0.5", "-v", "--half-close", address.target)
         assert any(line.startswith("    end ") and "FIN-WAIT-2" in line for line in ended.stdout.splitlines())
-
-
-@contextmanager
-def blackHole() -> Iterator[Address]:
-    """Listen where nobody accepts and the queue is full, so that the kernel answers no SYN, and yield the address."""
-    address = unused()
-    with ExitStack() as stack:
-        listening = stack.enter_context(socket.socket())
-        listening.bind(address.address)
-        listening.listen(1)
-        for _ in range(10):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(address.address)
-        yield address
 
 
 def test_blackHole() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from select import select
 from typing import Any
 
-from tests.system.peers import unused
-from tests.system.processes import Daemon
-from tests.system.test_ping import PING, Pinged
+from tests.support.addresses import unused
+from tests.support.daemon import Daemon
+from tests.support.pings import PING, Pinged
 
 
 def test_outage(tmp_path: Path, figure: Callable[[str], None]) -> None:

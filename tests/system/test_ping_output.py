@@ -15,15 +15,17 @@ from socket import socket
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.system.certificates import Certificates
-from tests.system.peers import need, unused
-from tests.system.processes import Daemon, Terminal, eventually, serving
-from tests.system.relay import DatagramRelay
-from tests.system.test_datagram import ports
-from tests.system.test_ping import PING, Pinged, ping, probe, resolving
-from tests.system.test_ping_faults import blackHole
-from tests.system.test_prompt import CTRL_C
-from tests.system.test_tls_client import listenTLS
+from tests.support.addresses import unused
+from tests.support.authorities import Certificates
+from tests.support.commands import listenTLS
+from tests.support.daemon import Daemon
+from tests.support.datagrams import ports
+from tests.support.peers import need
+from tests.support.pings import PING, Pinged, ping, probe, resolving
+from tests.support.relay import DatagramRelay
+from tests.support.servers import blackHole, serving
+from tests.support.terminal import CTRL_C, Terminal
+from tests.support.waiting import eventually
 
 NUMBER = r"[\d.]+"
 TIMES = (

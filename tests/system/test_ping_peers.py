@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.peers import need, running, unused
-from tests.system.processes import serving
-from tests.system.test_ping import probe
+from tests.support.addresses import unused
+from tests.support.peers import need, running
+from tests.support.pings import probe
+from tests.support.servers import serving
 
 
 def test_tutorial() -> None:

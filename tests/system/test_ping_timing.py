@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.system.certificates import Certificates
-from tests.system.processes import Daemon
-from tests.system.relay import StreamRelay
-from tests.system.test_ping import Pinged, probe
-from tests.system.test_tls_client import listenTLS
+from tests.support.authorities import Certificates
+from tests.support.commands import listenTLS
+from tests.support.daemon import Daemon
+from tests.support.pings import Pinged, probe
+from tests.support.relay import StreamRelay
 
 COUNT = 20
 DELAY = 0.02

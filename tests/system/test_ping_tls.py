@@ -10,11 +10,15 @@ from socket import AF_INET, socket
 import pytest
 from cryptography import x509
 
-from tests.system.certificates import Certificates
-from tests.system.peers import need, running
-from tests.system.processes import Address, Daemon, eventually, serving
-from tests.system.test_ping import ping, probe
-from tests.system.test_tls_client import FAULTS, NO_TLS, faulty, listenTLS, makeSelfSigned
+from tests.support.addresses import Address
+from tests.support.authorities import Certificates
+from tests.support.commands import listenTLS
+from tests.support.daemon import Daemon
+from tests.support.peers import need, running
+from tests.support.pings import ping, probe
+from tests.support.servers import serving
+from tests.support.tlsfaults import FAULTS, NO_TLS, faulty, makeSelfSigned
+from tests.support.waiting import eventually
 
 METHODS = {"TLSv1.2": "TLSv1_2_METHOD", "TLSv1.3": "TLS_METHOD"}
 

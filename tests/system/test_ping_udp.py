@@ -11,12 +11,12 @@ from socket import AF_INET, SOCK_DGRAM, socket
 
 import pytest
 
-from tests.system.peers import unused
-from tests.system.processes import Daemon
-from tests.system.relay import DatagramRelay
-from tests.system.test_datagram import ports
-from tests.system.test_ping import PING, Pinged, ping, probe
-from tests.system.test_tls_client import answering
+from tests.support.addresses import unused
+from tests.support.daemon import Daemon
+from tests.support.datagrams import ports
+from tests.support.pings import PING, Pinged, ping, probe
+from tests.support.relay import DatagramRelay
+from tests.support.servers import answering
 
 COUNTS = ("sent", "answered", "lost", "wrong", "unfinished", "duplicates", "reordered", "late")
 

@@ -10,23 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import pytest
 
-from tests.system.processes import COMMANDS, Address, Daemon, serving
-from tests.system.test_bounded import MIB
-
-CONNECT = [str(COMMANDS / "echoup"), "connect"]
-
-
-def connect(
-    target: str, data: bytes | None = None, *options: str, stdin: IO[bytes] | int | None = None
-) -> "subprocess.CompletedProcess[bytes]":
-    """Run `echoup connect` with `data`, or from `stdin`."""
-    return subprocess.run(
-        [*CONNECT, *options, target], input=data, stdin=stdin, capture_output=True, timeout=60, check=False
-    )
+from tests.support.addresses import Address
+from tests.support.commands import CONNECT, connect
+from tests.support.daemon import Daemon
+from tests.support.loads import MIB
+from tests.support.servers import serving
 
 
 @pytest.fixture(scope="module")

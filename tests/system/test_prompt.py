@@ -9,10 +9,11 @@ from socket import AF_INET, create_server, socket
 
 import pytest
 
-from tests.system.processes import COMMANDS, Address, Daemon, Terminal, serving
-
-UP, LEFT, BACKSPACE = "\x1b[A", "\x1b[D", "\x7f"
-CTRL_C, CTRL_D = "\x03", "\x04"
+from tests.support.addresses import Address
+from tests.support.commands import COMMANDS
+from tests.support.daemon import Daemon
+from tests.support.servers import serving
+from tests.support.terminal import BACKSPACE, CTRL_C, CTRL_D, LEFT, UP, Terminal
 
 
 def converse(address: Address, *options: str) -> Terminal:

@@ -18,8 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.system.certificates import Certificates
-from tests.system.processes import COMMANDS, Address, Daemon, eventually, twistd
+from tests.support.addresses import Address
+from tests.support.authorities import Certificates
+from tests.support.commands import COMMANDS, twistd
+from tests.support.daemon import Daemon
+from tests.support.waiting import eventually
 
 LISTEN_FAILURES = [
     ("127.0.0.1:{taken}", "Address already in use"),

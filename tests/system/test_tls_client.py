@@ -1,25 +1,20 @@
 """`echoup connect` over TLS, with a PROXY header, and over UDP: what each fault of a path is called."""
 
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from socket import AF_INET, SOCK_DGRAM, socket
 
 import pytest
 
-from tests.system.certificates import Certificates
-from tests.system.peers import need, unused
-from tests.system.processes import Daemon, Terminal, eventually, inTime, serving
-from tests.system.test_bounded import MIB
-from tests.system.test_pipe import CONNECT, connect
-
-
-def listenTLS(certificate: str) -> str:
-    """Return what --listen takes for a TLS listener with `certificate`."""
-    return f"ssl:0:interface=127.0.0.1:privateKey={certificate}"
+from tests.support.addresses import unused
+from tests.support.authorities import Certificates
+from tests.support.commands import CONNECT, connect, listenTLS
+from tests.support.daemon import Daemon
+from tests.support.loads import MIB
+from tests.support.servers import answering, serving
+from tests.support.terminal import Terminal
+from tests.support.tlsfaults import FAULTS, NO_TLS, faulty, makeSelfSigned
+from tests.support.waiting import eventually, inTime
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +41,6 @@ def test_good(daemon: Daemon, certificates: Certificates) -> None:
         assert (ended.returncode, ended.stderr, ended.stdout) == (0, b"", data.upper())
 
 
-def makeSelfSigned(folder: Path) -> str:
-    """Write a certificate that is signed by itself, as people make them, with its key, and return its path."""
-    key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
-    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost")
-    names = ("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-    subprocess.run(
-        [need("openssl"), "req", "-x509", *kind, *names, "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    both.write_bytes(key.read_bytes() + certificate.read_bytes())
-    return str(both)
-
-
 def test_selfSigned(tmp_path: Path, certificates: Certificates) -> None:
     """A self-signed certificate is refused, unless it's the one that is trusted, or anything is."""
     itself = makeSelfSigned(tmp_path)
@@ -74,28 +54,6 @@ def test_selfSigned(tmp_path: Path, certificates: Certificates) -> None:
         for trust in ((f"--cafile={itself}",), ("--insecure",)):
             ended = connect(address, b"hello", *trust)
             assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO", b"")
-
-
-FAULTS = [
-    ("expired", "certificate has expired"),
-    ("misnamed", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
-    ("stranger", "unable to get local issuer certificate"),
-]
-
-NO_TLS = [
-    ("tutorial", "unexpected message; the server doesn't seem to speak TLS"),
-    ("unchanged", "unexpected message; the server doesn't seem to speak TLS"),
-    ("chatty", "wrong version number; the server doesn't seem to speak TLS"),
-    ("short", "the server ended the connection"),
-    ("resetting", "the server ended the connection"),
-]
-"""Servers that speak no TLS, and what becomes of a handshake with them."""
-
-
-def faulty(certificates: Certificates, fault: str) -> str:
-    """Return the file of a certificate that has one of the FAULTS, for 127.0.0.1."""
-    identity = "elsewhere.example" if fault == "misnamed" else "127.0.0.1"
-    return certificates.issue(f"faulty-{fault}", identity, expired=fault == "expired", other=fault == "stranger")
 
 
 @pytest.mark.parametrize(("fault", "why"), FAULTS)
@@ -230,29 +188,6 @@ def test_proxyProtocol(tmp_path: Path, certificates: Certificates, host: str, is
         assert (ended.returncode, ended.stdout) == (6 if isTLS else 7, b"")
         assert ended.stderr.count(b"\n") == 1
         eventually(lambda: [one["reason"] for one in daemon.connections] == ["done", "header"])
-
-
-@contextmanager
-def answering(answer: Callable[[bytes], bytes] | None) -> Iterator[str]:
-    """Answer datagrams, if at all, with `answer` of each, and yield the target."""
-    with socket(AF_INET, SOCK_DGRAM) as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.settimeout(30)
-
-        def serve() -> None:
-            while datagram := listening.recvfrom(65536):
-                data, client = datagram
-                if data == b"stop":
-                    break
-                if answer:
-                    listening.sendto(answer(data), client)
-
-        host, port = listening.getsockname()
-        serving = threading.Thread(target=serve)
-        serving.start()
-        yield f"udp:{host}:{port}"
-        listening.sendto(b"stop", (host, port))
-        serving.join()
 
 
 def test_datagrams() -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.certificates import Certificates
-from tests.system.peers import need
-from tests.system.processes import COMMANDS, Address, Daemon, twistd
-from tests.system.test_inherited import ACTIVATE
-from tests.system.tls import TLSConnection
+from tests.support.addresses import Address
+from tests.support.authorities import Certificates
+from tests.support.commands import ACTIVATE, COMMANDS, twistd
+from tests.support.daemon import Daemon
+from tests.support.peers import need
+from tests.support.tls import TLSConnection
 
 UNITS = Path(__file__).parents[2] / "docs" / "systemd"
 

@@ -17,14 +17,16 @@ from socket import SHUT_WR
 
 import pytest
 
-from tests.system.certificates import TLS_1_2, TLS_1_3, Certificates
-from tests.system.processes import REACTORS, Address, Daemon, eventually, inTime, receiveAll, twistd
-from tests.system.test_arrival import load
-from tests.system.test_bounded import MIB, offer
-from tests.system.test_datagram import client
-from tests.system.test_exact import HEADERS, Way
-from tests.system.test_inherited import ACTIVATE
-from tests.system.tls import ENDS, TLSConnection
+from tests.support.addresses import Address, receiveAll
+from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
+from tests.support.commands import ACTIVATE, twistd
+from tests.support.daemon import Daemon
+from tests.support.datagrams import client
+from tests.support.loads import MIB, load, offer
+from tests.support.reactors import REACTORS
+from tests.support.tls import ENDS, TLSConnection
+from tests.support.waiting import eventually, inTime
+from tests.support.ways import HEADERS, Way
 
 SIZES = (0, 1, 1000, 65537, 4 * MIB)
 TOTALS = re.compile(r"served (\d+) connections, (\d+) bytes")

@@ -1,13 +1,18 @@
 """Servers that are not ours: simple ones that uppercase too, and broken ones.
 
-`python -m tests.system.servers NAME` listens on 127.0.0.1 and prints the port.
+`python -m tests.support.servers NAME` listens on 127.0.0.1 and prints the port; that is one of SERVERS, over TCP.
 """
 
 import subprocess
 import sys
+import threading
 import time
-from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from socket import AF_INET, SHUT_WR, SO_LINGER, SOCK_DGRAM, SOL_SOCKET, socket
 from struct import pack
+
+from tests.support.addresses import Address, unused
 
 
 def tutorial(listening: socket) -> None:
@@ -134,6 +139,57 @@ SERVERS = {
         endless,
     )
 }
+
+
+@contextmanager
+def serving(name: str) -> Iterator[Address]:
+    """Run one of SERVERS in a process of its own."""
+    command = [sys.executable, "-m", __name__, name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        try:
+            yield Address(AF_INET, ("127.0.0.1", int(process.stdout.readline())))
+        finally:
+            process.kill()
+
+
+@contextmanager
+def blackHole() -> Iterator[Address]:
+    """Listen where nobody accepts and the queue is full, so that the kernel answers no SYN, and yield the address."""
+    address = unused()
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket())
+        listening.bind(address.address)
+        listening.listen(1)
+        for _ in range(10):
+            waiting = stack.enter_context(socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address.address)
+        yield address
+
+
+@contextmanager
+def answering(answer: Callable[[bytes], bytes] | None) -> Iterator[str]:
+    """Answer datagrams, if at all, with `answer` of each, and yield the target."""
+    with socket(AF_INET, SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.settimeout(30)
+
+        def serve() -> None:
+            while datagram := listening.recvfrom(65536):
+                data, client = datagram
+                if data == b"stop":
+                    break
+                if answer:
+                    listening.sendto(answer(data), client)
+
+        host, port = listening.getsockname()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"udp:{host}:{port}"
+        listening.sendto(b"stop", (host, port))
+        thread.join()
+
 
 if __name__ == "__main__":
     listening = socket()

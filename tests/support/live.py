@@ -1,8 +1,8 @@
 """A client that says something every few milliseconds, and tells how long the answers took.
 
-`python -m tests.system.live HOST PORT [tls]` runs until its input ends, and prints how many answers there were, and the
-99th percentile and the maximum of the milliseconds that they took. It is a process of its own, so that what else a test
-does isn't measured.
+`python -m tests.support.live HOST PORT [tls]` runs until its input ends, and prints how many answers there were, and
+the 99th percentile and the maximum of the milliseconds that they took. It is a process of its own, so that what else a
+test does isn't measured.
 """
 
 import socket
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from select import select
 
-from tests.system.processes import Address
+from tests.support.addresses import Address
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Latency:
 @contextmanager
 def living(address: Address) -> Iterator[Latency]:
     """Run a live client, and yield what it has seen when it has ended."""
-    command = [sys.executable, "-m", "tests.system.live", *map(str, address.address), *["tls"] * address.isTLS]
+    command = [sys.executable, "-m", __name__, *map(str, address.address), *["tls"] * address.isTLS]
     latency = Latency()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout

@@ -7,13 +7,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
-from socket import AF_INET, AF_UNIX, inet_aton
+from socket import AF_UNIX, inet_aton
 
-from tests.system.processes import Address, eventually
-
-_numbers = count(1)
+from tests.support.addresses import Address
+from tests.support.waiting import eventually
 
 
 def need(program: str, package: str = "") -> str:
@@ -38,12 +36,6 @@ def _install(package: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in ([*apt, "update"], [*apt, "install", "--no-install-recommends", package]):
         subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False, timeout=150)
-
-
-def unused() -> Address:
-    """Return an address of this machine's that nobody else uses, for programs that can't choose a port themselves."""
-    number = os.getpid() << 6 | next(_numbers) % 64
-    return Address(AF_INET, (f"127.{64 | number >> 16 & 63}.{number >> 8 & 255}.{number & 255}", 4433))
 
 
 def isListening(address: Address) -> bool:

@@ -9,7 +9,7 @@ from socket import MSG_MORE, SHUT_WR, socket
 from ssl import MemoryBIO, SSLContext, SSLWantReadError, SSLZeroReturnError
 from typing import Self
 
-from tests.system.processes import Address
+from tests.support.addresses import Address
 
 CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN = "close_notify", "close_notify and FIN", "FIN"
 ENDS = (CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN)

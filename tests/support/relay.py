@@ -10,7 +10,7 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import Any, Self
 
-from tests.system.processes import Address
+from tests.support.addresses import Address
 
 
 @dataclass(frozen=True)

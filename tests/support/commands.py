@@ -1,0 +1,39 @@
+"""The command lines of the daemon and of `echoup connect`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+COMMANDS = Path(sys.executable).parent
+"""Where the installed commands are."""
+CONNECT = [str(COMMANDS / "echoup"), "connect"]
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""Does what systemd does between fork and exec: the socket becomes descriptor 3 (sd_listen_fds(3))."""
+
+
+def twistd(*arguments: str) -> list[str]:
+    """Return the command line of twistd with `arguments`."""
+    measured = "COVERAGE_PROCESS_CONFIG" in os.environ or "COVERAGE_PROCESS_START" in os.environ
+    command = [sys.executable, "-m", "tests.support.measured"] if measured else [str(COMMANDS / "twistd")]
+    return [*command, *arguments]
+
+
+def listenTLS(certificate: str) -> str:
+    """Return what --listen takes for a TLS listener with `certificate`."""
+    return f"ssl:0:interface=127.0.0.1:privateKey={certificate}"
+
+
+def connect(
+    target: str, data: bytes | None = None, *options: str, stdin: IO[bytes] | int | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run `echoup connect` with `data`, or from `stdin`."""
+    return subprocess.run(
+        [*CONNECT, *options, target], input=data, stdin=stdin, capture_output=True, timeout=60, check=False
+    )

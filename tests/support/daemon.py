@@ -1,0 +1,157 @@
+"""Start, watch and stop the daemon under test."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from socket import AF_INET, AF_INET6, AF_UNIX
+from typing import Self
+
+from tests.support.addresses import Address
+from tests.support.commands import twistd
+from tests.support.reactors import REACTORS
+from tests.support.waiting import eventually
+
+_LISTENING = re.compile(r"listening on (?!udp:)(tls:)?(?:unix:(\S+)|\[(\S+)\]:(\d+)|([^\s:]+):(\d+))")
+
+
+class Daemon:
+    """A running `twistd -n echoup`, with everything that can be seen of it from outside."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, pid: int = 0) -> None:
+        self.process = process
+        self.log = log
+        self.pid = pid or process.pid
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path,
+        *options: str,
+        listen: Sequence[str] = ("127.0.0.1:0",),
+        reactor: str = REACTORS[0],
+        descriptors: int = 0,
+        command: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        inherited: Sequence[int] = (),
+    ) -> Self:
+        """Start it in `folder` and wait until it listens.
+
+        `descriptors` is its `ulimit -n`; `inherited` are those of our own that it gets, too.
+        """
+        runner = command or twistd(f"--reactor={reactor}", "-n", "--pidfile=")
+        listening = [f"--listen={description}" for description in listen]
+        log = folder / "log"
+
+        limit = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"] if descriptors else []
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*limit, *runner, "echoup", *listening, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                pass_fds=inherited,
+            )
+        daemon = cls(process, log)
+        try:
+            eventually(lambda: (daemon.addresses and daemon.isRunning) or process.poll() is not None)
+            assert process.poll() is None, daemon.text
+        except BaseException:
+            daemon.kill()
+            raise
+        return daemon
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def isRunning(self) -> bool:
+        """Does its reactor run?
+
+        Catching SIGCHLD is what Twisted's reactors do last before that. uvloop opens some descriptors even later,
+        before it waits for the first time.
+        """
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        isWaiting = "poll" in Path(f"/proc/{self.pid}/wchan").read_text()
+        return isWaiting and bool(caught >> (signal.SIGCHLD - 1) & 1)
+
+    @property
+    def text(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(errors="backslashreplace")
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where it listens, in the order of the `--listen` options."""
+        found = []
+        for tls, path, v6, port6, host, port in _LISTENING.findall(self.text):
+            if path:
+                found.append(Address(AF_UNIX, path))
+            elif v6:
+                found.append(Address(AF_INET6, (v6, int(port6)), bool(tls)))
+            else:
+                found.append(Address(AF_INET, (host, int(port)), bool(tls)))
+        return found
+
+    @property
+    def address(self) -> Address:
+        """Where it listens first."""
+        return self.addresses[0]
+
+    @property
+    def connections(self) -> list[dict[str, str]]:
+        """What the log tells of each connection that has ended, with --log-connections."""
+        lines = re.findall(r"\] connection (peer=.*)", self.text)
+        return [dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line)) for line in lines]
+
+    @property
+    def descriptors(self) -> int:
+        """How many file descriptors it has open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    @property
+    def memory(self) -> int:
+        """Its resident memory, in bytes."""
+        return residentMemory(self.pid)
+
+    @property
+    def cpu(self) -> float:
+        """The seconds of processor time that its main thread, which does all the work, has used."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        """Wait for its end and return the exit code, or what a shell would say of the signal."""
+        code = self.process.wait(seconds)
+        return 128 - code if code < 0 else code
+
+    def stop(self) -> int:
+        """End it gracefully, if it still runs."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait()
+        self.kill()
+        raise AssertionError(f"the daemon did not end:\n{self.text}")
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+
+
+def residentMemory(pid: int) -> int:
+    """Return the resident memory of a process, in bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

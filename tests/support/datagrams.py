@@ -1,0 +1,49 @@
+"""Clients that speak UDP, and where the daemon listens for them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from random import randrange
+from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
+
+from tests.support.daemon import Daemon
+from tests.support.waiting import eventually
+
+_LISTENING = re.compile(r"listening on udp:(?:\[(\S+)\]:(\d+)|(\S+):(\d+))")
+
+
+def ports(daemon: Daemon) -> list[tuple[str, int]]:
+    """Return where the daemon listens for datagrams."""
+    found = _LISTENING.findall(daemon.text)
+    return [(v6, int(port6)) if v6 else (host, int(port)) for v6, port6, host, port in found]
+
+
+@contextmanager
+def client(address: tuple[str, int], bound: tuple[str, int] | None = None, seconds: float = 10) -> Iterator[socket]:
+    """Open a socket that talks with `address` only; it isn't answered from any other.
+
+    Its port isn't one of those that the kernel chooses: it might choose the number of a daemon's, at another address.
+    """
+    isV6 = ":" in address[0]
+    with socket(AF_INET6 if isV6 else AF_INET, SOCK_DGRAM) as opened:
+        opened.settimeout(seconds)
+        if bound:
+            opened.bind(bound)
+        else:
+            eventually(lambda: _bindBelowTheKernels(opened, "::" if isV6 else ""))
+        opened.connect(address)
+        yield opened
+
+
+def _bindBelowTheKernels(opened: socket, host: str) -> bool:
+    with suppress(OSError):
+        opened.bind((host, randrange(10_000, 30_000)))  # noqa: S311  # no secret
+    return bool(opened.getsockname()[1])
+
+
+def flood(port: int, count: int) -> None:
+    """Send `count` datagrams to `port`, as fast as possible, from a hundred addresses, so that all are answered."""
+    with ExitStack() as opened:
+        senders = [opened.enter_context(client(("127.0.0.1", port), (f"127.1.0.{i}", 0))) for i in range(100)]
+        for i in range(count):
+            senders[i % 100].send(b"%d" % i)

@@ -1,0 +1,8 @@
+"""The reactors on which the daemons under test run; TEST_REACTORS, in the environment, names others."""
+
+import os
+
+REACTORS = tuple(os.environ.get("TEST_REACTORS", "epoll uvloop").split())
+"""Those of most tests; where a test needs just one, it is the first."""
+MULTIPLEXERS = REACTORS if "TEST_REACTORS" in os.environ else (*REACTORS, "asyncio", "poll", "select")
+"""Those of the tests that depend on how a reactor waits for its sockets."""

@@ -1,0 +1,77 @@
+"""A terminal, its keys, and what stands on its screen."""
+
+import termios
+from pathlib import Path
+from select import select
+from typing import Self
+
+import pyte
+from ptyprocess import PtyProcess
+
+from tests.support.waiting import eventually
+
+UP, LEFT, BACKSPACE = "\x1b[A", "\x1b[D", "\x7f"
+CTRL_C, CTRL_D = "\x03", "\x04"
+
+
+class Terminal:
+    """A program on a terminal of its own, seen as a person sees it: what stands on the screen."""
+
+    def __init__(self, *command: str) -> None:
+        self._process = PtyProcess.spawn(list(command), dimensions=(24, 100))
+        self._screen = pyte.Screen(100, 24)
+        # Programs ask a terminal where its cursor is, and wait for the answer.
+        self._screen.write_process_input = self._answer  # type: ignore[method-assign]  # as its documentation says
+        self._stream = pyte.ByteStream(self._screen)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.close(force=True)
+
+    def _answer(self, data: str) -> None:
+        self._process.write(data.encode())
+
+    @property
+    def text(self) -> str:
+        """What stands on the screen, without the blanks at the ends of lines and the empty lines at the end."""
+        return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
+
+    @property
+    def isCooked(self) -> bool:
+        """Does the terminal edit and echo lines itself, as a shell expects to find it?"""
+        flags: int = termios.tcgetattr(self._process.fd)[3]
+        return flags & (termios.ICANON | termios.ECHO | termios.ISIG) == termios.ICANON | termios.ECHO | termios.ISIG
+
+    def isCatching(self, number: int) -> bool:
+        """Does the program catch a signal by now?"""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        self._process.write(keys.encode())
+
+    def signal(self, number: int) -> None:
+        """Send the program a signal."""
+        self._process.kill(number)
+
+    def shows(self, text: str) -> None:
+        """Wait until the screen ends with `text`."""
+        eventually(lambda: self.text.endswith(text) or not self._read() or self.text.endswith(text))
+        assert self.text.endswith(text), self.text
+
+    def exits(self) -> int:
+        """Wait for the end of the program, and return its exit code."""
+        eventually(lambda: not self._read())
+        return int(self._process.wait())
+
+    def _read(self) -> bool:
+        """Take in what the program writes in the next moment; False at the end of it all."""
+        if select([self._process.fd], [], [], 0.05)[0]:
+            try:
+                self._stream.feed(self._process.read(65536))
+            except EOFError:
+                return False
+        return True

@@ -1,0 +1,43 @@
+"""What can be wrong with a server's TLS, and what each fault is called."""
+
+import subprocess
+from pathlib import Path
+
+from tests.support.authorities import Certificates
+from tests.support.peers import need
+
+FAULTS = [
+    ("expired", "certificate has expired"),
+    ("misnamed", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+    ("stranger", "unable to get local issuer certificate"),
+]
+
+NO_TLS = [
+    ("tutorial", "unexpected message; the server doesn't seem to speak TLS"),
+    ("unchanged", "unexpected message; the server doesn't seem to speak TLS"),
+    ("chatty", "wrong version number; the server doesn't seem to speak TLS"),
+    ("short", "the server ended the connection"),
+    ("resetting", "the server ended the connection"),
+]
+"""Servers that speak no TLS, and what becomes of a handshake with them."""
+
+
+def faulty(certificates: Certificates, fault: str) -> str:
+    """Return the file of a certificate that has one of the FAULTS, for 127.0.0.1."""
+    identity = "elsewhere.example" if fault == "misnamed" else "127.0.0.1"
+    return certificates.issue(f"faulty-{fault}", identity, expired=fault == "expired", other=fault == "stranger")
+
+
+def makeSelfSigned(folder: Path) -> str:
+    """Write a certificate that is signed by itself, as people make them, with its key, and return its path."""
+    key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost")
+    names = ("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    subprocess.run(
+        [need("openssl"), "req", "-x509", *kind, *names, "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    both.write_bytes(key.read_bytes() + certificate.read_bytes())
+    return str(both)
