@@ -6,6 +6,8 @@ from itertools import count
 from socket import AF_INET, AF_INET6, AF_UNIX, MSG_MORE, SHUT_WR, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 
+from tests.support.chance import randomBytes
+
 _numbers = count(1)
 
 
@@ -69,3 +71,8 @@ def unused() -> Address:
     """Return an address of this machine's that nobody else uses, for programs that can't choose a port themselves."""
     number = os.getpid() << 6 | next(_numbers) % 64
     return Address(AF_INET, (f"127.{64 | number >> 16 & 63}.{number >> 8 & 255}.{number & 255}", 4433))
+
+
+def randomPort() -> int:
+    """Return a port that isn't one of those that the kernel chooses, so that nobody else gets it in the meantime."""
+    return 10_000 + int.from_bytes(randomBytes(2)) % 20_000

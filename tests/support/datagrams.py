@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from random import randrange
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
 
+from tests.support.addresses import randomPort
 from tests.support.daemon import Daemon
 from tests.support.waiting import eventually
 
@@ -37,7 +37,7 @@ def client(address: tuple[str, int], bound: tuple[str, int] | None = None, secon
 
 def _bindBelowTheKernels(opened: socket, host: str) -> bool:
     with suppress(OSError):
-        opened.bind((host, randrange(10_000, 30_000)))  # noqa: S311  # no secret
+        opened.bind((host, randomPort()))
     return bool(opened.getsockname()[1])
 
 

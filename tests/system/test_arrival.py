@@ -1,6 +1,5 @@
 """What comes before the stream, a PROXY header or a TLS handshake: who hangs in it, who forges it, who is too many."""
 
-import os
 import re
 import select
 import signal
@@ -23,6 +22,7 @@ from twisted.internet.interfaces import IAddress
 from echoup.proxyheader import encodeProxyHeader
 from tests.support.addresses import Address, receiveAll
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
+from tests.support.chance import randomBytes
 from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
 from tests.support.live import living
@@ -349,12 +349,12 @@ def test_reload(tmp_path: Path, certificates: Certificates, figure: Callable[[st
     file.write_bytes(contents[0])
     context = certificates.context()
     seen: list[int] = []
+    data = randomBytes(5000)
 
     def session() -> None:
         with TLSConnection.to(daemon.address, context) as tls:
             certificate = tls.tls.getpeercert()
             assert certificate
-            data = os.urandom(5000)
             tls.finish(data)
             assert tls.receiveAll() == data.upper()
             seen.append(int(str(certificate["serialNumber"]), 16))
@@ -548,7 +548,7 @@ def test_endless(tmp_path: Path, certificates: Certificates, reactor: str, versi
         Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)], reactor=reactor) as daemon,
         TLSConnection.to(daemon.address, certificates.context(version)) as tls,
     ):
-        data = os.urandom(2**20)
+        data = randomBytes(2**20)
         wire = [tls.seal(data) for _ in range(64)]
         sent = threading.Event()
 
@@ -590,7 +590,7 @@ def test_stopWhileArriving(
     idle and are told the end as TLS has it, ten hang in the header or the handshake.
     """
     timeout = 8.0
-    data = os.urandom(4 * MIB)
+    data = randomBytes(4 * MIB)
     context = certificates.context()
     listen = ["127.0.0.1:0", listenTLS(certificates.server)]
     options = (f"--drain-timeout={timeout}", f"--proxy-from={PROXY}", "--handshake-timeout=3", "--log-connections")

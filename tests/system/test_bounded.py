@@ -1,6 +1,5 @@
 """The promises Bounded and Nothing hangs: what a peer can cost, and who is cut off."""
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from struct import pack
 import pytest
 
 from tests.support.addresses import Address, receiveAll
+from tests.support.chance import randomBytes
 from tests.support.commands import twistd
 from tests.support.daemon import Daemon
 from tests.support.loads import MIB, Growth, isCut, offer
@@ -51,7 +51,7 @@ def test_slowReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
     Its receive buffer is small, because its kernel tells of progress only after a good part of that is read.
     """
-    data = os.urandom(32 * MIB)
+    data = randomBytes(32 * MIB)
     with (
         Daemon.start(tmp_path, "--stall-timeout=10") as daemon,
         daemon.address.connect(receiveBuffer=4096) as connection,

@@ -25,6 +25,7 @@ from struct import Struct, pack
 import pytest
 
 from echoup.server.datagramport import DATAGRAMS_PER_TURN, RECEIVE_BUFFER, SO_RCVBUFFORCE
+from tests.support.chance import randomBytes
 from tests.support.daemon import Daemon
 from tests.support.datagrams import client, ports
 from tests.support.reactors import REACTORS
@@ -65,7 +66,7 @@ def test_exact(tmp_path: Path, reactor: str) -> None:
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0", "--udp=[::1]:0", reactor=reactor) as daemon:
         for address, largest in zip(ports(daemon), (65_507, 65_527), strict=True):
             for size in (0, 1, 1400, 8191, 8192, 8193, 65_507, largest):
-                data = os.urandom(size)
+                data = randomBytes(size)
                 assert answer(address, data) == data.upper(), (address, size)
         assert isQuiet(daemon)
 
@@ -119,7 +120,7 @@ def test_pair(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
     The two talk through a relay, which counts: each takes its side of the relay for the other one.
     """
-    spoofed = [b"", b"a", b"A", b"hello", b"HELLO", bytes(1400), os.urandom(60_000), *(b"%d" % i for i in range(200))]
+    spoofed = [b"", b"a", b"A", b"hello", b"HELLO", bytes(1400), randomBytes(60_000), *(b"%d" % i for i in range(200))]
     with (
         twoDaemons(tmp_path) as (one, two),
         client(ports(one)[0]) as toOne,

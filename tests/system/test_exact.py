@@ -1,6 +1,5 @@
 """The promise Exact: every byte comes back, in upper case, and then the end."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pytest
 
 from tests.support.addresses import receiveAll
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
+from tests.support.chance import randomBytes
 from tests.support.daemon import Daemon
 from tests.support.reactors import MULTIPLEXERS
 from tests.support.tls import ENDS
@@ -61,7 +61,7 @@ def test_halfCloseMatrix(
     with served(transport, tmp_path, certificates, reactor) as (daemon, ways):
         before = daemon.descriptors
         for size, repetitions in SIZES.items():
-            data = os.urandom(size)
+            data = randomBytes(size)
             expected = data.upper()
             for way, late, repetition in product(ways, (False, True), range(repetitions)):
                 received = way.exchange(data, late, together=repetition % 2 == 0)

@@ -16,6 +16,7 @@ import pytest
 from echoup.server.service import QUIET
 from tests.support.addresses import Address, receiveAll
 from tests.support.authorities import Certificates
+from tests.support.chance import randomBytes
 from tests.support.commands import twistd
 from tests.support.daemon import Daemon
 from tests.support.loads import MIB, offer
@@ -33,7 +34,7 @@ def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> N
     timeout = 5.0
 
     def drain() -> float:
-        data = os.urandom(4 * MIB)
+        data = randomBytes(4 * MIB)
         with Daemon.start(tmp_path, f"--drain-timeout={timeout}", reactor=reactor) as daemon:
             address = daemon.address
             idle = [address.connect() for _ in range(10)]
@@ -149,7 +150,7 @@ def test_slowRecord(tmp_path: Path, certificates: Certificates, reactor: str, is
 
     That holds as long as the pieces come in time, for which this process has to get its turns: it has five attempts.
     """
-    data = os.urandom(2**14)
+    data = randomBytes(2**14)
     listen = [f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"]
 
     for _ in range(5):

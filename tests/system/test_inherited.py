@@ -1,6 +1,5 @@
 """Restarts on a listening socket that somebody else holds, as systemd does: nobody notices."""
 
-import os
 import signal
 import socket
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from echoup.server.service import QUIET
 from tests.support.addresses import Address, receiveAll
+from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE, twistd
 from tests.support.daemon import Daemon
 from tests.support.loads import load
@@ -58,7 +58,7 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str, re
             path.chmod(0o640)
         held.listen(4096)
         address = Address(held.family, held.getsockname())
-        data = os.urandom(50_000)
+        data = randomBytes(50_000)
 
         def session() -> None:
             began = time.monotonic()

@@ -1,6 +1,5 @@
 """Beside real programs that aren't ours: each is what Debian has, with a configuration as people write it."""
 
-import os
 import signal
 import subprocess
 import time
@@ -15,6 +14,7 @@ from trustme import KeyType
 
 from tests.support.addresses import Address, unused
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
+from tests.support.chance import randomBytes
 from tests.support.commands import CONNECT, connect, listenTLS, twistd
 from tests.support.daemon import Daemon
 from tests.support.loads import MIB
@@ -77,7 +77,7 @@ def test_haproxy(tmp_path: Path, certificates: Certificates, frontend: str, back
     context = certificates.context(version, certificates.client) if "TLS" in frontend else None
     bind = f"ssl crt {certificates.server} ca-file {certificates.authority} verify optional" if context else ""
     listen = listenTLS(certificates.server) if backend == "TLS" else "127.0.0.1:0"
-    data = os.urandom(MIB)
+    data = randomBytes(MIB)
     with Daemon.start(tmp_path, "--proxy-from=127.0.0.1/32", "--log-connections", listen=[listen]) as daemon:
         before = daemon.descriptors
         verified = f"ssl verify required ca-file {certificates.authority} verifyhost localhost sni str(localhost)"
@@ -153,7 +153,7 @@ def opensslClient(certificates: Certificates, address: Address, *options: str) -
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str) -> None:
     """`openssl s_client` gets 1 MiB back, although it never ends its side; when the daemon does, it's content."""
-    data = os.urandom(MIB)
+    data = randomBytes(MIB)
     listen = [listenTLS(certificates.server)]
     with Daemon.start(tmp_path, "--idle-timeout=1", "--log-connections", listen=listen) as daemon:
         before = daemon.descriptors
@@ -229,7 +229,7 @@ def test_socat(daemon: Daemon, certificates: Certificates, transport: str) -> No
         "TLS": f"OPENSSL:{tls[4:]},cafile={certificates.authority},commonname=localhost",
         "UNIX": f"UNIX-CONNECT:{unix[5:]}",
     }[transport]
-    data = os.urandom(MIB)
+    data = randomBytes(MIB)
     assert talk([need("socat"), "-t", "30", "-", address], data) == data.upper()
 
 
@@ -249,7 +249,7 @@ def test_ncat(daemon: Daemon, certificates: Certificates, transport: str) -> Non
         ],
         "UNIX": ["--unixsock", unix.address],
     }[transport]
-    data = os.urandom(MIB)
+    data = randomBytes(MIB)
     assert talk([need("ncat"), *options], data) == data.upper()
 
 
@@ -284,7 +284,7 @@ def stunnel(folder: Path, connect: str, *options: str) -> Iterator[Address]:
 
 def test_stunnelClient(daemon: Daemon, tmp_path: Path, certificates: Certificates) -> None:
     """A stunnel that speaks TLS for our plain client is exact."""
-    data = os.urandom(MIB)
+    data = randomBytes(MIB)
     verifying = ("client = yes", f"CAfile = {certificates.authority}", "verifyChain = yes", "checkHost = localhost")
     with stunnel(tmp_path, daemon.addresses[1].target[4:], *verifying) as address:
         ended = connect(address.target, data)
@@ -293,7 +293,7 @@ def test_stunnelClient(daemon: Daemon, tmp_path: Path, certificates: Certificate
 
 def test_stunnelServer(tmp_path: Path, certificates: Certificates) -> None:
     """A stunnel that ends TLS in front of our daemon, and says with a PROXY header for whom, is exact."""
-    data = os.urandom(MIB)
+    data = randomBytes(MIB)
     with Daemon.start(tmp_path, "--proxy-from=127.0.0.0/8", "--log-connections") as daemon:
         options = (f"cert = {certificates.server}", "protocol = proxy")
         with stunnel(tmp_path, daemon.address.target, *options) as address:
@@ -335,7 +335,7 @@ def listenSocat(address: Address, certificates: Certificates) -> list[str]:
 
 def test_socatServer(tmp_path: Path, certificates: Certificates) -> None:
     """Our client gets 1 MiB in upper case from a socat that serves TLS, with `tr` behind it."""
-    address, data = unused(), os.urandom(MIB)
+    address, data = unused(), randomBytes(MIB)
     with running(listenSocat(address, certificates), address, tmp_path / "log"):
         ended = connectTLS(address, certificates, data)
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
@@ -343,7 +343,7 @@ def test_socatServer(tmp_path: Path, certificates: Certificates) -> None:
 
 def test_stunnelBeforeTutorial(tmp_path: Path, certificates: Certificates) -> None:
     """Our client gets 1 MiB in upper case from a stunnel in front of the sequential server of a socket tutorial."""
-    data = os.urandom(MIB)
+    data = randomBytes(MIB)
     with (
         serving("tutorial") as tutorial,
         stunnel(tmp_path, tutorial.target, f"cert = {certificates.server}") as address,

@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from random import randrange
 from socket import AF_INET, socket
 
 import pytest
 from cryptography import x509
 
-from tests.support.addresses import Address
+from tests.support.addresses import Address, randomPort
 from tests.support.authorities import Certificates
 from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
@@ -175,9 +174,8 @@ def test_alert(tmp_path: Path, certificates: Certificates) -> None:
 def unusedPort() -> int:
     """Return a port that nobody listens on, for a program that can't choose an address."""
     while True:
-        # Not one of those that the kernel chooses: somebody else might get it in the meantime.
         with socket() as bound, suppress(OSError):
-            port = randrange(10_000, 30_000)  # noqa: S311  # no secret
+            port = randomPort()
             bound.bind(("0.0.0.0", port))  # noqa: S104  # as it will
             return port
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.addresses import Address
+from tests.support.chance import randomBytes
 from tests.support.commands import CONNECT, connect
 from tests.support.daemon import Daemon
 from tests.support.loads import MIB
@@ -55,7 +56,7 @@ def test_everyByte(daemon: Daemon) -> None:
 def test_files(daemon: Daemon, tmp_path: Path) -> None:
     """Standard input and output can be files."""
     source, sink = tmp_path / "source", tmp_path / "sink"
-    data = os.urandom(3 * MIB)
+    data = randomBytes(3 * MIB)
     source.write_bytes(data)
     with source.open("rb") as stdin, sink.open("wb") as stdout:
         subprocess.run([*CONNECT, daemon.address.target], stdin=stdin, stdout=stdout, check=True, timeout=60)

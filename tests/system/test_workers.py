@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.addresses import Address, receiveAll
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
+from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE, twistd
 from tests.support.daemon import Daemon
 from tests.support.datagrams import client
@@ -95,7 +96,7 @@ def test_exact(tmp_path: Path, certificates: Certificates, figure: Callable[[str
         ways += [Way(replace(secure, header=HEADERS["PROXY v2"], source="127.0.0.2"), certificates.context(TLS_1_3))]
         sessions = 0
         for size in SIZES:
-            data = os.urandom(size)
+            data = randomBytes(size)
             for way in ways:
                 for late in (False, True):
                     received = way.exchange(data, late)
@@ -313,7 +314,7 @@ def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> N
     timeout = 4.0
 
     def drain() -> float:
-        data = os.urandom(4 * MIB)
+        data = randomBytes(4 * MIB)
         options = ("--workers=2", f"--drain-timeout={timeout}")
         with Daemon.start(tmp_path, *options, reactor=reactor) as daemon, ExitStack() as opened:
             address = daemon.address
