@@ -1,41 +1,30 @@
 """Programs that aren't ours: the balancers, wrappers and cats that people put around an echo service."""
 
-import fcntl
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from socket import AF_UNIX, inet_aton
 
+import pytest
+
 from tests.support.addresses import Address
 from tests.support.waiting import eventually
 
+PACKAGES = (Path(__file__).parents[2] / ".ci" / "packages").read_text().split()
+"""The Debian packages whose programs the tests run."""
+
 
 def need(program: str, package: str = "") -> str:
-    """Return the path of `program`, of a Debian package that may have another name.
-
-    If it's missing, root installs it, and anybody else is told how to.
-    """
+    """Return the path of `program`, from one of PACKAGES, which may have another name; skip a test that lacks it."""
     package = package or program
-    folders = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    if not shutil.which(program, path=folders) and os.geteuid() == 0 and shutil.which("apt-get"):
-        with (Path(tempfile.gettempdir()) / "echoup-tests-apt.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the tests run in several processes
-            if not shutil.which(program, path=folders):
-                _install(package)
-    path = shutil.which(program, path=folders)
-    assert path, f"{program} is missing: apt-get install {package}"
+    assert package in PACKAGES, f"{package} is not in .ci/packages"
+    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if not path:
+        pytest.skip(f"{program} is missing: apt-get install {package}")
     return path
-
-
-def _install(package: str) -> None:
-    apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120"]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in ([*apt, "update"], [*apt, "install", "--no-install-recommends", package]):
-        subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False, timeout=150)
 
 
 def isListening(address: Address) -> bool:
