@@ -8,7 +8,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.address import describeAddress, joinAddress, parsePort, splitAddress
-from tests.doubles import raised
+from tests.support.doubles import raised
 
 PORTS = st.integers(0, 65535)
 HOSTS = st.ip_addresses().map(str) | st.from_regex(

@@ -24,7 +24,7 @@ from benchmarks.process import Process
 from benchmarks.report import layout, reportOf
 from benchmarks.scenario import SCENARIOS, Scenario, inBytes, inThousands, smaller
 from benchmarks.targets import TARGETS, Target, measured, medianOf, ratioOf
-from tests.doubles import raised
+from tests.support.doubles import raised
 
 CHECKOUT = Path(__file__).parent.parent
 EXCHANGE = Scenario("64b-100", "exchange", 100, 64)

@@ -3,7 +3,7 @@
 from time import monotonic
 
 from echoup.clock import useMonotonicClock
-from tests.doubles import ReactorTestCase
+from tests.support.doubles import ReactorTestCase
 
 
 class UseMonotonicClockTests(ReactorTestCase):

@@ -6,7 +6,7 @@ from twisted.internet.endpoints import _parse, quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.description import applyTo, splitDescription
-from tests.doubles import raised
+from tests.support.doubles import raised
 
 TEXTS = st.text(":=\\ab\n", max_size=30) | st.text()
 

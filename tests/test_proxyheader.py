@@ -22,7 +22,7 @@ from echoup.proxyheader import (
     crc32c,
     encodeProxyHeader,
 )
-from tests.doubles import raised
+from tests.support.doubles import raised
 
 PORTS = st.integers(0, 65535)
 IPV4S = st.builds(IPv4Address, st.just("TCP"), st.ip_addresses(v=4).map(str), PORTS)

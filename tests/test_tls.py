@@ -1,6 +1,5 @@
 """TLS whose directions end one by one: on both sides, in TLS 1.2 and 1.3, against the standard library's own TLS."""
 
-import contextlib  # trial would take a global `suppress` for its own
 import os
 import socket
 import ssl
@@ -23,9 +22,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer, providedBy
 from zope.interface.verify import verifyObject
 
-from echoup.tls import RECORD, TLSTransport, askNobody, explain, loading, makeContext
-from tests.certificates import NAME, contexts, writeCertificates
-from tests.doubles import Peer, ReactorTestCase, raised
+from echoup.tls import TLSTransport, askNobody, explain, loading, makeContext
+from tests.support.certificates import NAME, contexts, writeCertificates
+from tests.support.doubles import ReactorTestCase, raised
+from tests.support.tlspeer import TLSPeer, connectInMemory
 
 T = TypeVar("T")
 
@@ -101,75 +101,6 @@ class Hasty(Above):
         self.transport.loseWriteConnection()
 
 
-class Far:
-    """The standard library's TLS at the far end of a connection, moved by the test."""
-
-    def __init__(self, peer: Peer, context: ssl.SSLContext, isServer: bool) -> None:
-        self.peer = peer
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        name = None if isServer else NAME
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=isServer, server_hostname=name)
-
-    def encrypted(self) -> bytes:
-        """Return what waits to be sent."""
-        return self._outgoing.read()
-
-    def flush(self) -> None:
-        """Send what waits to be sent, at once."""
-        self.peer.offer(self.encrypted())
-
-    def do(self, call: Callable[[], T]) -> T:
-        """Return what `call` does, as soon as it needn't wait for the other side; let what it sends wait."""
-        results = []
-
-        def done() -> bool:
-            try:
-                results.append(call())
-            except ssl.SSLWantReadError:
-                self.flush()
-                self._fetch()
-                return False
-            return True
-
-        self.peer.reactor.until(done)
-        return results[0]
-
-    def _fetch(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            if data := self.peer.socket.recv(MIB):
-                self._incoming.write(data)
-            else:
-                self._incoming.write_eof()
-
-    def send(self, data: bytes) -> None:
-        """Send `data`."""
-        self.tls.write(data)
-        self.flush()
-
-    def end(self) -> None:
-        """Let a close_notify wait to be sent."""
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.tls.unwrap()
-
-    def receive(self, size: int) -> bytes:
-        """Return the next `size` bytes, or those that come before the end, which is a close_notify."""
-        data = bytearray()
-
-        def read() -> bytes:
-            return self.tls.read(min(RECORD, size - len(data)))
-
-        with contextlib.suppress(ssl.SSLZeroReturnError):
-            while len(data) < size and (piece := self.do(read)):
-                data += piece
-        return bytes(data)
-
-    def receiveAll(self) -> bytes:
-        """Return all bytes before the close_notify, and check that a FIN is behind that."""
-        data = self.receive(2**40)
-        assert self.peer.receiveAll() == b""
-        return data
-
-
 class Connection:
     """A TLSTransport below a protocol that notes what it is told, and the far end."""
 
@@ -187,7 +118,7 @@ class Connection:
         self.near = TLSTransport(near, self._build, None if isServer else NAME)
         self.near.established.addCallbacks(lambda _: self.events.append("established"), self._fail)
         self.peer = case.peerOf(Factory.forProtocol(lambda: self.near))
-        self.far = Far(self.peer, far, not isServer)
+        self.far = TLSPeer(self.peer, far, not isServer)
 
     def _build(self) -> Above:
         self.events.append("built")
@@ -199,8 +130,7 @@ class Connection:
 
     def shakeHands(self) -> "Connection":
         """Have the handshake done."""
-        self.far.do(self.far.tls.do_handshake)
-        self.far.flush()
+        self.far.shakeHands()
         self.until("established")
         self.events.clear()
         self.events.append("made")
@@ -247,11 +177,10 @@ class HandshakeTests(TLSTestCase):
         """The protocol above is built when the handshake is done, then `established` fires."""
         for connection, (isServer, version) in zip(self.beginnings(), WAYS, strict=True):
             raised(ssl.SSLWantReadError, connection.far.tls.do_handshake)
-            connection.far.flush()
+            connection.far.offer()
             self.reactor.turn()
             assert connection.events == []
-            connection.far.do(connection.far.tls.do_handshake)
-            connection.far.flush()
+            connection.far.shakeHands()
             connection.until("established")
             assert connection.events == ["built", "made", "established"]
             assert connection.near.tls.version() == connection.far.tls.version() == version.name.replace("_", ".")
@@ -263,9 +192,7 @@ class HandshakeTests(TLSTestCase):
             for above in (Above, Hasty):
                 connection = Connection(self, isServer, contexts(version), above)
                 connection.far.do(connection.far.tls.do_handshake)
-                connection.far.tls.write(b"hello")
-                connection.far.end()
-                connection.far.flush()
+                connection.far.offer(b"hello", isEnd=True)
                 connection.until("end")
                 assert connection.above.received == b"hello"
                 assert connection.events[:3] == ["built", "made", "established"]
@@ -274,7 +201,7 @@ class HandshakeTests(TLSTestCase):
         """A FIN in the middle of the handshake is a failure, and the end of the connection."""
         for connection in self.beginnings():
             raised(ssl.SSLWantReadError, connection.far.tls.do_handshake)
-            connection.far.flush()
+            connection.far.offer()
             connection.peer.end()
             connection.untilClosed()
             assert connection.events == ["failed"]
@@ -308,7 +235,7 @@ class HandshakeTests(TLSTestCase):
         """Garbage right behind the handshake is refused, whether or not there is a protocol above already."""
         for connection in self.beginnings():
             connection.far.do(connection.far.tls.do_handshake)
-            connection.peer.offer(connection.far.encrypted() + BAD_RECORD)
+            connection.peer.offer(connection.far.seal() + BAD_RECORD)
             connection.until("failed", "lost")
             connection.peer.end()
             connection.untilClosed()
@@ -321,7 +248,7 @@ class HandshakeTests(TLSTestCase):
             stranger = contexts(version, demanding=True)[1]
             connection = Connection(self, isServer, (contexts(version)[0], stranger))
             theirs = raised(ssl.SSLError, connection.far.receive, 1)
-            connection.far.flush()
+            connection.far.offer()
             connection.until("failed")
             refusal, alert = (theirs, connection.failure) if isServer else (connection.failure, theirs)
             assert isinstance(refusal, ssl.SSLCertVerificationError)
@@ -345,13 +272,13 @@ class HandshakeTests(TLSTestCase):
         """A client that has none hears of it in the handshake; with TLS 1.3 afterwards, as the connection's end."""
         connection = Connection(self, False, contexts(ssl.TLSVersion.TLSv1_2, demanding=True))
         raised(ssl.SSLError, connection.far.do, connection.far.tls.do_handshake)
-        connection.far.flush()
+        connection.far.offer()
         connection.until("failed")
         assert "sslv3 alert handshake failure" in str(connection.failure)
 
         connection = Connection(self, False, contexts(ssl.TLSVersion.TLSv1_3, demanding=True))
         raised(ssl.SSLError, connection.far.do, connection.far.tls.do_handshake)
-        connection.far.flush()
+        connection.far.offer()
         connection.until("lost")
         assert connection.events == ["built", "made", "established", "lost"]
         assert isinstance(connection.above.reason, ssl.SSLError)
@@ -371,7 +298,7 @@ class StreamTests(TLSTestCase):
     def test_bothDirections(self) -> None:
         """What is written on one side comes out at the other; nothing is nothing."""
         for connection in self.connections():
-            connection.far.send(b"hello")
+            connection.far.offer(b"hello")
             connection.until("data")
             connection.near.write(connection.above.received.upper())
             connection.near.write(b"")
@@ -381,9 +308,7 @@ class StreamTests(TLSTestCase):
     def test_dataAndEnd(self) -> None:
         """Data and the close_notify behind it may come in one segment; the end is told once, the FIN is nothing new."""
         for connection in self.connections():
-            connection.far.tls.write(b"hello")
-            connection.far.end()
-            connection.far.flush()
+            connection.far.offer(b"hello", isEnd=True)
             connection.until("end")
             connection.peer.end()
             self.reactor.turn()
@@ -394,8 +319,7 @@ class StreamTests(TLSTestCase):
         """A FIN without a close_notify is the peer's end, too, also in the middle of a record."""
         for rest in (b"", BAD_RECORD[:20]):
             for connection in self.connections():
-                connection.far.tls.write(b"hello")
-                connection.peer.offer(connection.far.encrypted() + rest)
+                connection.peer.offer(connection.far.seal(b"hello") + rest)
                 connection.peer.end()
                 connection.until("end")
                 assert connection.events == ["made", "data", "end"]
@@ -406,8 +330,7 @@ class StreamTests(TLSTestCase):
     def test_receivedBelow(self) -> None:
         """Every byte since the handshake is counted when it comes, whether or not its record is complete."""
         for connection in self.connections():
-            connection.far.tls.write(b"hello")
-            record = connection.far.encrypted()
+            record = connection.far.seal(b"hello")
             for piece, received in ((record[:1], b""), (record[1:-1], b""), (record[-1:], b"hello")):
                 before = connection.near.receivedBelow
                 connection.near.dataReceived(piece)
@@ -424,7 +347,6 @@ class StreamTests(TLSTestCase):
         """After the peer's end, ours is still open, as long as we like."""
         for connection in self.connections():
             connection.far.end()
-            connection.far.flush()
             connection.until("end")
             self.reactor.turn()
             connection.near.write(b"still here")
@@ -440,7 +362,6 @@ class StreamTests(TLSTestCase):
         data = os.urandom(4 * MIB)
         for connection in self.connections():
             connection.far.end()
-            connection.far.flush()
             connection.peer.end()
             connection.until("end")
             connection.near.write(data)
@@ -459,11 +380,9 @@ class StreamTests(TLSTestCase):
             assert connection.far.receiveAll() == b"hello"
             connection.until("finished")
             for text in (b"one", b"two"):
-                connection.far.send(text)
+                connection.far.offer(text)
                 connection.untilReceived(text)
-            connection.far.tls.write(b"three")
-            connection.far.end()
-            connection.far.flush()
+            connection.far.offer(b"three", isEnd=True)
             connection.until("end")
             assert connection.above.received == b"onetwothree"
             assert connection.events == ["made", "finished", "data", "end"]
@@ -476,7 +395,7 @@ class StreamTests(TLSTestCase):
         for connection in self.connections():
             connection.near.loseWriteConnection()
             assert connection.far.receiveAll() == b""
-            connection.far.send(b"hello")
+            connection.far.offer(b"hello")
             connection.peer.end()
             connection.until("end")
             assert connection.above.received == b"hello"
@@ -484,8 +403,7 @@ class StreamTests(TLSTestCase):
     def test_afterItsEnd(self) -> None:
         """What comes after the peer's close_notify is ignored, in whatever segment it comes, and not kept."""
         for connection in self.connections():
-            connection.far.end()
-            connection.peer.offer(connection.far.encrypted() + BAD_RECORD)
+            connection.peer.offer(connection.far.seal(isEnd=True) + BAD_RECORD)
             connection.until("end")
             connection.peer.offer(BAD_RECORD * 100_000)
             assert connection.near._incoming.pending == len(BAD_RECORD)
@@ -508,9 +426,7 @@ class StreamTests(TLSTestCase):
             for connection in self.connections():
                 connection.above.onData = partial(close, connection.near)
                 connection.far.tls.write(b"first")
-                connection.far.tls.write(b"second")
-                connection.far.end()
-                connection.far.flush()
+                connection.far.offer(b"second", isEnd=True)
                 connection.untilClosed()
                 assert connection.above.received == b"first"
                 assert connection.events == ["made", "data", "lost"]
@@ -535,7 +451,7 @@ class StreamTests(TLSTestCase):
         """What can't be decrypted ends the connection: an alert tells the peer, the error tells the protocol above."""
         for garbage in (BAD_RECORD, b"\x16\x03\x03\x00\x04" + bytes(4)):
             for connection in self.connections():
-                connection.far.send(b"hello")
+                connection.far.offer(b"hello")
                 connection.until("data")
                 connection.peer.offer(garbage)
                 connection.untilClosed()
@@ -601,8 +517,7 @@ class ExactTests(TLSTestCase):
         connection = Connection(self, way[0], contexts(way[1])).shakeHands()
         for chunk in chunks:
             connection.far.tls.write(chunk)
-        connection.far.end()
-        encrypted = connection.far.encrypted()
+        encrypted = connection.far.seal(isEnd=True)
         places = [0, *sorted(int(cut * len(encrypted)) for cut in cuts), len(encrypted)]
         for number, (start, end) in enumerate(pairwise(places)):
             if number == endAt:
@@ -638,7 +553,6 @@ class ExactTests(TLSTestCase):
         for chunk in chunks:
             connection.far.tls.write(chunk)
         connection.far.end()
-        connection.far.flush()
 
         def ended() -> bool:
             connection.near.resumeProducing()
@@ -659,7 +573,6 @@ class PauseTests(TLSTestCase):
             for text in (b"one", b"two"):
                 connection.far.tls.write(text)
             connection.far.end()
-            connection.far.flush()
             connection.until("data")
             for received in (b"one", b"onetwo"):
                 self.reactor.turn()
@@ -672,7 +585,7 @@ class PauseTests(TLSTestCase):
         """What wasn't read yet stays in the kernel, and so does the FIN."""
         for connection in self.connections():
             connection.near.pauseProducing()
-            connection.far.send(b"hello")
+            connection.far.offer(b"hello")
             connection.peer.end()
             self.reactor.turn()
             assert connection.events == ["made"]
@@ -684,8 +597,7 @@ class PauseTests(TLSTestCase):
         """While it is paused the peer can't send more than the kernel takes."""
         for connection in self.connections():
             connection.near.pauseProducing()
-            connection.far.tls.write(bytes(16 * MIB))
-            assert connection.peer.offer(connection.far.encrypted()) < 16 * MIB
+            assert connection.peer.offer(connection.far.seal(bytes(16 * MIB))) < 16 * MIB
             assert connection.events == ["made"]
 
     def test_lost(self) -> None:
@@ -694,7 +606,7 @@ class PauseTests(TLSTestCase):
             connection.above.onData = connection.near.pauseProducing
             for text in (b"one", b"two"):
                 connection.far.tls.write(text)
-            connection.far.flush()
+            connection.far.offer()
             connection.until("data")
             connection.near.abortConnection()
             connection.untilClosed()
@@ -708,7 +620,7 @@ class PauseTests(TLSTestCase):
             connection.above.onData = connection.near.pauseProducing
             for text in (b"one", b"two"):
                 connection.far.tls.write(text)
-            connection.far.flush()
+            connection.far.offer()
             connection.until("data")
             connection.near.transport.resumeProducing()
             connection.peer.offer(BAD_RECORD)
@@ -735,26 +647,16 @@ class PauseTests(TLSTestCase):
 class FactTests(SynchronousTestCase):
     """What TLSTransport relies on in the standard library's TLS."""
 
-    def pairs(self) -> Iterator[tuple[ssl.SSLObject, ssl.SSLObject, Callable[[], None]]]:
-        """Yield two ends whose handshake is done, and a call that moves what the second has sent to the first."""
+    def pairs(self) -> Iterator[tuple[ssl.SSLObject, ssl.SSLObject]]:
+        """Yield two ends whose handshake is done; what the second sends has come to the first at once."""
         for isServer, version in WAYS:
-            (a, b), (c, d) = (ssl.MemoryBIO(), ssl.MemoryBIO()), (ssl.MemoryBIO(), ssl.MemoryBIO())
-            client, server = contexts(version)
-            ends = [client.wrap_bio(a, b, server_hostname=NAME), server.wrap_bio(c, d, server_side=True)]
-            for _ in range(3):
-                for end, (source, sink) in zip(ends, ((b, c), (d, a)), strict=True):
-                    with contextlib.suppress(ssl.SSLWantReadError):
-                        end.do_handshake()
-                    sink.write(source.read())
-            incoming, outgoing = (c, b) if isServer else (a, d)
-            raised(ssl.SSLWantReadError, ends[isServer].read, 1)
-            yield ends[isServer], ends[not isServer], lambda i=incoming, o=outgoing: i.write(o.read())  # type: ignore[misc]
+            ends = connectInMemory(*contexts(version))
+            yield ends[isServer], ends[not isServer]
 
     def test_unwrapTooEarly(self) -> None:
         """`unwrap` while there is something to decrypt breaks the connection; that's why all is decrypted at once."""
-        for near, far, move in self.pairs():
+        for near, far in self.pairs():
             far.write(b"hello")
-            move()
             error = raised(ssl.SSLError, near.unwrap)
             assert error is not None
             assert error.reason == "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
@@ -762,28 +664,24 @@ class FactTests(SynchronousTestCase):
 
     def test_unwrap(self) -> None:
         """After `unwrap` with nothing to decrypt, or only a part of a record, what comes can be read; then its end."""
-        for near, far, move in self.pairs():
+        for near, far in self.pairs():
             assert raised(ssl.SSLWantReadError, near.unwrap)
             far.write(b"hello")
-            move()
             assert near.read(5) == b"hello"
             raised(ssl.SSLWantReadError, far.unwrap)
-            move()
             assert raised(ssl.SSLZeroReturnError, near.read, 5)
 
     def test_end(self) -> None:
         """Without our own end, the peer's is that nothing is read; and we can still write."""
-        for near, far, move in self.pairs():
+        for near, far in self.pairs():
             raised(ssl.SSLWantReadError, far.unwrap)
-            move()
             assert near.read(5) == b""
             assert near.write(b"hello") == 5
 
     def test_emptyRecord(self) -> None:
         """Nothing is read for nothing but the end."""
-        for near, far, move in self.pairs():
+        for near, far in self.pairs():
             far.write(b"")
-            move()
             assert raised(ssl.SSLWantReadError, near.read, 5)
 
 
@@ -851,17 +749,6 @@ class ContextTests(SynchronousTestCase):
         context.verify_mode = ssl.CERT_REQUIRED
         return context
 
-    def connect(self, client: ssl.SSLContext, server: ssl.SSLContext, name: str = NAME) -> ssl.SSLObject:
-        """Return the client's end of a connection, after a handshake; raise ssl.SSLError if there is none."""
-        (a, b), (c, d) = (ssl.MemoryBIO(), ssl.MemoryBIO()), (ssl.MemoryBIO(), ssl.MemoryBIO())
-        ends = [client.wrap_bio(a, b, server_hostname=name), server.wrap_bio(c, d, server_side=True)]
-        for _ in range(3):
-            for end, (source, sink) in zip(ends, ((b, c), (d, a)), strict=True):
-                with contextlib.suppress(ssl.SSLWantReadError):
-                    end.do_handshake()
-                sink.write(source.read())
-        return ends[0]
-
     def test_ciphers(self) -> None:
         """Each cipher has forward secrecy and authenticated encryption, and those of all modern programs are there."""
         for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
@@ -884,9 +771,9 @@ class ContextTests(SynchronousTestCase):
             ends = self.context(ssl.PROTOCOL_TLS_CLIENT, self.root.cert_pem), self.context(ssl.PROTOCOL_TLS_SERVER)
             ends[1].verify_mode = ssl.CERT_NONE
             ends[weak].maximum_version = ssl.TLSVersion.TLSv1_2
-            assert self.connect(*ends).version() == "TLSv1.2"
+            assert connectInMemory(*ends, NAME)[0].version() == "TLSv1.2"
             ends[weak].set_ciphers("ECDHE+AES:!AESGCM:!AESCCM")
-            error = raised(ssl.SSLError, self.connect, *ends)
+            error = raised(ssl.SSLError, connectInMemory, *ends, NAME)
             assert error is not None
             assert error.reason == "NO_SHARED_CIPHER"
 
@@ -895,18 +782,19 @@ class ContextTests(SynchronousTestCase):
         stranger = CA().cert_pem
         for blob in (self.root.cert_pem, self.between.cert_pem, self.leaf.cert_chain_pems[0]):
             client = self.context(ssl.PROTOCOL_TLS_CLIENT, stranger, blob)
-            assert self.connect(client, self.context(ssl.PROTOCOL_TLS_SERVER, stranger, blob)).version() == "TLSv1.3"
+            ends = connectInMemory(client, self.context(ssl.PROTOCOL_TLS_SERVER, stranger, blob), NAME)
+            assert ends[0].version() == "TLSv1.3"
             for unconvinced in (
                 (self.context(ssl.PROTOCOL_TLS_CLIENT, stranger), self.context(ssl.PROTOCOL_TLS_SERVER, blob)),
                 (client, self.context(ssl.PROTOCOL_TLS_SERVER, stranger)),
             ):
-                assert raised(ssl.SSLCertVerificationError, self.connect, *unconvinced)
+                assert raised(ssl.SSLCertVerificationError, connectInMemory, *unconvinced, NAME)
 
     def test_name(self) -> None:
         """A server's own certificate that is trusted must be for its name, too."""
         client = self.context(ssl.PROTOCOL_TLS_CLIENT, self.leaf.cert_chain_pems[0])
         server = self.context(ssl.PROTOCOL_TLS_SERVER, self.root.cert_pem)
-        error = raised(ssl.SSLCertVerificationError, self.connect, client, server, "elsewhere.example")
+        error = raised(ssl.SSLCertVerificationError, connectInMemory, client, server, "elsewhere.example")
         assert "not valid for 'elsewhere.example'" in str(error)
 
 

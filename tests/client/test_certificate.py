@@ -1,6 +1,6 @@
 """A certificate is told in a few words, whatever is in it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from ipaddress import ip_address
 
 from cryptography import x509
@@ -9,19 +9,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trustme import CA, LeafCert
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.certificate import Certificate, parseCertificate
-
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
-BEGINNING = NOW - timedelta(days=30)
-RIGHT = CA(organization_name="Us").issue_cert("there.example", not_before=BEGINNING, not_after=NOW + timedelta(days=3))
-
-
-def inDER(leaf: LeafCert) -> bytes:
-    """Return the certificate of `leaf` in DER."""
-    return x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).public_bytes(Encoding.DER)
+from tests.support.certificates import inDER
+from tests.support.samples import BEGINNING, NOW, RIGHT
 
 
 def nameless(*alternatives: x509.GeneralName) -> bytes:

@@ -27,7 +27,7 @@ from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.text import TextReport
 from echoup.client.pipe import pipe
 from echoup.client.target import parseTarget
-from tests.doubles import raised
+from tests.support.doubles import raised
 
 
 class CommandTestCase(SynchronousTestCase):

@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 from echoup.client.connecting import ATTEMPT_DELAY, Family, Race, resolve
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.trace import Step, Trace
-from tests.client.names import Names
-from tests.doubles import ReactorTestCase
+from tests.support.doubles import ReactorTestCase
+from tests.support.names import Names
 
 
 class ResolveTests(ReactorTestCase):

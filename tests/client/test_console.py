@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.client.console import converse
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.target import parseTarget
-from tests.client.servers import Deserter, Goodbye, Greeter, Mirror, Server, Silence, Stutterer
+from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Server, Silence, Stutterer
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
 

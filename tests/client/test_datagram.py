@@ -17,8 +17,8 @@ from zope.interface.verify import verifyObject
 
 from echoup.client.datagram import FORGOTTEN, PIECE, DatagramClient, DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
-from tests.client.names import Names
-from tests.doubles import ReactorTestCase, raised
+from tests.support.doubles import ReactorTestCase, raised
+from tests.support.names import Names
 
 TIMEOUT = 10.0
 LOST = "it was lost, or the answer was, or nobody answers there; UDP doesn't tell which"

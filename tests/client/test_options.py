@@ -11,7 +11,7 @@ from echoup.client.datagram import DatagramTarget
 from echoup.client.options import pathOptions
 from echoup.client.security import Security
 from echoup.client.target import StreamTarget, parseTarget
-from tests.doubles import raised
+from tests.support.doubles import raised
 
 OPTIONS = ["--tls", "--insecure", "--cafile=a", "--cert=b", "--key=c", "--server-name=d", "--proxy-protocol=v1"]
 

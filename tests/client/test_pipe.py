@@ -4,7 +4,6 @@ import os
 import socket
 import sys
 from io import FileIO
-from pathlib import Path
 from struct import pack
 from tempfile import TemporaryFile
 
@@ -16,8 +15,9 @@ from zope.interface.verify import verifyObject
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.pipe import WINDOW, Pipe, pipe
 from echoup.client.target import parseTarget
-from tests.client.servers import Deserter, Mirror, Resetter, Server, Silence
-from tests.doubles import ReactorTestCase
+from tests.support.descriptors import openDescriptors
+from tests.support.doubles import ReactorTestCase
+from tests.support.serverprotocols import Deserter, Mirror, Resetter, Server, Silence
 
 TIMEOUT = 10.0
 MIB = 2**20
@@ -292,8 +292,3 @@ class FailureTests(PipeTestCase):
         handle = self.server.transport.getHandle()  # type: ignore[attr-defined]  # it is a TCP transport
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
         self.server.transport.abortConnection()
-
-
-def openDescriptors() -> int:
-    """Return how many descriptors this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))

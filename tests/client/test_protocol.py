@@ -13,9 +13,9 @@ from zope.interface.verify import verifyObject
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient, IClientTransport
 from echoup.tls import TLSTransport
-from tests.certificates import NAME, contexts
-from tests.client.servers import Server
-from tests.doubles import Peer, ReactorTestCase, connectedPair, raised
+from tests.support.certificates import NAME, contexts
+from tests.support.doubles import Peer, ReactorTestCase, connectedPair, raised
+from tests.support.serverprotocols import Server
 
 TIMEOUT = 10.0
 

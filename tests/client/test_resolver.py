@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 
 from echoup.client import resolver as module
 from echoup.client.resolver import Resolution, Resolver
-from tests.doubles import ReactorTestCase
+from tests.support.doubles import ReactorTestCase
 
 
 class Receiver:

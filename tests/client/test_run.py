@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.run import run
-from tests.doubles import HandReactor, ReactorTestCase, raised
+from tests.support.doubles import HandReactor, ReactorTestCase, raised
 
 
 class RunTests(ReactorTestCase):

@@ -1,6 +1,5 @@
 """What the client wants of TLS: whom it trusts, and what it shows."""
 
-import contextlib  # trial would take a global `suppress` for its own
 import os
 import shutil
 import ssl
@@ -11,8 +10,9 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.security import Security
-from tests.certificates import NAME, writeCertificates
-from tests.doubles import raised
+from tests.support.certificates import NAME, writeCertificates
+from tests.support.doubles import raised
+from tests.support.tlspeer import connectInMemory
 
 
 class SecurityTests(SynchronousTestCase):
@@ -30,13 +30,7 @@ class SecurityTests(SynchronousTestCase):
         context.load_cert_chain(self.directory / f"{server}.pem")
         context.load_verify_locations(self.ca)
         context.verify_mode = ssl.CERT_OPTIONAL
-        there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-        near = security.context().wrap_bio(back, there, server_hostname=name)
-        far = context.wrap_bio(there, back, server_side=True)
-        for end in (near, far, near, far):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-        return far
+        return connectInMemory(security.context(), context, name)[1]
 
     def assertRefuses(self, security: Security, message: str, server: str = "server", name: str = NAME) -> None:
         """Check that the server's certificate is refused."""

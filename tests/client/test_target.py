@@ -33,10 +33,10 @@ from echoup.client.protocol import EchoUpClient
 from echoup.client.security import Security
 from echoup.client.target import StreamTarget, Target, parseTarget
 from echoup.tls import TLSTransport
-from tests.certificates import NAME, writeCertificates
-from tests.client.names import Names
-from tests.client.servers import Mirror, Resetter, Server, Silence
-from tests.doubles import Peer, ReactorTestCase, raised
+from tests.support.certificates import NAME, writeCertificates
+from tests.support.doubles import Peer, ReactorTestCase, raised
+from tests.support.names import Names
+from tests.support.serverprotocols import Mirror, Resetter, Server, Silence
 
 TEXTS = st.text(st.characters()) | st.text("[]:.%=\\0189afx_-é/ \n", max_size=20)
 KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "tls:host:", "udp:", "[fe80::1%", "[::1]:"])

@@ -8,17 +8,8 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, UnsupportedAddressFamily
 
-from tests.reactor.running import (
-    FAMILIES,
-    KINDS,
-    Recorder,
-    ServerOf,
-    UvloopTestCase,
-    connected,
-    longestQueue,
-    onReactor,
-    receiveAll,
-)
+from tests.support.recorders import Recorder, ServerOf
+from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, longestQueue, onReactor, receiveAll
 
 
 class AdoptTests(UvloopTestCase):

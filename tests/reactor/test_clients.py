@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IConnector
 from twisted.protocols.amp import AMP, Command, Descriptor, Integer
 from zope.interface.verify import verifyObject
 
-from tests.reactor.running import KINDS, ClientOf, Recorder, ServerOf, UvloopTestCase, onReactor
+from tests.support.recorders import ClientOf, Recorder, ServerOf
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
 
 NOWHERE = "192.0.2.1"
 """Nobody is there, nor ever answers (RFC 5737)."""

@@ -4,8 +4,8 @@ import socket
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 
-from tests.reactor.running import KINDS, MUCH, HalfCloseableRecorder, Recorder, UvloopTestCase, onReactor, receiveAll
-from tests.reactor.test_writing import Producer
+from tests.support.recorders import HalfCloseableRecorder, Producer, Recorder
+from tests.support.uvlooptests import KINDS, MUCH, UvloopTestCase, onReactor, receiveAll
 
 
 class EndTests(UvloopTestCase):

@@ -8,7 +8,8 @@ import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from tests.reactor.running import KINDS, HalfCloseableRecorder, Recorder, UvloopTestCase, onReactor, receiveAll
+from tests.support.recorders import HalfCloseableRecorder, Recorder
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receiveAll
 
 RESET = pack("ii", 1, 0)
 """SO_LINGER's value for a close with a reset."""

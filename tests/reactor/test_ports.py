@@ -11,16 +11,9 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IListeningPort, ISystemHandle
 from zope.interface.verify import verifyObject
 
-from tests.reactor.running import (
-    FAMILIES,
-    KINDS,
-    Recorder,
-    ServerOf,
-    UvloopTestCase,
-    connected,
-    longestQueue,
-    onReactor,
-)
+from tests.support.descriptors import openDescriptors
+from tests.support.recorders import Recorder, ServerOf
+from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, longestQueue, onReactor
 
 
 class PortTests(UvloopTestCase):
@@ -109,10 +102,9 @@ class PortTests(UvloopTestCase):
     async def test_descriptors(self) -> None:
         """After a thousand connections, ended in all ways, as many descriptors are open as before."""
         port, connect = self.listen("tcp4")
-        path = Path("/proc/self/fd")
         gc.collect()  # what other tests have left
         await self.inThread(os.getpid)
-        before = len(list(path.iterdir()))
+        before = len(openDescriptors())
         for number in range(1000):
             recorder = Recorder()
             port.factory.ready.append(recorder)
@@ -127,7 +119,7 @@ class PortTests(UvloopTestCase):
                 peer.close()
             await recorder.event("lost")
             peer.close()
-        await self.eventually(lambda: len(list(path.iterdir())) == before)
+        await self.eventually(lambda: len(openDescriptors()) == before)
 
     @onReactor
     async def test_handle(self) -> None:

@@ -30,7 +30,8 @@ from twisted.protocols import tls
 from zope.interface.verify import verifyObject
 
 from echoup.reactor.uvloopreactor import UvloopReactor
-from tests.reactor.running import KINDS, Recorder, ServerOf, UvloopTestCase, connected, onReactor, receive
+from tests.support.recorders import Recorder, ServerOf
+from tests.support.uvlooptests import KINDS, UvloopTestCase, connected, onReactor, receive
 
 BEGINNING = """
 import signal, os, sys

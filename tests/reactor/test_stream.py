@@ -17,16 +17,8 @@ from twisted.internet.protocol import Protocol
 from zope.interface import Interface, implementer
 from zope.interface.verify import verifyObject
 
-from tests.reactor.running import (
-    KINDS,
-    MUCH,
-    HalfCloseableRecorder,
-    Recorder,
-    UvloopTestCase,
-    onReactor,
-    receiveAll,
-    sendAndEnd,
-)
+from tests.support.recorders import HalfCloseableRecorder, Recorder
+from tests.support.uvlooptests import KINDS, MUCH, UvloopTestCase, onReactor, receiveAll, sendAndEnd
 
 INTERFACES: tuple[type[Interface], ...] = (
     ITLSTransport,

@@ -4,41 +4,9 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from twisted.internet.interfaces import IPullProducer, IPushProducer
-from zope.interface import implementer
 
-from tests.reactor.running import (
-    KINDS,
-    MUCH,
-    HalfCloseableRecorder,
-    Recorder,
-    UvloopTestCase,
-    onReactor,
-    receive,
-    receiveAll,
-)
-
-
-@implementer(IPushProducer, IPullProducer)
-class Producer:
-    """Remembers what it is told, and does something when it is to resume."""
-
-    def __init__(self, resume: Callable[[], object] = lambda: None) -> None:
-        self.calls: list[str] = []
-        self._resume = resume
-
-    def pauseProducing(self) -> None:
-        """Note it."""
-        self.calls.append("pause")
-
-    def resumeProducing(self) -> None:
-        """Note it, and act."""
-        self.calls.append("resume")
-        self._resume()
-
-    def stopProducing(self) -> None:
-        """Note it."""
-        self.calls.append("stop")
+from tests.support.recorders import HalfCloseableRecorder, Producer, Recorder
+from tests.support.uvlooptests import KINDS, MUCH, UvloopTestCase, onReactor, receive, receiveAll
 
 
 class ProducerTests(UvloopTestCase):

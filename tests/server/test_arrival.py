@@ -29,9 +29,10 @@ from echoup.server.gate import Gate
 from echoup.server.limits import Limits
 from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection
 from echoup.tls import TLSTransport
-from tests.certificates import writeCertificates
-from tests.doubles import Peer, ReactorTestCase, raised
-from tests.server.test_gate import FarPeers, held
+from tests.support.certificates import writeCertificates
+from tests.support.doubles import Peer, ReactorTestCase, raised
+from tests.support.gates import LatePeerLimit, held
+from tests.support.tlspeer import TLSPeer
 
 TIMEOUT = 5.0
 INSTANT = 2**-10
@@ -47,72 +48,6 @@ V1 = encodeProxyHeader(1, CLIENT, SERVER)
 V2 = encodeProxyHeader(2, CLIENT, SERVER)
 AUTHORITY = V2[:14] + pack("!H", 12 + 14) + V2[16:] + b"\x02\x00\x0bexample.org"
 """A header of version 2 that says which host the client asked for."""
-
-
-class TLSPeer:
-    """The far end of a connection, a client that speaks TLS; the records go through memory."""
-
-    def __init__(self, peer: Peer, context: ssl.SSLContext) -> None:
-        self.peer = peer
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
-
-    def flight(self) -> bytes:
-        """Return what the handshake has to say next, once all has come that it answers to; nothing at its end."""
-        while True:
-            try:
-                self.tls.do_handshake()
-            except ssl.SSLWantReadError:
-                if flight := self._outgoing.read():
-                    return flight
-                self._take()
-            else:
-                return self._outgoing.read()
-
-    def shakeHands(self) -> None:
-        """Complete the handshake; raise ssl.SSLError, and tell the other side, where that is impossible."""
-        try:
-            while flight := self.flight():
-                self.peer.offer(flight)
-        finally:
-            self.peer.offer(self._outgoing.read())
-
-    def offer(self, data: bytes) -> None:
-        """Send `data`."""
-        self.tls.write(data)
-        self.peer.offer(self._outgoing.read())
-
-    def end(self) -> None:
-        """Send our end, a close_notify."""
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.tls.unwrap()
-        self.peer.offer(self._outgoing.read())
-
-    def receive(self, size: int) -> bytes:
-        """Return the next `size` bytes, or those that come before the other side's close_notify."""
-        data = b""
-        while len(data) < size:
-            try:
-                chunk = self.tls.read(min(size - len(data), 65536))
-            except ssl.SSLWantReadError:
-                self._take()
-            except ssl.SSLZeroReturnError:  # which is what a close_notify is after our own
-                break
-            else:
-                if not chunk:
-                    break
-                data += chunk
-        return data
-
-    def receiveAll(self) -> bytes:
-        """Return all bytes up to the other side's close_notify."""
-        return self.receive(2**40)
-
-    def _take(self) -> None:
-        if data := self.peer.receive(1):
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
 
 
 class ArrivalTestCase(ReactorTestCase):
@@ -399,7 +334,7 @@ class TLSTests(ArrivalTestCase):
                 peer.tls.write(b"hello")
             with contextlib.suppress(ssl.SSLError):
                 peer.tls.unwrap()
-            peer.peer.socket.send(last + peer._outgoing.read())
+            peer.peer.socket.send(last + peer.seal())
             peer.peer.end()
             received = peer.receiveAll() if version == ssl.TLSVersion.TLSv1_3 else b""
             assert received == b"HELLO" * (version == ssl.TLSVersion.TLSv1_3)
@@ -627,7 +562,7 @@ class WaitingTests(ArrivalTestCase):
 
     def test_answer(self) -> None:
         """Where somebody else has to be asked whether the client is over its limit, nothing is lost meanwhile."""
-        peers = FarPeers()
+        peers = LatePeerLimit()
         self.gate = Gate(self.reactor, Limits(maxConnectionsPerPeer=1), peers=peers)
         self.streams = EchoUpFactory(self.reactor, self.gate, logConnections=True)
         for isAdmitted in (True, False):

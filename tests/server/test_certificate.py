@@ -1,13 +1,9 @@
 """A certificate is read from every form that its files may have, and again whenever it is wanted."""
 
 import contextlib
-import os
 import pickle
-import resource
 import ssl
 import warnings
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.certificate import METHODS, Certificate
-from tests.doubles import raised
+from tests.support.descriptors import fewDescriptors, openDescriptors
+from tests.support.doubles import raised
+from tests.support.tlspeer import connectInMemory
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
@@ -81,34 +79,13 @@ class CertificateTestCase(SynchronousTestCase):
         return f"{path}: {words}"
 
 
-def connect(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.SSLObject]:
-    """Return both ends of a connection in memory after their handshake, which raises ssl.SSLError if it fails."""
-    upwards, downwards = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = (
-        client.wrap_bio(downwards, upwards, server_hostname="localhost"),
-        server.wrap_bio(upwards, downwards, server_side=True),
-    )
-    for _ in range(2):
-        for end in ends:
-            attempt(end.do_handshake)
-    for end in reversed(ends):
-        attempt(partial(end.read, 1))  # of TLS 1.3, what comes after the handshake; or why there is none
-    return ends
-
-
-def attempt(step: Callable[[], object]) -> None:
-    """Do one step, as far as what has come suffices."""
-    with contextlib.suppress(ssl.SSLWantReadError):
-        step()
-
-
 class FormTests(CertificateTestCase):
     """A certificate may come in all forms that Twisted's `ssl:` endpoint knows."""
 
     def chainOf(self, certificate: Certificate) -> int:
         """Let a client that trusts only the root connect, and return how many certificates it was sent."""
         for version in VERSIONS:
-            near, _ = connect(certificate.context, self.client(version))
+            near, _ = connectInMemory(self.client(version), certificate.context)
             assert near.version() == version.name.replace("_", ".")
         return len(near._sslobj.get_unverified_chain())  # type: ignore[attr-defined]  # public from Python 3.13 on
 
@@ -152,11 +129,11 @@ class FormTests(CertificateTestCase):
         self.leaf = self.between.issue_cert("localhost", key_type=trustme.KeyType.RSA)
         client = self.client(ssl.TLSVersion.TLSv1_2)
         client.set_ciphers("DHE-RSA-AES128-GCM-SHA256")
-        error = raised(ssl.SSLError, connect, Certificate(self.server()).context, client)
+        error = raised(ssl.SSLError, connectInMemory, client, Certificate(self.server()).context)
         assert error is not None
         assert error.reason == "NO_SHARED_CIPHER"
         parameters = self.file("dh.pem", DH_PARAMETERS)
-        _, far = connect(Certificate(self.server(), dhParameters=parameters).context, client)
+        _, far = connectInMemory(client, Certificate(self.server(), dhParameters=parameters).context)
         cipher = far.cipher()
         assert cipher is not None
         assert cipher[0] == "DHE-RSA-AES128-GCM-SHA256"
@@ -166,8 +143,8 @@ class FormTests(CertificateTestCase):
         for method in METHODS:
             context = Certificate(self.server(), sslmethod=method).context
             assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-            connect(context, self.client(ssl.TLSVersion.TLSv1_2))
-            error = raised(ssl.SSLError, connect, context, self.client(ssl.TLSVersion.TLSv1_3))
+            connectInMemory(self.client(ssl.TLSVersion.TLSv1_2), context)
+            error = raised(ssl.SSLError, connectInMemory, self.client(ssl.TLSVersion.TLSv1_3), context)
             assert (error is not None) == (method == "TLSv1_2_METHOD")
         for method in ("TLSv1_METHOD", "TLSv1_1_METHOD", "SSLv3_METHOD", "", "tls_method"):
             refusal = raised(ValueError, Certificate, self.server(), None, method)
@@ -185,7 +162,7 @@ class FormTests(CertificateTestCase):
             client.maximum_version = ssl.TLSVersion.TLSv1_1
         for method in METHODS:
             context = Certificate(self.server(), sslmethod=method).context
-            error = raised(ssl.SSLError, connect, context, client)
+            error = raised(ssl.SSLError, connectInMemory, client, context)
             assert error is not None
             assert error.reason == "UNSUPPORTED_PROTOCOL"
 
@@ -200,10 +177,10 @@ class FormTests(CertificateTestCase):
         for version in VERSIONS:
             client = self.client(version)
             between.issue_cert("client@example.org").configure_cert(client)
-            connect(context, client)
+            connectInMemory(client, context)
             client = self.client(version)
             self.root.issue_cert("client@example.org").configure_cert(client)
-            assert raised(ssl.SSLCertVerificationError, connect, context, client)
+            assert raised(ssl.SSLCertVerificationError, connectInMemory, client, context)
 
     def test_clientCA(self) -> None:
         """With an authority for clients, a client needs a certificate that it has signed."""
@@ -214,11 +191,11 @@ class FormTests(CertificateTestCase):
             for authority in (clients, others):
                 client = self.client(version)
                 authority.issue_cert("client@example.org").configure_cert(client)
-                connect(context, client)
+                connectInMemory(client, context)
             client = self.client(version)
-            assert raised(ssl.SSLError, connect, context, client)
+            assert raised(ssl.SSLError, connectInMemory, client, context)
             self.root.issue_cert("client@example.org").configure_cert(client)
-            assert raised(ssl.SSLCertVerificationError, connect, context, client)
+            assert raised(ssl.SSLCertVerificationError, connectInMemory, client, context)
 
 
 class MistakeTests(CertificateTestCase):
@@ -307,7 +284,7 @@ class ReloadTests(CertificateTestCase):
 
     def subject(self, certificate: Certificate) -> object:
         """Return the serial number of what a new connection is shown."""
-        near, _ = connect(certificate.context, self.client())
+        near, _ = connectInMemory(self.client(), certificate.context)
         shown = near.getpeercert()
         assert shown is not None
         return shown["serialNumber"]
@@ -315,7 +292,7 @@ class ReloadTests(CertificateTestCase):
     def test_new(self) -> None:
         """New connections get what is in the files now, and those that are open aren't touched."""
         certificate = Certificate(self.server())
-        old = connect(certificate.context, self.client())
+        old = connectInMemory(self.client(), certificate.context)
         before = self.subject(certificate)
         self.leaf = self.between.issue_cert("localhost")
         self.server()
@@ -331,10 +308,10 @@ class ReloadTests(CertificateTestCase):
         certificate = Certificate(self.server(), clientCA=self.file("clients.pem", clients.cert_pem))
         client = self.client()
         others.issue_cert("client@example.org").configure_cert(client)
-        assert raised(ssl.SSLCertVerificationError, connect, certificate.context, client)
+        assert raised(ssl.SSLCertVerificationError, connectInMemory, client, certificate.context)
         self.file("clients.pem", others.cert_pem)
         certificate.reload()
-        connect(certificate.context, client)
+        connectInMemory(client, certificate.context)
 
     def test_failed(self) -> None:
         """Where they can't be read, what was read before stays; and that can be put right."""
@@ -379,9 +356,9 @@ class ReloadTests(CertificateTestCase):
         assert raised(ValueError, certificate.reload)
         copy = pickle.loads(pickle.dumps(certificate))  # noqa: S301  # our own
         client = self.client()
-        assert raised(ssl.SSLError, connect, copy.context, client)
+        assert raised(ssl.SSLError, connectInMemory, client, copy.context)
         clients.issue_cert("client@example.org").configure_cert(client)
-        certificates = [connect(one.context, client)[0].getpeercert() for one in (certificate, copy)]
+        certificates = [connectInMemory(client, one.context)[0].getpeercert() for one in (certificate, copy)]
         assert certificates[0] == certificates[1]
         self.leaf.cert_chain_pems[0].write_to_path(paths[0])
         self.server()
@@ -393,22 +370,17 @@ class ReloadTests(CertificateTestCase):
         """Where the process has no descriptor left for that, it is a failure like any other."""
         certificate = Certificate(self.server())
         before = self.subject(certificate)
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
-        free = os.dup(0)
-        os.close(free)
         for spare in range(2):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (free + spare, limits[1]))
-            error = raised(ValueError, certificate.reload)
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            with fewDescriptors(spare):
+                error = raised(ValueError, certificate.reload)
             assert str(error) == f"{self.folder}/server.pem: Too many open files"
         assert self.subject(certificate) == before
         certificate.reload()
 
     def test_descriptors(self) -> None:
         """Reading them leaves no descriptor open, whether or not it succeeds."""
-        before = len(list(Path("/proc/self/fd").iterdir()))
+        before = openDescriptors()
         certificate = Certificate(self.server())
         self.file("server.pem", self.leaf.private_key_pem)
         assert raised(ValueError, certificate.reload)
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert openDescriptors() == before

@@ -20,8 +20,8 @@ from echoup.server.limits import Limits
 from echoup.server.listen import parseListener
 from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService
-from tests.certificates import writeCertificates
-from tests.doubles import ReactorTestCase, raised
+from tests.support.certificates import writeCertificates
+from tests.support.doubles import ReactorTestCase, raised
 
 IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 STOPPING = (signal.SIGTERM, signal.SIGINT)

@@ -38,7 +38,7 @@ from echoup.server.datagramport import (
     DatagramPort,
     parseDatagramListener,
 )
-from tests.doubles import ReactorTestCase, raised
+from tests.support.doubles import ReactorTestCase, raised
 
 CLIENT = ("198.51.100.7", 40_000)
 US = ("192.0.2.1", 8081)

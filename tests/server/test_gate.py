@@ -1,13 +1,9 @@
 """The gate keeps to the limits exactly, and whoever has to wait for a place loses nothing."""
 
-import os
-import resource
 import socket
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
@@ -18,14 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.gate import Gate, OwnSlots, PeerLimit
 from echoup.server.limits import Limits
-from tests.doubles import Peer, ReactorTestCase
-
-
-def held(gate: Gate) -> tuple[int, dict[Any, Any]]:
-    """Return how many places of a gate with limits are taken, and by how many connections of each peer."""
-    assert isinstance(gate._slots, OwnSlots)
-    peers = gate._peers._inside if isinstance(gate._peers, PeerLimit) else gate._counted
-    return gate._limits.maxConnections - gate._slots.free, dict(peers)
+from tests.support.descriptors import fewDescriptors
+from tests.support.doubles import Peer, ReactorTestCase
+from tests.support.gates import LatePeerLimit
 
 
 class Guest(Protocol):
@@ -145,17 +136,11 @@ class GateTests(ReactorTestCase):
         self.knock(1)
         self.settle()
         far = [socket.socket() for _ in range(5)]
-        free = os.dup(0)
-        os.close(free)
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
-        with capturedLogs() as events:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        with capturedLogs() as events, fewDescriptors():
             for client in far:
                 self.addCleanup(client.close)
                 client.connect((self.ports[0].getHost().host, self.ports[0].getHost().port))
                 self.settle()
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         said = [formatEvent(event) for event in events]
         assert said == ["refused 1 connections: no file descriptors left"]
         assert len(self.house.guests) == 1
@@ -226,27 +211,6 @@ class RivalSlots(OwnSlots):
     def take(self) -> bool:
         """Take one, unless somebody else has it already."""
         return self.free > self.rivals and super().take()
-
-
-class FarPeers:
-    """A limit that somebody else knows, who answers late."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, Deferred[bool]]] = []
-        self.left: list[str] = []
-
-    def enter(self, peer: str) -> "Deferred[bool]":
-        """Ask."""
-        answer: Deferred[bool] = Deferred()
-        self.asked.append((peer, answer))
-        return answer
-
-    def leave(self, peer: str) -> None:
-        """Tell."""
-        self.left.append(peer)
-
-    def stop(self) -> None:
-        """Do nothing."""
 
 
 class WaitingTests(SynchronousTestCase):
@@ -324,7 +288,7 @@ class AskingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Open a gate."""
-        self.peers = FarPeers()
+        self.peers = LatePeerLimit()
         self.slots = OwnSlots(3)
         self.gate = Gate(Clock(), Limits(maxConnections=3, maxConnectionsPerPeer=1), self.slots, self.peers)
 

@@ -23,7 +23,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.server import inherited
 from echoup.server.inherited import InheritedListener, parseInherited
 from echoup.server.listen import parseListener
-from tests.doubles import ReactorTestCase, raised
+from tests.support.descriptors import openDescriptors
+from tests.support.doubles import ReactorTestCase, raised
 
 INET = "systemd:domain=INET"
 
@@ -274,7 +275,7 @@ class InheritedListenerTests(ReactorTestCase):
                 stopped = self.listen(other, domain).stopListening()
                 self.reactor.turn()
                 self.successResultOf(stopped)
-                left.append({path.name for path in Path("/proc/self/fd").iterdir()})
+                left.append(openDescriptors())
             assert left[0] == left[1]
 
     def test_file(self) -> None:

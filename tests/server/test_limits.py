@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.limits import SELECT_MAXIMUM, Limits, MinuteLog
-from tests.doubles import ReactorTestCase
+from tests.support.doubles import ReactorTestCase
 
 TIMEOUTS = st.floats(0.001, 1e6)
 

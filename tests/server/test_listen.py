@@ -22,8 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.server import certificate, listen
 from echoup.server.listen import BACKLOG, AddressListener, Listener, ListenError, UNIXListener, parseListener
 from echoup.server.opening import Opening, describeSocket
-from tests.certificates import writeCertificates
-from tests.doubles import ReactorTestCase, raised
+from tests.support.certificates import writeCertificates
+from tests.support.doubles import ReactorTestCase, raised
 
 TEXTS = st.text(st.characters()) | st.text("[]:.*%=\\0189af/ \n", max_size=20)
 EXAMPLES = 20_000

@@ -20,10 +20,10 @@ from echoup.server.limits import Limits
 from echoup.server.opening import adoptEach, openTCP
 from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTransport, OwnTotals, isReady
 from echoup.tls import RECORD, TLSTransport
-from tests.certificates import contexts
-from tests.doubles import HandReactor, Peer, ReactorTestCase, raised
-from tests.server.test_gate import held
-from tests.test_tls import Far
+from tests.support.certificates import contexts
+from tests.support.doubles import HandReactor, Peer, ReactorTestCase, raised
+from tests.support.gates import held
+from tests.support.tlspeer import TLSPeer
 
 FAMILIES = (socket.AF_INET, socket.AF_UNIX)
 LIMITS = Limits(idleTimeout=100, stallTimeout=10)
@@ -357,10 +357,9 @@ class LookAtTLSTests(EchoUpTestCase):
         super().setUp()
         client, server = contexts(ssl.TLSVersion.TLSv1_3)
         near = TLSTransport(server, lambda: self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)))
-        self.far = Far(self.peerOf(Factory.forProtocol(lambda: near)), client, False)
+        self.far = TLSPeer(self.peerOf(Factory.forProtocol(lambda: near)), client)
         self.far.peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a piece waits for no other
-        self.far.do(self.far.tls.do_handshake)
-        self.far.flush()
+        self.far.shakeHands()
         self.reactor.until(lambda: bool(self.factory.connections))
         (connection,) = self.factory.connections
         assert isinstance(connection, EchoUp)
@@ -370,8 +369,7 @@ class LookAtTLSTests(EchoUpTestCase):
 
     def pieces(self, data: bytes) -> list[bytes]:
         """Return the record that carries `data`, in pieces."""
-        self.far.tls.write(data)
-        record = self.far.encrypted()
+        record = self.far.seal(data)
         size = len(record) // 4
         return [record[:size], record[size : 2 * size], record[2 * size : 3 * size], record[3 * size :]]
 

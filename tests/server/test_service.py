@@ -22,9 +22,9 @@ from echoup.server.listen import ListenError, parseListener
 from echoup.server.opening import turnAway
 from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService
-from tests.certificates import writeCertificates
-from tests.doubles import Peer, ReactorTestCase, raised
-from tests.server.test_arrival import TLSPeer
+from tests.support.certificates import writeCertificates
+from tests.support.doubles import Peer, ReactorTestCase, raised
+from tests.support.tlspeer import TLSPeer
 
 MUCH = b"abcdefghijklmnop" * 2**20
 """More than the kernel and the transport take for a peer that doesn't read."""

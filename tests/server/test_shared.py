@@ -3,17 +3,12 @@
 import os
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.shared import BYTES, HELD, SERVED, Page, Row, Shared, SharedSlots
-from tests.doubles import ReactorTestCase, raised
-
-
-def openDescriptors() -> set[str]:
-    """Return the descriptors that this process has open."""
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
+from tests.support.descriptors import openDescriptors
+from tests.support.doubles import ReactorTestCase, raised
 
 
 class SharedTests(SynchronousTestCase):

@@ -28,10 +28,10 @@ from echoup.server.daemon import Daemon
 from echoup.server.listen import parseListener
 from echoup.server.service import EchoUpService
 from echoup.server.workers import WorkersService
-from tests.certificates import writeCertificates
-from tests.doubles import ReactorTestCase, raised
-from tests.server.test_arrival import TLSPeer
-from tests.server.test_shared import openDescriptors
+from tests.support.certificates import writeCertificates
+from tests.support.descriptors import openDescriptors
+from tests.support.doubles import ReactorTestCase, raised
+from tests.support.tlspeer import TLSPeer
 from twisted import internet
 from twisted.plugins.echoup_plugin import echoup
 

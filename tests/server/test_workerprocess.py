@@ -28,9 +28,9 @@ from echoup.server.plan import Plan
 from echoup.server.shared import Shared
 from echoup.server.worker import LogToParent
 from echoup.server.workerprocess import CLEANLY, WorkerProcess
-from tests.certificates import writeCertificates
-from tests.doubles import HandReactor, ReactorTestCase
-from tests.server.test_shared import openDescriptors
+from tests.support.certificates import writeCertificates
+from tests.support.descriptors import openDescriptors
+from tests.support.doubles import HandReactor, ReactorTestCase
 
 
 class Spawner(HandReactor):

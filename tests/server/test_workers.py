@@ -26,9 +26,9 @@ from echoup.server.listen import ListenError, StartError, parseListener
 from echoup.server.plan import Plan
 from echoup.server.shared import Page, Row, Shared, SharedSlots
 from echoup.server.workers import GRACE, STEADY, WorkersService
-from tests.certificates import writeCertificates
-from tests.doubles import HandReactor, ReactorTestCase, raised
-from tests.server.test_shared import openDescriptors
+from tests.support.certificates import writeCertificates
+from tests.support.descriptors import openDescriptors
+from tests.support.doubles import HandReactor, ReactorTestCase, raised
 
 DRAIN = 10.0
 

@@ -13,8 +13,8 @@ from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
 from echoup.client.trace import Step
 from echoup.verdict import Verdict
-from tests.client.names import Names
-from tests.doubles import ReactorTestCase
+from tests.support.doubles import ReactorTestCase
+from tests.support.names import Names
 
 SIZE = 20
 TIMEOUT = 5.0

@@ -20,10 +20,9 @@ from echoup.client.ping.result import Result
 from echoup.client.ping.session import judge
 from echoup.client.tcpinfo import TCPInfo
 from echoup.client.trace import Phase, Step
-from tests.certificates import NAME
-from tests.client.ping.samples import UNMET, interruptedAt, judged, probe, summed, traced
-from tests.client.test_certificate import inDER
-from tests.doubles import raised
+from tests.support.certificates import NAME, inDER
+from tests.support.doubles import raised
+from tests.support.samples import UNMET, interruptedAt, judged, probe, summed, traced
 
 
 def told(report: Report, *results: Result, requirements: tuple[Requirement, ...] = ()) -> None:

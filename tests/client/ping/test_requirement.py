@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.client.outcome import ExitCode
 from echoup.client.ping.requirement import Requirement, parseRequirement
 from echoup.client.ping.statistics import Statistics
-from tests.client.ping.samples import probe, summed
-from tests.doubles import raised
+from tests.support.doubles import raised
+from tests.support.samples import probe, summed
 
 PIECES = ["loss", "late", "p", "99", ".9", "100", "0", "avg", "outage", "<", "<=", ">", "1", "5", "%", "µs", "ms", "m"]
 TEXTS = st.text() | st.lists(st.sampled_from([*PIECES, " ", "\n"]), max_size=7).map("".join)

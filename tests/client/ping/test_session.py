@@ -18,8 +18,8 @@ from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.stream import StreamProbes
 from echoup.client.security import Security
 from echoup.client.target import StreamTarget
-from tests.client.ping.samples import UNMET, interruptedAt, probe, summed
-from tests.doubles import ReactorTestCase, raised
+from tests.support.doubles import ReactorTestCase, raised
+from tests.support.samples import UNMET, interruptedAt, probe, summed
 
 TARGET = StreamTarget("", "there", 1)
 

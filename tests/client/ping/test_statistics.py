@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.outcome import ExitCode
 from echoup.client.ping.statistics import Outage, Statistics
-from tests.client.ping.samples import interruptedAt, probe, summed
+from tests.support.samples import interruptedAt, probe, summed
 
 CODES = st.sampled_from([ExitCode.OK, ExitCode.WRONG, ExitCode.TIMED_OUT, ExitCode.SHORT])
 SECONDS = st.floats(0.0, 10.0)

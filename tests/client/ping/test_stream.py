@@ -20,10 +20,10 @@ from echoup.client.target import StreamTarget
 from echoup.client.trace import Step
 from echoup.tls import TLSTransport
 from echoup.verdict import Verdict
-from tests.certificates import writeCertificates
-from tests.client.names import Names
-from tests.client.servers import Deserter, Goodbye, Greeter, Mirror, Resetter, Server, Silence, Stutterer
-from tests.doubles import ReactorTestCase
+from tests.support.certificates import writeCertificates
+from tests.support.doubles import ReactorTestCase
+from tests.support.names import Names
+from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Resetter, Server, Silence, Stutterer
 
 SIZE = 20
 TIMEOUT = 5.0

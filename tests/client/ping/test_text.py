@@ -16,8 +16,8 @@ from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.text import ERASE, TextReport
 from echoup.client.tcpinfo import TCPInfo
 from echoup.client.trace import Phase, Step
-from tests.client.ping.samples import UNMET, interruptedAt, judged, probe, summed, traced
-from tests.client.test_certificate import BEGINNING, NOW, RIGHT, inDER
+from tests.support.certificates import inDER
+from tests.support.samples import BEGINNING, NOW, RIGHT, UNMET, interruptedAt, judged, probe, summed, traced
 
 
 def lines(*results: Result, verbose: bool = False, isTerminal: bool = False, target: str = "there:1") -> list[str]:

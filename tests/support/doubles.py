@@ -88,9 +88,7 @@ class Peer:
 
         def complete() -> bool:
             while len(data) < size:
-                try:
-                    chunk = self.socket.recv(min(size - len(data), 65536))
-                except BlockingIOError:
+                if (chunk := self.take(min(size - len(data), 65536))) is None:
                     return False
                 if not chunk:
                     return True
@@ -98,8 +96,16 @@ class Peer:
             return True
 
         self.reactor.until(complete)
-        self._acknowledge()
         return bytes(data)
+
+    def take(self, size: int) -> bytes | None:
+        """Return up to `size` bytes of what has come, nothing at the end, and None if nothing has come yet."""
+        try:
+            return self.socket.recv(size)
+        except BlockingIOError:
+            return None
+        finally:
+            self._acknowledge()
 
     def receiveAll(self) -> bytes:
         """Return all bytes up to the end."""

@@ -6,13 +6,14 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
     load_pem_private_key,
 )
-from trustme import CA
+from trustme import CA, LeafCert
 
 NAME = "there.example"
 """A name that the server's certificate has, beside localhost, 127.0.0.1 and ::1."""
@@ -55,3 +56,8 @@ def contexts(version: ssl.TLSVersion, demanding: bool = False) -> tuple[ssl.SSLC
     if demanding:
         server.verify_mode = ssl.CERT_REQUIRED
     return client, server
+
+
+def inDER(leaf: LeafCert) -> bytes:
+    """Return the certificate of `leaf` in DER."""
+    return x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).public_bytes(Encoding.DER)

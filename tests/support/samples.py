@@ -1,6 +1,9 @@
-"""Results of probes that nobody sent."""
+"""Results of probes that nobody sent, and a certificate that nobody has."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from trustme import CA
 
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.ping.requirement import Requirement
@@ -8,6 +11,11 @@ from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.statistics import Statistics
 from echoup.client.trace import Phase, Step, Trace
 from echoup.verdict import Reply
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+BEGINNING = NOW - timedelta(days=30)
+RIGHT = CA(organization_name="Us").issue_cert("there.example", not_before=BEGINNING, not_after=NOW + timedelta(days=3))
+"""A certificate that is good from BEGINNING on, and at NOW for three days more."""
 
 WORDS = {ExitCode.WRONG: "corrupted", ExitCode.SHORT: "closed", ExitCode.TIMED_OUT: "timed out"}
 

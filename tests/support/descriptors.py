@@ -1,0 +1,25 @@
+"""The file descriptors of the process that runs the tests."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+
+
+def openDescriptors() -> set[str]:
+    """Return the descriptors that this process has open."""
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+@contextmanager
+def fewDescriptors(spare: int = 0) -> Iterator[None]:
+    """Let this process open no more than `spare` descriptors meanwhile."""
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    setrlimit(RLIMIT_NOFILE, (free + spare, hard))
+    try:
+        yield
+    finally:
+        setrlimit(RLIMIT_NOFILE, (soft, hard))

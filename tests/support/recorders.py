@@ -1,0 +1,143 @@
+"""Protocols, factories and producers that remember what happens to them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer, IPushProducer
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+class Recorder(Protocol):
+    """Remembers what happens to it; `acts` says what it does when connected."""
+
+    transport: Any
+
+    def __init__(self, acts: Callable[["Recorder"], object] = lambda _: None) -> None:
+        self.events: list[str] = []
+        self.data = b""
+        self.reason: Any = None
+        self._acts = acts
+        self._awaited: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def happened(self, event: str) -> None:
+        """Note an event, and wake up who waits for it."""
+        self.events.append(event)
+        self.look()
+
+    def look(self) -> None:
+        """Wake up those whose condition holds."""
+        for waiting in list(self._awaited):
+            condition, deferred = waiting
+            if condition():
+                self._awaited.remove(waiting)
+                deferred.callback(None)
+
+    def until(self, condition: Callable[[], bool]) -> Deferred[None]:
+        """Wait until `condition` holds, which is looked at after each event."""
+        deferred: Deferred[None] = Deferred()
+        self._awaited.append((condition, deferred))
+        self.look()
+        return deferred
+
+    def event(self, name: str) -> Deferred[None]:
+        """Wait until the event has happened."""
+        return self.until(lambda: name in self.events)
+
+    def received(self, data: bytes) -> Deferred[None]:
+        """Wait until exactly `data` has come."""
+        return self.until(lambda: self.data == data)
+
+    def connectionMade(self) -> None:
+        """Note it, and act."""
+        self.happened("made")
+        self._acts(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Note it; many times in a row are one event."""
+        self.data += data
+        if self.events[-1] == "data":
+            self.look()
+        else:
+            self.happened("data")
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """Note it."""
+        self.reason = reason
+        self.happened("lost")
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloseableRecorder(Recorder):
+    """A recorder that can go on when one half of its connection is closed."""
+
+    def readConnectionLost(self) -> None:
+        """Note it."""
+        self.happened("readLost")
+
+    def writeConnectionLost(self) -> None:
+        """Note it."""
+        self.happened("writeLost")
+
+
+class ServerOf(Factory[Any]):
+    """Gives out the protocols that it is made with, and fresh ones after that."""
+
+    noisy = False
+
+    def __init__(self, *protocols: Protocol) -> None:
+        self.ready = list(protocols)
+        self.built: list[Any] = []
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        """Return the next one."""
+        protocol = self.ready.pop(0) if self.ready else Recorder()
+        self.built.append(protocol)
+        return protocol
+
+
+class ClientOf(ClientFactory[Any]):
+    """Gives out one protocol, and notes what becomes of the connection."""
+
+    noisy = False
+
+    def __init__(self, protocol: Protocol | None) -> None:
+        self.only: Any = protocol
+        self.failed: Deferred[Any] = Deferred()
+        self.lost: Deferred[Any] = Deferred()
+
+    def buildProtocol(self, addr: object) -> Any:
+        """Return the one."""
+        return self.only
+
+    def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
+        """Note it."""
+        self.failed.callback(reason.value)
+
+    def clientConnectionLost(self, connector: object, reason: Failure) -> None:
+        """Note it."""
+        self.lost.callback(reason.value)
+
+
+@implementer(IPushProducer, IPullProducer)
+class Producer:
+    """Remembers what it is told, and does something when it is to resume."""
+
+    def __init__(self, resume: Callable[[], object] = lambda: None) -> None:
+        self.calls: list[str] = []
+        self._resume = resume
+
+    def pauseProducing(self) -> None:
+        """Note it."""
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        """Note it, and act."""
+        self.calls.append("resume")
+        self._resume()
+
+    def stopProducing(self) -> None:
+        """Note it."""
+        self.calls.append("stop")
