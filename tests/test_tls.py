@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from struct import pack
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
@@ -23,19 +22,17 @@ from zope.interface import implementer, providedBy
 from zope.interface.verify import verifyObject
 
 from echoup.tls import TLSTransport, askNobody, explain, loading, makeContext
-from tests.support.certificates import NAME, contexts, writeCertificates
+from tests.support.certificates import NAME, VERSIONS, contexts, writeCertificates
 from tests.support.doubles import ReactorTestCase, raised
+from tests.support.sizes import MIB
 from tests.support.tlspeer import TLSPeer, connectInMemory
 
 T = TypeVar("T")
 
-MIB = 2**20
 ALERT = 21
 """The type of a record that is an alert (RFC 8446, B.1)."""
 
-WAYS = [
-    (isServer, version) for isServer in (True, False) for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
-]
+WAYS = [(isServer, version) for isServer in (True, False) for version in VERSIONS]
 """The sides that a TLSTransport can be on, and the versions that it can speak."""
 
 BAD_RECORD = b"\x17\x03\x03\x00\x20" + bytes(32)
@@ -150,11 +147,6 @@ class Connection:
         transport = self.near.transport
         assert transport not in self.reactor.getReaders() + self.reactor.getWriters()
 
-    def reset(self) -> None:
-        """Let the peer reset the connection."""
-        self.peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
-        self.peer.socket.close()
-
 
 class TLSTestCase(ReactorTestCase):
     """A test of both sides, in both versions."""
@@ -212,7 +204,7 @@ class HandshakeTests(TLSTestCase):
         """So is a reset."""
         for connection in self.beginnings():
             self.reactor.turn()
-            connection.reset()
+            connection.peer.reset()
             connection.untilClosed()
             assert connection.events == ["failed"]
             assert isinstance(connection.failure, ConnectionLost)
@@ -442,7 +434,7 @@ class StreamTests(TLSTestCase):
     def test_reset(self) -> None:
         """A reset is told as what it is."""
         for connection in self.connections():
-            connection.reset()
+            connection.peer.reset()
             connection.untilClosed()
             assert connection.events == ["made", "lost"]
             assert isinstance(connection.above.reason, ConnectionLost)

@@ -18,9 +18,9 @@ from echoup.client.target import parseTarget
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase
 from tests.support.serverprotocols import Deserter, Mirror, Resetter, Server, Silence
+from tests.support.sizes import MIB
 
 TIMEOUT = 10.0
-MIB = 2**20
 
 
 class PipeTestCase(ReactorTestCase):

@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-from struct import pack
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,8 +46,7 @@ class ClientTestCase(ReactorTestCase):
 
     def reset(self, server: Peer) -> None:
         """Let the server reset the connection."""
-        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
-        server.socket.close()
+        server.reset()
         self.waitForClose()
 
     def waitForClose(self) -> None:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.security import Security
-from tests.support.certificates import NAME, writeCertificates
+from tests.support.certificates import NAME, serverContext, writeCertificates
 from tests.support.doubles import raised
 from tests.support.tlspeer import connectInMemory
 
@@ -26,11 +26,7 @@ class SecurityTests(SynchronousTestCase):
 
     def shakeHands(self, security: Security, server: str = "server", name: str = NAME) -> ssl.SSLObject:
         """Return the server's end of a connection to a server with the named certificate, which wants one, too."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.directory / f"{server}.pem")
-        context.load_verify_locations(self.ca)
-        context.verify_mode = ssl.CERT_OPTIONAL
-        return connectInMemory(security.context(), context, name)[1]
+        return connectInMemory(security.context(), serverContext(self.directory, server), name)[1]
 
     def assertRefuses(self, security: Security, message: str, server: str = "server", name: str = NAME) -> None:
         """Check that the server's certificate is refused."""

@@ -33,10 +33,10 @@ from echoup.client.protocol import EchoUpClient
 from echoup.client.security import Security
 from echoup.client.target import StreamTarget, Target, parseTarget
 from echoup.tls import TLSTransport
-from tests.support.certificates import NAME, writeCertificates
+from tests.support.certificates import NAME, serverContext, writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.names import Names
-from tests.support.serverprotocols import Mirror, Resetter, Server, Silence
+from tests.support.serverprotocols import Mirror, Resetter, Server, Silence, tlsServer
 
 TEXTS = st.text(st.characters()) | st.text("[]:.%=\\0189afx_-é/ \n", max_size=20)
 KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "tls:host:", "udp:", "[fe80::1%", "[::1]:"])
@@ -437,10 +437,7 @@ class TLSTests(ConnectTestCase):
 
     def context(self, name: str = "server") -> ssl.SSLContext:
         """Return the context of a server that has the named certificate and takes any, or none."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.directory / f"{name}.pem")
-        context.load_verify_locations(self.directory / "ca.pem")
-        context.verify_mode = ssl.CERT_OPTIONAL
+        context = serverContext(self.directory, name)
         context.sni_callback = lambda _, name, __: self.asked.append(name)
         return context
 
@@ -448,8 +445,7 @@ class TLSTests(ConnectTestCase):
         """Let a server that answers in upper case listen on 127.0.0.1, and return its port."""
 
         def build() -> TLSTransport:
-            self.server = TLSTransport(context, Server)
-            self.server.established.addErrback(self.refused.append)
+            self.server = tlsServer(context, self.refused)
             return self.server
 
         return self.listenWith(build)

@@ -1,13 +1,13 @@
 """Ports and connections that were opened elsewhere."""
 
 import socket
-import struct
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, UnsupportedAddressFamily
 
+from tests.support.doubles import reset
 from tests.support.recorders import Recorder, ServerOf
 from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, longestQueue, onReactor, receiveAll
 
@@ -107,8 +107,7 @@ class AdoptTests(UvloopTestCase):
         recorder = Recorder(lambda recorder: seen.append(recorder.transport.getPeer()))
         self.reactor.adoptStreamConnection(accepted.fileno(), socket.AF_INET, ServerOf(recorder))
         accepted.close()
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
+        reset(peer)
         await recorder.event("lost")
         assert seen == [IPv4Address("TCP", *name)]
 

@@ -1,18 +1,15 @@
 """How a connection ends: by the peer, or by a protocol that fails."""
 
 import socket
-from struct import pack
 from typing import Any
 
 import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from tests.support.doubles import reset
 from tests.support.recorders import HalfCloseableRecorder, Recorder
 from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receiveAll
-
-RESET = pack("ii", 1, 0)
-"""SO_LINGER's value for a close with a reset."""
 
 
 class Breaking(HalfCloseableRecorder):
@@ -51,8 +48,7 @@ class LostTests(UvloopTestCase):
         server = Recorder()
         peer = self.pair("tcp4", server)
         await server.event("made")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        peer.close()
+        reset(peer)
         await server.event("lost")
         assert server.reason.check(ConnectionLost)
 
@@ -80,9 +76,7 @@ class LostTests(UvloopTestCase):
         """A connection that was reset before it was accepted is nobody's, and no error."""
         port, connect = self.listen("tcp4")
         for _ in range(10):
-            peer = connect()
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            peer.close()
+            reset(connect())
         last = Recorder()
         port.factory.ready.append(last)
         with connect():

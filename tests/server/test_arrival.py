@@ -29,9 +29,9 @@ from echoup.server.gate import Gate
 from echoup.server.limits import Limits
 from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection
 from echoup.tls import TLSTransport
-from tests.support.certificates import writeCertificates
+from tests.support.certificates import VERSIONS, writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
-from tests.support.gates import LatePeerLimit, held
+from tests.support.gates import REFUSED, LatePeerLimit, held
 from tests.support.tlspeer import TLSPeer
 
 TIMEOUT = 5.0
@@ -40,7 +40,6 @@ INSTANT = 2**-10
 
 LIMITS = Limits(idleTimeout=100, stallTimeout=10, handshakeTimeout=TIMEOUT)
 NETWORKS = (ip_network("127.0.0.0/8"),)
-VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
 CLIENT = IPv4Address("TCP", "192.0.2.7", 40000)
 SERVER = IPv4Address("TCP", "198.51.100.2", 443)
@@ -514,8 +513,7 @@ class LostTests(ArrivalTestCase):
     def test_reset(self) -> None:
         """A reset is nothing else."""
         for peer, line in self.states():
-            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
-            peer.socket.close()
+            peer.reset()
             self.assertGone(line)
 
 
@@ -706,4 +704,3 @@ class LimitTests(ArrivalTestCase):
 
 
 CLIENT_NAME = "192.0.2.7:40000"
-REFUSED = "refused 1 connections over --max-connections-per-peer"

@@ -17,11 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.certificate import METHODS, Certificate
+from tests.support.certificates import VERSIONS
 from tests.support.descriptors import fewDescriptors, openDescriptors
 from tests.support.doubles import raised
 from tests.support.tlspeer import connectInMemory
-
-VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
 DH_PARAMETERS = b"""-----BEGIN DH PARAMETERS-----
 MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz

@@ -208,7 +208,7 @@ class ReturningTests(GateTestCase):
     def test_pair(self, spoofed: list[bytes], doubled: bool, random: Random) -> None:
         """Two services answer a spoofed datagram once each, whatever else is in the air, even if each arrives twice."""
         air = [("a", data) for data in spoofed] + [("b", data) for data in spoofed]
-        ends = {"a": Far(5000, "b", air), "b": Far(6000, "a", air)}
+        ends = {"a": LinkedTransport(5000, "b", air), "b": LinkedTransport(6000, "a", air)}
         answers = 0
         while air:
             to, data = air.pop(random.randrange(len(air)))
@@ -221,7 +221,7 @@ class ReturningTests(GateTestCase):
             end.gate.stop()
 
 
-class Far:
+class LinkedTransport:
     """The transport of one of two services, each of which sends to the other only."""
 
     asked = US

@@ -5,7 +5,6 @@ import ssl
 import time
 from functools import partial
 from select import POLLOUT
-from struct import pack
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +21,7 @@ from echoup.server.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTr
 from echoup.tls import RECORD, TLSTransport
 from tests.support.certificates import contexts
 from tests.support.doubles import HandReactor, Peer, ReactorTestCase, raised
-from tests.support.gates import held
+from tests.support.gates import REFUSED, held
 from tests.support.tlspeer import TLSPeer
 
 FAMILIES = (socket.AF_INET, socket.AF_UNIX)
@@ -148,8 +147,7 @@ class EchoTests(EchoUpTestCase):
         """A reset by the peer ends the connection and leaves nothing behind."""
         connection, peer = self.connect()
         peer.offer(b"hello")
-        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
-        peer.socket.close()
+        peer.reset()
         self.assertGone(connection, "lost")
 
 
@@ -565,6 +563,3 @@ class FactoryTests(EchoUpTestCase):
             self.reactor.until(lambda: not self.factory.connections)
         lines = [str(formatEvent(event)) for event in events if "peer" in event]
         assert [line.isprintable() for line in lines] == [True], lines
-
-
-REFUSED = "refused 1 connections over --max-connections-per-peer"

@@ -58,7 +58,7 @@ class Spawned:
         raise ProcessExitedAlready
 
 
-class Far(AMP):
+class WorkerEnd(AMP):
     """The worker's end of the control connection."""
 
     def __init__(self) -> None:
@@ -102,9 +102,9 @@ class WorkerProcessTestCase(ReactorTestCase):
                 self.addCleanup(os.close, descriptor)
         return given
 
-    def connect(self) -> Far:
+    def connect(self) -> WorkerEnd:
         """Return the worker's end of the control connection."""
-        far = Far()
+        far = WorkerEnd()
         factory = Factory.forProtocol(lambda: far)
         self.spawner.adoptStreamConnection(self.spawner.childFDs[3], socket.AF_UNIX, factory)
         return far

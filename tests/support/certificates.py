@@ -15,6 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from trustme import CA, LeafCert
 
+VERSIONS = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+"""The versions of TLS that echoup speaks."""
+
 NAME = "there.example"
 """A name that the server's certificate has, beside localhost, 127.0.0.1 and ::1."""
 
@@ -40,6 +43,15 @@ def writeCertificates(directory: Path) -> None:
     key = load_pem_private_key((directory / "client.key").read_bytes(), None)
     encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     (directory / "encrypted.key").write_bytes(encrypted)
+
+
+def serverContext(directory: Path, name: str = "server") -> ssl.SSLContext:
+    """Return the context of a server that has the named certificate of `directory`, and takes a client's or none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / f"{name}.pem")
+    context.load_verify_locations(directory / "ca.pem")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from struct import pack
 from typing import TypeVar
 
 from twisted.internet.interfaces import IProtocolFactory, IReadDescriptor
@@ -115,6 +116,10 @@ class Peer:
         """Send our end."""
         self.socket.shutdown(socket.SHUT_WR)
 
+    def reset(self) -> None:
+        """Reset the connection."""
+        reset(self.socket)
+
     def _acknowledge(self) -> None:
         """Let the kernel tell at once what it has taken; it would do so in its own time, which isn't the reactor's."""
         if self.socket.family == socket.AF_INET:
@@ -151,6 +156,12 @@ def raised(kind: type[E], call: Callable[..., object], *arguments: object) -> E 
     except kind as error:
         return error
     return None
+
+
+def reset(end: socket.socket) -> None:
+    """Reset a connection at one of its ends (socket(7), SO_LINGER)."""
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+    end.close()
 
 
 def connectedPair(family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:

@@ -6,6 +6,9 @@ from twisted.internet.defer import Deferred
 
 from echoup.server.gate import Gate, OwnSlots, PeerLimit
 
+REFUSED = "refused 1 connections over --max-connections-per-peer"
+"""What is logged of one connection over the limit of its peer."""
+
 
 def held(gate: Gate) -> tuple[int, dict[Any, Any]]:
     """Return how many places of a gate with limits are taken, and by how many connections of each peer."""

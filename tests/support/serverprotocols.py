@@ -1,9 +1,13 @@
 """Servers for the client's unit tests: right ones and wrong ones, in the test's own reactor."""
 
+import ssl
+
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from echoup.tls import TLSTransport
 
 
 @implementer(IHalfCloseableProtocol)
@@ -87,3 +91,10 @@ class Goodbye(Server):
         """Answer, and go."""
         self.transport.write(data.upper())
         self.transport.loseConnection()
+
+
+def tlsServer(context: ssl.SSLContext, refused: list[Failure]) -> TLSTransport:
+    """Return a server that answers in upper case, over TLS; why a handshake fails comes into `refused`."""
+    transport = TLSTransport(context, Server)
+    transport.established.addErrback(refused.append)
+    return transport

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,12 +19,21 @@ from echoup.client.ping.stream import StreamProbes
 from echoup.client.security import Security
 from echoup.client.target import StreamTarget
 from echoup.client.trace import Step
-from echoup.tls import TLSTransport
 from echoup.verdict import Verdict
-from tests.support.certificates import writeCertificates
+from tests.support.certificates import serverContext, writeCertificates
 from tests.support.doubles import ReactorTestCase
 from tests.support.names import Names
-from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Resetter, Server, Silence, Stutterer
+from tests.support.serverprotocols import (
+    Deserter,
+    Goodbye,
+    Greeter,
+    Mirror,
+    Resetter,
+    Server,
+    Silence,
+    Stutterer,
+    tlsServer,
+)
 
 SIZE = 20
 TIMEOUT = 5.0
@@ -346,15 +356,7 @@ class TLSTests(StreamTestCase):
 
     def listenTLS(self, name: str = "server") -> StreamTarget:
         """Let a server that has the named certificate listen."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.folder / f"{name}.pem")
-        self.failed: list[object] = []
-
-        def build() -> TLSTransport:
-            transport = TLSTransport(context, Server)
-            transport.established.addErrback(self.failed.append)
-            return transport
-
+        build = partial(tlsServer, serverContext(self.folder, name), [])
         return replace(self.listen(build), security=self.security)
 
     def test_right(self) -> None:

@@ -1,0 +1,4 @@
+"""Sizes that tests share."""
+
+MIB = 2**20
+"""Bytes."""
