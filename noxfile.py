@@ -119,8 +119,8 @@ def daemon(session: nox.Session) -> None:
             if started.poll() is not None:
                 session.error(log.read_text())
             time.sleep(0.1)
-        client = [copy / ".venv/bin/echoup", "connect"]
-        answer = subprocess.run(client, input=b"hello\nworld", stdout=subprocess.PIPE, check=True).stdout
+        client = [str(copy / ".venv/bin/echoup"), "connect"]
+        answer = subprocess.check_output(client, input=b"hello\nworld")
     finally:
         os.killpg(started.pid, signal.SIGTERM)
         started.wait(60)

@@ -10,6 +10,8 @@ import pytest
 
 from tests.reactor.exceptions import EXCEPTIONS, PROGRAMS, SUFFIX
 
+pytestmark = pytest.mark.twisteds
+
 PASSED = {
     "test_core": 14,
     "test_fdset": 11,

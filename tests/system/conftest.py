@@ -8,6 +8,11 @@ import pytest
 from tests.support.authorities import Certificates
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark each test in this folder."""
+    item.add_marker("system")
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Certificates for all tests of a run."""
