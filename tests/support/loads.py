@@ -9,8 +9,6 @@ from fcntl import ioctl
 from socket import socket
 from termios import FIONREAD
 
-MIB = 2**20
-
 
 class Growth:
     """When it was that what waits at our end to be read grew for the last time, as far as one can tell by looking."""

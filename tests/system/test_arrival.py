@@ -26,8 +26,9 @@ from tests.support.chance import randomBytes
 from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
 from tests.support.live import living
-from tests.support.loads import MIB, Growth, isCut, load
+from tests.support.loads import Growth, isCut, load
 from tests.support.reactors import REACTORS
+from tests.support.sizes import MIB
 from tests.support.tls import CLOSE_NOTIFY, TLSConnection
 from tests.support.waiting import eventually
 

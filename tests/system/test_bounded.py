@@ -14,8 +14,9 @@ from tests.support.addresses import Address, receiveAll
 from tests.support.chance import randomBytes
 from tests.support.commands import twistd
 from tests.support.daemon import Daemon
-from tests.support.loads import MIB, Growth, isCut, offer
+from tests.support.loads import Growth, isCut, offer
 from tests.support.reactors import MULTIPLEXERS, REACTORS
+from tests.support.sizes import MIB
 from tests.support.waiting import eventually
 
 

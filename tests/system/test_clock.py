@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.addresses import receiveAll
 from tests.support.daemon import Daemon
-from tests.support.loads import MIB, isCut, offer
+from tests.support.loads import isCut, offer
+from tests.support.sizes import MIB
 from tests.support.waiting import eventually
 
 

@@ -19,8 +19,9 @@ from tests.support.authorities import Certificates
 from tests.support.chance import randomBytes
 from tests.support.commands import twistd
 from tests.support.daemon import Daemon
-from tests.support.loads import MIB, offer
+from tests.support.loads import offer
 from tests.support.reactors import MULTIPLEXERS, REACTORS
+from tests.support.sizes import MIB
 from tests.support.tls import TLSConnection
 from tests.support.waiting import eventually, inTime
 

@@ -17,10 +17,10 @@ from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
 from tests.support.commands import CONNECT, connect, listenTLS, twistd
 from tests.support.daemon import Daemon
-from tests.support.loads import MIB
 from tests.support.peers import need, running
 from tests.support.reactors import REACTORS
 from tests.support.servers import serving
+from tests.support.sizes import MIB
 from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
 from tests.support.ways import Way

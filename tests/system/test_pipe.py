@@ -17,8 +17,8 @@ from tests.support.addresses import Address
 from tests.support.chance import randomBytes
 from tests.support.commands import CONNECT, connect
 from tests.support.daemon import Daemon
-from tests.support.loads import MIB
 from tests.support.servers import serving
+from tests.support.sizes import MIB
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from tests.support.addresses import unused
 from tests.support.authorities import Certificates
 from tests.support.commands import CONNECT, connect, listenTLS
 from tests.support.daemon import Daemon
-from tests.support.loads import MIB
 from tests.support.servers import answering, serving
+from tests.support.sizes import MIB
 from tests.support.terminal import Terminal
 from tests.support.tlsfaults import FAULTS, NO_TLS, faulty, makeSelfSigned
 from tests.support.waiting import eventually, inTime

@@ -23,8 +23,9 @@ from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE, twistd
 from tests.support.daemon import Daemon
 from tests.support.datagrams import client
-from tests.support.loads import MIB, load, offer
+from tests.support.loads import load, offer
 from tests.support.reactors import REACTORS
+from tests.support.sizes import MIB
 from tests.support.tls import ENDS, TLSConnection
 from tests.support.waiting import eventually, inTime
 from tests.support.ways import HEADERS, Way
