@@ -2,13 +2,12 @@
 
 import ipaddress
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.address import describeAddress, joinAddress, parsePort, splitAddress
 from tests.support.doubles import raised
+from tests.support.properties import given, st
 
 PORTS = st.integers(0, 65535)
 HOSTS = st.ip_addresses().map(str) | st.from_regex(
@@ -55,7 +54,6 @@ class SplitAddressTests(SynchronousTestCase):
         for text, message in mistakes.items():
             assert str(raised(ValueError, splitAddress, text)) == message
 
-    @settings(deadline=None)
     @given(TEXTS)
     def test_anyText(self, text: str) -> None:
         """Any text either has a host and perhaps a port, or raises ValueError with one line."""
@@ -66,7 +64,6 @@ class SplitAddressTests(SynchronousTestCase):
             assert host in text
             assert port is None or 0 <= port <= 65535, port
 
-    @settings(deadline=None)
     @given(HOSTS, PORTS)
     def test_roundTrip(self, host: str, port: int) -> None:
         """What `joinAddress` puts together `splitAddress` takes apart."""
@@ -76,13 +73,11 @@ class SplitAddressTests(SynchronousTestCase):
 class ParsePortTests(SynchronousTestCase):
     """`parsePort` takes the numbers 0 to 65535."""
 
-    @settings(deadline=None)
     @given(PORTS)
     def test_numbers(self, port: int) -> None:
         """Each port is the number that it is written as."""
         assert parsePort(str(port)) == port
 
-    @settings(deadline=None)
     @given(st.integers(max_value=-1) | st.integers(min_value=65536))
     def test_outOfRange(self, port: int) -> None:
         """No other number is a port."""
@@ -109,14 +104,12 @@ class DescribeAddressTests(SynchronousTestCase):
         for address, text in forms.items():
             assert describeAddress(address) == text
 
-    @settings(deadline=None)
     @given(st.ip_addresses(), PORTS)
     def test_roundTrip(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
         """What it writes of an IP address `splitAddress` reads."""
         kind = IPv4Address if ip.version == 4 else IPv6Address
         assert splitAddress(describeAddress(kind("TCP", str(ip), port))) == (str(ip), port)
 
-    @settings(deadline=None)
     @given(st.binary())
     def test_anyName(self, name: bytes) -> None:
         """Whatever a Unix socket is called, it is one line without control characters: a peer chooses it."""

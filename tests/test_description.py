@@ -1,12 +1,11 @@
 """Endpoint descriptions, taken apart as Twisted takes them."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.endpoints import _parse, quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.description import applyTo, splitDescription
 from tests.support.doubles import raised
+from tests.support.properties import given, settings, st
 
 TEXTS = st.text(":=\\ab\n", max_size=30) | st.text()
 
@@ -39,7 +38,7 @@ class SplitDescriptionTests(SynchronousTestCase):
         assert splitDescription("unix:a\\") == (["unix", "a\\"], {})
         assert splitDescription("unix:a=\\\\\\") == (["unix"], {"a": "\\\\"})
 
-    @settings(deadline=None, max_examples=5000)
+    @settings(max_examples=5000)
     @given(TEXTS)
     def test_anyText(self, text: str) -> None:
         """Any text means what it means for Twisted, if it means anything there."""
@@ -50,7 +49,6 @@ class SplitDescriptionTests(SynchronousTestCase):
             return
         assert (values, named) == expected
 
-    @settings(deadline=None)
     @given(st.lists(st.text(), min_size=1), st.text().filter(lambda name: "=" not in name), st.text())
     def test_quoted(self, texts: list[str], name: str, value: str) -> None:
         """What Twisted's `quoteStringArgument` has quoted comes out as it was; an `=` may need more."""

@@ -1,10 +1,9 @@
 """Foreign bytes are shown, and do nothing."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.printable import printable, quoted, shown, word
+from tests.support.properties import given, st
 
 
 class PrintableTests(SynchronousTestCase):
@@ -22,7 +21,6 @@ class PrintableTests(SynchronousTestCase):
         ):
             assert printable(data) == text
 
-    @settings(deadline=None)
     @given(st.binary() | st.text().map(str.encode))
     def test_anyBytes(self, data: bytes) -> None:
         """Whatever the bytes, what is shown is one line without control characters."""
@@ -41,7 +39,6 @@ class ShownTests(SynchronousTestCase):
         ):
             assert shown(text) == expected
 
-    @settings(deadline=None)
     @given(st.text(st.characters()))
     def test_anyText(self, text: str) -> None:
         """Whatever the text, what is shown is one line, and shown again it's the same."""
@@ -64,7 +61,6 @@ class WordTests(SynchronousTestCase):
         ):
             assert word(data) == text
 
-    @settings(deadline=None)
     @given(st.binary() | st.text().map(str.encode) | st.text(" \t='\"a").map(str.encode))
     def test_anyBytes(self, data: bytes) -> None:
         """Whatever the bytes, it's at most one word, without quotation marks and `=`."""
@@ -91,7 +87,6 @@ class QuotedTests(SynchronousTestCase):
         ):
             assert quoted(text) == expected
 
-    @settings(deadline=None)
     @given(st.text() | st.text('"\\a '))
     def test_anyText(self, text: str) -> None:
         """Whatever the text, it ends at the last character, and nowhere before."""

@@ -1,6 +1,5 @@
 """TLS whose directions end one by one: on both sides, in TLS 1.2 and 1.3, against the standard library's own TLS."""
 
-import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -10,8 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from trustme import CA, Blob
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -23,7 +20,9 @@ from zope.interface.verify import verifyObject
 
 from echoup.tls import TLSTransport, askNobody, explain, loading, makeContext
 from tests.support.certificates import NAME, VERSIONS, contexts, writeCertificates
+from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
+from tests.support.properties import given, manyBytes, st
 from tests.support.sizes import MIB
 from tests.support.tlspeer import TLSPeer, connectInMemory
 
@@ -351,7 +350,7 @@ class StreamTests(TLSTestCase):
 
     def test_lateReader(self) -> None:
         """Megabytes wait for a peer that has ended its side and reads when it likes; then come the end and the FIN."""
-        data = os.urandom(4 * MIB)
+        data = randomBytes(4 * MIB)
         for connection in self.connections():
             connection.far.end()
             connection.peer.end()
@@ -477,7 +476,6 @@ class StreamTests(TLSTestCase):
                 assert connection.near.getTcpKeepAlive() is enabled
                 assert bool(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) is enabled
 
-    @settings(deadline=None)
     @given(anyWay, st.binary(min_size=1), st.booleans())
     def test_anyGarbage(self, way: tuple[bool, ssl.TLSVersion], garbage: bytes, isLate: bool) -> None:
         """Any garbage, in the handshake or after it, comes to an end, and leaves nothing in the log."""
@@ -495,10 +493,9 @@ class StreamTests(TLSTestCase):
 class ExactTests(TLSTestCase):
     """Whatever is sent in whatever pieces comes out exactly."""
 
-    @settings(deadline=None)
     @given(
         anyWay,
-        st.lists(st.binary(min_size=1) | st.integers(1, 50_000).map(os.urandom)),
+        st.lists(st.binary(min_size=1) | manyBytes(1, 50_000)),
         st.lists(st.floats(0, 1), max_size=20),
         st.integers(0, 40),
     )
@@ -518,8 +515,7 @@ class ExactTests(TLSTestCase):
         connection.until("end")
         assert connection.above.received == b"".join(chunks)
 
-    @settings(deadline=None)
-    @given(anyWay, st.lists(st.binary() | st.integers(0, 50_000).map(os.urandom)))
+    @given(anyWay, st.lists(st.binary() | manyBytes(0, 50_000)))
     def test_anyAnswer(self, way: tuple[bool, ssl.TLSVersion], chunks: list[bytes]) -> None:
         """Any chunks that are written arrive, then the end."""
         connection = Connection(self, way[0], contexts(way[1])).shakeHands()
@@ -528,7 +524,6 @@ class ExactTests(TLSTestCase):
         connection.near.loseWriteConnection()
         assert connection.far.receiveAll() == b"".join(chunks)
 
-    @settings(deadline=None)
     @given(anyWay, st.lists(st.binary(min_size=1), min_size=1), st.lists(st.sampled_from(["pause", "resume", ""])))
     def test_anyPauses(self, way: tuple[bool, ssl.TLSVersion], chunks: list[bytes], pauses: list[str]) -> None:
         """Whenever the protocol above pauses and resumes, it gets everything in order, one piece after the other."""

@@ -3,11 +3,10 @@
 import subprocess
 import sys
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.upper import translate, upper
+from tests.support.properties import given, st
 
 EVERY_BYTE = bytes(range(256))
 
@@ -24,19 +23,16 @@ class UpperTests(SynchronousTestCase):
         """Letters outside ASCII pass as they are, also those whose upper case is longer."""
         assert upper("é ß ŉ ﬃ 你好 a".encode()) == "é ß ŉ ﬃ 你好 A".encode()
 
-    @settings(deadline=None)
     @given(st.lists(st.binary()))
     def test_anySplit(self, chunks: list[bytes]) -> None:
         """However a stream is split, the result is the same."""
         assert b"".join(map(upper, chunks)) == upper(b"".join(chunks))
 
-    @settings(deadline=None)
     @given(st.binary())
     def test_length(self, data: bytes) -> None:
         """As many bytes come out as went in."""
         assert len(upper(data)) == len(data)
 
-    @settings(deadline=None)
     @given(st.binary())
     def test_twice(self, data: bytes) -> None:
         """What is in upper case already stays as it is."""
@@ -50,7 +46,6 @@ class UpperTests(SynchronousTestCase):
                 assert upper(data) == data.upper()
                 assert translate(data, EVERY_BYTE.upper()) == data.upper()
 
-    @settings(deadline=None)
     @given(st.binary(min_size=100, max_size=5000), st.integers(0, 100), st.integers(0, 4000))
     def test_bothWays(self, data: bytes, begin: int, size: int) -> None:
         """The fast way and the plain one agree, wherever in memory the bytes begin and how many there are."""

@@ -2,12 +2,11 @@
 
 import tracemalloc
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.upper import upper
 from echoup.verdict import Reply, Verdict
+from tests.support.properties import given, st
 
 STREAMS = st.binary(max_size=200) | st.text("abyzAZ\n", max_size=200).map(str.encode)
 
@@ -48,7 +47,6 @@ class ReplyTests(SynchronousTestCase):
         """Where nothing was sent and nothing came, all is well."""
         assert str(Reply()) == "uppercased: 0 of 0 bytes came back"
 
-    @settings(deadline=None)
     @given(st.data(), STREAMS)
     def test_uppercased(self, data: st.DataObject, sent: bytes) -> None:
         """The upper case of all that was sent is right, and nothing is outstanding."""
@@ -56,7 +54,6 @@ class ReplyTests(SynchronousTestCase):
         assert (reply.verdict, reply.wrongAt, reply.outstanding) == (Verdict.UPPERCASED, None, 0)
         assert str(reply) == f"uppercased: {len(sent)} of {len(sent)} bytes came back"
 
-    @settings(deadline=None)
     @given(st.data(), STREAMS, STREAMS)
     def test_short(self, data: st.DataObject, start: bytes, rest: bytes) -> None:
         """The upper case of only a part is short by the rest."""
@@ -64,7 +61,6 @@ class ReplyTests(SynchronousTestCase):
         assert (reply.verdict, reply.wrongAt, reply.outstanding) == (Verdict.SHORT, None, 1 + len(rest))
         assert str(reply) == f"short: {len(start)} of {len(start) + 1 + len(rest)} bytes came back"
 
-    @settings(deadline=None)
     @given(st.data(), STREAMS, STREAMS, STREAMS)
     def test_unchanged(self, data: st.DataObject, start: bytes, returned: bytes, rest: bytes) -> None:
         """What came back as it was sent is unchanged, whether or not all of it came."""
@@ -73,7 +69,6 @@ class ReplyTests(SynchronousTestCase):
         assert (reply.verdict, reply.wrongAt) == (Verdict.UNCHANGED, len(start))
         assert len(str(reply).splitlines()) == 1
 
-    @settings(deadline=None)
     @given(st.data(), STREAMS, STREAMS, st.integers(0, 255))
     def test_corrupted(self, data: st.DataObject, start: bytes, rest: bytes, wrong: int) -> None:
         """A byte that is neither the one sent nor its upper case is found, whatever follows it."""
@@ -81,14 +76,12 @@ class ReplyTests(SynchronousTestCase):
         sent = b"n" if wrong in b"mM" else b"m"
         self.assertWrongAt(len(start), data.draw(replies(start + sent + rest, upper(start) + byte + upper(rest))))
 
-    @settings(deadline=None)
     @given(st.data(), STREAMS)
     def test_partlyUnchanged(self, data: st.DataObject, start: bytes) -> None:
         """An echo of which one byte is in upper case is no echo."""
         sent = upper(start) + b"xy"
         self.assertWrongAt(len(start), data.draw(replies(sent, upper(start) + b"xY")))
 
-    @settings(deadline=None)
     @given(st.data(), STREAMS, STREAMS)
     def test_extra(self, data: st.DataObject, sent: bytes, extra: bytes) -> None:
         """Bytes that come back after all that was sent are wrong from the first of them on, and called too many."""

@@ -7,12 +7,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.certificate import Certificate, parseCertificate
 from tests.support.certificates import inDER
+from tests.support.properties import given, st
 from tests.support.samples import BEGINNING, NOW, RIGHT
 
 
@@ -51,7 +50,6 @@ class CertificateTests(SynchronousTestCase):
         assert certificate == Certificate("a.example, ::1, b", "", NOW, NOW)
         assert parseCertificate(nameless()) == Certificate("", "", NOW, NOW)
 
-    @settings(deadline=None)
     @given(st.data())
     def test_odd(self, data: st.DataObject) -> None:
         """What was damaged is read, or is None; nothing is raised, and nobody is warned."""

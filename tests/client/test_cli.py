@@ -9,8 +9,6 @@ from signal import SIGTERM
 from typing import Any
 
 import click
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet import asyncioreactor, pollreactor
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -28,6 +26,7 @@ from echoup.client.ping.text import TextReport
 from echoup.client.pipe import pipe
 from echoup.client.target import parseTarget
 from tests.support.doubles import raised
+from tests.support.properties import given, st
 
 
 class CommandTestCase(SynchronousTestCase):
@@ -183,7 +182,6 @@ class ConnectTests(CommandTestCase):
         for text in ("nan", "inf", "-inf", ""):
             assert raised(click.UsageError, self.called, f"--timeout={text}"), text
 
-    @settings(deadline=None)
     @given(st.text(st.characters(), min_size=1))
     def test_anyTarget(self, text: str) -> None:
         """Any target either is taken or refused in one line."""

@@ -6,8 +6,6 @@ import socket
 from errno import EAFNOSUPPORT, ENETUNREACH
 from typing import Any, NoReturn
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
@@ -17,8 +15,10 @@ from zope.interface.verify import verifyObject
 
 from echoup.client.datagram import FORGOTTEN, PIECE, DatagramClient, DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
+from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.names import Names
+from tests.support.properties import given, manyBytes, st
 
 TIMEOUT = 10.0
 LOST = "it was lost, or the answer was, or nobody answers there; UDP doesn't tell which"
@@ -99,7 +99,7 @@ class ExactTests(ClientTestCase):
 
     def test_oneAtATime(self) -> None:
         """It sends pieces of 1200 bytes, each when the one before was answered, and closes after the last."""
-        data = os.urandom(2 * PIECE + 600)
+        data = randomBytes(2 * PIECE + 600)
         self.client.send(data)
         self.client.end()
         for start in (0, PIECE, 2 * PIECE):
@@ -167,8 +167,7 @@ class ExactTests(ClientTestCase):
         self.answer(b"HELLO")
         self.assertRight()
 
-    @settings(deadline=None)
-    @given(st.lists(st.binary(max_size=9) | st.integers(1, 5000).map(os.urandom)), st.lists(st.booleans()))
+    @given(st.lists(st.binary(max_size=9) | manyBytes(1, 5000)), st.lists(st.booleans()))
     def test_anyData(self, texts: list[bytes], doubles: list[bool]) -> None:
         """Any bytes, sent in any pieces, come back exactly, though some of the answers are delivered twice."""
         self.open()

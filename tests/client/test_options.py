@@ -3,8 +3,6 @@
 from typing import Any
 
 import click
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.datagram import DatagramTarget
@@ -12,6 +10,7 @@ from echoup.client.options import pathOptions
 from echoup.client.security import Security
 from echoup.client.target import StreamTarget, parseTarget
 from tests.support.doubles import raised
+from tests.support.properties import given, st
 
 OPTIONS = ["--tls", "--insecure", "--cafile=a", "--cert=b", "--key=c", "--server-name=d", "--proxy-protocol=v1"]
 
@@ -101,7 +100,6 @@ class PathOptionsTests(SynchronousTestCase):
             assert error is not None
             assert message in error.format_message()
 
-    @settings(deadline=None)
     @given(st.sampled_from(["a", "tls:a:1", "tcp:a:1", "unix:a", "udp:a", "a:0"]), st.sets(st.sampled_from(OPTIONS)))
     def test_anyOptions(self, text: str, options: set[str]) -> None:
         """Any options together either make a target that has them all, or are refused in one line."""

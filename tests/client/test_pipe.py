@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 from echoup.client.outcome import ExitCode, PathError
 from echoup.client.pipe import WINDOW, Pipe, pipe
 from echoup.client.target import parseTarget
+from tests.support.chance import randomBytes
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase
 from tests.support.serverprotocols import Deserter, Mirror, Resetter, Server, Silence
@@ -82,7 +83,7 @@ class ExactTests(PipeTestCase):
 
     def test_sizes(self) -> None:
         """Nothing, a line without an end, and more than the window come out exactly."""
-        for data in (b"", b"hello\nworld", os.urandom(2 * WINDOW)):
+        for data in (b"", b"hello\nworld", randomBytes(2 * WINDOW)):
             self.serve()
             self.files(data)
             self.assertSucceeds(self.begin())

@@ -3,8 +3,6 @@
 import socket
 import ssl
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface.verify import verifyObject
@@ -14,6 +12,7 @@ from echoup.client.protocol import EchoUpClient, IClientTransport
 from echoup.tls import TLSTransport
 from tests.support.certificates import NAME, contexts
 from tests.support.doubles import Peer, ReactorTestCase, connectedPair, raised
+from tests.support.properties import given, st
 from tests.support.serverprotocols import Server
 
 TIMEOUT = 10.0
@@ -92,7 +91,6 @@ class JudgementTests(ClientTestCase):
         assert (self.taken, self.client.serverEnded, self.client.timedOut) == (b"HELLO", True, False)
         assert self.reactor.getDelayedCalls() == []
 
-    @settings(deadline=None)
     @given(st.lists(st.binary(min_size=1)), st.integers(1, 9))
     def test_anyPieces(self, pieces: list[bytes], size: int) -> None:
         """Whatever is sent in whatever pieces comes back in any others and is right."""

@@ -14,8 +14,6 @@ from struct import pack
 from tempfile import TemporaryDirectory
 from typing import cast
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.tcp import Port, Server
@@ -32,6 +30,7 @@ from echoup.tls import TLSTransport
 from tests.support.certificates import VERSIONS, writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.gates import REFUSED, LatePeerLimit, held
+from tests.support.properties import given, st
 from tests.support.tlspeer import TLSPeer
 
 TIMEOUT = 5.0
@@ -222,7 +221,6 @@ class HeaderTests(ArrivalTestCase):
             assert peer.receiveAll() == b"HELLO"
             self.assertGone(f"connection peer=192.0.2.7:40000 bytes=5 seconds=0.000 reason=done via={name}")
 
-    @settings(deadline=None)
     @given(st.sampled_from([V1, V2, AUTHORITY]), st.binary(), st.lists(st.integers(0, 100)))
     def test_anyPieces(self, header: bytes, data: bytes, cuts: list[int]) -> None:
         """However header and data are cut into pieces, the data comes back, and only that."""

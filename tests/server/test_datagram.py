@@ -1,14 +1,11 @@
 """Echo over UDP: the gate, the protocol, and the port that answers from the address that was asked."""
 
-import os
 import socket
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort, ISystemHandle
 from twisted.internet.main import CONNECTION_DONE
@@ -38,7 +35,9 @@ from echoup.server.datagramport import (
     DatagramPort,
     parseDatagramListener,
 )
+from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
+from tests.support.properties import given, st
 
 CLIENT = ("198.51.100.7", 40_000)
 US = ("192.0.2.1", 8081)
@@ -96,7 +95,6 @@ class DatagramGateTests(GateTestCase):
         assert sum(self.admits(b"b%d" % i, (CLIENT[0], 1024 + i)) for i in range(BURST)) == RATE
         assert sum(self.admits(b"c%d" % i, other) for i in range(BURST)) == BURST
 
-    @settings(deadline=None)
     @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 30)), max_size=20))
     def test_rate(self, bursts: list[tuple[float, int]]) -> None:
         """However they come, the address gets its burst and its rate, no more, and no less."""
@@ -201,7 +199,6 @@ class ReturningTests(GateTestCase):
         self.clock.advance(RETURN)
         assert self.admits(b"HELLO")
 
-    @settings(deadline=None)
     @given(
         st.lists(st.binary(max_size=3) | st.sampled_from([b"a", b"A", b""]), max_size=50), st.booleans(), st.randoms()
     )
@@ -314,11 +311,10 @@ class ExactTests(PortTestCase):
             address = (host, port.getHost().port)
             client = self.client(host)
             for size in (0, 1, 1400, 8191, 8192, 8193, 65_507, largest):
-                data = os.urandom(size)
+                data = randomBytes(size)
                 assert self.ask(client, data, address) == (data.upper(), address), (host, size)
                 self.reactor.advance(RETURN)
 
-    @settings(deadline=None)
     @given(st.binary(max_size=2000))
     def test_anyBytes(self, data: bytes) -> None:
         """Any bytes are answered."""
@@ -599,7 +595,6 @@ class ParseDatagramListenerTests(SynchronousTestCase):
         for text, message in mistakes.items():
             assert message in str(raised(ValueError, parseDatagramListener, text)), text
 
-    @settings(deadline=None)
     @given(st.sampled_from(["", "*:"]), TEXTS)
     def test_anyText(self, start: str, rest: str) -> None:
         """Any text either is a listener that describes itself as written, or raises ValueError with one line."""

@@ -2,8 +2,6 @@
 
 import socket
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
@@ -17,6 +15,7 @@ from echoup.server.limits import Limits
 from tests.support.descriptors import fewDescriptors
 from tests.support.doubles import Peer, ReactorTestCase
 from tests.support.gates import LatePeerLimit
+from tests.support.properties import given, st
 
 
 class Guest(Protocol):
@@ -173,7 +172,6 @@ class PeerLimitTests(SynchronousTestCase):
             "refused 999 connections over --max-connections-per-peer",
         ]
 
-    @settings(deadline=None)
     @given(st.lists(st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"])), st.integers(1, 3))
     def test_anyOrder(self, visits: list[str], maximum: int) -> None:
         """Whoever comes and leaves, in the end everyone has all of their room again."""

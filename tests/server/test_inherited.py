@@ -13,8 +13,6 @@ from struct import unpack_from
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.protocols.wire import Echo
@@ -25,6 +23,7 @@ from echoup.server.inherited import InheritedListener, parseInherited
 from echoup.server.listen import parseListener
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase, raised
+from tests.support.properties import given, st
 
 INET = "systemd:domain=INET"
 
@@ -110,7 +109,6 @@ class ParseInheritedTests(ParseTestCase):
         for description in ("systemd", "systemd:", "systemd:index=0", f"{INET}:index=0:mode=660", "systemd:INET:0:a:b"):
             assert self.refusal(description)
 
-    @settings(deadline=None)
     @given(st.text("0123456789:ab", max_size=5), st.none() | st.text("ab:", max_size=5), st.text("0123ab", max_size=2))
     def test_anything(self, count: str, names: str | None, which: str) -> None:
         """Whatever the environment says, a socket is one of those that it counts, or is refused."""

@@ -2,8 +2,6 @@
 
 import itertools
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
@@ -12,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.limits import SELECT_MAXIMUM, Limits, MinuteLog
 from tests.support.doubles import ReactorTestCase
+from tests.support.properties import given, st
 
 TIMEOUTS = st.floats(0.001, 1e6)
 
@@ -19,7 +18,6 @@ TIMEOUTS = st.floats(0.001, 1e6)
 class LimitsTests(ReactorTestCase):
     """`Limits` are values, and fit the reactor."""
 
-    @settings(deadline=None)
     @given(TIMEOUTS, st.just(0.0) | TIMEOUTS)
     def test_tick(self, stallTimeout: float, idleTimeout: float) -> None:
         """Looking is rare enough to cost nothing and frequent enough to be in time."""
@@ -101,7 +99,6 @@ class MinuteLogTests(SynchronousTestCase):
             assert sum(said) == before
             assert clock.getDelayedCalls() == []
 
-    @settings(deadline=None)
     @given(st.lists(st.floats(0, 100), max_size=50))
     def test_anyTimes(self, pauses: list[float]) -> None:
         """However the events come, each is counted once, and a minute passes between two words."""

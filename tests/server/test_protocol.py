@@ -6,8 +6,6 @@ import time
 from functools import partial
 from select import POLLOUT
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer
 from twisted.internet.protocol import Factory
@@ -22,6 +20,7 @@ from echoup.tls import RECORD, TLSTransport
 from tests.support.certificates import contexts
 from tests.support.doubles import HandReactor, Peer, ReactorTestCase, raised
 from tests.support.gates import REFUSED, held
+from tests.support.properties import given, st
 from tests.support.tlspeer import TLSPeer
 
 FAMILIES = (socket.AF_INET, socket.AF_UNIX)
@@ -90,7 +89,6 @@ class InterfaceTests(EchoUpTestCase):
 class EchoTests(EchoUpTestCase):
     """Every byte comes back in upper case, then the end."""
 
-    @settings(deadline=None)
     @given(st.lists(st.binary(min_size=1)), st.sampled_from(FAMILIES))
     def test_exact(self, chunks: list[bytes], family: socket.AddressFamily) -> None:
         """Whatever is sent, in whatever pieces, comes back exactly when the peer ends its side."""

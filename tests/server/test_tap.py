@@ -10,8 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.application.service import IServiceMaker
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.selectreactor import SelectReactor
@@ -31,6 +29,7 @@ from echoup.server.workers import WorkersService
 from tests.support.certificates import writeCertificates
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase, raised
+from tests.support.properties import given, st
 from tests.support.tlspeer import TLSPeer
 from twisted import internet
 from twisted.plugins.echoup_plugin import echoup
@@ -261,7 +260,6 @@ class MistakeTests(OptionsTestCase):
         assert "--colour" in self.refusal("--colour=red")
         assert self.refusal("8081") == "Wrong number of arguments."
 
-    @settings(deadline=None)
     @given(st.sampled_from(sorted(DEFAULTS.keys() - {"log-connections"})), st.text(st.characters()))
     def test_anyText(self, name: str, text: str) -> None:
         """Any value of any option either is taken or refused in one line."""

@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from trustme import CA
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,6 +20,7 @@ from echoup.client.tcpinfo import TCPInfo
 from echoup.client.trace import Phase, Step
 from tests.support.certificates import NAME, inDER
 from tests.support.doubles import raised
+from tests.support.properties import given, st
 from tests.support.samples import UNMET, interruptedAt, judged, probe, summed, traced
 
 
@@ -192,7 +191,6 @@ class NagiosTests(SynchronousTestCase):
         """Where nothing was sent nothing is known."""
         assert self.line().startswith("ECHOUP UNKNOWN - 0 of 0 answered")
 
-    @settings(deadline=None)
     @given(st.text())
     def test_foreign(self, text: str) -> None:
         """Whatever an error says, there is one line and one `|`."""

@@ -1,13 +1,12 @@
 """A requirement is what its grammar says, and is judged exactly."""
 
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.outcome import ExitCode
 from echoup.client.ping.requirement import Requirement, parseRequirement
 from echoup.client.ping.statistics import Statistics
 from tests.support.doubles import raised
+from tests.support.properties import example, given, st
 from tests.support.samples import probe, summed
 
 PIECES = ["loss", "late", "p", "99", ".9", "100", "0", "avg", "outage", "<", "<=", ">", "1", "5", "%", "µs", "ms", "m"]
@@ -47,7 +46,6 @@ class RequirementTests(SynchronousTestCase):
         ):
             assert raised(ValueError, parseRequirement, text), text
 
-    @settings(deadline=None)
     @given(TEXTS)
     @example("avg<1s\n")
     @example("\ud800\u2028")

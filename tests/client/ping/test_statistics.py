@@ -5,12 +5,11 @@ import sys
 from fractions import Fraction
 from math import ceil
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.outcome import ExitCode
 from echoup.client.ping.statistics import Outage, Statistics
+from tests.support.properties import given, st
 from tests.support.samples import interruptedAt, probe, summed
 
 CODES = st.sampled_from([ExitCode.OK, ExitCode.WRONG, ExitCode.TIMED_OUT, ExitCode.SHORT])
@@ -88,7 +87,6 @@ class StatisticsTests(SynchronousTestCase):
         statistics.finish()
         assert statistics.current == Outage(1.0, 4.001, 1, 4, isOver=False)
 
-    @settings(deadline=None)
     @given(st.lists(st.tuples(SECONDS, CODES), max_size=12), st.data())
     def test_anyOrder(self, probes: list[tuple[float, ExitCode]], data: st.DataObject) -> None:
         """In any order the results make the same numbers, without any need to finish."""
@@ -98,7 +96,6 @@ class StatisticsTests(SynchronousTestCase):
             shuffled.add(result)
         assert numbers(shuffled) == numbers(summed(*results))
 
-    @settings(deadline=None)
     @given(st.lists(SECONDS, min_size=1), st.integers(1, 1_000_000))
     def test_times(self, times: list[float], tenThousandths: int) -> None:
         """The times' mean, deviation and percentiles are what they are by definition."""

@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 from unittest import mock
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.outcome import ExitCode, PathError
@@ -17,6 +15,7 @@ from echoup.client.ping.text import ERASE, TextReport
 from echoup.client.tcpinfo import TCPInfo
 from echoup.client.trace import Phase, Step
 from tests.support.certificates import inDER
+from tests.support.properties import given, st
 from tests.support.samples import BEGINNING, NOW, RIGHT, UNMET, interruptedAt, judged, probe, summed, traced
 
 
@@ -148,7 +147,6 @@ class ProbeTests(SynchronousTestCase):
             assert ", issuer OU=Testing CA" in line
             assert line.endswith(f", {left}")
 
-    @settings(deadline=None)
     @given(st.text())
     def test_foreign(self, text: str) -> None:
         """Whatever a server or a resolver says, nothing of it can command the terminal or begin a line."""
