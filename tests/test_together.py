@@ -23,6 +23,9 @@ from echoup.verdict import Verdict
 
 pytestmark = pytest.mark.usefixtures("clean")
 
+PATIENCE = 120
+"""How many seconds either side waits for the other."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -46,7 +49,7 @@ class Pair:
             if len(b"".join(came)) >= takes and not taken.called:
                 taken.callback(b"".join(came))
 
-        return await self.target.connect(cast("ReactorBase", self.reactor), 10, take), taken
+        return await self.target.connect(cast("ReactorBase", self.reactor), PATIENCE, take), taken
 
 
 @pytest_twisted.async_yield_fixture(params=["127.0.0.1:0", "[::1]:0", "unix:{}/socket"])
@@ -56,7 +59,7 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
     reactor = cast("PosixReactorBase", installed)
     listeners = (parseListener(request.param.format(tmp_path)),)
-    service = EchoUpService(reactor, Plan(listeners, Limits(maxConnectionsPerPeer=2), drainTimeout=10))
+    service = EchoUpService(reactor, Plan(listeners, Limits(maxConnectionsPerPeer=2), drainTimeout=PATIENCE))
     service.startService()
     yield Pair(reactor, service)
     if service.running:

@@ -21,6 +21,9 @@ from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Se
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
 
+PATIENCE = 120
+"""How many seconds a conversation may take, and the client waits for a reply."""
+
 
 class ConverseTests(SynchronousTestCase):
     """`converse` prompts, sends, and prints what comes back."""
@@ -32,6 +35,9 @@ class ConverseTests(SynchronousTestCase):
         self.loop = loop
         self.reactor = AsyncioSelectorReactor(loop)
         self.addCleanup(self.closeReactor)
+        self.passed = 0.0
+        seconds = self.reactor.seconds
+        self.patch(self.reactor, "seconds", lambda: seconds() + self.passed)
 
     def closeReactor(self) -> None:
         """Close all that is open."""
@@ -39,7 +45,7 @@ class ConverseTests(SynchronousTestCase):
             self.reactor.removeReader(reader)
             reader.connectionLost(Failure(CONNECTION_DONE))
 
-    def converse(self, server: type[Server], *typed: str, timeout: float = 10) -> str:
+    def converse(self, server: type[Server], *typed: str) -> str:
         """Return what the user sees who types one text at each prompt, in a conversation with `server`."""
         port = self.reactor.listenTCP(0, Factory.forProtocol(server), interface="127.0.0.1")
         target = parseTarget(f"tcp:127.0.0.1:{port.getHost().port}")
@@ -47,7 +53,7 @@ class ConverseTests(SynchronousTestCase):
         self.patch(sys, "stdout", stdout := StringIO())
 
         async def conversation(keyboard: PipeInput, session: AppSession) -> None:
-            conversing = Deferred.fromCoroutine(converse(self.reactor, target, timeout)).asFuture(self.loop)
+            conversing = Deferred.fromCoroutine(converse(self.reactor, target, PATIENCE)).asFuture(self.loop)
             for text in typed:
                 while not session.app:
                     await asyncio.sleep(0)
@@ -58,17 +64,15 @@ class ConverseTests(SynchronousTestCase):
 
         with create_pipe_input() as keyboard, create_app_session(keyboard, DummyOutput()) as session:
             try:
-                self.loop.run_until_complete(asyncio.wait_for(conversation(keyboard, session), 60))
+                self.loop.run_until_complete(asyncio.wait_for(conversation(keyboard, session), PATIENCE))
             finally:
                 self.seen = stdout.getvalue()
         return self.seen
 
-    def assertFails(
-        self, server: type[Server], typed: list[str], seen: str, code: ExitCode, why: str, timeout: float = 10
-    ) -> None:
+    def assertFails(self, server: type[Server], typed: list[str], seen: str, code: ExitCode, why: str) -> None:
         """Check that a conversation shows what is `seen`, and then fails."""
         try:
-            self.converse(server, *typed, timeout=timeout)
+            self.converse(server, *typed)
         except PathError as failure:
             error = failure
         assert self.seen == seen
@@ -127,6 +131,17 @@ class ConverseTests(SynchronousTestCase):
 
     def test_timedOut(self) -> None:
         """When no reply comes in time that is the end."""
+        case = self
+
+        class Late(Silence):
+            """A server that is given up as soon as it has taken the line: the reactor's clock is set forward."""
+
+            def dataReceived(self, data: bytes) -> None:
+                """Let the time pass, and the reactor see that it has."""
+                super().dataReceived(data)
+                case.passed += PATIENCE
+                case.reactor.callLater(0, case.reactor.wakeUp)
+
         seen = "\n(short: 0 of 6 bytes came back)\n"
-        why = "TARGET: timed out: nothing more for 1 s, 0 of 6 bytes came back"
-        self.assertFails(Silence, [f"hello{ENTER}"], seen, ExitCode.TIMED_OUT, why, timeout=1)
+        why = "TARGET: timed out: nothing more for 120 s, 0 of 6 bytes came back"
+        self.assertFails(Late, [f"hello{ENTER}"], seen, ExitCode.TIMED_OUT, why)

@@ -17,7 +17,7 @@ from echoup.client.pipe import WINDOW, Pipe, pipe
 from echoup.client.target import parseTarget
 from tests.support.chance import randomBytes
 from tests.support.descriptors import openDescriptors
-from tests.support.doubles import ReactorTestCase
+from tests.support.doubles import ReactorTestCase, unheard
 from tests.support.serverprotocols import Deserter, Mirror, Resetter, Server, Silence
 from tests.support.sizes import MIB
 
@@ -272,9 +272,7 @@ class FailureTests(PipeTestCase):
 
     def test_unreachable(self) -> None:
         """Where there is no server the input isn't touched."""
-        bound = self.enterContext(socket.socket())  # but it doesn't listen, and nobody else can
-        bound.bind(("127.0.0.1", 0))
-        self.target = parseTarget(f"tcp:127.0.0.1:{bound.getsockname()[1]}")
+        self.target = parseTarget(f"tcp:127.0.0.1:{self.enterContext(unheard())}")
         self.files(b"hello")
         piping = self.begin()
         self.assertFails(piping, ExitCode.UNREACHABLE, f"cannot connect to {self.target}: Connection refused")

@@ -102,7 +102,7 @@ class ResolverTests(ReactorTestCase):
 
         def getaddrinfo(name: str, *_: object) -> list[Any]:
             if name == "slow":
-                slow.wait(60)
+                slow.wait()
             return []
 
         self.patch(module, "getaddrinfo", getaddrinfo)

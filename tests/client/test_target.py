@@ -33,7 +33,7 @@ from echoup.client.target import StreamTarget, Target, parseTarget
 from echoup.tls import TLSTransport
 from tests.support.certificates import NAME, serverContext, writeCertificates
 from tests.support.chance import randomBytes
-from tests.support.doubles import Peer, ReactorTestCase, raised
+from tests.support.doubles import Peer, ReactorTestCase, raised, unheard
 from tests.support.names import Names
 from tests.support.properties import example, given, st
 from tests.support.serverprotocols import Mirror, Resetter, Server, Silence, tlsServer
@@ -333,9 +333,7 @@ class ConnectTests(ConnectTestCase):
 
     def test_refused(self) -> None:
         """A refusal is told with the address and the system's words."""
-        with socket.socket() as bound:  # but it doesn't listen, and nobody else can
-            bound.bind(("127.0.0.1", 0))
-            port = bound.getsockname()[1]
+        with unheard() as port:
             for description in (f"127.0.0.1:{port}", f"tcp:127.0.0.1:{port}"):
                 message = f"cannot connect to 127.0.0.1:{port}: Connection refused"
                 self.assertFails(description, ExitCode.UNREACHABLE, message)

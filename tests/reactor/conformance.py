@@ -72,7 +72,7 @@ def _cases() -> dict[str, Any]:
 
 def _adapt(cases: dict[str, Any]) -> None:
     for case in cases.values():
-        case.timeout = float(_TIMEOUT or 20)
+        case.timeout = float(_TIMEOUT or 60)
         if hasattr(case, "test_changeUID"):
             case.test_changeUID = _withPythonForAll(case.test_changeUID)
         if case.__name__.startswith(("AdoptStreamConnectionTests", "UNIXAdoptStreamConnectionTests")):

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IConnector
 from twisted.protocols.amp import AMP, Command, Descriptor, Integer
 from zope.interface.verify import verifyObject
 
+from tests.support.doubles import unheard
 from tests.support.recorders import ClientOf, Recorder, ServerOf
 from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
 
@@ -49,13 +50,14 @@ class ConnectTests(UvloopTestCase):
     @onReactor
     async def test_refused(self) -> None:
         """Where nobody listens, the attempt fails."""
-        for connect in (
-            lambda factory: self.reactor.connectTCP("127.0.0.1", freePort(), factory),
-            lambda factory: self.reactor.connectUNIX(self.path(), factory),
-        ):
-            factory = ClientOf(Recorder())
-            connect(factory)
-            assert isinstance(await factory.failed, ConnectError)
+        with unheard() as port:
+            for connect in (
+                lambda factory: self.reactor.connectTCP("127.0.0.1", port, factory),
+                lambda factory: self.reactor.connectUNIX(self.path(), factory),
+            ):
+                factory = ClientOf(Recorder())
+                connect(factory)
+                assert isinstance(await factory.failed, ConnectError)
 
     @onReactor
     async def test_givesUp(self) -> None:
@@ -264,14 +266,6 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def freePort() -> int:
-    """Return the number of a port on which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-    return number
 
 
 def closeIt(connector: Any, close: str) -> None:

@@ -599,16 +599,16 @@ class LimitTests(ArrivalTestCase):
         self.peers += peers
         return peers
 
-    def settle(self) -> None:
-        """Let in and out whoever can, never more than the maximum; the kernel may take its time."""
-        for _ in range(10):
-            self.reactor.iterate(0.002)
-            assert len(self.streams.connections) <= 3
-
     def assertInside(self, count: int) -> None:
         """Check that so many are in, and that the port is looked at if and only if there is room for more."""
-        self.settle()
-        assert len(self.streams.connections) == count
+
+        def isInside() -> bool:
+            assert len(self.streams.connections) <= 3
+            return len(self.streams.connections) == count
+
+        self.reactor.until(isInside)
+        self.reactor.turn()
+        assert isInside()
         assert (self.port in self.reactor.getReaders()) == (count < 3)
 
     def test_headers(self) -> None:

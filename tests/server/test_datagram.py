@@ -36,7 +36,7 @@ from echoup.server.datagramport import (
     parseDatagramListener,
 )
 from tests.support.chance import randomBytes
-from tests.support.doubles import ReactorTestCase, raised
+from tests.support.doubles import ReactorTestCase, leave, raised
 from tests.support.properties import given, st
 
 CLIENT = ("198.51.100.7", 40_000)
@@ -460,8 +460,9 @@ class DatagramPortTests(PortTestCase):
     def test_receiveErrors(self) -> None:
         """An error that the kernel reports instead of a datagram is passed over, in silence."""
         port = self.one()
-        with self.client("127.0.0.1") as gone:
-            address = gone.getsockname()
+        gone = self.client("127.0.0.1")
+        address = gone.getsockname()
+        self.addCleanup(leave(gone).close)
         port.connect(*address)  # only then does the kernel report that nobody is there
         with capturedLogs() as events:
             port.write(b"hello")

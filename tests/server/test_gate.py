@@ -74,18 +74,18 @@ class GateTests(ReactorTestCase):
         addresses = [(port.getHost().host, port.getHost().port) for port in self.ports]
         return [self.peerAt(addresses[i % len(addresses)]) for i in range(count)]
 
-    def settle(self) -> None:
-        """Let in and out whoever can; the kernel may take its time."""
-        for _ in range(10):
-            self.reactor.iterate(0.002)
+    def assertInside(self, count: int) -> None:
+        """Check that `count` clients are in as soon as the kernel has taken its time, and stay, and no others come."""
+        self.reactor.until(lambda: len(self.house.guests) == count)
+        self.reactor.turn()
+        assert len(self.house.guests) == count
 
     def test_exactly(self) -> None:
         """Two ports together let in as many as the limit says, and as many again when those have left."""
         self.open(Limits(maxConnections=10), count=2)
         self.knock(25)
         for expected in (10, 10, 5, 0):
-            self.settle()
-            assert len(self.house.guests) == expected
+            self.assertInside(expected)
             for guest in list(self.house.guests):
                 guest.transport.loseConnection()
 
@@ -93,13 +93,13 @@ class GateTests(ReactorTestCase):
         """At the limit no port is looked at, below it every one is."""
         self.open(Limits(maxConnections=2), count=2)
         peers = self.knock(1)
-        self.settle()
+        self.assertInside(1)
         assert set(self.ports) <= set(self.reactor.getReaders())
         peers += self.knock(1)
-        self.settle()
+        self.assertInside(2)
         assert set(self.ports) & set(self.reactor.getReaders()) == set()
         peers[0].socket.close()
-        self.settle()
+        self.assertInside(1)
         assert set(self.ports) <= set(self.reactor.getReaders())
 
     def test_more(self) -> None:
@@ -107,45 +107,42 @@ class GateTests(ReactorTestCase):
         self.open(Limits(maxConnections=150))
         self.ports[0].socket.listen(200)
         self.knock(160)
-        self.settle()
-        assert len(self.house.guests) == 150
+        self.assertInside(150)
 
     def test_noLimit(self) -> None:
         """Without a limit all come in."""
         self.open(Limits(maxConnections=0))
         self.knock(40)
-        self.settle()
-        assert len(self.house.guests) == 40
+        self.assertInside(40)
         assert self.ports[0] in self.reactor.getReaders()
 
     def test_abandon(self) -> None:
         """Ports that are abandoned aren't looked at again."""
         self.open(Limits(maxConnections=1))
         peers = self.knock(1)
-        self.settle()
+        self.assertInside(1)
         self.gate.abandon()
         peers[0].socket.close()
-        self.settle()
-        assert len(self.house.guests) == 0
+        self.assertInside(0)
         assert self.ports[0] not in self.reactor.getReaders()
 
     def test_noDescriptors(self) -> None:
         """Clients that the process has no descriptor for cost one line a minute; then it recovers."""
         self.open(Limits())
         self.knock(1)
-        self.settle()
+        self.assertInside(1)
         far = [socket.socket() for _ in range(5)]
         with capturedLogs() as events, fewDescriptors():
             for client in far:
                 self.addCleanup(client.close)
                 client.connect((self.ports[0].getHost().host, self.ports[0].getHost().port))
-                self.settle()
+                self.reactor.until(lambda: bool(events))
+                self.reactor.turn()
         said = [formatEvent(event) for event in events]
         assert said == ["refused 1 connections: no file descriptors left"]
-        assert len(self.house.guests) == 1
+        self.assertInside(1)
         self.knock(3)
-        self.settle()
-        assert len(self.house.guests) == 4
+        self.assertInside(4)
 
 
 class PeerLimitTests(SynchronousTestCase):

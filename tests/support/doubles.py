@@ -1,8 +1,10 @@
 """A real reactor in the tests' hands: its transports, ports and timers are real, but time stands still."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from struct import pack
+from time import monotonic
 from typing import TypeVar
 
 from twisted.internet.interfaces import IProtocolFactory, IReadDescriptor
@@ -14,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 E = TypeVar("E", bound=BaseException)
 
-TURNS = 2000
-"""After so many turns, each of which waits a little, what a test waits for isn't going to happen."""
+TURNS, PATIENCE = 2000, 60
+"""After so many turns and seconds, what a test waits for isn't going to happen; a pause of the process is few turns."""
 
 
 class HandReactor(PollReactor):
@@ -46,11 +48,11 @@ class HandReactor(PollReactor):
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Turn until `condition` holds; the kernel may take its time."""
-        for _ in range(TURNS):
-            if condition():
-                return
+        turns, end = 0, monotonic() + PATIENCE
+        while not condition():
+            assert turns < TURNS or monotonic() < end, f"never came true: {condition}"
             self.iterate(0.005)
-        raise AssertionError(f"never came true: {condition}")
+            turns += 1
 
     def close(self) -> None:
         """Close all sockets that are open; nobody is told."""
@@ -162,6 +164,25 @@ def reset(end: socket.socket) -> None:
     """Reset a connection at one of its ends (socket(7), SO_LINGER)."""
     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
     end.close()
+
+
+@contextmanager
+def unheard() -> Iterator[int]:
+    """Yield the number of a TCP port of 127.0.0.1 that refuses: it is taken, so that nobody else can listen on it."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+def leave(server: socket.socket) -> socket.socket:
+    """Close a UDP server of 127.0.0.1, so that its port refuses, and return what keeps the port from others.
+
+    Its number stays taken at another address: a client binds to all addresses, and could get it.
+    """
+    kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    kept.bind(("127.0.0.2", server.getsockname()[1]))
+    server.close()
+    return kept
 
 
 def connectedPair(family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:

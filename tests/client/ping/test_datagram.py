@@ -13,7 +13,7 @@ from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
 from echoup.client.trace import Step
 from echoup.verdict import Verdict
-from tests.support.doubles import ReactorTestCase
+from tests.support.doubles import ReactorTestCase, leave
 from tests.support.names import Names
 
 SIZE = 20
@@ -31,7 +31,7 @@ class DatagramTestCase(ReactorTestCase):
         self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(self.server.close)
         self.server.bind(("127.0.0.1", 0))
-        self.server.setblocking(False)
+        self.server.settimeout(60)
         self.reactor.installNameResolver(Names({"there": ["127.0.0.1", "127.0.0.2"]}))
         self.target = DatagramTarget("there", self.server.getsockname()[1])
         self.statistics = Statistics()
@@ -53,11 +53,8 @@ class DatagramTestCase(ReactorTestCase):
         self.reactor.turn()
 
     def leave(self) -> None:
-        """Close the server; its number stays taken at another address, or a probe's own port might get it."""
-        kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(kept.close)
-        kept.bind(("127.0.0.2", self.target.port))
-        self.server.close()
+        """Close the server."""
+        self.addCleanup(leave(self.server).close)
 
     def close(self) -> None:
         """Close all ports."""

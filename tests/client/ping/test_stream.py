@@ -21,7 +21,7 @@ from echoup.client.target import StreamTarget
 from echoup.client.trace import Step
 from echoup.verdict import Verdict
 from tests.support.certificates import serverContext, writeCertificates
-from tests.support.doubles import ReactorTestCase
+from tests.support.doubles import ReactorTestCase, unheard
 from tests.support.names import Names
 from tests.support.serverprotocols import (
     Deserter,
@@ -195,8 +195,9 @@ class FreshTests(StreamTestCase):
 
     def test_unreachable(self) -> None:
         """What isn't there is told by the step that failed; there are no addresses."""
-        result = self.probe(self.makeProbes(StreamTarget("", "127.0.0.1", 1)))
-        message = "cannot connect to 127.0.0.1:1: Connection refused"
+        with unheard() as port:
+            result = self.probe(self.makeProbes(StreamTarget("", "127.0.0.1", port)))
+        message = f"cannot connect to 127.0.0.1:{port}: Connection refused"
         self.assertProbe(result, None, Step.CONNECT, ExitCode.UNREACHABLE, message)
         assert (result.local, result.remote, result.reply.sent) == (None, None, 0)
 
