@@ -19,6 +19,10 @@ from twisted.logger import (
 from tests.support.chance import SEED, beginTest
 from tests.support.leftovers import markProcesses, outlasting
 
+# Let a failed assertion in them show its values, as those of test modules do.
+for name in ("daemon", "doubles", "gates", "pings", "terminal", "tlspeer", "uvlooptests", "ways"):
+    pytest.register_assert_rewrite(f"tests.support.{name}")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:

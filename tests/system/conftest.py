@@ -7,9 +7,6 @@ import pytest
 
 from tests.support.authorities import Certificates
 
-# Let a failed assertion in them show its values, as those of test modules do.
-pytest.register_assert_rewrite("tests.support.pings", "tests.support.ways")
-
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark each test in this folder."""
