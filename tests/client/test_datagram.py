@@ -16,9 +16,10 @@ from zope.interface.verify import verifyObject
 from echoup.client.datagram import FORGOTTEN, PIECE, DatagramClient, DatagramTarget
 from echoup.client.outcome import ExitCode, PathError
 from tests.support.chance import randomBytes
-from tests.support.doubles import ReactorTestCase, leave, raised
+from tests.support.doubles import ReactorTestCase, raised
 from tests.support.names import Names
 from tests.support.properties import given, manyBytes, st
+from tests.support.sockets import leave
 
 TIMEOUT = 10.0
 LOST = "it was lost, or the answer was, or nobody answers there; UDP doesn't tell which"

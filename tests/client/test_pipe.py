@@ -1,10 +1,8 @@
 """Standard input through the service to standard output: exact, bounded, and over in every case."""
 
 import os
-import socket
 import sys
 from io import FileIO
-from struct import pack
 from tempfile import TemporaryFile
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,9 +15,10 @@ from echoup.client.pipe import WINDOW, Pipe, pipe
 from echoup.client.target import parseTarget
 from tests.support.chance import randomBytes
 from tests.support.descriptors import openDescriptors
-from tests.support.doubles import ReactorTestCase, unheard
+from tests.support.doubles import ReactorTestCase
 from tests.support.serverprotocols import Deserter, Mirror, Resetter, Server, Silence
 from tests.support.sizes import MIB
+from tests.support.sockets import unheard
 
 TIMEOUT = 10.0
 
@@ -280,14 +279,15 @@ class FailureTests(PipeTestCase):
 
     def test_lostAtTheEnd(self) -> None:
         """A reset after the input has ended is the server's failure, not a right end."""
-        self.serve(Silence)
+        self.serve(LateResetter)
         self.files(b"")
-        self.server.readConnectionLost = self.reset  # type: ignore[method-assign]  # a server as bad as that
         why = "the server reset the connection, 0 of 0 bytes came back"
         self.assertFails(self.begin(), ExitCode.SHORT, why)
 
-    def reset(self) -> None:
-        """Let the server reset the connection."""
-        handle = self.server.transport.getHandle()  # type: ignore[attr-defined]  # it is a TCP transport
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
-        self.server.transport.abortConnection()
+
+class LateResetter(Server):
+    """A server that resets the connection when the client ends its side."""
+
+    def readConnectionLost(self) -> None:
+        """Reset."""
+        self.transport.abortConnection()

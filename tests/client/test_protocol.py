@@ -11,9 +11,10 @@ from echoup.client.outcome import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient, IClientTransport
 from echoup.tls import TLSTransport
 from tests.support.certificates import NAME, contexts
-from tests.support.doubles import Peer, ReactorTestCase, connectedPair, raised
+from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.properties import given, st
 from tests.support.serverprotocols import Server
+from tests.support.sockets import connectedPair
 
 TIMEOUT = 10.0
 

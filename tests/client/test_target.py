@@ -33,10 +33,11 @@ from echoup.client.target import StreamTarget, Target, parseTarget
 from echoup.tls import TLSTransport
 from tests.support.certificates import NAME, serverContext, writeCertificates
 from tests.support.chance import randomBytes
-from tests.support.doubles import Peer, ReactorTestCase, raised, unheard
+from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.names import Names
 from tests.support.properties import example, given, st
 from tests.support.serverprotocols import Mirror, Resetter, Server, Silence, tlsServer
+from tests.support.sockets import unheard
 
 TEXTS = st.text(st.characters()) | st.text("[]:.%=\\0189afx_-é/ \n", max_size=20)
 KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "tls:host:", "udp:", "[fe80::1%", "[::1]:"])

@@ -7,9 +7,9 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, UnsupportedAddressFamily
 
-from tests.support.doubles import reset
 from tests.support.recorders import Recorder, ServerOf
-from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, longestQueue, onReactor, receiveAll
+from tests.support.sockets import longestQueue, reset
+from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, onReactor, receiveAll
 
 
 class AdoptTests(UvloopTestCase):

@@ -17,8 +17,8 @@ from twisted.internet.interfaces import IConnector
 from twisted.protocols.amp import AMP, Command, Descriptor, Integer
 from zope.interface.verify import verifyObject
 
-from tests.support.doubles import unheard
 from tests.support.recorders import ClientOf, Recorder, ServerOf
+from tests.support.sockets import unheard
 from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
 
 NOWHERE = "192.0.2.1"

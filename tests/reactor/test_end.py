@@ -5,7 +5,8 @@ import socket
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 
 from tests.support.recorders import HalfCloseableRecorder, Producer, Recorder
-from tests.support.uvlooptests import KINDS, MUCH, UvloopTestCase, onReactor, receiveAll
+from tests.support.sizes import MUCH
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receiveAll
 
 
 class EndTests(UvloopTestCase):

@@ -7,8 +7,8 @@ import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from tests.support.doubles import reset
 from tests.support.recorders import HalfCloseableRecorder, Recorder
+from tests.support.sockets import reset
 from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receiveAll
 
 

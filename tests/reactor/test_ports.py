@@ -13,7 +13,8 @@ from zope.interface.verify import verifyObject
 
 from tests.support.descriptors import openDescriptors
 from tests.support.recorders import Recorder, ServerOf
-from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, longestQueue, onReactor
+from tests.support.sockets import longestQueue
+from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, onReactor
 
 
 class PortTests(UvloopTestCase):

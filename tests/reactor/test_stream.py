@@ -18,7 +18,8 @@ from zope.interface import Interface, implementer
 from zope.interface.verify import verifyObject
 
 from tests.support.recorders import HalfCloseableRecorder, Recorder
-from tests.support.uvlooptests import KINDS, MUCH, UvloopTestCase, onReactor, receiveAll, sendAndEnd
+from tests.support.sizes import MUCH
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receiveAll, sendAndEnd
 
 INTERFACES: tuple[type[Interface], ...] = (
     ITLSTransport,

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.recorders import HalfCloseableRecorder, Producer, Recorder
-from tests.support.uvlooptests import KINDS, MUCH, UvloopTestCase, onReactor, receive, receiveAll
+from tests.support.sizes import MUCH
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receive, receiveAll
 
 
 class ProducerTests(UvloopTestCase):

@@ -21,12 +21,11 @@ from tests.support.certificates import contexts
 from tests.support.doubles import HandReactor, Peer, ReactorTestCase, raised
 from tests.support.gates import REFUSED, held
 from tests.support.properties import given, st
+from tests.support.sizes import MUCH
 from tests.support.tlspeer import TLSPeer
 
 FAMILIES = (socket.AF_INET, socket.AF_UNIX)
 LIMITS = Limits(idleTimeout=100, stallTimeout=10)
-MUCH = b"abcdefghijklmnop" * 2**20
-"""More than the kernel and the transport take for a peer that doesn't read."""
 
 
 class EchoUpTestCase(ReactorTestCase):

@@ -24,10 +24,8 @@ from echoup.server.plan import Plan
 from echoup.server.service import EchoUpService
 from tests.support.certificates import writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
+from tests.support.sizes import MUCH
 from tests.support.tlspeer import TLSPeer
-
-MUCH = b"abcdefghijklmnop" * 2**20
-"""More than the kernel and the transport take for a peer that doesn't read."""
 
 DRAIN = 10.0
 
@@ -48,12 +46,6 @@ class ServiceTestCase(ReactorTestCase):
     def listening(self) -> list[Port]:
         """Return the ports that the reactor looks at."""
         return [reader for reader in self.reactor.getReaders() if isinstance(reader, Port)]
-
-    def occupied(self) -> str:
-        """Return the description of an address that somebody else listens on."""
-        other = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(other.close)
-        return f"127.0.0.1:{other.getsockname()[1]}"
 
 
 class StartTests(ServiceTestCase):
@@ -83,7 +75,7 @@ class StartTests(ServiceTestCase):
 
     def test_taken(self) -> None:
         """When the last of three addresses is taken, none of them is open, and the error says which it was."""
-        taken = self.occupied()
+        taken = f"127.0.0.1:{self.occupy()}"
         service = self.build("127.0.0.1:0", "*:0", taken)
         error = raised(ListenError, service.privilegedStartService)
         assert str(error) == f"cannot listen on {taken}: Address already in use"
@@ -93,8 +85,7 @@ class StartTests(ServiceTestCase):
 
     def test_partlyTaken(self) -> None:
         """When a port is taken on one of its addresses only, the other isn't left open."""
-        taken = self.occupied().partition(":")[2]
-        assert raised(ListenError, self.build(taken).privilegedStartService)
+        assert raised(ListenError, self.build(str(self.occupy())).privilegedStartService)
         assert self.listening() == []
 
     def test_urgentBytes(self) -> None:

@@ -1,9 +1,7 @@
 """A real reactor in the tests' hands: its transports, ports and timers are real, but time stands still."""
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from struct import pack
+from collections.abc import Callable
 from time import monotonic
 from typing import TypeVar
 
@@ -13,6 +11,8 @@ from twisted.internet.pollreactor import PollReactor
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.sockets import connectedPair, reset
 
 E = TypeVar("E", bound=BaseException)
 
@@ -150,6 +150,13 @@ class ReactorTestCase(SynchronousTestCase):
         self.addCleanup(far.close)
         return Peer(self.reactor, far)
 
+    def occupy(self) -> int:
+        """Return the number of a TCP port of 127.0.0.1 that somebody else listens on."""
+        other = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(other.close)
+        number: int = other.getsockname()[1]
+        return number
+
 
 def raised(kind: type[E], call: Callable[..., object], *arguments: object) -> E | None:
     """Return the error of `kind` that the call raises; None if it returns."""
@@ -158,41 +165,3 @@ def raised(kind: type[E], call: Callable[..., object], *arguments: object) -> E 
     except kind as error:
         return error
     return None
-
-
-def reset(end: socket.socket) -> None:
-    """Reset a connection at one of its ends (socket(7), SO_LINGER)."""
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
-    end.close()
-
-
-@contextmanager
-def unheard() -> Iterator[int]:
-    """Yield the number of a TCP port of 127.0.0.1 that refuses: it is taken, so that nobody else can listen on it."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
-
-
-def leave(server: socket.socket) -> socket.socket:
-    """Close a UDP server of 127.0.0.1, so that its port refuses, and return what keeps the port from others.
-
-    Its number stays taken at another address: a client binds to all addresses, and could get it.
-    """
-    kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    kept.bind(("127.0.0.2", server.getsockname()[1]))
-    server.close()
-    return kept
-
-
-def connectedPair(family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
-    """Return the two ends of a connection, non-blocking."""
-    if family == socket.AF_UNIX:
-        pair = socket.socketpair()
-    else:
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            far = socket.create_connection(listening.getsockname())
-            pair = listening.accept()[0], far
-    for end in pair:
-        end.setblocking(False)
-    return pair

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import struct
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from pathlib import Path
@@ -25,8 +24,6 @@ C = TypeVar("C", bound="UvloopTestCase")
 
 FAMILIES = {"tcp4": socket.AF_INET, "tcp6": socket.AF_INET6, "unix": socket.AF_UNIX}
 KINDS = tuple(FAMILIES)
-MUCH = b"abcdefghijklmnop" * 2**20
-"""More than the kernel and uvloop take for a peer that doesn't read."""
 
 PATIENCE = 120
 """How many seconds a test may take."""
@@ -160,10 +157,3 @@ def sendAndEnd(peer: socket.socket, data: bytes) -> None:
     """Send `data` and then the end."""
     peer.sendall(data)
     peer.shutdown(socket.SHUT_WR)
-
-
-def longestQueue(listening: socket.socket) -> int:
-    """Return how many connections the kernel keeps for a listening TCP socket (tcpi_sacked, linux/tcp.h)."""
-    information = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
-    longest: int = struct.unpack_from("I", information, 28)[0]
-    return longest

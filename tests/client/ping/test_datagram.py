@@ -13,8 +13,9 @@ from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
 from echoup.client.trace import Step
 from echoup.verdict import Verdict
-from tests.support.doubles import ReactorTestCase, leave
+from tests.support.doubles import ReactorTestCase
 from tests.support.names import Names
+from tests.support.sockets import leave
 
 SIZE = 20
 TIMEOUT = 5.0

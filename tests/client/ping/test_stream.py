@@ -21,7 +21,7 @@ from echoup.client.target import StreamTarget
 from echoup.client.trace import Step
 from echoup.verdict import Verdict
 from tests.support.certificates import serverContext, writeCertificates
-from tests.support.doubles import ReactorTestCase, unheard
+from tests.support.doubles import ReactorTestCase
 from tests.support.names import Names
 from tests.support.serverprotocols import (
     Deserter,
@@ -34,6 +34,7 @@ from tests.support.serverprotocols import (
     Stutterer,
     tlsServer,
 )
+from tests.support.sockets import unheard
 
 SIZE = 20
 TIMEOUT = 5.0
