@@ -1,0 +1,1 @@
+"""The image, and all that is deployed with it: built and run by podman, with `-m image`."""

@@ -1,0 +1,76 @@
+"""SIGTERM ends a container whenever it comes, before the deadline of the drain, and loses nothing."""
+
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Thread
+
+import pytest
+
+from echoup.server.tap import Options
+from tests.support.chance import randomBytes
+from tests.support.containers import Podman, answers
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
+CLIENTS = 50
+SIZE = 2**20
+ENDED = {0, 143}
+"""The exit codes of a stop that was asked for: by the daemon, or by the signal before the daemon was there."""
+
+
+def stop(podman: Podman, name: str, figure: Callable[[str], None]) -> None:
+    """Send SIGTERM, and wait for an end that is in time."""
+    began = time.monotonic()
+    podman("kill", "--signal=TERM", name)
+    code = podman.exitCode(name)
+    took = time.monotonic() - began
+    figure(f"exit code {code} after {took:.2f} s")
+    options = Options()
+    options.parseOptions([])
+    assert code in ENDED
+    assert took < options["drain-timeout"]
+
+
+@pytest.mark.parametrize("delay", [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6])
+def test_whileItStarts(podman: Podman, delay: float, figure: Callable[[str], None]) -> None:
+    """The signal comes some seconds after podman has started the container."""
+    with podman.container() as name:
+        time.sleep(delay)
+        stop(podman, name, figure)
+
+
+def test_underLoad(podman: Podman, figure: Callable[[str], None]) -> None:
+    """The signal comes when clients have sent a part, and have read a part of what comes back: they get all of it."""
+    sent = [randomBytes(SIZE) for _ in range(CLIENTS)]
+    together = Barrier(CLIENTS + 1, timeout=60)
+    with podman.container() as name, ThreadPoolExecutor(CLIENTS) as pool:
+        eventually(answers)
+        sessions = [pool.submit(session, data, together) for data in sent]
+        together.wait()
+        assert not any(each.done() for each in sessions), "there is no load"
+        stop(podman, name, figure)
+        received = [each.result() for each in sessions]
+    figure(f"{sum(map(len, received))} bytes of {CLIENTS * SIZE} came back to {CLIENTS} clients")
+    assert all(back == data.upper() for data, back in zip(sent, received, strict=True))
+
+
+def session(data: bytes, together: Barrier) -> bytes:
+    """Send `data` and the end, read what comes back, slowly once all sessions have read a part, and return it."""
+    received = bytearray()
+    with socket.create_connection(("127.0.0.1", 8081), 30) as connection:
+
+        def send() -> None:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+
+        sender = Thread(target=send)
+        sender.start()
+        received += connection.recv(32768)
+        together.wait()
+        while chunk := connection.recv(32768):
+            received += chunk
+            time.sleep(0.05)
+        sender.join()
+    return bytes(received)

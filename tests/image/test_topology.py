@@ -1,0 +1,161 @@
+"""docker/compose.yaml: two replicas behind haproxy are one service, also while one after the other is restarted."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.chance import randomBytes
+from tests.support.containers import HARDENED, IMAGE, Podman, answers
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
+FRONT = "echoup_front_1"
+LOAD = ["-i", "0.02", "-s", "65536"]
+SOME = 50
+"""Connections, or probes, that are enough to tell."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What docker/compose.yaml has started."""
+
+    podman: Podman
+    replicas: list[str]
+
+    def served(self, name: str) -> int:
+        """Count the connections that a replica has answered, says its log; but for haproxy's own."""
+        lines = [line.partition(" connection ")[2] for line in self.podman("logs", name).splitlines()]
+        connections = [dict(field.split("=", 1) for field in line.split()) for line in lines if line]
+        return sum(each["reason"] == "done" and each["peer"] != each["via"] for each in connections)
+
+    def waitForConnections(self, *names: str) -> dict[str, int]:
+        """Wait until each of these replicas has served some, and return how many more than before."""
+        before = {name: self.served(name) for name in names}
+
+        def served() -> dict[str, int] | None:
+            found = {name: self.served(name) - before[name] for name in names}
+            return found if min(found.values()) >= SOME else None
+
+        more: dict[str, int] = eventually(served)
+        return more
+
+
+@pytest.fixture(scope="module")
+def topology(podman: Podman) -> Iterator[Topology]:
+    """All of docker/compose.yaml, once each replica serves."""
+    try:
+        podman.compose("up", "-d", "--no-build")
+        replicas = podman("ps", "--format={{.Names}}", "--filter=name=echoup_echoup").split()
+        assert len(replicas) == 2, replicas
+        running = Topology(podman, replicas)
+        eventually(lambda: answers() and all(running.served(name) for name in replicas))
+        yield running
+    finally:
+        podman.compose("down", "-v")
+
+
+def test_haproxyConfiguration(podman: Podman, topology: Topology) -> None:
+    """The configuration is one that haproxy accepts."""
+    podman("exec", FRONT, "haproxy", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["127.0.0.1:8081"], id="plain"),
+        pytest.param(["--tls", "--cafile=/certificates/tls.pem", "127.0.0.1:8443"], id="TLS"),
+    ],
+)
+def test_exchange(
+    podman: Podman, topology: Topology, tmp_path: Path, arguments: list[str], figure: Callable[[str], None]
+) -> None:
+    """Of 100 MiB every byte comes back, with PROXY version 2 behind haproxy."""
+    podman("cp", f"{FRONT}:/certificates/tls.pem", tmp_path)
+    tmp_path.chmod(0o755)
+    data = randomBytes(100 * 2**20)
+    received = podman.client("connect", *arguments, options=["-v", f"{tmp_path}:/certificates:ro"], data=data)
+    figure(f"{len(data)} bytes sent, {len(received)} received")
+    assert received == data.upper()
+
+
+class Probing:
+    """A running `echoup ping`, and its JSON objects so far: one for each probe, and finally the summary."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """The objects that are complete."""
+        return [json.loads(line) for line in self._output.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
+
+    @property
+    def probes(self) -> list[dict[str, Any]]:
+        """Those of probes."""
+        return [each for each in self.objects if "verdict" in each]
+
+    @contextmanager
+    def running(self, podman: Podman, *arguments: str) -> Iterator[None]:
+        """Probe meanwhile."""
+        name = f"ping-{uuid4().hex}"
+        command = ["podman", "run", "--rm", "--pull=never", f"--name={name}", "--network=host", *HARDENED, IMAGE]
+        command += ["echoup", "ping", "--json", *arguments]
+        with (
+            self._output.open("wb") as output,
+            subprocess.Popen(command, stdout=output, env=podman.environment) as process,
+        ):
+            try:
+                eventually(lambda: self.probes or process.poll() is not None)
+                yield
+            finally:
+                podman("kill", "--signal=INT", name)
+                code = process.wait(60)
+        assert code == 130, code
+
+
+def test_roll(podman: Podman, topology: Topology, tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """One replica after the other is restarted under load, and no byte is lost that the drain could save."""
+    plain, secure, kept = (Probing(tmp_path / name) for name in ("plain", "secure", "kept"))
+    with (
+        plain.running(podman, *LOAD, "--half-close", "127.0.0.1:8081"),
+        secure.running(podman, *LOAD, "--half-close", "--tls", "--insecure", "127.0.0.1:8443"),
+        kept.running(podman, *LOAD, "--keep", "127.0.0.1:8081"),
+    ):
+        before = topology.waitForConnections(*topology.replicas)
+        began = datetime.now(UTC)
+        for name in topology.replicas:
+            podman("restart", "-t", "15", name)
+            topology.waitForConnections(name)
+        ended = datetime.now(UTC)
+        moments: dict[str, Callable[[datetime], bool]] = {
+            "before": lambda at: at < began,
+            "during": lambda at: began <= at < ended,
+            "after": lambda at: at >= ended,
+        }
+
+        def during(probing: Probing, moment: str) -> list[dict[str, Any]]:
+            return [each for each in probing.probes if moments[moment](datetime.fromisoformat(each["at"]))]
+
+        eventually(lambda: all(len(during(each, "after")) >= SOME for each in (plain, secure, kept)))
+    figure(f"it took {(ended - began).total_seconds():.1f} s")
+    figure(f"connections that each served before: {' and '.join(map(str, before.values()))}")
+    assert min(before.values()) / sum(before.values()) > 0.4
+    for kind, probing in {"plain": plain, "TLS": secure, "one connection after the other": kept}.items():
+        for moment in moments:
+            them = during(probing, moment)
+            sent, received = (sum(probe[which] for probe in them) for which in ("sent", "received"))
+            figure(f"{kind}, {moment}: {len(them)} probes, {sent} bytes sent, {received} received")
+            assert them
+        lost = [probe for probe in probing.probes if probe["verdict"] != "uppercased"]
+        # A connection that never rests is ended at 0.8 of the drain: then an exchange may cross that end.
+        assert len(lost) <= (len(topology.replicas) if probing is kept else 0), lost
+        assert all("the server closed the connection" in probe["error"] for probe in lost), lost
+        assert probing.objects[-1]["lost"] == len(lost), probing.objects[-1]

@@ -1,0 +1,96 @@
+"""A stand-in for the base image, of Debian's packages, so that a machine needs no registry of images."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.support.containers import Podman
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PACKAGES = ["ca-certificates", "haproxy", "netbase", "tzdata"]
+_LIBRARIES = [
+    *("libbz2-1.0", "libexpat1", "libffi8", "liblzma5", "libncursesw6", "libreadline8"),
+    *("libsqlite3-0", "libssl3", "libuuid1", "zlib1g"),
+]
+"""What a CPython that was built on Debian needs."""
+_UNUSED = ["*.a", "__pycache__", "_tkinter*", "idlelib", "test", "turtledemo"]
+
+
+def makeBase(podman: "Podman", name: str, folder: Path) -> None:
+    """Make the image `name`, of which a tag such as `3.13-slim` begins with the version of Python.
+
+    With a CPython of that version under pyenv: this machine's Debian, as little of it as works, and that CPython in
+    /usr/local, as the official image has it. Without: Debian trixie, whose own Python is 3.13. haproxy is in it because
+    another image is made of it.
+    """
+    version = re.findall(r":(\d+\.\d+)", name)[0]
+    built = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions").glob(f"{version}.*"))
+    if built:
+        suite = platform.freedesktop_os_release()["VERSION_CODENAME"]  # that this CPython was built on
+        packages = [*_PACKAGES, *_LIBRARIES]
+    else:
+        assert version == "3.13", f"there is no CPython {version} under pyenv, and Debian has only 3.13"
+        suite = "trixie"
+        packages = [*_PACKAGES, "python3", "python3-pip", "python3-venv"]
+    root = folder / "root"
+    _bootstrap(suite, packages, root)
+    if built:
+        _install(built[-1], root)
+    else:
+        for link in ("python", "python3"):
+            (root / "usr/local/bin" / link).symlink_to("/usr/bin/python3")
+        for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+            marker.unlink()
+    changes = [f"--change=ENV {each}" for each in (f"PATH={PATH}", "LANG=C.UTF-8")]
+    with subprocess.Popen(["tar", "-C", root, "--exclude=./dev/*", "-c", "."], stdout=subprocess.PIPE) as tar:
+        podman("import", "-q", *changes, "--change=CMD python3", "-", name, stdin=tar.stdout)
+    assert tar.returncode == 0
+    shutil.rmtree(root)
+
+
+def _bootstrap(suite: str, packages: list[str], root: Path) -> None:
+    """Install Debian in the folder `root`, from where apt has it, without fsync and without documentation."""
+    targets = subprocess.run(
+        [
+            "apt-get",
+            "indextargets",
+            "--format=$(REPO_URI)",
+            "Created-By: Packages",
+            "Origin: Debian",
+            "Component: main",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    mirror = targets.stdout.split()[0]
+    documentation = [f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in ("doc", "locale", "man")]
+    ended = subprocess.run(
+        [
+            *("mmdebstrap", "--mode=root", "--variant=apt", "--dpkgopt=force-unsafe-io", *documentation),
+            *(f"--include={','.join(packages)}", suite, root, mirror),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PATH": PATH},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+
+
+def _install(python: Path, root: Path) -> None:
+    """Install a CPython in /usr/local."""
+    local = root / "usr/local"
+    shutil.copytree(python, local, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_UNUSED))
+    for path in local.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            data = path.read_bytes()
+            if b"\0" not in data and bytes(python) in data:
+                path.write_bytes(data.replace(bytes(python), b"/usr/local"))
+    subprocess.run(["chroot", root, "ldconfig"], check=True, env={**os.environ, "PATH": PATH})
