@@ -36,16 +36,14 @@ def makeBase(podman: "Podman", name: str, folder: Path) -> None:
     else:
         assert version == "3.13", f"there is no CPython {version} under pyenv, and Debian has only 3.13"
         suite = "trixie"
-        packages = [*_PACKAGES, "python3", "python3-pip", "python3-venv"]
+        packages = [*_PACKAGES, "python3-venv"]
     root = folder / "root"
     _bootstrap(suite, packages, root)
     if built:
         _install(built[-1], root)
     else:
-        for link in ("python", "python3"):
-            (root / "usr/local/bin" / link).symlink_to("/usr/bin/python3")
-        for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
-            marker.unlink()
+        # So that pip has nothing to do with Debian's own packages, which it can't change.
+        _within(root, "python3", "-m", "venv", "/usr/local")
     changes = [f"--change=ENV {each}" for each in (f"PATH={PATH}", "LANG=C.UTF-8")]
     with subprocess.Popen(["tar", "-C", root, "--exclude=./dev/*", "-c", "."], stdout=subprocess.PIPE) as tar:
         podman("import", "-q", *changes, "--change=CMD python3", "-", name, stdin=tar.stdout)
@@ -93,4 +91,9 @@ def _install(python: Path, root: Path) -> None:
             data = path.read_bytes()
             if b"\0" not in data and bytes(python) in data:
                 path.write_bytes(data.replace(bytes(python), b"/usr/local"))
-    subprocess.run(["chroot", root, "ldconfig"], check=True, env={**os.environ, "PATH": PATH})
+    _within(root, "ldconfig")
+
+
+def _within(root: Path, *command: str) -> None:
+    """Run a command of the Debian in the folder `root`."""
+    subprocess.run(["chroot", root, *command], check=True, env={**os.environ, "PATH": PATH})
