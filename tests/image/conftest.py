@@ -1,7 +1,6 @@
 """The images, built once for all tests, and the network in which they run."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.support.containers import Podman, locked, missing
-from tests.support.namespaces import ownMounts, ownNetwork
+from tests.support.namespaces import inMemory, ownMounts, ownNetwork
 
 
 @pytest.fixture(scope="session")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     """podman, which has built the images, in a network of its own, as this process is from here on.
 
-    The images are kept in the folder that IMAGE_WORK names, for the next run; otherwise they are deleted.
+    The images are kept in the folder that IMAGE_WORK names, for the next run; otherwise they are in memory (500 MB).
     """
     if lack := missing():
         pytest.skip(lack)
-    with workFolder(tmp_path_factory) as folder, locked(folder), ownMounts():
+    with ownMounts(), workFolder(tmp_path_factory) as folder:
         podman = Podman(folder)
         podman.build()
         with ownNetwork(), podman.ending():
@@ -31,10 +30,9 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
 def workFolder(factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Have a folder for images and containers."""
     if kept := os.environ.get("IMAGE_WORK"):
-        yield Path(kept).absolute()
-        return
-    folder = factory.mktemp("image")
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
+        with locked(folder := Path(kept).absolute()):
+            yield folder
+    else:
+        with inMemory(folder := factory.mktemp("image")):
+            yield folder
+        folder.rmdir()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x200, 0x20000, 0x40000000  # <linux/sched.h>
-_MS_REC, _MS_PRIVATE = 0x4000, 0x40000  # <linux/mount.h>
+_MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2  # <linux/mount.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -24,6 +24,14 @@ def ownMounts() -> Iterator[None]:
         _call("mount", b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
         yield
     os.chdir(before)  # setns(2) has changed to the root
+
+
+@contextmanager
+def inMemory(folder: Path) -> Iterator[None]:
+    """Have the folder in memory, within mounts of one's own: it is empty, and gone with them, however they end."""
+    _call("mount", b"tmpfs", bytes(folder), b"tmpfs", ctypes.c_ulong(0), None)
+    yield
+    _call("umount2", bytes(folder), _MNT_DETACH)
 
 
 @contextmanager
