@@ -66,12 +66,6 @@ def _lastProcess() -> Iterator[None]:
     assert not outlasting()
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Let one process run the tests of the image, which share the containers of one network."""
-    return 0 if config.option.markexpr == "image" else None
-
-
 @pytest.fixture(autouse=True)
 def _ownTest(request: pytest.FixtureRequest) -> Iterator[None]:
     """Give a test the random input that is its own, and fail it if a process that it has started outlives it."""
