@@ -57,7 +57,9 @@ def trial(session: nox.Session) -> None:
     """Run the unit tests under Twisted's own runner."""
     session.install("-e", ".[test]")
     jobs = str(len(os.sched_getaffinity(0)))
-    session.run("python", "-m", "twisted.trial", "-j", jobs, f"--temp-directory={session.create_tmp()}/trial", "tests")
+    session.run(
+        "python", "-m", "twisted.trial", "-j", jobs, f"--temp-directory={_folder(session, 'trial')}/temp", "tests"
+    )
 
 
 @nox.session
@@ -73,15 +75,13 @@ def image(session: nox.Session) -> None:
 def wheel(session: nox.Session) -> None:
     """Build the source distribution, and from that the wheel."""
     session.install("build")
-    shutil.rmtree(_dist(session), ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(_dist(session)))
+    session.run("python", "-m", "build", "--outdir", str(_folder(session, "dist")))
 
 
 @nox.session(python=OTHERS, requires=["wheel"])
 def portable(session: nox.Session) -> None:
     """Run on another Python, with the wheel: the unit tests, and the system tests that are marked for that."""
-    (built,) = _dist(session).glob("*.whl")
-    session.install(f"echoup[test] @ {built.as_uri()}")
+    session.install(f"echoup[test] @ {_wheel(session).as_uri()}")
     _testAway(session, PORTABLE)
 
 
@@ -90,16 +90,14 @@ def oldest(session: nox.Session) -> None:
     """Run the same with the oldest versions that pyproject.toml admits, and Twisted's own tests of reactors."""
     project = PROJECT["project"]
     admitted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    session.install(*(each.replace(">=", "==") for each in admitted), *map(str, _dist(session).glob("*.whl")))
+    session.install(*(each.replace(">=", "==") for each in admitted), str(_wheel(session)))
     _testAway(session, f"{PORTABLE} or twisteds")
 
 
 @nox.session(venv_backend="none")
 def readme(session: nox.Session) -> None:
     """Run README.md's test command as it is written, and measure the branch coverage of all that it starts."""
-    data = Path(session.create_tmp(), "coverage")
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir()
+    data = _folder(session, "coverage")
     measuring = {"COVERAGE_FILE": str(data / "data"), "COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve())}
     session.run("bash", "-euo", "pipefail", "-c", _command("tests"), external=True, env=measuring)
     for command in "combine", "report":
@@ -160,15 +158,23 @@ def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
-def _dist(session: nox.Session) -> Path:
-    """Return the folder of the built distributions."""
-    return Path(session.cache_dir, "dist")
+def _folder(session: nox.Session, name: str) -> Path:
+    """Return an empty folder; as nox' own for a session it would be $TMPDIR, too long for the tests' Unix sockets."""
+    folder = Path(session.cache_dir, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def _wheel(session: nox.Session) -> Path:
+    """Return the wheel that has been built."""
+    (built,) = Path(session.cache_dir, "dist").glob("*.whl")
+    return built
 
 
 def _copy(session: nox.Session, *without: str) -> Path:
     """Return a new copy of what git tracks here, but for the folders `without`."""
-    copy = Path(session.create_tmp(), "copy")
-    shutil.rmtree(copy, ignore_errors=True)
+    copy = _folder(session, "copy")
     for name in subprocess.run(["git", "ls-files", "-z"], stdout=subprocess.PIPE, check=True, text=True).stdout.split(
         "\0"
     ):
