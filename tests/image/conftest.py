@@ -19,7 +19,10 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     """
     if lack := missing():
         pytest.skip(lack)
-    with ownMounts(), workFolder(tmp_path_factory) as folder:
+    # Here podman notes who serves names, and in which network: another podman must not serve ours.
+    names = Path("/run/containers")
+    names.mkdir(exist_ok=True)
+    with ownMounts(), inMemory(names), workFolder(tmp_path_factory) as folder:
         podman = Podman(folder)
         podman.build()
         with ownNetwork(), podman.ending():
@@ -33,6 +36,9 @@ def workFolder(factory: pytest.TempPathFactory) -> Iterator[Path]:
         with locked(folder := Path(kept).absolute()):
             yield folder
     else:
-        with inMemory(folder := factory.mktemp("image")):
-            yield folder
-        folder.rmdir()
+        folder = factory.mktemp("image")
+        try:
+            with inMemory(folder):
+                yield folder
+        finally:
+            folder.rmdir()

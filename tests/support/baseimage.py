@@ -79,7 +79,7 @@ def _bootstrap(suite: str, packages: list[str], root: Path) -> None:
         env={**os.environ, "PATH": PATH},
         check=False,
     )
-    assert ended.returncode == 0, ended.stdout
+    assert ended.returncode == 0, ended.stdout[-3000:]
 
 
 def _install(python: Path, root: Path) -> None:

@@ -33,6 +33,8 @@ def missing() -> str:
     """Return what this machine lacks to build and run images, or nothing."""
     if os.geteuid():
         return "root is missing: run it as root"
+    if subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, check=False).returncode:
+        return "CAP_SYS_ADMIN is missing, or unshare: a network of one's own takes it"
     if not shutil.which("dpkg-query"):
         return "Debian is missing: the base of the images is made of its packages"
     for package in (CHECKOUT / ".ci/packages-image").read_text().split():

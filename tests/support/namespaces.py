@@ -20,18 +20,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def ownMounts() -> Iterator[None]:
     """Have mounts of one's own: nobody else sees new ones."""
     before = Path.cwd()
-    with _namespace(_CLONE_NEWNS, "mnt"):
-        _call("mount", b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
-        yield
-    os.chdir(before)  # setns(2) has changed to the root
+    try:
+        with _namespace(_CLONE_NEWNS, "mnt"):
+            _call("mount", b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
+            yield
+    finally:
+        os.chdir(before)  # setns(2) has changed to the root
 
 
 @contextmanager
 def inMemory(folder: Path) -> Iterator[None]:
-    """Have the folder in memory, within mounts of one's own: it is empty, and gone with them, however they end."""
+    """Have an empty folder in memory in place of `folder`, within mounts of one's own; it's gone with them."""
     _call("mount", b"tmpfs", bytes(folder), b"tmpfs", ctypes.c_ulong(0), None)
-    yield
-    _call("umount2", bytes(folder), _MNT_DETACH)
+    try:
+        yield
+    finally:
+        _call("umount2", bytes(folder), _MNT_DETACH)
 
 
 @contextmanager
