@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import nox
 
@@ -76,6 +77,9 @@ def wheel(session: nox.Session) -> None:
     """Build the source distribution, and from that the wheel."""
     session.install("build")
     session.run("python", "-m", "build", "--outdir", str(_folder(session, "dist")))
+    contents = {name.partition("/")[0] for name in ZipFile(_wheel(session)).namelist()}
+    if contents != {"echoup", "twisted", f"echoup-{PROJECT['project']['version']}.dist-info"}:
+        session.error(f"the wheel has {contents}")
 
 
 @nox.session(python=OTHERS, requires=["wheel"])
