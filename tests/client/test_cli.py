@@ -147,6 +147,21 @@ class MainTests(CommandTestCase):
         self.patch(module, "run", interrupt)
         assert self.main("connect")[0] == ExitCode.INTERRUPTED
 
+    def test_pingUsage(self) -> None:
+        """`ping` has numbers, formats and requirements of its own that can be wrong."""
+        for arguments, words in (
+            (["-inan"], "Invalid value for '-i' / '--interval': nan is not a number of seconds"),
+            (["-Wnan"], "Invalid value for '-W' / '--timeout': nan is not a number of seconds"),
+            (["--format=prometheus"], "--format prometheus needs a --count"),
+            (["--require=loss>1%"], "Invalid value for '--require': 'loss>1%' is not METRIC<VALUE"),
+            (["a", "b"], "Got unexpected extra argument (b)"),
+            (["127.0.0.1:0"], "Invalid value for '[TARGET]': '127.0.0.1:0' has port 0, which nobody can connect to"),
+        ):
+            code, stdout, stderr = self.main("ping", *arguments)
+            assert (code, stdout) == (ExitCode.USAGE, "")
+            assert stderr.startswith(f"echoup: {words}"), stderr
+            assert len(stderr.splitlines()) == 1
+
 
 class ConnectTests(CommandTestCase):
     """`connect` takes a target, a timeout and the options of the path, and talks as it was started."""

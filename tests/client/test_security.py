@@ -107,3 +107,9 @@ class SecurityTests(SynchronousTestCase):
             ),
         ):
             assert str(raised(ValueError, security.context)) == message
+
+    def test_empty(self) -> None:
+        """An empty file is no authority."""
+        path = self.directory / "empty.pem"
+        path.touch()
+        assert str(raised(ValueError, Security(str(path)).context)).startswith(f"{path}: ")

@@ -640,3 +640,19 @@ class TimeoutTests(SynchronousTestCase):
         self.assertNoResult(connect(reactor, "tls:there:443:timeout=3", 60))
         ((_, _, _, timeout, _),) = reactor.tcpClients
         assert timeout == 3
+
+
+class NumberTests(SynchronousTestCase):
+    """A target has a port that there can be, and a path that fits into a socket's address."""
+
+    def test_mistakes(self) -> None:
+        """What is too large or too long is told, as it was written."""
+        path = f"unix:/{'x' * 107}"
+        for text, message in (
+            ("127.0.0.1:99999", "'99999' is not a port number from 0 to 65535"),
+            ("tcp:127.0.0.1:70000", "'tcp:127.0.0.1:70000' is not a tcp endpoint: '70000' is"),
+            ("tcp6:::1:443", "'tcp6:::1:443' is of no known kind; there are tcp:, tls:, "),
+            (path, f"'{path}' is not a unix endpoint: it is longer than the path of a "),
+        ):
+            error = str(raised(ValueError, parseTarget, text))
+            assert error.startswith(message), error

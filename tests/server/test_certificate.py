@@ -383,3 +383,14 @@ class ReloadTests(CertificateTestCase):
         self.file("server.pem", self.leaf.private_key_pem)
         assert raised(ValueError, certificate.reload)
         assert openDescriptors() == before
+
+
+class DamageTests(CertificateTestCase):
+    """A file of the right form may be damaged."""
+
+    def test_reversed(self) -> None:
+        """A certificate with a line reversed isn't taken, although its key is good."""
+        lines = self.leaf.cert_chain_pems[0].bytes().splitlines(keepends=True)
+        lines[3] = lines[3].strip()[::-1] + b"\n"
+        path = self.file("damaged.pem", self.leaf.private_key_pem, b"".join(lines))
+        assert self.refusal(path).startswith("damaged.pem: ")

@@ -510,3 +510,52 @@ class ListenErrorTests(SynchronousTestCase):
     def test_withoutNumber(self) -> None:
         """A reason that isn't the system's is said as it is."""
         assert str(ListenError("tcp:99999", OSError("too much"))) == "cannot listen on tcp:99999: too much"
+
+
+class ReasonTests(ListenTestCase):
+    """Whatever is in the way of a listener, `ListenError` has the words for it."""
+
+    def test_messages(self) -> None:
+        """A port that is taken at every address, a socket of somebody else's or none, no such address: each is told."""
+        with (
+            socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as port,
+            socket.socket(socket.AF_UNIX) as listening,
+            socket.socket(socket.AF_UNIX) as stale,
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", ResourceWarning)  # Twisted leaves these sockets to the garbage collector
+            taken = port.getsockname()[1]
+            listening.bind(f"{self.directory}/taken")
+            listening.listen()
+            stale.bind(f"{self.directory}/stale")
+            stale.close()
+            Path(self.directory, "locked.lock").symlink_to("1")
+            for description, reason in (
+                *((f"{host}{taken}", "Address already in use") for host in ("127.0.0.1:", "[::1]:", "*:", "")),
+                (f"tcp:{taken}", "Address already in use"),
+                (f"tcp6:{taken}", "Address already in use"),
+                (f"unix:{self.directory}/taken", "Address already in use"),
+                (f"unix:{self.directory}/stale", "Address already in use"),
+                (f"unix:{self.directory}/missing/socket", "No such file or directory"),
+                (f"unix:{self.directory}/locked:lockfile=1", "Cannot acquire lock"),
+                ("192.0.2.1:0", "Cannot assign requested address"),
+            ):
+                message = str(ListenError(description, self.failure(description)))
+                assert message.startswith(f"cannot listen on {description}: {reason}"), message
+            gc.collect()
+
+
+class DefaultFileTests(SynchronousTestCase):
+    """What a description of `ssl:` leaves out is a mistake where it can't be done without."""
+
+    def test_mistakes(self) -> None:
+        """The file may be missing that is the default, and so may the port."""
+        enterFolder(self)
+        Path("server.pem").unlink()
+        for description, reason in (
+            ("ssl:0", "server.pem: No such file or directory"),
+            ("ssl:privateKey=other.pem", "missing 1 required positional argument: 'port'"),
+            ("ssl:many:privateKey=other.pem", "invalid literal for int() with base 10: 'many'"),
+        ):
+            error = str(raised(ValueError, parseListener, description))
+            assert error.startswith(f"'{description}' is not an ssl endpoint: {reason}"), error

@@ -408,3 +408,32 @@ class PluginTests(SynchronousTestCase):
         assert echoup.tapname == "echoup"
         assert echoup.options is tap.Options
         assert echoup.makeService is tap.makeService
+
+
+class WordsTests(OptionsTestCase):
+    """A refusal begins with the option, and has the words of what has read the value."""
+
+    def test_values(self) -> None:
+        """The address, the number or the network is named that can't be read."""
+        for option, reason in (
+            ("--listen=127.0.0.1:99999", "'99999' is not a port number from 0 to 65535"),
+            ("--listen=nonsense", "'nonsense' is not a port number from 0 to 65535"),
+            ("--listen=ws:443:privateKey=x", "'ws:443:privateKey=x' is neither HOST:PORT nor [V6]:PORT"),
+            ("--listen=tcp:", "'tcp:' is not a tcp endpoint"),
+            ("--listen=systemd:domain=INET:index=0", "'systemd:domain=INET:index=0' is not a systemd endpoint"),
+            ("--idle-timeout=-1", "'-1' is not a number of seconds from 0 to 999999999"),
+            ("--drain-timeout=nan", "'nan' is not a number of seconds from 0 to 999999999"),
+            ("--proxy-from=300.0.0.0/8", "'300.0.0.0/8' does not appear to be an IPv4 or IPv6 network"),
+        ):
+            message = self.refusal(option)
+            assert message.startswith(f"{option.partition('=')[0]}: {reason}"), message
+
+    def test_unknown(self) -> None:
+        """An option that there isn't is named as it was given."""
+        assert self.refusal("--no-such-option") == "option --no-such-option not recognized"
+
+    def test_workers(self) -> None:
+        """What is no number of workers is a mistake, as a word and as a fraction."""
+        for text in ("x", "", "1.5"):
+            words = f"--workers: {text!r} is neither auto nor a whole number from 1 to 256"
+            assert self.refusal(f"--workers={text}") == words

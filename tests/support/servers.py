@@ -173,7 +173,6 @@ def answering(answer: Callable[[bytes], bytes] | None) -> Iterator[str]:
     """Answer datagrams, if at all, with `answer` of each, and yield the target."""
     with socket(AF_INET, SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.settimeout(30)
 
         def serve() -> None:
             while datagram := listening.recvfrom(65536):
@@ -186,9 +185,11 @@ def answering(answer: Callable[[bytes], bytes] | None) -> Iterator[str]:
         host, port = listening.getsockname()
         thread = threading.Thread(target=serve)
         thread.start()
-        yield f"udp:{host}:{port}"
-        listening.sendto(b"stop", (host, port))
-        thread.join()
+        try:
+            yield f"udp:{host}:{port}"
+        finally:
+            listening.sendto(b"stop", (host, port))
+            thread.join()
 
 
 if __name__ == "__main__":
