@@ -17,20 +17,23 @@ from socket import SHUT_WR
 
 import pytest
 
-from tests.support.addresses import Address, receiveAll
+from tests.support.addresses import Address, receiveAll, unused
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE, twistd
 from tests.support.daemon import Daemon
 from tests.support.datagrams import client
+from tests.support.ending import ending, endingDaemon
 from tests.support.loads import load, offer
 from tests.support.reactors import REACTORS
 from tests.support.sizes import MIB
 from tests.support.tls import ENDS, TLSConnection
-from tests.support.waiting import eventually, inTime
+from tests.support.waiting import eventually
 from tests.support.ways import HEADERS, Way
 
 SIZES = (0, 1, 1000, 65537, 4 * MIB)
+ROUNDED = 0.1
+"""Seconds by which what the log says of seconds may be off."""
 TOTALS = re.compile(r"served (\d+) connections, (\d+) bytes")
 
 
@@ -147,7 +150,7 @@ def test_killed(tmp_path: Path, figure: Callable[[str], None]) -> None:
     options = ("--workers=2", "--max-connections=10", "--log-connections")
     with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
         lost = others = 0
-        for _ in range(5):
+        for _ in range(3):
             connections = [opened.enter_context(daemon.address.connect()) for _ in range(10)]
             assert all(says(connection) for connection in connections)
             owners = [owner(daemon, connection) for connection in connections]
@@ -180,8 +183,8 @@ def test_killed(tmp_path: Path, figure: Callable[[str], None]) -> None:
         assert daemon.stop() == 143
         deaths = re.findall(r"worker \d+ ended by signal 9; another one starts in (\d+\.\d) seconds", daemon.text)
         assert totals(daemon) == (others + 11, others * 10 + 11 * 5)
-    figure(f"5 workers killed: {lost} connections of theirs lost, {others} of others' not; totals {totals(daemon)}")
-    assert len(deaths) == 5
+    figure(f"3 workers killed: {lost} connections of theirs lost, {others} of others' not; totals {totals(daemon)}")
+    assert len(deaths) == 3
     assert "Traceback" not in daemon.text
 
 
@@ -210,7 +213,6 @@ def test_killedWhileBusy(tmp_path: Path, figure: Callable[[str], None]) -> None:
                 os.kill(pids[0], signal.SIGKILL)
                 eventually(lambda: pids[0] not in workers(daemon))  # noqa: B023
             eventually(lambda: len(workers(daemon)) == 2)
-        time.sleep(1)
         rounds = _rounds(daemon, 20)
     figure(f"{len(outcomes)} sessions while 6 workers were killed; then 20 clients were served {rounds}")
     assert not [outcome for outcome in outcomes if outcome]
@@ -256,12 +258,11 @@ def test_maximumPerPeer(tmp_path: Path, header: str) -> None:
     options = ["--workers=2", "--max-connections-per-peer=5", *["--proxy-from=127.0.0.1"] * bool(header)]
     with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
         address = replace(daemon.address, header=HEADERS.get(header, b""))
+        before = sum(map(descriptors, workers(daemon)))
         for attempt in range(3):
             connections = []
             for _ in range(21):
-                with suppress(
-                    ConnectionResetError
-                ):  # who is refused may hear of it before he knows that he is connected
+                with suppress(ConnectionResetError):  # a refusal may come before it's known that there's a connection
                     connections.append(opened.enter_context(address.connect()))
             served = []
             for connection in connections:
@@ -274,8 +275,8 @@ def test_maximumPerPeer(tmp_path: Path, header: str) -> None:
             if attempt == 0:
                 for connection in served:
                     connection.close()
-                eventually(lambda: len(workers(daemon)) == 2)
-                time.sleep(1)  # one worker tells the parent of them, the other asks it
+                eventually(lambda: sum(map(descriptors, workers(daemon))) == before + 1)  # that of the other address
+                _askedByAll(daemon)
             else:
                 for pid in workers(daemon):
                     os.kill(pid, signal.SIGKILL)
@@ -288,89 +289,114 @@ def test_maximumPerPeer(tmp_path: Path, header: str) -> None:
         assert "Traceback" not in daemon.text
 
 
+def _askedByAll(daemon: Daemon) -> None:
+    """Let each worker ask the parent for somebody, which it does when it has told of all who are gone."""
+    asked: set[int] = set()
+    with ExitStack() as opened:
+        for number in range(100):
+            connection = opened.enter_context(replace(daemon.address, source=f"127.0.3.{number}").connect())
+            assert says(connection)
+            asked.add(owner(daemon, connection))
+            if asked == set(workers(daemon)):
+                return
+    raise AssertionError("the kernel gave all of a hundred connections to the same worker")
+
+
 def test_dyingAgainAndAgain(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A worker that keeps dying is replaced at once, and then later and later, with a line in the log each time."""
     with Daemon.start(tmp_path, "--workers=2") as daemon:
         steady, victim = workers(daemon)
         delays = []
         for _ in range(5):
-            os.kill(victim, signal.SIGKILL)
             began = time.monotonic()
+            os.kill(victim, signal.SIGKILL)
             (victim,) = eventually(lambda: set(workers(daemon)) - {steady, victim})  # noqa: B023
             delays.append(time.monotonic() - began)
             assert daemon.address.echo(b"hello") == b"HELLO"
         lines = daemon.text.count("\n")
         assert daemon.text.count("ended by signal 9") == 5
         assert steady in workers(daemon)
-    figure(f"replaced after {', '.join(f'{delay:.2f}' for delay in delays)} s; {lines} lines of log")
-    assert delays[0] < 0.5
-    assert 0.5 <= delays[1] < delays[4]
-    assert delays[4] > 1.5
+        planned = [float(text) for text in re.findall(r"another one starts in (\d+\.\d) seconds", daemon.text)]
+    figure(f"replaced after {', '.join(f'{delay:.2f}' for delay in delays)} s, planned {planned}; {lines} lines of log")
+    assert planned[0] == 0
+    assert all(later >= 0.5 * 1.5**i - ROUNDED for i, later in enumerate(planned[1:]))
+    assert all(delay >= later - ROUNDED for delay, later in zip(delays, planned, strict=True))
     assert lines < 20
 
 
 @pytest.mark.parametrize("reactor", REACTORS)
 def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
-    """SIGTERM drains all workers: who is queued is served, a slow reader gets all, and it is over at the deadline."""
-    timeout = 4.0
+    """SIGTERM drains all workers: who is queued is served, a slow reader gets all, and then it is over."""
+    data = randomBytes(4 * MIB)
+    options = ("--workers=2", "--drain-timeout=600")
+    with Daemon.start(tmp_path, *options, reactor=reactor) as daemon, ExitStack() as opened:
+        address = daemon.address
+        pids = workers(daemon)
+        idle = [opened.enter_context(address.connect()) for _ in range(10)]
+        assert all(says(connection) for connection in idle)
+        slow = [opened.enter_context(address.connect()) for _ in range(4)]
+        received: list[bytes] = []
 
-    def drain() -> float:
-        data = randomBytes(4 * MIB)
-        options = ("--workers=2", f"--drain-timeout={timeout}")
-        with Daemon.start(tmp_path, *options, reactor=reactor) as daemon, ExitStack() as opened:
-            address = daemon.address
-            pids = workers(daemon)
-            idle = [opened.enter_context(address.connect()) for _ in range(10)]
-            assert all(says(connection) for connection in idle)
-            offer(opened.enter_context(address.connect()), 600 * MIB, 0.3)
-            slow = [opened.enter_context(address.connect()) for _ in range(4)]
-            received: list[bytes] = []
+        def readSlowly(connection: socket.socket) -> None:
+            chunks = []
+            while chunk := connection.recv(65536):
+                chunks.append(chunk)
+                time.sleep(0.02)
+            received.append(b"".join(chunks))
 
-            def readSlowly(connection: socket.socket) -> None:
-                chunks = []
-                while chunk := connection.recv(65536):
-                    chunks.append(chunk)
-                    time.sleep(0.02)
-                received.append(b"".join(chunks))
+        reading = [threading.Thread(target=readSlowly, args=[connection]) for connection in slow]
+        for connection, thread in zip(slow, reading, strict=True):
+            thread.start()
+            opened.callback(thread.join, 60)
+            connection.sendall(data)
+            connection.shutdown(SHUT_WR)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        queued = [opened.enter_context(address.connect()) for _ in range(300)]
+        for connection in queued:
+            connection.sendall(b"hello")
+            connection.shutdown(SHUT_WR)
+        began = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        eventually(lambda: "shutting down" in daemon.text)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        served = sum(receiveAll(connection) == b"HELLO" for connection in queued)
+        ended = [receiveAll(connection) for connection in idle]
+        for connection in idle:
+            connection.close()  # or the workers would wait for their ends
+        code = daemon.wait(60)
+        stopped = time.monotonic() - began
+        for thread in reading:
+            thread.join()
+        assert "Traceback" not in daemon.text
+    figure(f"{served} of 300 queued served, exit code {code} after {stopped:.2f} s")
+    assert served == 300
+    assert received == [data.upper()] * 4
+    assert ended == [b""] * 10
+    assert code == 143
 
-            reading = [threading.Thread(target=readSlowly, args=[connection]) for connection in slow]
-            for connection, thread in zip(slow, reading, strict=True):
-                thread.start()
-                connection.sendall(data)
-                connection.shutdown(SHUT_WR)
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
-            queued = [opened.enter_context(address.connect()) for _ in range(300)]
-            for connection in queued:
-                connection.sendall(b"hello")
-                connection.shutdown(SHUT_WR)
-            began = time.monotonic()
-            daemon.signal(signal.SIGTERM)
-            time.sleep(0.1)
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-            served = sum(receiveAll(connection) == b"HELLO" for connection in queued)
-            ended = [receiveAll(connection) for connection in idle]
-            code = daemon.wait()
-            stopped = time.monotonic() - began
-            for thread in reading:
-                thread.join()
-            assert "Traceback" not in daemon.text
-        figure(
-            f"{served} of 300 queued served, exit code {code} after {stopped:.2f} s with a deadline of {timeout:g} s"
-        )
-        assert served == 300
-        assert received == [data.upper()] * 4
-        assert ended == [b""] * 10
-        assert code == 143
-        return stopped
 
-    assert inTime(drain, timeout + 0.5)
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_deadline(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+    """It is over at the deadline, not earlier, although peers that never read have ten minutes to stall."""
+    timeout = 1.0
+    options = ("--workers=2", "--stall-timeout=600", f"--drain-timeout={timeout}")
+    with Daemon.start(tmp_path, *options, reactor=reactor) as daemon, ExitStack() as opened:
+        offer(opened.enter_context(daemon.address.connect()), 600 * MIB, 0.3)
+        began = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        code = daemon.wait(60)
+        stopped = time.monotonic() - began
+        assert "Traceback" not in daemon.text
+    figure(f"exit code {code} after {stopped:.2f} s with a deadline of {timeout:g} s")
+    assert code == 143
+    assert stopped >= timeout - 0.1
 
 
 def test_waitingAtTheMaximum(tmp_path: Path) -> None:
     """Clients that wait for a place are served during a stop as there is room."""
-    options = ("--workers=2", "--max-connections=10", "--drain-timeout=10")
+    options = ("--workers=2", "--max-connections=10", "--drain-timeout=600")
     with Daemon.start(tmp_path, *options) as daemon:
         connections = [daemon.address.connect() for _ in range(40)]
         for connection in connections:
@@ -389,47 +415,42 @@ def test_waitingAtTheMaximum(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_secondSignal(tmp_path: Path, number: int) -> None:
     """A second signal ends all of them at once, also when the group of processes gets both, as from a terminal."""
-    with Daemon.start(tmp_path, "--workers=2", "--drain-timeout=60") as daemon, daemon.address.connect() as never:
+    options = ("--workers=2", "--stall-timeout=600", "--drain-timeout=600")
+    with Daemon.start(tmp_path, *options) as daemon, daemon.address.connect() as never:
         offer(never, 600 * MIB, 0.3)
         pids = workers(daemon)
         with alive(pids) as living:
             for _ in range(2):
-                began = time.monotonic()
                 for pid in (*pids, daemon.pid):
                     with suppress(ProcessLookupError):
                         os.kill(pid, number)
                 eventually(lambda: "shutting down" in daemon.text)
-                time.sleep(0.2)
-            assert daemon.wait() == 128 + number
-            assert time.monotonic() - began < 2
+            assert daemon.wait(60) == 128 + number
             assert living() == []
         assert "Traceback" not in daemon.text
         assert "ended by" not in daemon.text
 
 
 def test_stuckWorker(tmp_path: Path) -> None:
-    """A worker that doesn't end is killed half a second after the deadline of a stop."""
-
-    def stop() -> float:
-        with Daemon.start(tmp_path, "--workers=2", "--drain-timeout=1") as daemon:
-            pids = workers(daemon)
-            with alive(pids) as living:
-                os.kill(pids[0], signal.SIGSTOP)
-                began = time.monotonic()
-                assert daemon.stop() == 143
-                stopped = time.monotonic() - began
-                assert living() == []
-            assert "ended by signal 9" in daemon.text
-        assert stopped > 1.4
-        return stopped
-
-    assert inTime(stop, 2.2)
+    """A worker that doesn't end is killed after the deadline of a stop, and half a second of grace."""
+    with Daemon.start(tmp_path, "--workers=2", "--drain-timeout=1") as daemon:
+        pids = workers(daemon)
+        with alive(pids) as living:
+            os.kill(pids[0], signal.SIGSTOP)
+            began = time.monotonic()
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait(60) == 143
+            stopped = time.monotonic() - began
+            assert living() == []
+        assert "ended by signal 9" in daemon.text
+    assert stopped > 1.4
 
 
 @pytest.mark.parametrize("reactor", REACTORS)
 def test_orphans(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
     """When the parent is killed its workers are gone, too, whatever they are doing, and the port is free."""
-    with Daemon.start(tmp_path, "--workers=2", reactor=reactor) as daemon, ExitStack() as opened:
+    listen = [unused().target]  # one that nobody else gets, once it's free
+    with Daemon.start(tmp_path, "--workers=2", listen=listen, reactor=reactor) as daemon, ExitStack() as opened:
         for size in (0, 5, 600 * MIB):
             offer(opened.enter_context(daemon.address.connect()), size, 0.2)
         with alive(workers(daemon)) as living:
@@ -447,7 +468,7 @@ def test_orphansAtTheStart(tmp_path: Path) -> None:
     """So they are when it is killed before they serve."""
     for pause in (0.0, 0.05, 0.1, 0.2, 0.3):
         command = [*twistd("-n", "--pidfile="), "echoup", "--workers=2", "--listen=127.0.0.1:0"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with ending(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)) as process:
             daemon = Daemon(process, tmp_path / "log")
             pids = eventually(lambda: len(pids := workers(daemon)) == 2 and pids)  # noqa: B023
             with alive(pids) as living:
@@ -519,7 +540,7 @@ def failure(folder: Path, *options: str, command: list[str] | None = None) -> st
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == 1
@@ -546,7 +567,7 @@ def test_taken(tmp_path: Path) -> None:
         assert daemon.address.echo(b"hello") == b"HELLO"
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "1000", "", "1.5", "257"])
+@pytest.mark.parametrize("text", ["0", "x", "257"])
 def test_badOption(tmp_path: Path, text: str) -> None:
     """What is no number of workers is a mistake, said in one line."""
     words = f"twistd echoup: --workers: {text!r} is neither auto nor a whole number from 1 to 256\n"
@@ -568,13 +589,14 @@ def test_cannotServe(tmp_path: Path) -> None:
     words = "cannot start the workers: cannot listen on 127.0.0.1:0: the socket's domain is INET"
     command = [sys.executable, "-c", misleading]
     assert failure(tmp_path, *options, command=[*command, "-n", "--pidfile="]) == f"twistd echoup: {words}\n"
-    ended = subprocess.run(
-        [*command, "echoup", *options], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
-    )
-    assert ended.returncode == 1
-    assert words[:40] in ended.stderr
-    assert words in (tmp_path / "twistd.log").read_text()
-    eventually(lambda: not (tmp_path / "twistd.pid").exists())
+    with endingDaemon(tmp_path / "twistd.pid"):
+        ended = subprocess.run(
+            [*command, "echoup", *options], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ended.returncode == 1
+        assert words[:40] in ended.stderr
+        assert words in (tmp_path / "twistd.log").read_text()
+        eventually(lambda: not (tmp_path / "twistd.pid").exists())
 
 
 def test_auto(tmp_path: Path) -> None:
@@ -675,14 +697,13 @@ def test_queueOfTheDead(tmp_path: Path, figure: Callable[[str], None]) -> None:
 def test_daemonized(tmp_path: Path) -> None:
     """In the background it serves, logs into its file and stops just the same."""
     command = [*twistd(), "echoup", "--workers=2", "--listen=127.0.0.1:0", "--log-connections"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=20)
-    pid = int((tmp_path / "twistd.pid").read_text())
-    try:
+    with endingDaemon(tmp_path / "twistd.pid"):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        pid = int((tmp_path / "twistd.pid").read_text())
         log = tmp_path / "twistd.log"
         port = int(re.findall(r"listening on 127\.0\.0\.1:(\d+)", log.read_text())[0])
         assert Address(socket.AF_INET, ("127.0.0.1", port)).echo(b"hello") == b"HELLO"
         eventually(lambda: log.read_text().count("connection peer=") == 1)
-    finally:
         os.kill(pid, signal.SIGTERM)
-    eventually(lambda: not (tmp_path / "twistd.pid").exists())
+        eventually(lambda: not (tmp_path / "twistd.pid").exists())
     assert "served 1 connections, 5 bytes" in log.read_text()
