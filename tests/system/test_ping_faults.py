@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.addresses import unused
 from tests.support.daemon import Daemon
+from tests.support.ending import ending
 from tests.support.pings import PING, Pinged, ping, probe, resolving
 from tests.support.servers import blackHole, serving
 
@@ -48,11 +49,11 @@ FAULTS = [
         3,
     ),
     Fault("resetting", (), "short", "all bytes", 7, "the server reset the connection, 3 of 56 bytes came back", 3),
-    Fault("silent", ("-W0.5",), None, "first byte", 5, "timed out: 0 of 56 bytes came back", 0),
-    Fault("silent", ("-W0.5", "--half-close"), None, "first byte", 5, "timed out: 0 of 56 bytes came back", 0),
+    Fault("silent", ("-W2",), None, "first byte", 5, "timed out: 0 of 56 bytes came back", 0),
+    Fault("silent", ("-W2", "--half-close"), None, "first byte", 5, "timed out: 0 of 56 bytes came back", 0),
     Fault(
         "endless",
-        ("-W0.5", "--half-close"),
+        ("-W2", "--half-close"),
         None,
         "end",
         5,
@@ -115,9 +116,9 @@ def test_namedBlackHole() -> None:
     """Of a name whose address answers nothing, that address is told."""
     with blackHole() as address:
         host, port = address.address
-        pinged = probe(f"name.example:{port}", "-W0.5", command=resolving(host))
+        pinged = probe(f"name.example:{port}", "-W2", command=resolving(host))
         assert pinged.found == (None, "connect", 5)
-        assert pinged.error == f"cannot connect to name.example:{port} ({address.target}): timed out after 0.5 s"
+        assert pinged.error == f"cannot connect to name.example:{port} ({address.target}): timed out after 2 s"
 
 
 def test_greeting() -> None:
@@ -131,27 +132,27 @@ def test_greeting() -> None:
 def test_endState() -> None:
     """A server that never ends leaves us in FIN-WAIT-2, which is shown."""
     with serving("endless") as address:
-        pinged = probe(address.target, "-W0.5", "--half-close")
+        pinged = probe(address.target, "-W2", "--half-close")
         assert (pinged.phases["end"]["seconds"], pinged.phases["end"]["tcp"]["state"]) == (None, "FIN-WAIT-2")
-        ended = ping("-c1", "-W0.5", "-v", "--half-close", address.target)
+        ended = ping("-c1", "-W2", "-v", "--half-close", address.target)
         assert any(line.startswith("    end ") and "FIN-WAIT-2" in line for line in ended.stdout.splitlines())
 
 
 def test_blackHole() -> None:
     """Where no SYN is answered the step is connect, the state SYN-SENT, and the SYN was sent again."""
     with blackHole() as address:
-        pinged = probe(address.target, "-W1.5")
+        pinged = probe(address.target, "-W3")
         assert pinged.found == (None, "connect", 5)
-        assert pinged.error == f"cannot connect to {address.target}: timed out after 1.5 s"
+        assert pinged.error == f"cannot connect to {address.target}: timed out after 3 s"
         (phase,) = pinged.probe["phases"]
         assert (phase["step"], phase["address"], phase["seconds"]) == ("connect", address.target, None)
         assert phase["tcp"]["state"] == "SYN-SENT"
         assert phase["tcp"]["retransmits"] >= 1
         assert pinged.probe["remote"] is None
-        ended = ping("-c1", "-W0.5", "-v", address.target)
+        ended = ping("-c1", "-W2", "-v", address.target)
         assert (ended.returncode, ended.stderr.count("\n")) == (5, 1)
         assert "seq=1 connect: cannot connect to" in ended.stdout
-        assert re.search(rf"\n    connect +-  {address.target}, SYN-SENT, retransmits 0\n", ended.stdout)
+        assert re.search(rf"\n    connect +-  {address.target}, SYN-SENT, retransmits \d\n", ended.stdout)
         # Of a target that has a shorter patience for each address, the same is known.
         pinged = probe(f"tcp:{address.target}:timeout=1", "-W5")
         assert pinged.found == (None, "connect", 5)
@@ -211,7 +212,7 @@ def test_secondAddress(tmp_path: Path) -> None:
                     daemon.address.target: (None, False, "ESTABLISHED"),
                 }[attempt["address"]]
             assert (first["step"], last["step"]) == ("first byte", "all bytes")
-        pinged = probe(f"name.example:{port}", "-W1", command=resolving(*hosts[1::-1]))
+        pinged = probe(f"name.example:{port}", "-W2", command=resolving(*hosts[1::-1]))
         assert pinged.found == (None, "connect", 5)
 
 
@@ -220,7 +221,7 @@ def test_stopped(tmp_path: Path) -> None:
     with Daemon.start(tmp_path) as daemon:
         daemon.signal(signal.SIGSTOP)
         try:
-            pinged = probe(daemon.address.target, "-W0.5")
+            pinged = probe(daemon.address.target, "-W2")
         finally:
             daemon.signal(signal.SIGCONT)
         assert pinged.found == (None, "first byte", 5)
@@ -234,7 +235,7 @@ import socket, sys, time
 
 def getaddrinfo(*_):
     print("asked", file=sys.stderr, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 
 socket.getaddrinfo = getaddrinfo
 
@@ -246,17 +247,19 @@ main()
 def test_slowResolver() -> None:
     """A resolver that takes its time is the step that times out; and it holds nobody up, as Ctrl-C shows."""
     command = [sys.executable, "-c", SLOW_RESOLVER, "ping"]
-    ended = ping("--json", "-c1", "-W0.5", "name.example", command=command)
+    ended = ping("--json", "-c1", "-W2", "name.example", command=command)
     pinged = Pinged.of(ended.returncode, ended.stdout, ended.stderr.removeprefix("asked\n"))
     assert pinged.found == (None, "resolve", 5)
-    assert pinged.error == "cannot resolve name.example: timed out after 0.5 s"
+    assert pinged.error == "cannot resolve name.example: timed out after 2 s"
     assert pinged.phases["resolve"]["seconds"] is None
-    with subprocess.Popen([*command, "-i60", "name.example"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
+    with ending(
+        subprocess.Popen([*command, "-i60", "name.example"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ) as client:
         assert client.stdout
         assert client.stderr
         assert client.stderr.readline() == b"asked\n"
         client.send_signal(signal.SIGINT)
-        assert client.wait(30) == 130
+        assert client.wait(60) == 130
         output = client.stdout.read()
         assert b"\nseq=1 resolve: not over after " in output
         assert b"\n1 sent, 0 answered, 0 lost (0 %), 0 wrong, 1 unfinished\n" in output
@@ -267,7 +270,7 @@ def test_noDescriptors() -> None:
     """When there are no descriptors left the probes that need one fail, and say so; none is forgotten."""
     with serving("silent") as address:
         limited = ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh", *PING]
-        pinged = probe(address.target, "-i0.005", "-W0.5", count=40, command=limited)
+        pinged = probe(address.target, "-i0.005", "-W2", count=40, command=limited)
     assert {(one["step"], one["code"]) for one in pinged.probes} == {("connect", 4), ("first byte", 5)}
     errors = {one["error"] for one in pinged.probes if one["code"] == 4}
     assert errors == {f"cannot connect to {address.target}: Too many open files"}

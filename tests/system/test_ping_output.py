@@ -6,20 +6,20 @@ import pty
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from socket import socket
+from socket import inet_aton, socket
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.addresses import unused
+from tests.support.addresses import Address, unused
 from tests.support.authorities import Certificates
 from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
 from tests.support.datagrams import ports
+from tests.support.ending import ending
 from tests.support.peers import need
 from tests.support.pings import PING, Pinged, ping, probe, resolving
 from tests.support.relay import DatagramRelay
@@ -61,7 +61,10 @@ def test_down() -> None:
     """While nothing is answered, the line on the terminal tells for how long; the error comes last."""
     target = unused().target
     with Terminal(*PING, "-i60", target) as terminal:
-        terminal.shows("1 sent, 0 answered, 1 lost (100 %), 0 wrong, down for 0 s")
+        terminal.shows(" s")
+        assert re.search(r"\n1 sent, 0 answered, 1 lost \(100 %\), 0 wrong, down for \d+ s$", terminal.text), (
+            terminal.text
+        )
         terminal.type(CTRL_C)
         assert terminal.exits() == 130
         assert re.search(rf"\nlongest outage {NUMBER} s, at seq 1, not over$", terminal.text), terminal.text
@@ -74,22 +77,22 @@ def test_interruptedOutage() -> None:
     """Who interrupts it while nothing answers is told how many were sent, and what the oldest waits for."""
     with blackHole() as hole:
         target, command = f"name.example:{hole.address[1]}", resolving(hole.address[0])
-        with Terminal(*command, "-v", "-i1", "-W30", target) as terminal:
-            terminal.shows("\n3 sent, 0 answered, 0 lost (0 %), 0 wrong")
+        before = connecting(hole)
+        with Terminal(*command, "-v", "-i600", "-W600", target) as terminal:
+            terminal.shows("\n1 sent, 0 answered, 0 lost (0 %), 0 wrong")
+            eventually(lambda: connecting(hole) > before)
             terminal.type(CTRL_C)
             assert terminal.exits() == 130
-            sent = int(re.findall(r"(\d+) sent", terminal.text)[0])
-            assert sent >= 3
             expected = (
                 rf"ECHOUP {target}: 56 bytes\nseq=1 connect: not over after \d\.\d\d\d s\n"
                 rf" +resolve +{NUMBER} ms  {hole.address[0]}\n +connect +-  {hole.target}, SYN-SENT, retransmits \d\n"
                 rf"\n--- {target} statistics ---\n"
-                rf"{sent} sent, 0 answered, 0 lost \(0 %\), 0 wrong, {sent} unfinished"
+                r"1 sent, 0 answered, 0 lost \(0 %\), 0 wrong, 1 unfinished"
             )
             assert re.fullmatch(expected, terminal.text), terminal.text
-        with Terminal(*command, "-q", "-i0.1", "-W30", target) as terminal:
+        with Terminal(*command, "-q", "-i0.1", "-W600", target) as terminal:
             eventually(lambda: terminal.isCatching(signal.SIGTERM))  # which it does just before the first probe
-            time.sleep(0.5)
+            eventually(lambda: connecting(hole) > before + 3)
             terminal.type(CTRL_C)
             assert terminal.exits() == 130
             heading, counts = terminal.text.removeprefix("^C").splitlines()
@@ -97,13 +100,29 @@ def test_interruptedOutage() -> None:
             assert re.fullmatch(r"(\d+) sent, 0 answered, 0 lost \(0 %\), 0 wrong, \1 unfinished", counts), counts
 
 
+def entries(pattern: str) -> int:
+    """Return how many entries of /proc/net/tcp begin, after their numbers, with `pattern` (proc_pid_net(5))."""
+    return len(re.findall(rf"^ *\d+: {pattern} ", Path("/proc/net/tcp").read_text(), re.MULTILINE))
+
+
+def connecting(address: Address) -> int:
+    """Return how many wait there for an answer to their SYN, 02."""
+    host, port = address.address
+    return entries(rf"\S+ {int.from_bytes(inet_aton(host), 'little'):08X}:{port:04X} 02")
+
+
+def hasArrived(address: Address, size: int) -> bool:
+    """Has a connection, 01, brought there as many bytes as `size`, which nobody has read yet?"""
+    return entries(rf"\S+:{address.address[1]:04X} \S+ 01 00000000:{size:08X}") > 0
+
+
 def test_interruptedSilence() -> None:
     """A server that takes all and answers nothing is told by its address, and by the state of the connection."""
     with serving("silent") as address:
         target = f"name.example:{address.address[1]}"
-        with Terminal(*resolving("127.0.0.1"), "-v", "-i60", "-W30", target) as terminal:
+        with Terminal(*resolving("127.0.0.1"), "-v", "-i600", "-W600", target) as terminal:
             terminal.shows("\n1 sent, 0 answered, 0 lost (0 %), 0 wrong")
-            time.sleep(1)
+            eventually(lambda: hasArrived(address, 56))
             terminal.type(CTRL_C)
             assert terminal.exits() == 130
             assert re.search(rf"\nseq=1 first byte at {address.target}: not over after {NUMBER} s\n", terminal.text)
@@ -166,14 +185,14 @@ def test_noOutput(daemon: Daemon) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_terminated(daemon: Daemon, number: int) -> None:
     """A signal ends it with the statistics and the exit code that shells give for it."""
-    command = [*PING, "-i60", daemon.address.target]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+    command = [*PING, "-i600", daemon.address.target]
+    with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
         assert client.stdout
         assert client.stderr
         client.stdout.readline()
         client.stdout.readline()
         client.send_signal(number)
-        assert client.wait(10) == 128 + number
+        assert client.wait(60) == 128 + number
         assert "\n1 sent, 1 answered, 0 lost (0 %), 0 wrong\n" in client.stdout.read()
         assert client.stderr.read() == ""
 
@@ -182,12 +201,12 @@ def test_interruptedAtOnce() -> None:
     """Whoever interrupts it when it has only just begun gets the statistics, too."""
     with serving("silent") as address:
         command = [*PING, "-i60", address.target]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
             assert client.stdout
             assert client.stderr
             client.stdout.readline()
             client.send_signal(signal.SIGINT)
-            assert client.wait(10) == 130
+            assert client.wait(60) == 130
             output = client.stdout.read()
             assert "seq=1 " in output
             assert ": not over after " in output
@@ -198,16 +217,18 @@ def test_interruptedAtOnce() -> None:
 def test_unfinished() -> None:
     """What is under way when it is interrupted was sent, and counts as nothing else."""
     with socket() as listening, ExitStack() as stack:
-        listening.settimeout(30)
+        listening.settimeout(60)
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         host, port = listening.getsockname()
         command = [*PING, "--json", "-i0.02", "-W30", f"{host}:{port}"]
-        client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        client = stack.enter_context(
+            ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        )
         for _ in range(5):
             stack.enter_context(listening.accept()[0])
         client.send_signal(signal.SIGINT)
-        output, errors = client.communicate(timeout=30)
+        output, errors = client.communicate(timeout=60)
     pinged = Pinged.of(client.returncode, output, errors)
     assert (pinged.code, pinged.probes, pinged.error, pinged.summary["code"]) == (130, [], "", 0)
     assert pinged.summary["unfinished"] >= 5
@@ -229,7 +250,7 @@ def test_quiet(daemon: Daemon) -> None:
 
 
 REQUIREMENTS = [
-    (["p99<5s", "loss<1%", "late<1", "outage<=0s", "max < 1m"], []),
+    (["p99<50s", "loss<1%", "late<1", "outage<=0s", "max < 1m"], []),
     (["p99<1us"], ["p99<1us"]),
     (["min<0.1us", "loss<=0%", "stddev<.000001us"], ["min<0.1us", "stddev<.000001us"]),
 ]
@@ -257,12 +278,12 @@ def test_require(daemon: Daemon, required: list[str], unmet: list[str]) -> None:
 def test_requireLoss(daemon: Daemon) -> None:
     """Who says how many may be lost forgives these; a wrong reply is forgiven nobody."""
     (server,) = ports(daemon)
-    for requirement, code in (("loss<=50%", 0), ("loss<=25%", 0), ("loss<25%", 1), ("p50<1s", 5)):
+    for requirement, code in (("loss<=25%", 0), ("loss<25%", 1)):
         with DatagramRelay(server, drop={2}) as relay:
-            pinged = probe(relay.target, "-i0.02", "-W0.5", f"--require={requirement}", count=4)
+            pinged = probe(relay.target, "-i0.02", "-W2", f"--require={requirement}", count=4)
             assert (pinged.code, pinged.summary["lost"], pinged.summary["loss"]) == (code, 1, 0.25)
             if code == 1:
-                assert pinged.error.startswith(f"loss<25%: not met (25 %); {relay.target}: no answer within 0.5 s: ")
+                assert pinged.error.startswith(f"loss<25%: not met (25 %); {relay.target}: no answer within 2 s: ")
     closed = unused().target
     assert probe(closed, "--require=loss<=100%").code == 0
     assert probe(closed, "--require=loss<=100%", "--require=p99<1s").code == 1  # there is nothing to tell it from
@@ -275,14 +296,13 @@ def test_requireOutage(daemon: Daemon) -> None:
     """Who says how long an outage may be forgives the lost probes, if it's over in the end, but no wrong reply."""
     (server,) = ports(daemon)
     for drop, requirement, code, why in (
-        ({1, 2}, "outage<=30s", 0, ""),
-        ({2}, "outage<0.4s", 1, rf"outage<0.4s: not met \({NUMBER} ms\); udp:[\d.:]+: no answer within 0.5 s: "),
-        ({4}, "outage<=30s", 5, r"1 of 4 failed: udp:[\d.:]+: no answer within 0.5 s: "),
-        ({2}, "p50<9m", 5, r"1 of 4 failed: "),
+        ({1}, "outage<=9m", 0, ""),
+        ({2}, "outage<1.9s", 1, rf"outage<1.9s: not met \({NUMBER} ms\); udp:[\d.:]+: no answer within 2 s: "),
+        ({3}, "outage<=9m", 5, r"1 of 3 failed: udp:[\d.:]+: no answer within 2 s: "),
     ):
         # One by one: else an outage is over as soon as the next probe is answered.
         with DatagramRelay(server, drop=drop) as relay:
-            pinged = probe(relay.target, "-i0", "-W0.5", f"--require={requirement}", count=4)
+            pinged = probe(relay.target, "-i0", "-W2", f"--require={requirement}", count=3)
             assert (pinged.code, pinged.summary["lost"]) == (code, len(drop)), pinged.error
             assert re.match(why, pinged.error), pinged.error
     with serving("unchanged") as address:
@@ -380,28 +400,10 @@ def test_prometheus(daemon: Daemon, certificates: Certificates) -> None:
 
 USAGE = [
     (["--keep", "--half-close", "127.0.0.1"], "--keep and --half-close contradict each other"),
-    (["-s70000", "-c1", "udp:127.0.0.1"], "a UDP datagram has at most 65507 bytes"),
-    (["--half-close", "udp:127.0.0.1"], "--half-close is for streams"),
-    (["--tls", "udp:127.0.0.1"], "not for UDP"),
-    (["--format=nagios", "127.0.0.1"], "--format nagios needs a --count"),
-    (["--format=prometheus", "127.0.0.1"], "--format prometheus needs a --count"),
     (["-c0", "127.0.0.1"], "Invalid value for '-c'"),
-    (["-inan", "127.0.0.1"], "Invalid value for '-i'"),
-    (["-iinf", "127.0.0.1"], "Invalid value for '-i'"),
-    (["-i-1", "127.0.0.1"], "Invalid value for '-i'"),
-    (["-W0", "127.0.0.1"], "Invalid value for '-W'"),
-    (["-Wnan", "127.0.0.1"], "Invalid value for '-W'"),
-    (["-s0", "127.0.0.1"], "Invalid value for '-s'"),
-    (["--require=p99<5", "127.0.0.1"], "'p99<5' is not METRIC<VALUE"),
-    (["--require=wrong<1", "127.0.0.1"], "'wrong<1' is not METRIC<VALUE"),
-    (["--require=loss>1%", "127.0.0.1"], "'loss>1%' is not METRIC<VALUE"),
-    (["--format=xml", "127.0.0.1"], "'xml' is not one of"),
-    (["-4", "unix:/tmp/x"], "-4 and -6 are for hosts"),
-    (["127.0.0.1:0"], "port 0"),
-    (["--tls", "--cafile=/no/such/file", "-c1", "127.0.0.1"], "/no/such/file: No such file or directory"),
     (["--tls", "--cafile=/no\nfile", "-c1", "127.0.0.1"], "/no\\nfile: No such file or directory"),
-    (["a", "b"], "unexpected extra argument"),
 ]
+"""Three of them: the tests of tests/client prove the words for all others."""
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_ncatWithTr(tmp_path: Path) -> None:
     host, port = address.address
     listen = [need("ncat"), "-lk", "-c", " ".join(filtering("tr")), host, str(port)]
     with running(listen, address, tmp_path / "log"):
-        pinged = probe(address.target, "-W0.5")
+        pinged = probe(address.target, "-W2")
         assert pinged.found == (None, "first byte", 5)
         pinged = probe(address.target, "--half-close")
         assert pinged.found == ("short", "first byte", 7)

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from socket import AF_INET, SOCK_DGRAM, socket
+from typing import Any
 
 import pytest
 
 from tests.support.addresses import unused
 from tests.support.daemon import Daemon
 from tests.support.datagrams import ports
+from tests.support.ending import ending
 from tests.support.pings import PING, Pinged, ping, probe
 from tests.support.relay import DatagramRelay
 from tests.support.servers import answering
@@ -52,12 +54,12 @@ def test_nothingHappens(server: tuple[str, int]) -> None:
 
 def test_everythingHappens(server: tuple[str, int]) -> None:
     """What is lost, doubled, reordered or late is counted exactly, and each probe is judged by its own answer."""
-    # The 10th is held until the 17th was answered, 0.4 s after it was given up.
-    with DatagramRelay(server, drop={3}, double={5}, hold={7: 8, 10: 17}) as relay:
-        pinged = probe(relay.target, "-i0.2", "-W1", count=18)
+    # The first is held until the 17th was answered, which is sent 3.2 s later, and so 0.2 s after it was given up.
+    with DatagramRelay(server, drop={3}, double={5}, hold={7: 8, 1: 17}) as relay:
+        pinged = probe(relay.target, "-i0.2", "-W3", count=18)
     expected = {"sent": 18, "answered": 16, "lost": 2, "duplicates": 1, "reordered": 1, "late": 1}
-    assert (counts(pinged), lost(pinged)) == (expected, [3, 10])
-    why = "no answer within 1 s: it was lost, or the answer was, or nobody answers there"
+    assert (counts(pinged), lost(pinged)) == (expected, [1, 3])
+    why = "no answer within 3 s: it was lost, or the answer was, or nobody answers there"
     assert (pinged.code, pinged.error) == (5, f"2 of 18 failed: {relay.target}: {why}")
     assert pinged.summary["loss"] == 2 / 18
     assert pinged.summary["outage"]["first"] == pinged.summary["outage"]["last"]
@@ -67,50 +69,60 @@ def test_everythingHappens(server: tuple[str, int]) -> None:
 def test_everythingHappensToOnePort(server: tuple[str, int]) -> None:
     """With --keep there is one port, and the counts are as exact."""
     with DatagramRelay(server, drop={3}, double={5}, hold={7: 8}) as relay:
-        pinged = probe(relay.target, "-i0.05", "-W0.5", "--keep", count=10)
+        pinged = probe(relay.target, "-i0.05", "-W3", "--keep", count=10)
         expected = {"sent": 10, "answered": 9, "lost": 1, "duplicates": 1, "reordered": 1}
         assert (counts(pinged), lost(pinged)) == (expected, [3])
         assert len({one["local"] for one in pinged.probes}) == 1
 
 
 @contextmanager
-def slow(*answers: float) -> Iterator[str]:
-    """Answer the first datagram that comes several times, each so many seconds after it; yield the target."""
+def slow(after: float) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Answer the first datagram that comes `after` so many seconds; yield the target, and what answers once more."""
     with socket(AF_INET, SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.settimeout(30)
+        came: list[tuple[bytes, Any]] = []
 
         def serve() -> None:
-            data, client = listening.recvfrom(65536)
-            came = time.monotonic()
-            for after in answers:
-                time.sleep(max(came + after - time.monotonic(), 0))
-                listening.sendto(data.upper(), client)
+            came.append(listening.recvfrom(65536))
+            time.sleep(after)
+            again()
+
+        def again() -> None:
+            data, client = came[0]
+            listening.sendto(data.upper(), client)
 
         host, port = listening.getsockname()
         serving = threading.Thread(target=serve)
         serving.start()
-        yield f"udp:{host}:{port}"
-        serving.join()
+        try:
+            yield f"udp:{host}:{port}", again
+        finally:
+            listening.sendto(b"", (host, port))  # wakes the one who still waits
+            serving.join()
 
 
 def test_lastAnswerTwice() -> None:
-    """What comes after the last answer is counted for twice the time of the slowest, and no longer than the timeout."""
-    with slow(0.4, 0.8) as target:
-        pinged = probe(target, "--require=duplicates<1")
+    """What comes after the last answer is counted for twice the time of the slowest, whatever the timeout is."""
+    with slow(2) as (target, again):
+        command = [*PING, "--json", "-c1", "-W600", "--require=duplicates<1", target]
+        with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
+            assert client.stdout
+            line = client.stdout.readline()
+            again()
+            output, errors = client.communicate(timeout=60)
+        pinged = Pinged.of(client.returncode, line + output, errors)
         assert (pinged.code, counts(pinged)) == (1, {"sent": 1, "answered": 1, "duplicates": 1})
         assert pinged.error == "duplicates<1: not met (1)"
-    with slow(0.2, 2.5) as target:
-        assert counts(probe(target)) == {"sent": 1, "answered": 1}
-    with slow(1.5, 4) as target:
-        assert counts(probe(target, "-W2")) == {"sent": 1, "answered": 1}
+    with slow(0.2) as (target, _):
+        assert counts(probe(target, "-W600")) == {"sent": 1, "answered": 1}
 
 
 def test_impatient() -> None:
     """Ctrl-C ends that wait, and the statistics are told."""
-    with slow(2) as target:
-        command = [*PING, "-c1", target]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+    after = 3
+    with slow(after) as (target, _):
+        command = [*PING, "-c1", "-W600", target]
+        with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
             assert client.stdout
             assert client.stderr
             assert client.stdout.readline().startswith("ECHOUP")
@@ -118,8 +130,8 @@ def test_impatient() -> None:
             began = time.monotonic()
             client.send_signal(signal.SIGINT)
             assert "\n1 sent, 1 answered, 0 lost (0 %), 0 wrong\n" in client.stdout.read()
-            assert (client.wait(10), client.stderr.read()) == (130, "")
-            assert time.monotonic() - began < 3
+            assert (client.wait(60), client.stderr.read()) == (130, "")
+            assert time.monotonic() - began < 2 * after  # which the wait would have taken
 
 
 @pytest.mark.parametrize(
@@ -137,14 +149,14 @@ def test_oneKind(
 ) -> None:
     """Each kind of trouble is counted for itself."""
     with relaying(server) as relay:
-        pinged = probe(relay.target, "-i0.05", "-W1", count=12)
+        pinged = probe(relay.target, "-i0.05", "-W3", count=12)
     assert counts(pinged) == {"sent": 12, **expected}
 
 
 def test_text(server: tuple[str, int]) -> None:
     """A person reads the same counts, and of those that are rare only what there is."""
     with DatagramRelay(server, drop={3}, double={5}, hold={7: 8}) as relay:
-        ended = ping("-c10", "-i0.1", "-W0.6", relay.target)
+        ended = ping("-c10", "-i0.1", "-W3", relay.target)
         assert ended.returncode == 5
         assert "\n10 sent, 9 answered, 1 lost (10 %), 0 wrong, 1 duplicates, 1 reordered\n" in ended.stdout
         ended = ping("-c2", "-i0.1", relay.target)
@@ -185,7 +197,7 @@ def test_wrong(
 ) -> None:
     """An answer that something on the way has altered, cut or lengthened is called so."""
     with DatagramRelay(server, alter=alter) as relay:
-        pinged = probe(relay.target, "-W5", *["--keep"] * kept)
+        pinged = probe(relay.target, "-W60", *["--keep"] * kept)
         assert pinged.found == (verdict, "first byte", code)
         assert pinged.error.startswith(f"{relay.target}: {why}")
         assert pinged.probe["wrongAt"] == wrongAt
@@ -234,13 +246,19 @@ def test_large(server: tuple[str, int], size: int) -> None:
 
 
 def test_timing(server: tuple[str, int], figure: Callable[[str], None]) -> None:
-    """The time to the first byte is never shorter than what passed at the relay, and mostly hardly longer."""
+    """The time to the first byte is never shorter than what passed at the relay, nor longer than what passed around it.
+
+    One by one, a probe begins after the answer to the one before has gone back, and ends before the next one comes.
+    """
     with DatagramRelay(server) as relay:
         pinged = probe(relay.target, "-i0", count=20)
         assert pinged.code == 0
-        excess = [
-            one["phases"][-1]["seconds"] - (chunk.forwarded - chunk.received)
-            for one, chunk in zip(sorted(pinged.probes, key=lambda one: one["seq"]), relay.requests, strict=True)
+        times = [one["phases"][-1]["seconds"] for one in sorted(pinged.probes, key=lambda one: int(one["seq"]))]
+        inside = [chunk.forwarded - chunk.received for chunk in relay.requests]
+        around = [
+            last.received - first.forwarded for first, last in zip(relay.requests[:-2], relay.requests[2:], strict=True)
         ]
+    excess = [measured - known for measured, known in zip(times, inside, strict=True)]
     figure(f"first byte over UDP {min(excess) * 1000:.3f} to {max(excess) * 1000:.3f} ms longer than at the relay")
-    assert 0 <= min(excess) <= 0.002
+    assert min(excess) >= 0
+    assert all(measured <= most for measured, most in zip(times[1:-1], around, strict=True))

@@ -1,5 +1,6 @@
 """`echoup connect` over TLS, with a PROXY header, and over UDP: what each fault of a path is called."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +11,12 @@ from tests.support.addresses import unused
 from tests.support.authorities import Certificates
 from tests.support.commands import CONNECT, connect, listenTLS
 from tests.support.daemon import Daemon
+from tests.support.ending import ending
 from tests.support.servers import answering, serving
 from tests.support.sizes import MIB
 from tests.support.terminal import Terminal
 from tests.support.tlsfaults import FAULTS, NO_TLS, faulty, makeSelfSigned
-from tests.support.waiting import eventually, inTime
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, 
 def test_noTLSThere(server: str, why: str) -> None:
     """TLS asked of a server that doesn't speak it fails with the exit code for TLS, and one line."""
     with serving(server) as address:
-        ended = connect(f"tls:{address.target}", b"hello", "--insecure", "--timeout=5")
+        ended = connect(f"tls:{address.target}", b"hello", "--insecure", "--timeout=30")
         message = f"echoup: TLS handshake with {address.target}: {why}\n"
         assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (6, b"", message)
 
@@ -95,7 +97,7 @@ def test_noTLSThereOfOurs(tmp_path: Path) -> None:
 def test_plainToTLS(daemon: Daemon) -> None:
     """Without TLS, a server that speaks it sends an alert, and that is no echo."""
     name = daemon.address.target.removeprefix("tls:")
-    ended = connect(name, b"hello\n", "--timeout=5")
+    ended = connect(name, b"hello\n", "--timeout=30")
     assert ended.returncode in (1, 7)
     assert ended.stderr.startswith(f"echoup: {name}: ".encode())
     assert ended.stderr.count(b"\n") == 1
@@ -121,19 +123,18 @@ def test_clientCertificate(tmp_path: Path, certificates: Certificates, sslmethod
 
 
 def test_noHandshake(figure: Callable[[str], None]) -> None:
-    """A handshake that never comes ends at the timeout, with its exit code."""
+    """A handshake that never comes ends at the timeout, with its exit code; who has more patience waits on."""
     with serving("silent") as address:
-
-        def giveUp() -> float:
+        command = [*CONNECT, "--timeout=600", f"tls:{address.target}"]
+        with ending(subprocess.Popen(command, stdin=subprocess.DEVNULL)) as patient:
             began = time.monotonic()
             ended = connect(f"tls:{address.target}", b"hello", "--timeout=1")
             took = time.monotonic() - began
-            message = f"echoup: TLS handshake with {address.target}: timed out\n"
-            assert (ended.returncode, ended.stderr.decode()) == (5, message)
-            figure(f"gave up on a handshake after {took:.1f} s, with a timeout of 1 s")
-            return took
-
-        assert inTime(giveUp, 5)
+            assert patient.poll() is None
+        message = f"echoup: TLS handshake with {address.target}: timed out\n"
+        assert (ended.returncode, ended.stderr.decode()) == (5, message)
+        assert took >= 1
+        figure(f"gave up on a handshake after {took:.1f} s, with a timeout of 1 s")
 
 
 def test_elsewhere() -> None:
@@ -147,21 +148,15 @@ def test_elsewhere() -> None:
 
 
 def test_usage(certificates: Certificates, tmp_path: Path) -> None:
-    """Files that can't be used, and options that make no sense together, are mistakes of usage, in one line."""
-    empty = tmp_path / "empty.pem"
-    empty.touch()
+    """Files that can't be used, and options that make no sense together, are mistakes of usage, in one line.
+
+    The tests of tests/client prove the words for all others.
+    """
     missing = tmp_path / "missing.pem"
     for options, why in (
         (["tls:127.0.0.1:1", f"--cafile={missing}"], f"{missing}: No such file or directory"),
-        (["tls:127.0.0.1:1", f"--cafile={empty}"], f"{empty}: "),
-        (["tls:127.0.0.1:1", f"--cert={certificates.authority}"], f"{certificates.authority}: "),
         (["tls:127.0.0.1:1", f"--cert={certificates.client}", f"--key={certificates.stranger}"], "key values mismatch"),
-        (["tls:127.0.0.1:1", f"--key={certificates.client}"], "--key needs --cert"),
         (["127.0.0.1:1", "--insecure"], "need --tls"),
-        (["udp:127.0.0.1:1", "--tls"], "not for UDP"),
-        (["udp:127.0.0.1:1", "--proxy-protocol=v1"], "not for UDP"),
-        (["127.0.0.1:1", "--proxy-protocol=v3"], "'v3' is not one of"),
-        (["unix:/tmp/x", "--tls"], "--server-name names one"),
     ):
         target, *others = options
         ended = connect(target, b"hello", *others)
@@ -184,7 +179,7 @@ def test_proxyProtocol(tmp_path: Path, certificates: Certificates, host: str, is
         connection = eventually(lambda: daemon.connections)[0]
         assert connection["peer"] == connection["via"]
         assert connection["bytes"] == "5"
-        ended = connect(daemon.address.target, b"hello", *trust, "--timeout=2")
+        ended = connect(daemon.address.target, b"hello", *trust, "--timeout=30")
         assert (ended.returncode, ended.stdout) == (6 if isTLS else 7, b"")
         assert ended.stderr.count(b"\n") == 1
         eventually(lambda: [one["reason"] for one in daemon.connections] == ["done", "header"])
@@ -193,10 +188,10 @@ def test_proxyProtocol(tmp_path: Path, certificates: Certificates, host: str, is
 def test_datagrams() -> None:
     """Over UDP, an answer, a closed port, silence and wrong answers each have their exit code, and one line."""
     with answering(bytes.upper) as target:
-        ended = connect(target, b"hello" * 1000, "--timeout=5")
+        ended = connect(target, b"hello" * 1000, "--timeout=30")
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO" * 1000, b"")
     closed = f"udp:{unused().target}"
-    ended = connect(closed, b"hello", "--timeout=5")
+    ended = connect(closed, b"hello", "--timeout=30")
     assert (ended.returncode, ended.stderr.decode()) == (4, f"echoup: {closed}: Connection refused\n")
     with answering(None) as target:
         ended = connect(target, b"hello", "--timeout=1")
@@ -214,10 +209,10 @@ def test_datagrams() -> None:
         (lambda data: data[:-1].upper(), 7, "the answer to datagram 1 has 4 of 5 bytes"),
     ):
         with answering(wrong) as target:
-            ended = connect(target, b"hello", "--timeout=5")
+            ended = connect(target, b"hello", "--timeout=30")
             assert (ended.returncode, ended.stderr.decode()) == (code, f"echoup: {target}: {message}\n")
             name = target.replace("127.0.0.1", "localhost")
-            ended = connect(name, b"hello", "--timeout=5", "-4")
+            ended = connect(name, b"hello", "--timeout=30", "-4")
             address = target.removeprefix("udp:")
             assert (ended.returncode, ended.stderr.decode()) == (code, f"echoup: {name} ({address}): {message}\n")
 
