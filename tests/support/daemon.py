@@ -18,8 +18,16 @@ from tests.support.waiting import eventually
 _LISTENING = re.compile(r"listening on (?!udp:)(tls:)?(?:unix:(\S+)|\[(\S+)\]:(\d+)|([^\s:]+):(\d+))")
 
 
+def foreground(reactor: str = "") -> list[str]:
+    """Return the command line of a twistd that stays in the foreground, on `reactor` or on that of the test."""
+    return twistd(f"--reactor={reactor or Daemon.reactor}", "-n", "--pidfile=")
+
+
 class Daemon:
     """A running `twistd -n echoup`, with everything that can be seen of it from outside."""
+
+    reactor = REACTORS[0]
+    """The reactor of those that are started without another one."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path, pid: int = 0) -> None:
         self.process = process
@@ -32,7 +40,7 @@ class Daemon:
         folder: Path,
         *options: str,
         listen: Sequence[str] = ("127.0.0.1:0",),
-        reactor: str = REACTORS[0],
+        reactor: str = "",
         descriptors: int = 0,
         command: Sequence[str] = (),
         environment: dict[str, str] | None = None,
@@ -42,7 +50,7 @@ class Daemon:
 
         `descriptors` is its `ulimit -n`; `inherited` are those of our own that it gets, too.
         """
-        runner = command or twistd(f"--reactor={reactor}", "-n", "--pidfile=")
+        runner = command or foreground(reactor)
         listening = [f"--listen={description}" for description in listen]
         log = folder / "log"
 

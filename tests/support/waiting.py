@@ -5,18 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return the first true value of `condition`, or fail if there is none within `seconds`, even on a busy machine."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{condition} did not come true in {seconds} s"
         time.sleep(0.01)
     return value
-
-
-def inTime(measure: Callable[[], float], limit: float) -> bool:
-    """Does `measure` return `limit` seconds at most, once in three times?
-
-    Whoever else uses the machine can only make it later.
-    """
-    return any(measure() <= limit for _ in range(3))

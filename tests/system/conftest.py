@@ -6,11 +6,21 @@ from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 import pytest
 
 from tests.support.authorities import Certificates
+from tests.support.daemon import Daemon
+from tests.support.reactors import REACTORS
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark each test in this folder."""
     item.add_marker("system")
+
+
+@pytest.fixture(params=REACTORS)
+def reactor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let all daemons of a test run on the same reactor, once on each of REACTORS; return its name."""
+    name: str = request.param
+    monkeypatch.setattr(Daemon, "reactor", name)
+    return name
 
 
 @pytest.fixture(scope="session")

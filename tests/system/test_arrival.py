@@ -28,10 +28,11 @@ from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
 from tests.support.live import living
 from tests.support.loads import Growth, isCut, load
-from tests.support.reactors import REACTORS
 from tests.support.sizes import MIB
 from tests.support.tls import CLOSE_NOTIFY, TLSConnection
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("reactor")
 
 PROXY = "127.0.0.2"
 """Where connections with a header come from."""
@@ -82,8 +83,7 @@ def watch(connections: dict[socket, float], dripping: dict[socket, bytes], secon
     return lived
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_halfDone(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str) -> None:
+def test_halfDone(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
     """100 half-finished TLS handshakes and 100 half-sent headers are gone after their time, in which others are served.
 
     Of the handshakes some have sent nothing, some half of their first words, and some all of these. Of the headers, of
@@ -94,7 +94,7 @@ def test_halfDone(tmp_path: Path, certificates: Certificates, figure: Callable[[
     header = {version: headerOf("192.0.2.1", version) for version in (1, 2)}
     options = (f"--handshake-timeout={timeout}", f"--proxy-from={PROXY}", "--log-connections")
     with (
-        Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)], reactor=reactor) as daemon,
+        Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon,
         ExitStack() as opened,
     ):
         proxied = replace(daemon.address, source=PROXY)
@@ -235,8 +235,7 @@ def test_maximumPerPeer(tmp_path: Path, certificates: Certificates, isTLS: bool,
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_letInLater(tmp_path: Path, certificates: Certificates, reactor: str, workers: int) -> None:
+def test_letInLater(tmp_path: Path, certificates: Certificates, workers: int) -> None:
     """Who waits, for a place or for the parent's word, loses nothing by it, whatever comes before his stream.
 
     A place is waited for inside where there are several ports, or processes, to accept at; the parent is asked where
@@ -245,7 +244,7 @@ def test_letInLater(tmp_path: Path, certificates: Certificates, reactor: str, wo
     listen = ["127.0.0.1:0", listenTLS(certificates.server)] * 2
     limits = ("--max-connections=1", "--max-connections-per-peer=100")
     options = (f"--workers={workers}", *limits, f"--proxy-from={PROXY}", "--log-connections")
-    with Daemon.start(tmp_path, *options, listen=listen, reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, *options, listen=listen) as daemon:
         addresses = daemon.addresses
         for version in (1, 2):
             header = headerOf("192.0.2.1", version)
@@ -409,13 +408,10 @@ def offer(tls: TLSConnection, size: int, patience: float, look: Callable[[], Non
     return sent
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_neverReaderOverTLS(
-    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str
-) -> None:
+def test_neverReaderOverTLS(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
     """Over TLS, too, a peer that never reads costs a little memory and no processor time, and is aborted in the end."""
     options = ("--stall-timeout=4", "--log-connections")
-    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)], reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
         with TLSConnection.to(daemon.address, certificates.context()) as tls:
             assert tls.ask(b"warm") == b"WARM"
@@ -543,9 +539,8 @@ def test_idleCostOfTLS(
         assert each <= 32 * 1024
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
-def test_endless(tmp_path: Path, certificates: Certificates, reactor: str, version: TLSVersion) -> None:
+def test_endless(tmp_path: Path, certificates: Certificates, version: TLSVersion) -> None:
     """Who never stops sending is ended by a stop: what was taken in has come back, then the end, as TLS has it.
 
     For that the client has to take all that is left, in a fifth of the deadline. Where it doesn't get its turns then,
@@ -558,7 +553,7 @@ def test_endless(tmp_path: Path, certificates: Certificates, reactor: str, versi
     for _ in range(5):
         received, longest, quick = 0, 0.0, 0.0
         with (
-            Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)], reactor=reactor) as daemon,
+            Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon,
             TLSConnection.to(daemon.address, certificates.context(version)) as tls,
         ):
             wire = [tls.seal(data) for _ in range(64)]
@@ -600,10 +595,7 @@ def test_endless(tmp_path: Path, certificates: Certificates, reactor: str, versi
     assert [(one["bytes"], one["reason"]) for one in daemon.connections] == [(str(received), "stopping")]
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_stopWhileArriving(
-    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str
-) -> None:
+def test_stopWhileArriving(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
     """A stop loses nothing of what is in flight, through TLS and through a proxy.
 
     100 clients with a header wait in the kernel's queue, 20 with TLS try to get in, one reads 4 MiB slowly, ten are
@@ -614,7 +606,7 @@ def test_stopWhileArriving(
     listen = ["127.0.0.1:0", listenTLS(certificates.server)]
     # Those who hang are waited for, five seconds by default, in which the others are let in.
     options = ("--drain-timeout=600", f"--proxy-from={PROXY}", "--log-connections")
-    with Daemon.start(tmp_path, *options, listen=listen, reactor=reactor) as daemon, ExitStack() as stack:
+    with Daemon.start(tmp_path, *options, listen=listen) as daemon, ExitStack() as stack:
         plain, secured = daemon.addresses
         queue = rf" 0100007F:{secured.address[1]:04X} 0500007F:\S+ 01 "  # in /proc/net/tcp: established from 127.0.0.5
         proxied = replace(plain, source=PROXY, header=headerOf("192.0.2.1"))

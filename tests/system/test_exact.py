@@ -19,15 +19,15 @@ from tests.support.tls import ENDS
 from tests.support.waiting import eventually
 from tests.support.ways import HEADERS, Way
 
+pytestmark = pytest.mark.usefixtures("reactor")
+
 TRANSPORTS = ("plain", "TLS", "PROXY", "PROXY and TLS")
 SIZES = {0: 5, 1: 5, 1000: 5, 65535: 5, 65536: 5, 65537: 5, 2**20: 3, 16 * 2**20: 1}
 """Sizes of the data, and how often each is sent."""
 
 
 @contextmanager
-def served(
-    transport: str, folder: Path, certificates: Certificates, reactor: str
-) -> Iterator[tuple[Daemon, list[Way]]]:
+def served(transport: str, folder: Path, certificates: Certificates) -> Iterator[tuple[Daemon, list[Way]]]:
     """Run a daemon, and yield it with all the ways to it that there are with `transport`, one of TRANSPORTS."""
     options = ["--log-connections"]
     listen = ["127.0.0.1:0", "[::1]:0", f"unix:{folder}/socket"]
@@ -36,7 +36,7 @@ def served(
         listen = listen[:1]
     if "TLS" in transport:
         listen = [f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"]
-    with Daemon.start(folder, *options, listen=listen, reactor=reactor) as daemon:
+    with Daemon.start(folder, *options, listen=listen) as daemon:
         addresses = daemon.addresses
         if "PROXY" in transport:
             addresses = [replace(daemon.address, header=header) for header in HEADERS.values()]
@@ -48,9 +48,9 @@ def served(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("reactor", MULTIPLEXERS)
+@pytest.mark.parametrize("reactor", MULTIPLEXERS, indirect=True)
 def test_halfCloseMatrix(
-    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str, transport: str
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], transport: str
 ) -> None:
     """Nothing is lost at a half-close: every size, early and late reader, every transport and every kind of end.
 
@@ -58,7 +58,7 @@ def test_halfCloseMatrix(
     before a FIN, or by a bare FIN; the daemon ends its side with a close_notify always. PROXY: version 1 and 2.
     """
     lost = sessions = 0
-    with served(transport, tmp_path, certificates, reactor) as (daemon, ways):
+    with served(transport, tmp_path, certificates) as (daemon, ways):
         before = daemon.descriptors
         for size, repetitions in SIZES.items():
             data = randomBytes(size)

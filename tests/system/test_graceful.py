@@ -17,24 +17,25 @@ from echoup.server.service import QUIET
 from tests.support.addresses import Address, receiveAll, unused
 from tests.support.authorities import Certificates
 from tests.support.chance import randomBytes
-from tests.support.commands import twistd
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, foreground
 from tests.support.ending import ending
 from tests.support.loads import offer
-from tests.support.reactors import MULTIPLEXERS, REACTORS
+from tests.support.reactors import MULTIPLEXERS
 from tests.support.sizes import MIB
 from tests.support.tls import TLSConnection
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("reactor")
 
-@pytest.mark.parametrize("reactor", MULTIPLEXERS)
-def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+
+@pytest.mark.parametrize("reactor", MULTIPLEXERS, indirect=True)
+def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A stop serves what the kernel has accepted and what is in flight; when that is done it doesn't wait any longer.
 
     500 clients wait in the kernel's queue, one reads 4 MiB slowly, ten are idle.
     """
     data = randomBytes(4 * MIB)
-    with Daemon.start(tmp_path, "--drain-timeout=600", reactor=reactor) as daemon, ExitStack() as opened:
+    with Daemon.start(tmp_path, "--drain-timeout=600") as daemon, ExitStack() as opened:
         address = daemon.address
         idle = [opened.enter_context(address.connect()) for _ in range(10)]
         slow = opened.enter_context(address.connect())
@@ -85,12 +86,11 @@ def reading(read: Callable[[], None]) -> Iterator[None]:
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_deadline(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+def test_deadline(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A stop is over at the deadline, not earlier, although a peer that never reads has ten minutes to stall."""
     timeout = 1.0
     options = ("--stall-timeout=600", f"--drain-timeout={timeout}")
-    with Daemon.start(tmp_path, *options, reactor=reactor) as daemon, daemon.address.connect() as never:
+    with Daemon.start(tmp_path, *options) as daemon, daemon.address.connect() as never:
         offer(never, 600 * MIB, 0.3)
         began = time.monotonic()
         daemon.signal(signal.SIGTERM)
@@ -102,10 +102,9 @@ def test_deadline(tmp_path: Path, figure: Callable[[str], None], reactor: str) -
     assert stopped >= timeout - 0.1
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_requestsAtTheDoor(tmp_path: Path, reactor: str) -> None:
+def test_requestsAtTheDoor(tmp_path: Path) -> None:
     """What has reached the machine before the stop is answered, however quiet its connection was until then."""
-    with Daemon.start(tmp_path, reactor=reactor) as daemon:
+    with Daemon.start(tmp_path) as daemon:
         connections = [daemon.address.connect() for _ in range(100)]
         for connection in connections:
             connection.sendall(b"hello")
@@ -123,8 +122,7 @@ def test_requestsAtTheDoor(tmp_path: Path, reactor: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_nobodyReset(tmp_path: Path, figure: Callable[[str], None], reactor: str, workers: int) -> None:
+def test_nobodyReset(tmp_path: Path, figure: Callable[[str], None], workers: int) -> None:
     """Of clients that come all the time during a stop each is either served or refused: none believes in a connection.
 
     Several stops, because it takes one at the wrong moment.
@@ -148,7 +146,7 @@ def test_nobodyReset(tmp_path: Path, figure: Callable[[str], None], reactor: str
     for _ in range(3):
         # At an address that nobody else gets when the daemon is gone: whom they'd visit then would not refuse them.
         listen = [unused().target]
-        with Daemon.start(tmp_path, f"--workers={workers}", listen=listen, reactor=reactor) as daemon:
+        with Daemon.start(tmp_path, f"--workers={workers}", listen=listen) as daemon:
             threads = [threading.Thread(target=visit, args=[daemon.address]) for _ in range(8)]
             for thread in threads:
                 thread.start()
@@ -162,8 +160,7 @@ def test_nobodyReset(tmp_path: Path, figure: Callable[[str], None], reactor: str
 
 
 @pytest.mark.parametrize("isStopped", [True, False])
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_slowRecord(tmp_path: Path, certificates: Certificates, reactor: str, isStopped: bool) -> None:
+def test_slowRecord(tmp_path: Path, certificates: Certificates, isStopped: bool) -> None:
     """A TLS record in many small pieces moves all the time: neither a stop nor --idle-timeout ends it halfway.
 
     That holds as long as the pieces come in time. Where they don't, because this process got no turn for a while, the
@@ -175,7 +172,7 @@ def test_slowRecord(tmp_path: Path, certificates: Certificates, reactor: str, is
     for _ in range(20):
         received, longest = b"", 0.0
         with (
-            Daemon.start(tmp_path, "--idle-timeout=0.5", listen=listen, reactor=reactor) as daemon,
+            Daemon.start(tmp_path, "--idle-timeout=0.5", listen=listen) as daemon,
             TLSConnection.to(daemon.address, certificates.context()) as connection,
             suppress(OSError),  # of a connection that was ended halfway
         ):
@@ -286,7 +283,7 @@ def test_asFirstProcess(tmp_path: Path) -> None:
     inNamespace = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*inNamespace, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this system lets its users make no process namespaces")
-    command = [*inNamespace, *twistd("-n", "--pidfile=", f"--logfile={log}")]
+    command = [*inNamespace, *foreground(), f"--logfile={log}"]
     with ending(subprocess.Popen([*command, "echoup", "--listen=127.0.0.1:0"])) as parent:
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
         daemon = Daemon(parent, log, eventually(lambda: int(children.read_text() or 0)))

@@ -21,15 +21,16 @@ from tests.support.addresses import Address, receiveAll, unused
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE, twistd
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, foreground
 from tests.support.datagrams import client
 from tests.support.ending import ending, endingDaemon
 from tests.support.loads import load, offer
-from tests.support.reactors import REACTORS
 from tests.support.sizes import MIB
 from tests.support.tls import ENDS, TLSConnection
 from tests.support.waiting import eventually
 from tests.support.ways import HEADERS, Way
+
+pytestmark = pytest.mark.usefixtures("reactor")
 
 SIZES = (0, 1, 1000, 65537, 4 * MIB)
 ROUNDED = 0.1
@@ -86,13 +87,12 @@ def alive(pids: list[int]) -> Iterator[Callable[[], list[int]]]:
         yield lambda: [pid for pid, descriptor in found.items() if not select([descriptor], [], [], 0)[0]]
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_exact(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], reactor: str) -> None:
+def test_exact(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
     """What two workers send back is exact, on every transport; each has a share, and the totals are those of both."""
     tls = f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"
     listen = ["127.0.0.1:0", "[::1]:0", f"unix:{tmp_path}/socket", tls, "127.0.0.1:0"]
     options = ("--workers=2", "--log-connections", "--proxy-from=127.0.0.2/32")
-    with Daemon.start(tmp_path, *options, listen=listen, reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, *options, listen=listen) as daemon:
         v4, v6, unix, secure, proxied = daemon.addresses
         ways = [Way(v4), Way(v6), Way(unix)]
         ways += [Way(replace(proxied, header=header, source="127.0.0.2")) for header in HEADERS.values()]
@@ -324,12 +324,11 @@ def test_dyingAgainAndAgain(tmp_path: Path, figure: Callable[[str], None]) -> No
     assert lines < 20
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """SIGTERM drains all workers: who is queued is served, a slow reader gets all, and then it is over."""
     data = randomBytes(4 * MIB)
     options = ("--workers=2", "--drain-timeout=600")
-    with Daemon.start(tmp_path, *options, reactor=reactor) as daemon, ExitStack() as opened:
+    with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
         address = daemon.address
         pids = workers(daemon)
         idle = [opened.enter_context(address.connect()) for _ in range(10)]
@@ -377,12 +376,11 @@ def test_drain(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> N
     assert code == 143
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_deadline(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+def test_deadline(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """It is over at the deadline, not earlier, although peers that never read have ten minutes to stall."""
     timeout = 1.0
     options = ("--workers=2", "--stall-timeout=600", f"--drain-timeout={timeout}")
-    with Daemon.start(tmp_path, *options, reactor=reactor) as daemon, ExitStack() as opened:
+    with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
         offer(opened.enter_context(daemon.address.connect()), 600 * MIB, 0.3)
         began = time.monotonic()
         daemon.signal(signal.SIGTERM)
@@ -446,11 +444,10 @@ def test_stuckWorker(tmp_path: Path) -> None:
     assert stopped > 1.4
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_orphans(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+def test_orphans(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """When the parent is killed its workers are gone, too, whatever they are doing, and the port is free."""
     listen = [unused().target]  # one that nobody else gets, once it's free
-    with Daemon.start(tmp_path, "--workers=2", listen=listen, reactor=reactor) as daemon, ExitStack() as opened:
+    with Daemon.start(tmp_path, "--workers=2", listen=listen) as daemon, ExitStack() as opened:
         for size in (0, 5, 600 * MIB):
             offer(opened.enter_context(daemon.address.connect()), size, 0.2)
         with alive(workers(daemon)) as living:
@@ -467,7 +464,7 @@ def test_orphans(tmp_path: Path, figure: Callable[[str], None], reactor: str) ->
 def test_orphansAtTheStart(tmp_path: Path) -> None:
     """So they are when it is killed before they serve."""
     for pause in (0.0, 0.05, 0.1, 0.2, 0.3):
-        command = [*twistd("-n", "--pidfile="), "echoup", "--workers=2", "--listen=127.0.0.1:0"]
+        command = [*foreground(), "echoup", "--workers=2", "--listen=127.0.0.1:0"]
         with ending(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)) as process:
             daemon = Daemon(process, tmp_path / "log")
             pids = eventually(lambda: len(pids := workers(daemon)) == 2 and pids)  # noqa: B023
@@ -536,7 +533,7 @@ def test_reload(tmp_path: Path, certificates: Certificates) -> None:
 def failure(folder: Path, *options: str, command: list[str] | None = None) -> str:
     """Start a daemon that can't, and return the one line that it says; no process stays."""
     ended = subprocess.run(
-        [*(command or twistd("-n", "--pidfile=")), "echoup", *options],
+        [*(command or foreground()), "echoup", *options],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -613,7 +610,7 @@ def test_auto(tmp_path: Path) -> None:
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
-        with Daemon.start(folder, *options, command=[*command, *twistd("-n", "--pidfile=")]) as daemon:
+        with Daemon.start(folder, *options, command=[*command, *foreground()]) as daemon:
             assert len(workers(daemon)) == expected
             assert daemon.address.echo(b"hello") == b"HELLO"
             daemon.stop()
@@ -634,7 +631,7 @@ def test_systemd(tmp_path: Path, domain: str) -> None:
         for _ in range(2):
             early = address.connect()
             early.sendall(b"early")
-            command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *twistd("-n", "--pidfile=")]
+            command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *foreground()]
             listen = [f"systemd:domain={domain}:index=0"]
             with (
                 Daemon.start(
