@@ -81,6 +81,7 @@ def test_exceptionsFail(module: str, tmp_path: Path) -> None:
     assert "successes" not in counts, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", PASSED_PROGRAMS)
 def test_programs(module: str, tmp_path: Path) -> None:
     """What is built on reactors works on this one as well: of Twisted's tests of that, only the excepted ones fail."""

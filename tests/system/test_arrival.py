@@ -83,6 +83,7 @@ def watch(connections: dict[socket, float], dripping: dict[socket, bytes], secon
     return lived
 
 
+@pytest.mark.slow
 def test_halfDone(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
     """100 half-finished TLS handshakes and 100 half-sent headers are gone after their time, in which others are served.
 
@@ -259,6 +260,7 @@ def test_letInLater(tmp_path: Path, certificates: Certificates, workers: int) ->
         assert "Traceback" not in daemon.text
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("version", [1, 2])
 def test_forged(tmp_path: Path, certificates: Certificates, version: int) -> None:
     """A header from outside the networks is data, in clear and inside TLS, and in front of TLS an error."""
@@ -408,6 +410,7 @@ def offer(tls: TLSConnection, size: int, patience: float, look: Callable[[], Non
     return sent
 
 
+@pytest.mark.slow
 def test_neverReaderOverTLS(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
     """Over TLS, too, a peer that never reads costs a little memory and no processor time, and is aborted in the end."""
     options = ("--stall-timeout=4", "--log-connections")

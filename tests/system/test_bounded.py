@@ -20,6 +20,7 @@ from tests.support.sizes import MIB
 from tests.support.waiting import eventually
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reactor", MULTIPLEXERS)
 def test_neverReader(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
     """A peer that sends and never reads costs a little memory and no processor time, and is aborted in the end."""
@@ -47,6 +48,7 @@ def test_neverReader(tmp_path: Path, figure: Callable[[str], None], reactor: str
     assert stalled >= 5.9
 
 
+@pytest.mark.slow
 def test_slowReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A peer that reads 1 KiB/s for three stall periods and more is not cut, and what it reads is exact.
 
@@ -298,6 +300,7 @@ def test_softLimit(tmp_path: Path) -> None:
                 assert connection.recv(5) == b"HELLO"
 
 
+@pytest.mark.slow
 def test_memoryOfSessions(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """Sessions leave no memory behind: after 10 000 it is within 5 MiB of that after the first 1000."""
     with Daemon.start(tmp_path) as daemon:

@@ -60,6 +60,7 @@ def spoof(source: tuple[str, int], destination: tuple[str, int], data: bytes) ->
         raw.sendto(header + pack("!HHHH", source[1], destination[1], 8 + len(data), 0) + data, (destination[0], 0))
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("reactor", REACTORS)
 def test_exact(tmp_path: Path, reactor: str) -> None:
     """Every size of datagram comes back whole and in upper case, over IPv4 and IPv6."""

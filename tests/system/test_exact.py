@@ -47,6 +47,7 @@ def served(transport: str, folder: Path, certificates: Certificates) -> Iterator
             yield daemon, [Way(address) for address in addresses]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("reactor", MULTIPLEXERS, indirect=True)
 def test_halfCloseMatrix(
@@ -76,6 +77,7 @@ def test_halfCloseMatrix(
     assert ended.count("peer=192.0.2.1:4242 ") == sessions * ("PROXY" in transport)
 
 
+@pytest.mark.portable
 def test_shortSessions(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """Of 2000 short sessions, none is wrong."""
     with Daemon.start(tmp_path) as daemon:
@@ -110,6 +112,7 @@ def test_urgentBytesBeforeTheServerLooks(tmp_path: Path) -> None:
                 assert receiveAll(connection) == b"AB"
 
 
+@pytest.mark.portable
 def test_everyAddress(tmp_path: Path) -> None:
     """A port alone, and `*:PORT`, mean every address, IPv4 and IPv6 side by side."""
     with Daemon.start(tmp_path, listen=["0", "*:0"]) as daemon:
@@ -117,6 +120,7 @@ def test_everyAddress(tmp_path: Path) -> None:
         assert [address.echo(b"hello") for address in daemon.addresses] == [b"HELLO"] * 4
 
 
+@pytest.mark.portable
 def test_endpointStrings(tmp_path: Path) -> None:
     """Twisted's own endpoint strings work, and a Unix socket's options with them."""
     path = tmp_path / "socket"

@@ -28,6 +28,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.usefixtures("reactor")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reactor", MULTIPLEXERS, indirect=True)
 def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A stop serves what the kernel has accepted and what is in flight; when that is done it doesn't wait any longer.
@@ -102,6 +103,7 @@ def test_deadline(tmp_path: Path, figure: Callable[[str], None]) -> None:
     assert stopped >= timeout - 0.1
 
 
+@pytest.mark.portable
 def test_requestsAtTheDoor(tmp_path: Path) -> None:
     """What has reached the machine before the stop is answered, however quiet its connection was until then."""
     with Daemon.start(tmp_path) as daemon:
@@ -121,6 +123,7 @@ def test_requestsAtTheDoor(tmp_path: Path) -> None:
         assert daemon.wait() == 143
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_nobodyReset(tmp_path: Path, figure: Callable[[str], None], workers: int) -> None:
     """Of clients that come all the time during a stop each is either served or refused: none believes in a connection.
@@ -190,6 +193,7 @@ def test_slowRecord(tmp_path: Path, certificates: Certificates, isStopped: bool)
     assert received == data.upper()
 
 
+@pytest.mark.portable
 def test_quickWhenQuiet(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """With only quiet connections a stop doesn't wait for the deadline."""
     with Daemon.start(tmp_path, "--drain-timeout=600") as daemon, daemon.address.connect() as connection:
@@ -243,6 +247,7 @@ def test_waitingAtTheMaximum(tmp_path: Path) -> None:
         assert daemon.wait() == 143
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_secondSignal(tmp_path: Path, number: int) -> None:
     """A second signal ends it at once, without a traceback, however long the deadline is."""

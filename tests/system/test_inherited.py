@@ -47,6 +47,7 @@ def pauses() -> Iterator[list[float]]:
         watching.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reactor", REACTORS)
 @pytest.mark.parametrize("domain", ["INET", "UNIX"])
 def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str, reactor: str) -> None:

@@ -29,6 +29,7 @@ def targets(daemon: Daemon) -> list[str]:
     return [address.target for address in daemon.addresses] + datagrams
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("size", [1, 56, 50_000])
 def test_uppercased(daemon: Daemon, size: int, kept: bool) -> None:
@@ -45,6 +46,7 @@ def test_uppercased(daemon: Daemon, size: int, kept: bool) -> None:
             assert len({one["local"] for one in pinged.probes}) == (1 if kept else 3)
 
 
+@pytest.mark.slow
 def test_large(daemon: Daemon) -> None:
     """More than the kernel takes at once comes back, too, on all streams."""
     for address in daemon.addresses:
@@ -175,6 +177,7 @@ def test_otherFamily(option: str, target: str, version: int, transport: str) -> 
     assert pinged.probe["step"] == "resolve"
 
 
+@pytest.mark.portable
 def test_text(daemon: Daemon) -> None:
     """A person reads a heading, a line for each probe and the statistics; with -v also the phases."""
     target = daemon.address.target

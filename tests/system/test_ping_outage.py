@@ -9,12 +9,15 @@ from pathlib import Path
 from select import select
 from typing import Any
 
+import pytest
+
 from tests.support.addresses import unused
 from tests.support.daemon import Daemon
 from tests.support.ending import ending
 from tests.support.pings import PING, Pinged
 
 
+@pytest.mark.slow
 def test_outage(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A server that stops for a while, and goes on, is one outage, as long as it was."""
     lines: list[tuple[float, dict[str, Any]]] = []

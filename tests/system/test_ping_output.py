@@ -275,6 +275,7 @@ def test_require(daemon: Daemon, required: list[str], unmet: list[str]) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_requireLoss(daemon: Daemon) -> None:
     """Who says how many may be lost forgives these; a wrong reply is forgiven nobody."""
     (server,) = ports(daemon)

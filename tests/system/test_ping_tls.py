@@ -42,6 +42,7 @@ def subjectAndIssuer(file: str) -> tuple[str, str]:
     return certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("option", ["", "--half-close", "--keep"])
 @pytest.mark.parametrize("size", [1, 56, 100_000])
 def test_good(daemon: Daemon, certificates: Certificates, version: str, size: int, option: str) -> None:

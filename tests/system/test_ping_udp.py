@@ -42,6 +42,7 @@ def lost(pinged: Pinged) -> list[int]:
     return sorted(one["seq"] for one in pinged.probes if one["code"] == 5)
 
 
+@pytest.mark.portable
 def test_nothingHappens(server: tuple[str, int]) -> None:
     """Through a relay that does nothing nothing is counted, and each probe sends something else from another port."""
     with DatagramRelay(server) as relay:
@@ -101,6 +102,7 @@ def slow(after: float) -> Iterator[tuple[str, Callable[[], None]]]:
             serving.join()
 
 
+@pytest.mark.slow
 def test_lastAnswerTwice() -> None:
     """What comes after the last answer is counted for twice the time of the slowest, whatever the timeout is."""
     with slow(2) as (target, again):

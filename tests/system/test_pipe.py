@@ -30,6 +30,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield daemon
 
 
+@pytest.mark.portable
 def test_transcript(daemon: Daemon) -> None:
     """The example of the README: what goes in comes out in upper case, whatever the address."""
     for address in daemon.addresses:
@@ -37,6 +38,7 @@ def test_transcript(daemon: Daemon) -> None:
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO\nWORLD", b"")
 
 
+@pytest.mark.portable
 def test_asModule(daemon: Daemon) -> None:
     """`python -m echoup` is the same command."""
     command = [sys.executable, "-m", "echoup", "connect", daemon.address.target]
@@ -48,6 +50,7 @@ def test_name(daemon: Daemon) -> None:
     assert connect(f"localhost:{daemon.address.address[1]}", b"hello").stdout == b"HELLO"
 
 
+@pytest.mark.portable
 def test_everyByte(daemon: Daemon) -> None:
     """All bytes go through as they are, but for a to z."""
     data = bytes(range(256)) * 1000
@@ -86,6 +89,7 @@ def test_asItComes(daemon: Daemon) -> None:
         assert client.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_constantMemory(daemon: Daemon, figure: Callable[[str], None]) -> None:
     """1 GiB goes through in constant memory, exactly."""
     measure = (

@@ -28,6 +28,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         yield daemon
 
 
+@pytest.mark.portable
 def test_conversation(daemon: Daemon) -> None:
     """Each reply stands under its line; lines can be edited and recalled; Ctrl-D ends it well."""
     with converse(daemon.address) as terminal:

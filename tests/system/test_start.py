@@ -199,6 +199,7 @@ def test_daemonized(occupied: Occupied) -> None:
     assert not (occupied.folder / "twistd.pid").exists()
 
 
+@pytest.mark.portable
 def test_environment(tmp_path: Path) -> None:
     """The options can be given as variables; a repeatable one takes several values."""
     environment = {"ECHOUP_LISTEN": f"127.0.0.1:0 unix:{tmp_path}/socket", "ECHOUP_LOG_CONNECTIONS": "yes"}
@@ -222,6 +223,7 @@ def test_default(occupied: Occupied) -> None:
     assert ended.stderr == "twistd echoup: cannot listen on 127.0.0.1:8081: Address already in use\n"
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("command", [["twist"], ["python", "-m", "twisted"]])
 def test_runUnder(tmp_path: Path, command: list[str]) -> None:
     """`twist echoup` and `python -m twisted echoup` serve and stop as `twistd -n echoup` does."""
@@ -232,6 +234,7 @@ def test_runUnder(tmp_path: Path, command: list[str]) -> None:
         assert daemon.stop() == 143
 
 
+@pytest.mark.portable
 def test_daemon(tmp_path: Path) -> None:
     """`twistd echoup` goes into the background, echoes, rotates its log on SIGUSR1, and leaves nothing behind."""
     command = [*twistd(), "echoup", "--listen=127.0.0.1:0"]

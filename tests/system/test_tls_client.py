@@ -26,6 +26,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates)
         yield daemon
 
 
+@pytest.mark.portable
 def test_good(daemon: Daemon, certificates: Certificates) -> None:
     """Every way to ask for TLS gets a MiB back, exactly, from a server whose certificate is good."""
     host, port = daemon.address.address
@@ -185,6 +186,7 @@ def test_proxyProtocol(tmp_path: Path, certificates: Certificates, host: str, is
         eventually(lambda: [one["reason"] for one in daemon.connections] == ["done", "header"])
 
 
+@pytest.mark.slow
 def test_datagrams() -> None:
     """Over UDP, an answer, a closed port, silence and wrong answers each have their exit code, and one line."""
     with answering(bytes.upper) as target:

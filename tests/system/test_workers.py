@@ -87,6 +87,7 @@ def alive(pids: list[int]) -> Iterator[Callable[[], list[int]]]:
         yield lambda: [pid for pid, descriptor in found.items() if not select([descriptor], [], [], 0)[0]]
 
 
+@pytest.mark.portable
 def test_exact(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
     """What two workers send back is exact, on every transport; each has a share, and the totals are those of both."""
     tls = f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"
@@ -145,6 +146,7 @@ def test_descriptors(tmp_path: Path, figure: Callable[[str], None]) -> None:
     figure(f"descriptors of the parent and of two workers: {before}")
 
 
+@pytest.mark.slow
 def test_killed(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A worker killed under load loses only its own connections, and is replaced; its places and totals aren't lost."""
     options = ("--workers=2", "--max-connections=10", "--log-connections")
@@ -194,6 +196,7 @@ def _answered(connections: list[socket.socket]) -> list[socket.socket]:
     return readable
 
 
+@pytest.mark.slow
 def test_killedWhileBusy(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """However many connections come and go while workers are killed, there are as many places as before in the end."""
     with Daemon.start(tmp_path, "--workers=2", "--max-connections=10") as daemon:
@@ -252,6 +255,7 @@ def test_maximum(tmp_path: Path, figure: Callable[[str], None], count: int) -> N
     assert rounds == [[10, 10, 10]] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", ["", "PROXY v1"])
 def test_maximumPerPeer(tmp_path: Path, header: str) -> None:
     """The maximum of each peer is one for all workers, too: 5 of 21 come in, and others, and a dead worker's leave."""
@@ -302,6 +306,7 @@ def _askedByAll(daemon: Daemon) -> None:
     raise AssertionError("the kernel gave all of a hundred connections to the same worker")
 
 
+@pytest.mark.slow
 def test_dyingAgainAndAgain(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A worker that keeps dying is replaced at once, and then later and later, with a line in the log each time."""
     with Daemon.start(tmp_path, "--workers=2") as daemon:
@@ -324,6 +329,7 @@ def test_dyingAgainAndAgain(tmp_path: Path, figure: Callable[[str], None]) -> No
     assert lines < 20
 
 
+@pytest.mark.slow
 def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """SIGTERM drains all workers: who is queued is served, a slow reader gets all, and then it is over."""
     data = randomBytes(4 * MIB)
@@ -410,6 +416,7 @@ def test_waitingAtTheMaximum(tmp_path: Path) -> None:
         assert totals(daemon) == (40, 200)
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_secondSignal(tmp_path: Path, number: int) -> None:
     """A second signal ends all of them at once, also when the group of processes gets both, as from a terminal."""

@@ -1,0 +1,240 @@
+"""The benchmarks measure what they say, find what is wrong, and leave nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from select import select
+from threading import Thread
+
+import pytest
+
+from benchmarks.load import LoadError, compileLoad, runLoad
+from benchmarks.machine import cores
+from benchmarks.measure import Bench, Record, measureAll, startable
+from benchmarks.peer import Peer, peers
+from benchmarks.scenario import Scenario
+from tests.support.doubles import raised
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the path of the load generator."""
+    return compileLoad(tmp_path_factory.mktemp("load"))
+
+
+@contextmanager
+def serveOnce(answer: Callable[[socket.socket, bytes], None]) -> Iterator[int]:
+    """Accept one connection and `answer` what comes in at first, in a thread; yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError), listener.accept()[0] as connection:
+                answer(connection, connection.recv(65536))
+
+        serving = Thread(target=serve)
+        serving.start()
+        try:
+            port: int = listener.getsockname()[1]
+            yield port
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the one who accepts
+            serving.join()
+
+
+def sendAndReset(connection: socket.socket, data: bytes) -> None:
+    """Close so that the kernel sends a reset (socket(7), SO_LINGER)."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+WRONG: dict[str, tuple[Callable[[socket.socket, bytes], None], str]] = {
+    "unchanged": (lambda connection, data: connection.sendall(data), "wrong byte "),
+    "altered": (lambda connection, data: connection.sendall(data.upper()[:-1] + b"\0"), "wrong byte 63 of 64: "),
+    "short": (
+        lambda connection, data: connection.sendall(data.upper()[:20]),
+        "short reply: the end came after 20 of 64",
+    ),
+    "long": (lambda connection, data: connection.sendall(data.upper() + b"!"), "long reply: more than 64 bytes"),
+    "reset": (sendAndReset, "reset after 0 of 64 bytes: Connection reset by peer"),
+}
+
+
+@pytest.mark.parametrize("mode", ["exchange", "connect"])
+@pytest.mark.parametrize("name", WRONG)
+def test_wrongReply(load: str, mode: str, name: str) -> None:
+    """The load stops at the first reply that isn't what it has to be, and says what it was."""
+    answer, message = WRONG[name]
+    with serveOnce(answer) as port:
+        error = raised(LoadError, runLoad, [load, mode, str(port), "1", "64", "0.1", "0.1"], lambda _: None)
+    assert str(error).startswith(message), error
+
+
+def test_refused(load: str) -> None:
+    """Where nobody listens the load says so."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = str(bound.getsockname()[1])
+        error = raised(LoadError, runLoad, [load, "exchange", port, "1", "64", "0.1", "0"], lambda _: None)
+    assert str(error) == "can't send after 0 of 64 bytes: Connection refused"
+
+
+def test_marks(load: str) -> None:
+    """The load says when it begins and when it has ended, and every message that it counts is in the histogram."""
+    busy: list[float] = []
+    marks: list[str] = []
+
+    def echo(connection: socket.socket, data: bytes) -> None:
+        while data:
+            came = time.monotonic()
+            data = data.upper()
+            busy.append(time.monotonic() - came)
+            connection.sendall(data)
+            data = connection.recv(65536)
+
+    def mark(word: str) -> None:
+        marks.append(word)
+        if word == "begin":
+            busy.clear()
+
+    with serveOnce(echo) as port:
+        outcome = runLoad([load, "exchange", str(port), "1", "1000000", "0.1", "0.1"], mark)
+    assert marks == ["begin", "end"]
+    assert outcome.messages == sum(count for _, count in outcome.histogram) > 0
+    assert outcome.bytes == outcome.messages * 1_000_000
+    # The server's own time is a part of the latencies, and these are a part of all the time, as one follows another.
+    waited = sum(latency * count for latency, count in outcome.histogram) / 1e9
+    assert sum(busy) * 0.995 < waited < outcome.seconds * 1.005
+
+
+@contextmanager
+def running(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
+    """Run the command; if it still runs in the end, kill it, and the servers and the load that it has started."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGSTOP)  # so that it starts no more
+                for child in childrenOf(process.pid):
+                    os.kill(child, signal.SIGKILL)
+                process.kill()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    with running(*arguments) as process:
+        output, errors = process.communicate(timeout=150)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+@pytest.mark.slow
+def test_quick(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A quick run measures of some peers, all of echoup's among them, all that there is to measure, and saves it."""
+    names = ["c", "asyncio-protocol", "echoup", "echoup-uvloop", "echoup-1", "echoup-2"]
+    done = run("--quick", "--output", str(tmp_path), *(f"--peer={name}" for name in names), "--scenario=64b-100")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert sorted(record["peer"] for record in results["records"]) == sorted(names), done.stderr
+    for record in results["records"]:
+        assert not record["error"], record
+        assert all(record["figures"][name] > 0 for name in ("cpu", "rate", "throughput", "p50", "p99", "p999")), record
+    assert results["machine"]["python"] == "{}.{}.{}".format(*sys.version_info)
+    report = (tmp_path / "results.md").read_text()
+    assert report in done.stdout
+    assert "\n### 64 B × 100\n" in report
+    figure(next(line for line in report.splitlines() if line.startswith("| echoup ")))
+
+
+def test_withoutCompiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a C compiler the command says what is missing, in one line."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = run("--quick")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "benchmarks: the load generator is written in C, and there is no cc on PATH\n"
+
+
+def test_leftOut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that can't be built is left out, with the reason in one line; the others are measured."""
+    for program in "cc", "as", "ld":
+        (tmp_path / program).symlink_to(Path("/usr/bin") / program)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = run("--quick", "--peer=go", "--peer=sequential", "--scenario=64b-1")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "benchmarks: Go, one core is left out: there is no go on PATH"
+    assert "| Python, one client at a time |" in done.stdout
+
+
+def childrenOf(pid: int) -> list[int]:
+    """Return the processes that a process has started and not waited for."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_stopped(number: signal.Signals, code: int) -> None:
+    """Whoever stops the command stops the server and the load, too."""
+    with running("--peer=sequential", "--scenario=64b-1", "--seconds=100") as process, ExitStack() as opened:
+        end = time.monotonic() + 60
+        while len(children := childrenOf(process.pid)) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        descriptors = [os.pidfd_open(child) for child in children]  # nobody else has them, whose number may be theirs
+        for descriptor in descriptors:
+            opened.callback(os.close, descriptor)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode == code
+        assert select(descriptors, [], [], 0)[0] == descriptors
+
+
+ONCE = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+connection = listener.accept()[0]
+connection.sendall(connection.recv(64).upper())
+raise SystemExit("server: enough for today")
+"""
+
+
+def test_diedServer(load: str, tmp_path: Path) -> None:
+    """A server that dies is in the records, with what the load saw and what the server said; others are measured."""
+    bench = Bench(load, tmp_path, 0.1, *cores())
+    everyone = [
+        Peer("once", "", (sys.executable, "-c", ONCE)),
+        next(peer for peer in peers(tmp_path) if peer.name == "sequential"),
+    ]
+    told: list[Record] = []
+    records = measureAll(bench, everyone, [Scenario("64b-1", "exchange", 1, 64)], 2, told.append)
+    assert records == told
+    assert [(record.round, record.peer) for record in records] == [
+        (1, "once"),
+        (1, "sequential"),
+        (2, "sequential"),
+        (2, "once"),
+    ]
+    for record in records:
+        if record.peer == "once":
+            assert record.figures is None
+            assert record.error.endswith("; the server has ended: server: enough for today"), record
+        else:
+            assert record.figures, record
+
+
+def test_neverListens(load: str, tmp_path: Path) -> None:
+    """A server that ends before it listens can't be measured, because of what it said last."""
+    command = (sys.executable, "-c", "raise SystemExit('server: no port')")
+    assert startable(Bench(load, tmp_path, 0.1, *cores()), Peer("none", "", command)) == "server: no port"
