@@ -3,7 +3,9 @@
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 from select import select
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
@@ -24,52 +26,52 @@ from tests.support.waiting import eventually
 @pytest.mark.parametrize("reactor", MULTIPLEXERS)
 def test_neverReader(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
     """A peer that sends and never reads costs a little memory and no processor time, and is aborted in the end."""
-    with Daemon.start(tmp_path, "--stall-timeout=6", "--log-connections", reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, "--stall-timeout=4", "--log-connections", reactor=reactor) as daemon:
         assert daemon.address.echo(b"warm") == b"WARM"
         memory = daemon.memory
         with daemon.address.connect() as connection:
             growth = Growth(connection)
             sent = offer(connection, 600 * MIB, 0.5, growth.look)
             growth.look()
-            cpu = daemon.cpu
-            time.sleep(4)
-            busy = (daemon.cpu - cpu) / 4
+            cpu, began = daemon.cpu, time.monotonic()
+            time.sleep(2)
+            busy = (daemon.cpu - cpu) / (time.monotonic() - began)
             grown = daemon.memory - memory
             eventually(lambda: isCut(connection))
             stalled = time.monotonic() - growth.before
         eventually(lambda: "reason=stalled" in daemon.text)
     figure(
         f"took {sent / MIB:.1f} of 600 MiB, memory grew by {grown / MIB:.1f} MiB, "
-        f"CPU {busy:.2%}, aborted {stalled:.1f} s after the last byte of progress, with a stall timeout of 6 s"
+        f"CPU {busy:.2%}, aborted {stalled:.1f} s after the last byte of progress, with a stall timeout of 4 s"
     )
     assert sent < 600 * MIB
     assert grown <= 4 * MIB
     assert busy <= 0.01
-    assert stalled >= 5.9
+    assert stalled >= 3.9
 
 
 @pytest.mark.slow
 def test_slowReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """A peer that reads 1 KiB/s for three stall periods and more is not cut, and what it reads is exact.
+    """A peer that reads 10 KiB in a stall period, for three of them and more, is not cut, and what it reads is exact.
 
     Its receive buffer is small, because its kernel tells of progress only after a good part of that is read.
     """
     data = randomBytes(32 * MIB)
     with (
-        Daemon.start(tmp_path, "--stall-timeout=10") as daemon,
+        Daemon.start(tmp_path, "--stall-timeout=4") as daemon,
         daemon.address.connect(receiveBuffer=4096) as connection,
     ):
         connection.setblocking(False)
         sent, received, began = 0, b"", time.monotonic()
-        while (lived := time.monotonic() - began) < 35:
+        while (lived := time.monotonic() - began) < 14 or len(received) < 30 * 1024:
             try:
                 sent += connection.send(data[sent:])
             except BlockingIOError:
-                time.sleep(1)
-                received += connection.recv(1024)
-        figure(f"lived {lived:.0f} s with a stall timeout of 10 s, at {len(received) / lived:.0f} B/s")
+                time.sleep(0.25)
+                with suppress(BlockingIOError):  # where the daemon had no turn
+                    received += connection.recv(640)
+        figure(f"lived {lived:.0f} s with a stall timeout of 4 s, at {len(received) / lived:.0f} B/s")
         assert received == data[: len(received)].upper()
-        assert len(received) > 30 * 1024
         assert sent < len(data)
         assert not isCut(connection)
 
@@ -77,7 +79,7 @@ def test_slowReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
 @pytest.mark.parametrize("reactor", REACTORS)
 def test_slowToTakeTheRest(tmp_path: Path, reactor: str) -> None:
     """A peer that has sent its end and not read yet has the stall timeout, and then is aborted."""
-    with Daemon.start(tmp_path, "--stall-timeout=1", "--log-connections", reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, "--stall-timeout=2", "--log-connections", reactor=reactor) as daemon:
         with daemon.address.connect() as connection:
             sent = offer(connection, 600 * MIB, 0.3)
             connection.shutdown(SHUT_WR)
@@ -112,7 +114,7 @@ def test_lateOnUnixSocket(tmp_path: Path) -> None:
 
 def test_idle(tmp_path: Path) -> None:
     """A connection on which nothing moves is ended, cleanly, and goes for good when the peer ends it too."""
-    with Daemon.start(tmp_path, "--idle-timeout=1", "--log-connections") as daemon:
+    with Daemon.start(tmp_path, "--idle-timeout=3", "--log-connections") as daemon:
         before = daemon.descriptors
         with daemon.address.connect() as connection:
             connection.sendall(b"hello")
@@ -143,8 +145,8 @@ def test_deafToTheEnd(tmp_path: Path) -> None:
 
 def test_talkingIsNotIdle(tmp_path: Path) -> None:
     """A connection on which something moves now and then outlives the idle timeout."""
-    with Daemon.start(tmp_path, "--idle-timeout=2") as daemon, daemon.address.connect() as connection:
-        for _ in range(6):
+    with Daemon.start(tmp_path, "--idle-timeout=3") as daemon, daemon.address.connect() as connection:
+        for _ in range(8):
             connection.sendall(b"hello")
             assert connection.recv(5) == b"HELLO"
             time.sleep(0.5)
@@ -193,7 +195,7 @@ def test_noDescriptorsLeft(tmp_path: Path, figure: Callable[[str], None], reacto
     isUvloop = reactor == "uvloop"
     with Daemon.start(tmp_path, descriptors=50 if isUvloop else 40, reactor=reactor) as daemon:
         before = daemon.descriptors
-        connections = [daemon.address.connect(5) for _ in range(100)]
+        connections = [daemon.address.connect() for _ in range(100)]
         served = refused = 0
         for connection in connections:
             try:
@@ -277,6 +279,8 @@ def test_maximumPerPeer(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("manyDescriptors")
 def test_selectReactor(tmp_path: Path) -> None:
     """More clients than select(2) has room for do not upset the select reactor: the rest waits."""
+    if getrlimit(RLIMIT_NOFILE)[0] < 1200:
+        pytest.skip("this user may not open as many files as there are clients here (ulimit -Hn)")
     with Daemon.start(tmp_path, "--max-connections=0", reactor="select") as daemon:
         before = daemon.descriptors
         connections = [daemon.address.connect() for _ in range(1100)]

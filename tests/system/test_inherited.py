@@ -3,10 +3,9 @@
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -24,36 +23,13 @@ from tests.support.waiting import eventually
 CLIENTS = 8
 
 
-@contextmanager
-def pauses() -> Iterator[list[float]]:
-    """Note when this process has got no turn for so long that a daemon that stops may have found it quiet."""
-    seen: list[float] = []
-    isOver = threading.Event()
-
-    def watch() -> None:
-        before = time.monotonic()
-        while not isOver.wait(0.01):
-            now = time.monotonic()
-            if now - before > QUIET / 2:
-                seen.append(now)
-            before = now
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        yield seen
-    finally:
-        isOver.set()
-        watching.join()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("reactor", REACTORS)
 @pytest.mark.parametrize("domain", ["INET", "UNIX"])
 def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str, reactor: str) -> None:
     """Two restarts under load lose nothing: every session is exact, and a Unix socket's file and mode survive."""
     path = tmp_path / "socket"
-    with socket.socket(socket.AF_INET if domain == "INET" else socket.AF_UNIX) as held:
+    with socket.socket(socket.AF_INET if domain == "INET" else socket.AF_UNIX) as held, ExitStack() as opened:
         held.bind(("127.0.0.1", 0) if domain == "INET" else str(path))
         if domain == "UNIX":
             path.chmod(0o640)
@@ -62,23 +38,19 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str, re
         data = randomBytes(50_000)
 
         def session() -> None:
-            began = time.monotonic()
-            try:
-                exchange()
-            except AssertionError:
-                time.sleep(0.1)  # for the pause to be noted
-                if not any(pause > began for pause in paused):
-                    raise
-
-        def exchange() -> None:
+            began, rest = time.monotonic(), b""
             with address.connect() as connection:
                 connection.sendall(b"hello")
-                answer = connection.recv(5)
-                assert answer == b"HELLO", answer
-                connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
-                rest = receiveAll(connection)
-                assert rest == data.upper(), len(rest)
+                if answer := connection.recv(5):
+                    connection.sendall(data)
+                    connection.shutdown(socket.SHUT_WR)
+                took = time.monotonic() - began
+                if answer:
+                    rest = receiveAll(connection)
+            # Who got no turn for so long in between may have been found quiet by a daemon that stops.
+            isExact = (answer, rest) == (b"HELLO", data.upper())
+            assert isExact or took > QUIET - 0.1, (answer, len(rest), took)
+            late.extend([took] * (not isExact))
 
         def start() -> Daemon:
             folder = tmp_path / f"daemon{len(daemons)}"
@@ -86,16 +58,18 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str, re
             twisted = twistd(f"--reactor={reactor}", "-n", "--pidfile=")
             command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *twisted]
             listen = [f"systemd:domain={domain}:index=0"]
-            return Daemon.start(folder, "--log-connections", listen=listen, command=command, inherited=[held.fileno()])
+            return opened.enter_context(
+                Daemon.start(folder, "--log-connections", listen=listen, command=command, inherited=[held.fileno()])
+            )
 
         daemons: list[Daemon] = []
-        gaps = []
-        with pauses() as paused, load(session, CLIENTS) as outcomes:
+        gaps, late = [], list[float]()
+        with load(session, CLIENTS) as outcomes:
             for restart in range(3):
                 if restart:
                     before = time.monotonic()
                     daemons[-1].signal(signal.SIGTERM)
-                    assert daemons[-1].wait() == 143
+                    assert daemons[-1].wait(60) == 143
                     gaps.append(time.monotonic() - before)
                 daemons.append(start())
                 eventually(partial(lambda goal: len(outcomes) >= goal, len(outcomes) + 200))
@@ -105,7 +79,7 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str, re
         shares = [len(daemon.connections) for daemon in daemons]
     failed = [outcome for outcome in outcomes if outcome]
     figure(
-        f"{len(outcomes)} sessions, {shares} by each daemon, {len(failed)} failed, "
+        f"{len(outcomes)} sessions, {shares} by each daemon, {len(failed)} failed, {len(late)} were too slow, "
         f"stopped in {gaps[0]:.2f}, {gaps[1]:.2f} s"
     )
     assert not failed

@@ -34,10 +34,10 @@ global
     nbthread 1
 defaults
     mode tcp
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-    timeout check 5s
+    timeout connect 60s
+    timeout client 60s
+    timeout server 60s
+    timeout check 60s
 frontend in
     bind {bind}
     unique-id-format %ci:%cp
@@ -61,7 +61,7 @@ def haproxy(folder: Path, server: str, bind: str = "") -> Iterator[Address]:
     configuration = folder / "haproxy.cfg"
     configuration.write_text(HAPROXY.format(bind=f"{host}:{port} {bind}", server=server))
     checked = subprocess.run(
-        [need("haproxy"), "-c", "-f", str(configuration)], capture_output=True, text=True, timeout=20, check=False
+        [need("haproxy"), "-c", "-f", str(configuration)], capture_output=True, text=True, timeout=60, check=False
     )
     assert checked.returncode == 0, checked.stderr
     with running([need("haproxy"), "-db", "-f", str(configuration)], address, folder / "haproxy.log"):
@@ -155,7 +155,7 @@ def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str)
     """`openssl s_client` gets 1 MiB back, although it never ends its side; when the daemon does, it's content."""
     data = randomBytes(MIB)
     listen = [listenTLS(certificates.server)]
-    with Daemon.start(tmp_path, "--idle-timeout=1", "--log-connections", listen=listen) as daemon:
+    with Daemon.start(tmp_path, "--idle-timeout=2", "--log-connections", listen=listen) as daemon:
         before = daemon.descriptors
         assert talk(opensslClient(certificates, daemon.address, version), data) == data.upper()
         eventually(lambda: daemon.descriptors == before)
@@ -178,7 +178,7 @@ def test_noWeakCiphers(tmp_path: Path, certificates: Certificates, kind: KeyType
     """Of TLS 1.2, `openssl` is refused with a cipher whose encryption isn't authenticated, and served with others."""
     certificate = certificates.issue(kind.name, "localhost", keyType=kind)
     listen = [f"ssl:0:interface=127.0.0.1:privateKey={certificate}"]
-    with Daemon.start(tmp_path, "--idle-timeout=1", "--log-connections", listen=listen) as daemon:
+    with Daemon.start(tmp_path, "--idle-timeout=2", "--log-connections", listen=listen) as daemon:
         command = [*opensslClient(certificates, daemon.address, "-tls1_2"), "-cipher"]
         for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"):
             assert talk([*command, f"ECDHE-{kind.name}-{cipher}"], b"hello") == b"HELLO"
@@ -192,7 +192,7 @@ def test_noWeakCiphers(tmp_path: Path, certificates: Certificates, kind: KeyType
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_clientCertificates(tmp_path: Path, certificates: Certificates, version: str) -> None:
     """With --tls-client-ca only clients with a certificate of that authority are served; the others hear why not."""
-    options = ["--idle-timeout=1", "--log-connections", f"--tls-client-ca={certificates.authority}"]
+    options = ["--idle-timeout=2", "--log-connections", f"--tls-client-ca={certificates.authority}"]
     with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         command = opensslClient(certificates, daemon.address, version)
         assert talk([*command, "-cert", certificates.client], b"hello") == b"HELLO"
