@@ -14,19 +14,20 @@ import pytest
 
 from tests.support.addresses import Address, receiveAll
 from tests.support.chance import randomBytes
-from tests.support.commands import twistd
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, foreground
 from tests.support.loads import Growth, isCut, offer
-from tests.support.reactors import MULTIPLEXERS, REACTORS
+from tests.support.reactors import MULTIPLEXERS
 from tests.support.sizes import MIB
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("reactor")
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reactor", MULTIPLEXERS)
-def test_neverReader(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+@pytest.mark.parametrize("reactor", MULTIPLEXERS, indirect=True)
+def test_neverReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A peer that sends and never reads costs a little memory and no processor time, and is aborted in the end."""
-    with Daemon.start(tmp_path, "--stall-timeout=4", "--log-connections", reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, "--stall-timeout=4", "--log-connections") as daemon:
         assert daemon.address.echo(b"warm") == b"WARM"
         memory = daemon.memory
         with daemon.address.connect() as connection:
@@ -76,10 +77,9 @@ def test_slowReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
         assert not isCut(connection)
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_slowToTakeTheRest(tmp_path: Path, reactor: str) -> None:
+def test_slowToTakeTheRest(tmp_path: Path) -> None:
     """A peer that has sent its end and not read yet has the stall timeout, and then is aborted."""
-    with Daemon.start(tmp_path, "--stall-timeout=2", "--log-connections", reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, "--stall-timeout=2", "--log-connections") as daemon:
         with daemon.address.connect() as connection:
             sent = offer(connection, 600 * MIB, 0.3)
             connection.shutdown(SHUT_WR)
@@ -176,10 +176,9 @@ def reset(address: Address) -> None:
         connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_resets(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+def test_resets(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """Resets leave no descriptor, no traceback and no line in the log."""
-    with Daemon.start(tmp_path, reactor=reactor) as daemon:
+    with Daemon.start(tmp_path) as daemon:
         before, log = daemon.descriptors, daemon.text
         for _ in range(200):
             reset(daemon.address)
@@ -189,11 +188,10 @@ def test_resets(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> 
         assert daemon.text == log
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
 def test_noDescriptorsLeft(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
     """Out of file descriptors, it serves whom it can, refuses the rest, says so briefly, and recovers."""
     isUvloop = reactor == "uvloop"
-    with Daemon.start(tmp_path, descriptors=50 if isUvloop else 40, reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, descriptors=50 if isUvloop else 40) as daemon:
         before = daemon.descriptors
         connections = [daemon.address.connect() for _ in range(100)]
         served = refused = 0
@@ -219,11 +217,11 @@ def test_noDescriptorsLeft(tmp_path: Path, figure: Callable[[str], None], reacto
     assert size < 10_000
 
 
-@pytest.mark.parametrize("reactor", MULTIPLEXERS)
-def test_maximum(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+@pytest.mark.parametrize("reactor", MULTIPLEXERS, indirect=True)
+def test_maximum(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """At the maximum the rest waits, unharmed, and comes in as room appears: exactly as many as there is room for."""
     listen = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
-    with Daemon.start(tmp_path, "--max-connections=10", listen=listen, reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, "--max-connections=10", listen=listen) as daemon:
         before = daemon.descriptors
         waiting = [daemon.addresses[i % 2].connect() for i in range(30)]
         for connection in waiting:
@@ -276,12 +274,13 @@ def test_maximumPerPeer(tmp_path: Path) -> None:
         assert daemon.text.count("--max-connections-per-peer") == 1
 
 
+@pytest.mark.parametrize("reactor", ["select"], indirect=True)
 @pytest.mark.usefixtures("manyDescriptors")
 def test_selectReactor(tmp_path: Path) -> None:
     """More clients than select(2) has room for do not upset the select reactor: the rest waits."""
     if getrlimit(RLIMIT_NOFILE)[0] < 1200:
         pytest.skip("this user may not open as many files as there are clients here (ulimit -Hn)")
-    with Daemon.start(tmp_path, "--max-connections=0", reactor="select") as daemon:
+    with Daemon.start(tmp_path, "--max-connections=0") as daemon:
         before = daemon.descriptors
         connections = [daemon.address.connect() for _ in range(1100)]
         eventually(lambda: daemon.descriptors >= before + 960)
@@ -295,7 +294,7 @@ def test_selectReactor(tmp_path: Path) -> None:
 
 def test_softLimit(tmp_path: Path) -> None:
     """It takes as many descriptors as the hard limit lets it, so that the soft one refuses nobody."""
-    command = ["sh", "-c", 'ulimit -S -n 40 && exec "$@"', "sh", *twistd("-n", "--pidfile=")]
+    command = ["sh", "-c", 'ulimit -S -n 40 && exec "$@"', "sh", *foreground()]
     with Daemon.start(tmp_path, command=command) as daemon:
         connections = [daemon.address.connect() for _ in range(100)]
         for connection in connections:

@@ -29,8 +29,9 @@ from tests.support.chance import randomBytes
 from tests.support.daemon import Daemon
 from tests.support.datagrams import client, ports
 from tests.support.ending import ending
-from tests.support.reactors import REACTORS
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("reactor")
 
 SO_TIMESTAMPNS = 35  # Linux has it, Python 3.11 doesn't
 _TIMESPEC = Struct("@ll")
@@ -62,10 +63,9 @@ def spoof(source: tuple[str, int], destination: tuple[str, int], data: bytes) ->
 
 
 @pytest.mark.portable
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_exact(tmp_path: Path, reactor: str) -> None:
+def test_exact(tmp_path: Path) -> None:
     """Every size of datagram comes back whole and in upper case, over IPv4 and IPv6."""
-    with Daemon.start(tmp_path, "--udp=127.0.0.1:0", "--udp=[::1]:0", reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, "--udp=127.0.0.1:0", "--udp=[::1]:0") as daemon:
         for address, largest in zip(ports(daemon), (65_507, 65_527), strict=True):
             for size in (0, 1, 1400, 8191, 8192, 8193, 65_507, largest):
                 data = randomBytes(size)
@@ -73,10 +73,9 @@ def test_exact(tmp_path: Path, reactor: str) -> None:
         assert isQuiet(daemon)
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_askedAddress(tmp_path: Path, reactor: str) -> None:
+def test_askedAddress(tmp_path: Path) -> None:
     """Where the daemon has every address, each answers for itself."""
-    with Daemon.start(tmp_path, "--udp=0", reactor=reactor) as daemon:
+    with Daemon.start(tmp_path, "--udp=0") as daemon:
         found = dict(ports(daemon))
         for host in ("127.0.0.1", "127.0.0.2", "127.3.2.1", "::1"):
             address = (host, found["::" if ":" in host else "0.0.0.0"])  # noqa: S104  # the daemon's
@@ -159,10 +158,9 @@ def test_spoofedPair(tmp_path: Path, figure: Callable[[str], None]) -> None:
         assert isQuiet(two)
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_fromItself(tmp_path: Path, reactor: str) -> None:
+def test_fromItself(tmp_path: Path) -> None:
     """Empty datagrams, from clients and in its own name, keep it from nothing."""
-    with Daemon.start(tmp_path, "--udp=127.0.0.1:0", reactor=reactor) as daemon, ExitStack() as opened:
+    with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon, ExitStack() as opened:
         (address,) = ports(daemon)
         for _ in range(3):
             spoof(address, address, b"")
@@ -197,14 +195,13 @@ def _noted(asking: socket) -> tuple[bytes, int]:
     return data, seconds * 10**9 + nanoseconds
 
 
-@pytest.mark.parametrize("reactor", REACTORS)
-def test_turns(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+def test_turns(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """However many datagrams wait, at most two turns of them are answered before a connection's request.
 
     Two, because the request may come when a turn has begun. The kernel's own notes tell the order of the answers.
     """
     count = 3 * DATAGRAMS_PER_TURN
-    with Daemon.start(tmp_path, "--udp=127.0.0.1:0", reactor=reactor) as daemon, ExitStack() as opened:
+    with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon, ExitStack() as opened:
         connection = opened.enter_context(daemon.address.connect())
         asking = opened.enter_context(client(ports(daemon)[0]))
         for each in (connection, asking):

@@ -13,6 +13,7 @@ import pytest
 from tests.support.addresses import receiveAll
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
+from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
 from tests.support.reactors import MULTIPLEXERS
 from tests.support.tls import ENDS
@@ -35,7 +36,7 @@ def served(transport: str, folder: Path, certificates: Certificates) -> Iterator
         options.append("--proxy-from=127.0.0.0/8")
         listen = listen[:1]
     if "TLS" in transport:
-        listen = [f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"]
+        listen = [listenTLS(certificates.server)]
     with Daemon.start(folder, *options, listen=listen) as daemon:
         addresses = daemon.addresses
         if "PROXY" in transport:

@@ -170,7 +170,7 @@ def test_slowRecord(tmp_path: Path, certificates: Certificates, isStopped: bool)
     daemon may end it, and that attempt tells nothing.
     """
     data = randomBytes(2**14)
-    listen = [f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"]
+    listen = [listenTLS(certificates.server)]
 
     for _ in range(20):
         received, longest = b"", 0.0

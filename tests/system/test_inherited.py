@@ -14,19 +14,19 @@ import pytest
 from echoup.server.service import QUIET
 from tests.support.addresses import Address, receiveAll
 from tests.support.chance import randomBytes
-from tests.support.commands import ACTIVATE, twistd
-from tests.support.daemon import Daemon
+from tests.support.commands import ACTIVATE
+from tests.support.daemon import Daemon, foreground
 from tests.support.loads import load
-from tests.support.reactors import REACTORS
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("reactor")
 
 CLIENTS = 8
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reactor", REACTORS)
 @pytest.mark.parametrize("domain", ["INET", "UNIX"])
-def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str, reactor: str) -> None:
+def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str) -> None:
     """Two restarts under load lose nothing: every session is exact, and a Unix socket's file and mode survive."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_INET if domain == "INET" else socket.AF_UNIX) as held, ExitStack() as opened:
@@ -55,8 +55,7 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str, re
         def start() -> Daemon:
             folder = tmp_path / f"daemon{len(daemons)}"
             folder.mkdir()
-            twisted = twistd(f"--reactor={reactor}", "-n", "--pidfile=")
-            command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *twisted]
+            command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *foreground()]
             listen = [f"systemd:domain={domain}:index=0"]
             return opened.enter_context(
                 Daemon.start(folder, "--log-connections", listen=listen, command=command, inherited=[held.fileno()])

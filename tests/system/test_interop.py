@@ -15,10 +15,9 @@ from trustme import KeyType
 from tests.support.addresses import Address, unused
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
-from tests.support.commands import CONNECT, connect, listenTLS, twistd
-from tests.support.daemon import Daemon
+from tests.support.commands import CONNECT, connect, listenTLS
+from tests.support.daemon import Daemon, foreground
 from tests.support.peers import need, running
-from tests.support.reactors import REACTORS
 from tests.support.servers import serving
 from tests.support.sizes import MIB
 from tests.support.terminal import Terminal
@@ -68,6 +67,7 @@ def haproxy(folder: Path, server: str, bind: str = "") -> Iterator[Address]:
         yield replace(address, source=CLIENT, isTLS="ssl" in bind)
 
 
+@pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("sending", SENDING)
 @pytest.mark.parametrize("backend", ["plain", "TLS"])
 @pytest.mark.parametrize("frontend", ["plain", "TLS 1.2", "TLS 1.3"])
@@ -107,7 +107,7 @@ def test_haproxy(tmp_path: Path, certificates: Certificates, frontend: str, back
 
 @pytest.mark.parametrize("header", ["v1", "v2"])
 @pytest.mark.parametrize("listen", ["plain", "TLS"])
-def test_healthChecks(tmp_path: Path, certificates: Certificates, listen: str, header: str) -> None:
+def test_healthChecks(tmp_path: Path, certificates: Certificates, reactor: str, listen: str, header: str) -> None:
     """Health checks by haproxy, which announce themselves as LOCAL and go away at once, are no trouble for anybody."""
     description = listenTLS(certificates.server) if listen == "TLS" else "127.0.0.1:0"
     with Daemon.start(tmp_path, "--proxy-from=127.0.0.1", "--log-connections", listen=[description]) as daemon:
@@ -115,7 +115,7 @@ def test_healthChecks(tmp_path: Path, certificates: Certificates, listen: str, h
         server = f"{daemon.address.target.removeprefix('tls:')} {'ssl verify none' if listen == 'TLS' else ''}"
         checks = f"check check-send-proxy inter 300ms fall 100 {SENDING[header]}"
         with haproxy(tmp_path, f"{server} {checks}") as address:
-            if REACTORS[0] == "uvloop":
+            if reactor == "uvloop":
                 time.sleep(2)  # there a connection that is reset at once need not begin, so nothing tells of the checks
             else:
                 eventually(lambda: len(daemon.connections) >= 5)
@@ -150,6 +150,7 @@ def opensslClient(certificates: Certificates, address: Address, *options: str) -
     ]
 
 
+@pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str) -> None:
     """`openssl s_client` gets 1 MiB back, although it never ends its side; when the daemon does, it's content."""
@@ -162,6 +163,7 @@ def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str)
         eventually(lambda: [connection["reason"] for connection in daemon.connections] == ["idle"])
 
 
+@pytest.mark.usefixtures("reactor")
 def test_noOldTLS(tmp_path: Path, certificates: Certificates) -> None:
     """TLS 1.1, which `openssl` speaks if it's asked to, is refused, and that is in the log."""
     with Daemon.start(tmp_path, "--log-connections", listen=[listenTLS(certificates.server)]) as daemon:
@@ -173,6 +175,7 @@ def test_noOldTLS(tmp_path: Path, certificates: Certificates) -> None:
         assert (daemon.connections[0]["reason"], daemon.connections[0]["error"]) == ("tls", '"unsupported protocol"')
 
 
+@pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("kind", [KeyType.ECDSA, KeyType.RSA])
 def test_noWeakCiphers(tmp_path: Path, certificates: Certificates, kind: KeyType) -> None:
     """Of TLS 1.2, `openssl` is refused with a cipher whose encryption isn't authenticated, and served with others."""
@@ -189,6 +192,7 @@ def test_noWeakCiphers(tmp_path: Path, certificates: Certificates, kind: KeyType
         assert (daemon.connections[3]["reason"], daemon.connections[3]["error"]) == ("tls", '"no shared cipher"')
 
 
+@pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_clientCertificates(tmp_path: Path, certificates: Certificates, version: str) -> None:
     """With --tls-client-ca only clients with a certificate of that authority are served; the others hear why not."""
@@ -211,12 +215,11 @@ def test_clientCertificates(tmp_path: Path, certificates: Certificates, version:
         assert "Traceback" not in daemon.text
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Daemon]:
+@pytest.fixture
+def daemon(tmp_path: Path, certificates: Certificates, reactor: str) -> Iterator[Daemon]:
     """A daemon on TCP, TLS and a Unix socket."""
-    folder = tmp_path_factory.mktemp("daemon")
-    listen = ["127.0.0.1:0", listenTLS(certificates.server), f"unix:{folder}/socket"]
-    with Daemon.start(folder, "--log-connections", listen=listen) as daemon:
+    listen = ["127.0.0.1:0", listenTLS(certificates.server), f"unix:{tmp_path}/socket"]
+    with Daemon.start(tmp_path, "--log-connections", listen=listen) as daemon:
         yield daemon
 
 
@@ -291,6 +294,7 @@ def test_stunnelClient(daemon: Daemon, tmp_path: Path, certificates: Certificate
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
 
 
+@pytest.mark.usefixtures("reactor")
 def test_stunnelServer(tmp_path: Path, certificates: Certificates) -> None:
     """A stunnel that ends TLS in front of our daemon, and says with a PROXY header for whom, is exact."""
     data = randomBytes(MIB)
@@ -307,6 +311,7 @@ def test_stunnelServer(tmp_path: Path, certificates: Certificates) -> None:
         assert connections[1]["via"].startswith("127.")
 
 
+@pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("fdname", [(), ("--fdname=echo",)])
 @pytest.mark.parametrize("domain", ["INET", "UNIX"])
 def test_systemdSocketActivate(tmp_path: Path, domain: str, fdname: tuple[str, ...]) -> None:
@@ -314,7 +319,7 @@ def test_systemdSocketActivate(tmp_path: Path, domain: str, fdname: tuple[str, .
     address = unused() if domain == "INET" else Address(AF_UNIX, f"{tmp_path}/socket")
     which = "name=echo" if fdname else "index=0"
     activate = [need("systemd-socket-activate", "systemd"), f"--listen={address.target.removeprefix('unix:')}", *fdname]
-    command = [*activate, *twistd("-n", "--pidfile="), "echoup", f"--listen=systemd:domain={domain}:{which}"]
+    command = [*activate, *foreground(), "echoup", f"--listen=systemd:domain={domain}:{which}"]
     log = tmp_path / "log"
     with running(command, address, log) as process:
         assert address.echo(b"hello") == b"HELLO"

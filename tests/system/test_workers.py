@@ -20,7 +20,7 @@ import pytest
 from tests.support.addresses import Address, receiveAll, unused
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
-from tests.support.commands import ACTIVATE, twistd
+from tests.support.commands import ACTIVATE, listenTLS, twistd
 from tests.support.daemon import Daemon, foreground
 from tests.support.datagrams import client
 from tests.support.ending import ending, endingDaemon
@@ -90,7 +90,7 @@ def alive(pids: list[int]) -> Iterator[Callable[[], list[int]]]:
 @pytest.mark.portable
 def test_exact(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
     """What two workers send back is exact, on every transport; each has a share, and the totals are those of both."""
-    tls = f"ssl:0:interface=127.0.0.1:privateKey={certificates.server}"
+    tls = listenTLS(certificates.server)
     listen = ["127.0.0.1:0", "[::1]:0", f"unix:{tmp_path}/socket", tls, "127.0.0.1:0"]
     options = ("--workers=2", "--log-connections", "--proxy-from=127.0.0.2/32")
     with Daemon.start(tmp_path, *options, listen=listen) as daemon:
