@@ -2,7 +2,13 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+
+def waited() -> float:
+    """Return the seconds in which this thread could have run and got no processor (schedstat, sched-stats.rst)."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:

@@ -17,6 +17,7 @@ from echoup.server.service import QUIET
 from tests.support.addresses import Address, receiveAll, unused
 from tests.support.authorities import Certificates
 from tests.support.chance import randomBytes
+from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon, foreground
 from tests.support.ending import ending
 from tests.support.loads import offer
