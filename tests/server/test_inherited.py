@@ -11,6 +11,7 @@ from pathlib import Path
 from stat import S_IMODE
 from tempfile import TemporaryDirectory
 from typing import Any, cast
+from uuid import uuid4
 
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
@@ -244,7 +245,7 @@ class InheritedListenerTests(ReactorTestCase):
     def test_abstract(self) -> None:
         """A Unix socket needs no file."""
         with socket.socket(socket.AF_UNIX) as other:
-            other.bind(f"\0echoup-{id(self)}")
+            other.bind(f"\0echoup-{uuid4()}")
             other.listen()
             self.listen(other, "UNIX")
             with self.client(other) as client:

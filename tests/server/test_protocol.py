@@ -5,6 +5,7 @@ import ssl
 import time
 from functools import partial
 from select import POLLOUT
+from uuid import uuid4
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer
@@ -550,7 +551,7 @@ class FactoryTests(EchoUpTestCase):
 
     def test_unixName(self) -> None:
         """The name that a peer gave its Unix socket can't put a second line or a control character in the log."""
-        name = f"\0echoup-{id(self)}"
+        name = f"\0echoup-{uuid4()}"
         self.reactor.listenUNIX(name, self.factory)
         with socket.socket(socket.AF_UNIX) as far, capturedLogs() as events:
             far.bind(f"{name}\nconnection peer=fake\x1b[2J")
