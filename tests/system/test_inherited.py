@@ -78,7 +78,7 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str) ->
         shares = [len(daemon.connections) for daemon in daemons]
     failed = [outcome for outcome in outcomes if outcome]
     figure(
-        f"{len(outcomes)} sessions, {shares} by each daemon, {len(failed)} failed, {len(late)} were cut because they got no turn, "
+        f"{len(outcomes)} sessions, {shares} by each daemon, {len(failed)} failed, {len(late)} cut for want of turns, "
         f"stopped in {gaps[0]:.2f}, {gaps[1]:.2f} s"
     )
     assert not failed
