@@ -2,11 +2,13 @@
 
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -22,8 +24,10 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 OTHERS = [python for python in PYTHONS if python != f"{sys.version_info.major}.{sys.version_info.minor}"]
+ELSEWHERE = ["oldest", *(f"portable-{python}" for python in OTHERS)]
+"""The sessions that need `wheel`, which nox runs by itself only before those that the command line names."""
 
-PYTEST = ("python", "-m", "pytest", "-n", "auto", "-m")
+PYTEST = ("python", "-m", "pytest", "-n", "auto")
 UNIT = "not system and not twisteds and not image"
 PORTABLE = f"({UNIT}) or portable"
 EVERYTHING = "not image"
@@ -33,14 +37,14 @@ EVERYTHING = "not image"
 def unit(session: nox.Session) -> None:
     """Run the unit tests, or of them what the arguments name."""
     session.install("-e", ".[test]")
-    session.run(*PYTEST, UNIT, *session.posargs)
+    session.run(*PYTEST, "-m", UNIT, *session.posargs)
 
 
 @nox.session
 def system(session: nox.Session) -> None:
     """Run the tests of the real commands, beside real peers, and Twisted's own tests of reactors."""
     session.install("-e", ".[test]")
-    session.run(*PYTEST, "system or twisteds", *session.posargs)
+    session.run(*PYTEST, "-m", "system or twisteds", *session.posargs)
 
 
 @nox.session
@@ -57,9 +61,18 @@ def lint(session: nox.Session) -> None:
 def trial(session: nox.Session) -> None:
     """Run the unit tests under Twisted's own runner."""
     session.install("-e", ".[test]")
+    seed = os.environ.get("TEST_SEED", str(secrets.randbits(32)))
+    session.log(f"random input: TEST_SEED={seed}")
     jobs = str(len(os.sched_getaffinity(0)))
     session.run(
-        "python", "-m", "twisted.trial", "-j", jobs, f"--temp-directory={_folder(session, 'trial')}/temp", "tests"
+        "python",
+        "-m",
+        "twisted.trial",
+        "-j",
+        jobs,
+        f"--temp-directory={_folder(session, 'trial')}/temp",
+        "tests",
+        env={"TEST_SEED": seed},
     )
 
 
@@ -116,15 +129,17 @@ def daemon(session: nox.Session) -> None:
     command = ["bash", "-euo", "pipefail", "-c", _command("daemon")]
     with log.open("wb") as output:
         started = subprocess.Popen(command, cwd=copy, stdout=output, stderr=output, start_new_session=True)
+    deadline = time.monotonic() + 600
     try:
         while "listening on 127.0.0.1:8081" not in log.read_text():
-            if started.poll() is not None:
+            if started.poll() is not None or time.monotonic() > deadline:
                 session.error(log.read_text())
             time.sleep(0.1)
         client = [str(copy / ".venv/bin/echoup"), "connect"]
-        answer = subprocess.check_output(client, input=b"hello\nworld")
+        answer = subprocess.check_output(client, input=b"hello\nworld", timeout=60)
     finally:
-        os.killpg(started.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGTERM)
         started.wait(60)
     if answer != b"HELLO\nWORLD":
         session.error(f"the client printed {answer!r}")
@@ -141,7 +156,7 @@ def benchmarks(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def gate(session: nox.Session) -> None:
     """Run what every change has to pass."""
-    for name in ("readme", "lint", "trial", "oldest", *(f"portable-{python}" for python in OTHERS), "image", "daemon"):
+    for name in ("readme", "lint", "trial", "wheel", *ELSEWHERE, "image", "daemon"):
         session.notify(name)
 
 
@@ -149,16 +164,16 @@ def gate(session: nox.Session) -> None:
 def everything(session: nox.Session) -> None:
     """Run all that there is, on every reactor and every Python: for a night, or a release."""
     os.environ["TEST_REACTORS"] = "epoll uvloop asyncio poll select"
-    for name in ("readme", "lint", "trial", "benchmarks"):
+    for name in ("readme", "lint", "trial", "benchmarks", "wheel"):
         session.notify(name)
-    for name in ("oldest", *(f"portable-{python}" for python in OTHERS)):
-        session.notify(name, [EVERYTHING])
+    for name in ELSEWHERE:
+        session.notify(name, ["-m", EVERYTHING])
     for name in ("image", "daemon"):
         session.notify(name)
 
 
 def _group(name: str) -> tuple[str, ...]:
-    """Return what is in a dependency group, but for the project itself."""
+    """Return the requirements of a dependency group."""
     return nox.project.dependency_groups(PROJECT, name)
 
 
@@ -191,7 +206,7 @@ def _copy(session: nox.Session, *without: str) -> Path:
 def _testAway(session: nox.Session, expression: str) -> None:
     """Run the tests that `expression` selects away from the package's source, so that the installed one is tested."""
     with session.chdir(_copy(session, "echoup/", "twisted/")):
-        session.run(*PYTEST, *session.posargs or [expression])
+        session.run(*PYTEST, "-m", expression, *session.posargs)
 
 
 def _command(name: str) -> str:

@@ -2,8 +2,10 @@
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from twisted.internet.base import ReactorBase
@@ -18,18 +20,28 @@ from twisted.logger import (
 
 from tests.support.chance import SEED, beginTest
 from tests.support.leftovers import markProcesses, outlasting
+from tests.support.signals import disregard, restoreSignals
 
-# Let a failed assertion in them show its values, as those of test modules do.
-for name in ("daemon", "doubles", "gates", "pings", "terminal", "tlspeer", "uvlooptests", "ways"):
-    pytest.register_assert_rewrite(f"tests.support.{name}")
+# Let a failed assertion in what they share show its values, as in a test module.
+for path in Path(__file__).parent.glob("support/*.py"):
+    if (name := f"tests.support.{path.stem}") not in sys.modules:
+        pytest.register_assert_rewrite(name)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare this process, which runs the tests or hands them out; Hypothesis draws from the same seed."""
     markProcesses()
+    for number in getattr(config, "workerinput", {}).get("ignored", ()):
+        disregard(number)
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = SEED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let a process that runs tests ignore the signals that the one that hands them out ignores."""
+    node.workerinput["ignored"] = restoreSignals()
 
 
 def pytest_report_header() -> str:
@@ -50,9 +62,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a failure say how to repeat its random input; a missing program is one where TEST_PEERS=required."""
+    """Let a failure say how to repeat its random input; where TEST_PEERS=required, what is missing is a failure."""
     report = yield
-    if report.skipped and "apt-get install" in str(report.longrepr) and os.environ.get("TEST_PEERS") == "required":
+    if report.skipped and " is missing: " in str(report.longrepr) and os.environ.get("TEST_PEERS") == "required":
         report.outcome = "failed"
     if report.failed:
         report.sections.append(("random input", f"TEST_SEED={SEED} repeats it"))

@@ -21,6 +21,14 @@ def daemon(podman: Podman) -> Iterator[str]:
     with podman.container() as name:
         eventually(answers)
         yield name
+        assertContent(podman, name)
+
+
+def assertContent(podman: Podman, name: str) -> None:
+    """Assert that a daemon has told where it listens, and nothing that it would complain about."""
+    log = podman("logs", name)
+    assert "listening on" in log, log
+    assert not any(word in log.lower() for word in ("warn", "error", "traceback", "fail")), log
 
 
 def test_size(podman: Podman, figure: Callable[[str], None]) -> None:
@@ -68,9 +76,7 @@ def test_restarts(podman: Podman, figure: Callable[[str], None]) -> None:
         began = time.monotonic()
         eventually(answers)
         figure(f"first answer after a restart {time.monotonic() - began:.2f} s after podman's return")
-        log = podman("logs", name)
-    assert "listening on" in log, log
-    assert not any(word in log.lower() for word in ("warn", "error", "traceback", "fail")), log
+        assertContent(podman, name)
 
 
 def test_stalePidfile(podman: Podman, tmp_path: Path) -> None:

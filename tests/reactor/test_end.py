@@ -4,9 +4,10 @@ import socket
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 
+from tests.support.addresses import receiveAll
 from tests.support.recorders import HalfCloseableRecorder, Producer, Recorder
 from tests.support.sizes import MUCH
-from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receiveAll
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
 
 
 class EndTests(UvloopTestCase):

@@ -7,9 +7,10 @@ import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from tests.support.addresses import receiveAll
 from tests.support.recorders import HalfCloseableRecorder, Recorder
 from tests.support.sockets import reset
-from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receiveAll
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
 
 
 class Breaking(HalfCloseableRecorder):

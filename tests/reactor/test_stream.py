@@ -17,9 +17,10 @@ from twisted.internet.protocol import Protocol
 from zope.interface import Interface, implementer
 from zope.interface.verify import verifyObject
 
+from tests.support.addresses import receiveAll
 from tests.support.recorders import HalfCloseableRecorder, Recorder
 from tests.support.sizes import MUCH
-from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receiveAll, sendAndEnd
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, sendAndEnd
 
 INTERFACES: tuple[type[Interface], ...] = (
     ITLSTransport,

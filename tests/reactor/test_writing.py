@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.addresses import receiveAll
 from tests.support.recorders import HalfCloseableRecorder, Producer, Recorder
 from tests.support.sizes import MUCH
-from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receive, receiveAll
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receive
 
 
 class ProducerTests(UvloopTestCase):

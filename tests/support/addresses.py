@@ -3,12 +3,12 @@
 import os
 from dataclasses import dataclass
 from itertools import count
+from random import Random
 from socket import AF_INET, AF_INET6, AF_UNIX, MSG_MORE, SHUT_WR, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 
-from tests.support.chance import randomBytes
-
 _numbers = count(1)
+_ports = Random()  # noqa: S311  # not the tests' own: a port that is taken would shift what else they draw
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,5 @@ def unused() -> Address:
 
 
 def randomPort() -> int:
-    """Return a port that isn't one of those that the kernel chooses, so that nobody else gets it in the meantime."""
-    return 10_000 + int.from_bytes(randomBytes(2)) % 20_000
+    """Return a port that isn't one of those that the kernel chooses, so that it gives it to nobody in the meantime."""
+    return _ports.randrange(10_000, 30_000)

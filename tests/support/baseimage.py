@@ -29,7 +29,8 @@ def makeBase(podman: "Podman", name: str, folder: Path) -> None:
     another image is made of it.
     """
     version = re.findall(r":(\d+\.\d+)", name)[0]
-    built = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions").glob(f"{version}.*"))
+    installed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    built = sorted(installed.glob(f"{version}.*"), key=lambda path: [int(part) for part in path.name.split(".")])
     if built:
         suite = platform.freedesktop_os_release()["VERSION_CODENAME"]  # that this CPython was built on
         packages = [*_PACKAGES, *_LIBRARIES]
@@ -38,6 +39,7 @@ def makeBase(podman: "Podman", name: str, folder: Path) -> None:
         suite = "trixie"
         packages = [*_PACKAGES, "python3-venv"]
     root = folder / "root"
+    shutil.rmtree(root, ignore_errors=True)  # of a build that was interrupted
     _bootstrap(suite, packages, root)
     if built:
         _install(built[-1], root)

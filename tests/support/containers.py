@@ -33,10 +33,10 @@ def missing() -> str:
     """Return what this machine lacks to build and run images, or nothing."""
     if os.geteuid():
         return "root is missing: run it as root"
-    if subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, check=False).returncode:
-        return "CAP_SYS_ADMIN is missing, or unshare: a network of one's own takes it"
-    if not shutil.which("dpkg-query"):
+    if not shutil.which("dpkg-query") or not shutil.which("unshare"):
         return "Debian is missing: the base of the images is made of its packages"
+    if subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, check=False).returncode:
+        return "CAP_SYS_ADMIN is missing: a network of one's own takes it"
     for package in (CHECKOUT / ".ci/packages-image").read_text().split():
         query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
         isInstalled = subprocess.run(query, capture_output=True, text=True, check=False).stdout == "installed"

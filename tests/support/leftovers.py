@@ -1,8 +1,8 @@
 """Processes that tests have started: which of them still run, and their end when the process of the tests is gone.
 
 A process inherits the environment of the one that starts it, so a variable with a value of its own marks all that
-come from this process, whoever their parent is by now. A guard, a process of its own, kills them when this one is
-gone, however it went: pytest-timeout, for one, ends it without a word to anybody.
+come from this process, also when their parent has ended. A guard, a process of its own, kills them when this one is
+gone, also when it was killed, or ended by pytest-timeout.
 """
 
 import os

@@ -82,3 +82,4 @@ def load(work: Callable[[], None], clients: int) -> Iterator[list[str]]:
         done.set()
         for thread in threads:
             thread.join(60)
+            assert not thread.is_alive()

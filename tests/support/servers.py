@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from socket import AF_INET, SHUT_WR, SO_LINGER, SOCK_DGRAM, SOL_SOCKET, socket
-from struct import pack
+from socket import AF_INET, SHUT_WR, SOCK_DGRAM, socket
 
 from tests.support.addresses import Address, unused
+from tests.support.sockets import reset
 
 
 def tutorial(listening: socket) -> None:
@@ -103,8 +103,7 @@ def resetting(listening: socket) -> None:
         connection, _ = listening.accept()
         with connection:
             connection.sendall(connection.recv(65536).upper()[:3])
-            time.sleep(0.2)  # a reset overtakes what was sent just before it
-            connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+            reset(connection)
 
 
 def silent(listening: socket) -> None:

@@ -138,11 +138,6 @@ def connected(family: int, address: Any) -> socket.socket:
     return peer
 
 
-def receiveAll(peer: socket.socket) -> bytes:
-    """Receive until the end."""
-    return b"".join(iter(partial(peer.recv, 2**18), b""))
-
-
 def receive(peer: socket.socket, size: int) -> bytes:
     """Receive `size` bytes."""
     data = b""

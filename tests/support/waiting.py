@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ def waited() -> float:
     A thread that waits for the interpreter's lock waits for the one that has it. The source is the Linux kernel's
     Documentation/scheduler/sched-stats.rst, on /proc/PID/schedstat.
     """
-    return sum(int(path.read_text().split()[1]) for path in Path("/proc/self/task").glob("*/schedstat")) / 1e9
+    nanoseconds = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # the thread has ended
+            nanoseconds += int(path.read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:

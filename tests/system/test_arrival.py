@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
+from socket import SHUT_WR, socket
 from ssl import MemoryBIO, SSLContext, SSLError, SSLWantReadError, TLSVersion
 from struct import pack
 from typing import Self
@@ -29,6 +29,7 @@ from tests.support.daemon import Daemon
 from tests.support.live import living
 from tests.support.loads import Growth, isCut, load
 from tests.support.sizes import MIB
+from tests.support.sockets import reset
 from tests.support.tls import CLOSE_NOTIFY, TLSConnection
 from tests.support.waiting import eventually
 
@@ -413,14 +414,14 @@ def offer(tls: TLSConnection, size: int, patience: float, look: Callable[[], Non
 @pytest.mark.slow
 def test_neverReaderOverTLS(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
     """Over TLS, too, a peer that never reads costs a little memory and no processor time, and is aborted in the end."""
-    options = ("--stall-timeout=4", "--log-connections")
+    options = ("--stall-timeout=6", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
         with TLSConnection.to(daemon.address, certificates.context()) as tls:
             assert tls.ask(b"warm") == b"WARM"
             memory = daemon.memory
             growth = Growth(tls.socket)
-            sent = offer(tls, 600 * MIB, 0.5, growth.look)
+            sent = offer(tls, 600 * MIB, 1.5, growth.look)
             growth.look()
             cpu, began = daemon.cpu, time.monotonic()
             time.sleep(2)
@@ -432,12 +433,12 @@ def test_neverReaderOverTLS(tmp_path: Path, certificates: Certificates, figure: 
         eventually(lambda: daemon.descriptors == before)
     figure(
         f"took {sent / MIB:.1f} of 600 MiB, memory grew by {grown / MIB:.1f} MiB, CPU {busy:.2%}, "
-        f"aborted {stalled:.1f} s after the last byte of progress, with a stall timeout of 4 s"
+        f"aborted {stalled:.1f} s after the last byte of progress, with a stall timeout of 6 s"
     )
     assert sent < 600 * MIB
     assert grown <= 4 * MIB
     assert busy <= 0.02
-    assert stalled >= 3.9
+    assert stalled >= 5.9
 
 
 def test_slowToTakeTheRest(tmp_path: Path, certificates: Certificates) -> None:
@@ -511,13 +512,13 @@ def test_resets(tmp_path: Path, certificates: Certificates) -> None:
         for beginning in beginnings * 10:
             with proxied.connect() as connection:
                 connection.sendall(beginning)
-                for _ in range(3):  # turns of the reactor: on uvloop, who is reset before he has begun isn't logged
+                for _ in range(3):  # turns of the reactor: on uvloop one that is reset before it has begun isn't logged
                     assert other.ask(b"hello") == b"HELLO"
-                connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+                reset(connection)
         for _ in range(10):
             with TLSConnection.to(daemon.address, certificates.context()) as tls:
-                tls.socket.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
                 tls.socket.sendall(tls.seal(b"hello"))
+                reset(tls.socket)
         eventually(lambda: daemon.descriptors == before)
         eventually(lambda: len(daemon.connections) == len(beginnings) * 10 + 10)
         assert "Traceback" not in daemon.text

@@ -42,5 +42,7 @@ def test_wallClockSteps(tmp_path: Path, step: int, reactor: str) -> None:
             idle.shutdown(SHUT_WR)
             assert receiveAll(idle) == b"AGAIN"
         assert "reason=stalled" in daemon.text
-        daemon.signal(signal.SIGTERM)
+        with daemon.address.connect() as quiet:
+            daemon.signal(signal.SIGTERM)
+            assert receiveAll(quiet) == b""
         assert daemon.wait(60) == 143

@@ -227,22 +227,21 @@ def test_turns(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
 
 def test_flood(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Beside a flood of datagrams a connection is served, again and again, for as long as the flood lasts.
+    """Beside a flood of datagrams a connection is served, again and again.
 
     How soon depends on what else the machine does; `test_turns` tells how many datagrams come first at most.
     """
     times: list[float] = []
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon, daemon.address.connect() as connection:
         ((_, port),) = ports(daemon)
-        command = f"from tests.support.datagrams import flood; flood({port}, 100_000)"
+        command = f"from tests.support.datagrams import flood; flood({port}, 10_000_000)"
         with ending(subprocess.Popen([sys.executable, "-c", command])) as flooding:
-            while flooding.poll() is None:
+            while len(times) <= 100 and flooding.poll() is None:
                 began = time.perf_counter()
                 connection.sendall(b"hello")
                 assert connection.recv(5) == b"HELLO"
                 times.append(time.perf_counter() - began)
                 time.sleep(0.001)
-        assert flooding.returncode == 0
         p99 = sorted(times)[len(times) * 99 // 100] * 1000
         figure(f"99 of 100 of {len(times)} answers within {p99:.1f} ms")
         assert len(times) > 100

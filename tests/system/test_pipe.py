@@ -236,6 +236,7 @@ def test_serverGoesAway(tmp_path: Path) -> None:
 
 CONNECT_FAULTS = [
     ("no.such.name.invalid", 3, "cannot resolve no.such.name.invalid: no address found"),
+    ("no_such.invalid:1", 3, "cannot resolve no_such.invalid: no address found"),
     ("127.0.0.1:1", 4, "cannot connect to 127.0.0.1:1: Connection refused"),
     ("localhost:1", 4, "cannot connect to localhost:1: 127.0.0.1:1: Connection refused"),
     ("unix:/no/such/socket", 4, "cannot connect to unix:/no/such/socket: No such file or directory"),

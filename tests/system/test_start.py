@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -32,6 +34,7 @@ LISTEN_FAILURES = [
     ("127.0.0.1:{taken}", "Address already in use"),
     ("unix:locked:lockfile=1", "Cannot acquire lock"),
     ("192.0.2.1:0", "Cannot assign requested address"),
+    ("no.such.name.invalid:0", ""),
 ]
 OPTION_FAILURES = [
     ("--max-connections=many", "--max-connections: 'many' is not a whole number from 0 to 999999999"),
@@ -59,7 +62,8 @@ class Occupied:
 
     def start(self, command: list[str], *options: str) -> "subprocess.CompletedProcess[str]":
         """Run `command`, which can't start, with `options` for echoup, and return what became of it."""
-        return subprocess.run(
+        before = _childrensTime()
+        ended = subprocess.run(
             [*command, "echoup", *(option.format(taken=self.port) for option in options)],
             cwd=self.folder,
             capture_output=True,
@@ -67,6 +71,22 @@ class Occupied:
             timeout=60,
             check=False,
         )
+        assert _childrensTime() - before < 5 * _timeOfHelp(), "it has done more than to look at its options"
+        return ended
+
+
+def _childrensTime() -> float:
+    """Return the seconds of processor time that the children of this process have used, up to their ends."""
+    used = getrusage(RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@cache
+def _timeOfHelp() -> float:
+    """Return the seconds of processor time that it takes to print the help."""
+    before = _childrensTime()
+    subprocess.run(twistd("echoup", "--help"), capture_output=True, timeout=60, check=True)
+    return _childrensTime() - before
 
 
 @pytest.fixture
