@@ -8,6 +8,8 @@ from typing import IO
 
 COMMANDS = Path(sys.executable).parent
 """Where the installed commands are."""
+COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+"""The variables that let a process measure its coverage."""
 CONNECT = [str(COMMANDS / "echoup"), "connect"]
 ACTIVATE = """
 import os, sys
@@ -20,8 +22,8 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 def twistd(*arguments: str) -> list[str]:
     """Return the command line of twistd with `arguments`."""
-    measured = "COVERAGE_PROCESS_CONFIG" in os.environ or "COVERAGE_PROCESS_START" in os.environ
-    command = [sys.executable, "-m", "tests.support.measured"] if measured else [str(COMMANDS / "twistd")]
+    isMeasured = any(name in os.environ for name in COVERAGE)
+    command = [sys.executable, "-m", "tests.support.measured"] if isMeasured else [str(COMMANDS / "twistd")]
     return [*command, *arguments]
 
 

@@ -11,7 +11,7 @@ from socket import AF_INET, AF_INET6, AF_UNIX
 from typing import Self
 
 from tests.support.addresses import Address
-from tests.support.commands import twistd
+from tests.support.commands import COVERAGE, twistd
 from tests.support.reactors import REACTORS
 from tests.support.waiting import eventually
 
@@ -54,6 +54,11 @@ class Daemon:
         listening = [f"--listen={description}" for description in listen]
         log = folder / "log"
 
+        variables = {**os.environ, **(environment or {})}
+        if (reactor or cls.reactor) != "uvloop":
+            # What the daemon does is the same on all reactors: its coverage is measured on the package's own one.
+            for name in COVERAGE:
+                variables.pop(name, None)
         limit = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"] if descriptors else []
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -61,7 +66,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env=variables,
                 pass_fds=inherited,
             )
         daemon = cls(process, log)
