@@ -51,8 +51,8 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """With `-n auto`, let three tests a core run side by side: most of them wait."""
-    return 3 * len(os.sched_getaffinity(0))
+    """With `-n auto`, let four tests a core run side by side: most of them wait."""
+    return 4 * len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
