@@ -14,7 +14,7 @@ def restoreSignals() -> list[int]:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
             disregard(number)
-            _ignored.append(number)
+            _ignored.append(int(number))
     return _ignored
 
 
