@@ -194,10 +194,9 @@ def _wheel(session: nox.Session) -> Path:
 def _copy(session: nox.Session, *without: str) -> Path:
     """Return a new copy of what git tracks here, but for the folders `without`."""
     copy = _folder(session, "copy")
-    for name in subprocess.run(["git", "ls-files", "-z"], stdout=subprocess.PIPE, check=True, text=True).stdout.split(
-        "\0"
-    ):
-        if name and not name.startswith(without):
+    tracked = subprocess.check_output(["git", "ls-files", "-z"], text=True).split("\0")
+    for name in tracked[:-1]:
+        if not name.startswith(without):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, copy / name)
     return copy
