@@ -113,9 +113,14 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def readme(session: nox.Session) -> None:
-    """Run README.md's test command as it is written, and measure the branch coverage of all that it starts."""
+    """Run README.md's test command as it is written, and measure the branch coverage of all that it starts.
+
+    The arguments are the reactors of the daemons, if they aren't to be the usual ones.
+    """
     data = _folder(session, "coverage")
     measuring = {"COVERAGE_FILE": str(data / "data"), "COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve())}
+    if session.posargs:
+        measuring["TEST_REACTORS"] = " ".join(session.posargs)
     session.run("bash", "-euo", "pipefail", "-c", _command("tests"), external=True, env=measuring)
     for command in "combine", "report":
         session.run(".venv/bin/coverage", command, external=True, env={"COVERAGE_FILE": measuring["COVERAGE_FILE"]})
@@ -163,8 +168,8 @@ def gate(session: nox.Session) -> None:
 @nox.session(name="all", venv_backend="none")
 def everything(session: nox.Session) -> None:
     """Run all that there is, on every reactor and every Python: for a night, or a release."""
-    os.environ["TEST_REACTORS"] = "epoll uvloop asyncio poll select"
-    for name in ("readme", "lint", "trial", "benchmarks", "wheel"):
+    session.notify("readme", ["epoll", "uvloop", "asyncio", "poll", "select"])
+    for name in ("lint", "trial", "benchmarks", "wheel"):
         session.notify(name)
     for name in ELSEWHERE:
         session.notify(name, ["-m", EVERYTHING])
