@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import socket
 import warnings
 from errno import EADDRINUSE, EADDRNOTAVAIL
@@ -529,7 +530,7 @@ class ReasonTests(ListenTestCase):
             listening.listen()
             stale.bind(f"{self.directory}/stale")
             stale.close()
-            Path(self.directory, "locked.lock").symlink_to("1")
+            Path(self.directory, "locked.lock").symlink_to(str(os.getppid()))
             for description, reason in (
                 *((f"{host}{taken}", "Address already in use") for host in ("127.0.0.1:", "[::1]:", "*:", "")),
                 (f"tcp:{taken}", "Address already in use"),
