@@ -80,6 +80,9 @@ class Connection:
             except CancelledError:
                 self._phase.tcp = TCPInfo.of(self._handle)
                 raise
+            if self._client.timedOut and reply.wrongAt is None:
+                # The connection's own limit, as long as this one, is first where this process got no turn in between.
+                raise PathError(ExitCode.TIMED_OUT, self._explainTimeout(reply))
             self._client.check(self._server)
         finally:
             self._done = None

@@ -16,6 +16,7 @@ from echoup.client.ping.connection import LINGER
 from echoup.client.ping.plan import Plan
 from echoup.client.ping.result import Result
 from echoup.client.ping.stream import StreamProbes
+from echoup.client.protocol import EchoUpClient
 from echoup.client.security import Security
 from echoup.client.target import StreamTarget
 from echoup.client.trace import Step
@@ -178,6 +179,21 @@ class FreshTests(StreamTestCase):
         assert phase.tcp
         assert phase.tcp.state == "ESTABLISHED"
         assert TIMEOUT <= result.seconds < TIMEOUT + 0.1
+        self.assertAllGone()
+
+    def test_silenceWithoutTurns(self) -> None:
+        """It's told in the same words where the process got no turn just after it had sent the request."""
+        send = EchoUpClient.send
+
+        def sendAndSleep(client: EchoUpClient, data: bytes) -> None:
+            send(client, data)
+            self.reactor.clock.advance(0.5)
+
+        self.patch(EchoUpClient, "send", sendAndSleep)
+        target = self.listen(Silence)
+        result = self.probe(self.makeProbes(target), wait=TIMEOUT + 0.6)
+        message = f"{target}: timed out: 0 of {SIZE} bytes came back"
+        self.assertProbe(result, None, Step.FIRST_BYTE, ExitCode.TIMED_OUT, message)
         self.assertAllGone()
 
     def test_mute(self) -> None:
