@@ -529,7 +529,7 @@ def test_resets(tmp_path: Path, certificates: Certificates) -> None:
         assert "Traceback" not in daemon.text
 
 
-@pytest.mark.usefixtures("manyDescriptors")
+@pytest.mark.usefixtures("manyConnections")
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
 def test_idleCostOfTLS(
     tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], version: TLSVersion

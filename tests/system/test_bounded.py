@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
-from select import select
+from selectors import EVENT_READ, DefaultSelector
 from socket import SHUT_WR, socket
 
 import pytest
@@ -152,7 +152,7 @@ def test_talkingIsNotIdle(tmp_path: Path) -> None:
             time.sleep(0.5)
 
 
-@pytest.mark.usefixtures("manyDescriptors")
+@pytest.mark.usefixtures("manyConnections")
 def test_idleCost(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """An idle connection costs a few KiB of memory."""
     with Daemon.start(tmp_path) as daemon:
@@ -223,7 +223,7 @@ def test_maximum(tmp_path: Path, figure: Callable[[str], None]) -> None:
             connection.sendall(b"hello")
         rounds = []
         while waiting:
-            eventually(lambda: len(_readable(waiting)) >= min(10, len(waiting)))
+            eventually(lambda: _readable(waiting) >= min(10, len(waiting)))
             served = [connection for connection in waiting if _answered(connection)]
             rounds.append(len(served))
             for connection in served:
@@ -234,8 +234,11 @@ def test_maximum(tmp_path: Path, figure: Callable[[str], None]) -> None:
     assert rounds == [10, 10, 10]
 
 
-def _readable(connections: list[socket]) -> list[socket]:
-    return select(connections, [], [], 0)[0]
+def _readable(connections: list[socket]) -> int:
+    with DefaultSelector() as selector:
+        for connection in connections:
+            selector.register(connection, EVENT_READ)
+        return len(selector.select(0))
 
 
 def _answered(connection: socket) -> bool:

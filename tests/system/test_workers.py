@@ -117,7 +117,7 @@ def test_exact(tmp_path: Path, certificates: Certificates, figure: Callable[[str
     assert all(re.fullmatch(r"\d+\.\d{3}", connection["seconds"]) for connection in daemon.connections)
 
 
-@pytest.mark.usefixtures("manyDescriptors")
+@pytest.mark.usefixtures("manyConnections")
 def test_spread(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """The kernel spreads 1000 connections over two workers, no worse than 60 to 40."""
     with Daemon.start(tmp_path, "--workers=2", "--max-connections=2000") as daemon, ExitStack() as opened:
