@@ -32,12 +32,18 @@ def leave(server: socket.socket) -> socket.socket:
 
 
 def connectedPair(family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
-    """Return the two ends of a connection, non-blocking."""
+    """Return the two ends of a connection, non-blocking.
+
+    Their receive buffers have a size of their own, which the kernel doesn't raise: it may, to 32 MiB (tcp(7)).
+    """
     if family == socket.AF_UNIX:
         pair = socket.socketpair()
     else:
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            far = socket.create_connection(listening.getsockname())
+            far = socket.socket()
+            for end in (listening, far):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**18)
+            far.connect(listening.getsockname())
             pair = listening.accept()[0], far
     for end in pair:
         end.setblocking(False)
