@@ -88,10 +88,11 @@ def reading(read: Callable[[], None]) -> Iterator[None]:
     assert not thread.is_alive()
 
 
-def test_deadline(tmp_path: Path, figure: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_deadline(tmp_path: Path, figure: Callable[[str], None], workers: int) -> None:
     """A stop is over at the deadline, not earlier, although a peer that never reads has ten minutes to stall."""
     timeout = 1.0
-    options = ("--stall-timeout=600", f"--drain-timeout={timeout}")
+    options = (f"--workers={workers}", "--stall-timeout=600", f"--drain-timeout={timeout}")
     with Daemon.start(tmp_path, *options) as daemon, daemon.address.connect() as never:
         offer(never, 600 * MIB, 0.3)
         began = time.monotonic()

@@ -383,22 +383,6 @@ def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
     assert code == 143
 
 
-def test_deadline(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """It is over at the deadline, not earlier, although peers that never read have ten minutes to stall."""
-    timeout = 1.0
-    options = ("--workers=2", "--stall-timeout=600", f"--drain-timeout={timeout}")
-    with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
-        offer(opened.enter_context(daemon.address.connect()), 600 * MIB, 0.3)
-        began = time.monotonic()
-        daemon.signal(signal.SIGTERM)
-        code = daemon.wait(60)
-        stopped = time.monotonic() - began
-        assert "Traceback" not in daemon.text
-    figure(f"exit code {code} after {stopped:.2f} s with a deadline of {timeout:g} s")
-    assert code == 143
-    assert stopped >= timeout - 0.1
-
-
 def test_waitingAtTheMaximum(tmp_path: Path) -> None:
     """Clients that wait for a place are served during a stop as there is room."""
     options = ("--workers=2", "--max-connections=10", "--drain-timeout=600")
