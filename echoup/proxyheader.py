@@ -15,7 +15,7 @@ from typing import Literal
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-from echoup.printable import word
+from echoup.escaping import word
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 """How a v2 header begins (2.2)."""

@@ -3,7 +3,7 @@
 from collections import deque
 from enum import Enum
 
-from echoup.printable import printable
+from echoup.escaping import printable
 from echoup.upper import upper
 
 START = 24

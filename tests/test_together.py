@@ -11,14 +11,13 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.internet.posixbase import PosixReactorBase
 
-from echoup.address import describeAddress
-from echoup.client.outcome import ExitCode, PathError
+from echoup.addresses import describeAddress
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
-from echoup.client.target import StreamTarget, parseTarget
-from echoup.server.limits import Limits
-from echoup.server.listen import parseListener
-from echoup.server.plan import Plan
+from echoup.client.target.stream import StreamTarget, parseTarget
+from echoup.server.listening.listeners import parseListener
 from echoup.server.service import EchoUpService
+from echoup.server.settings import Limits, Plan
 from echoup.verdict import Verdict
 
 pytestmark = pytest.mark.usefixtures("clean")

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.options import pathOptions
-from echoup.client.outcome import ExitCode, PathError
 from echoup.client.run import complain, run
 
 
@@ -185,7 +185,7 @@ def ping(
     from twisted.internet import reactor
 
     from echoup.client.datagram import DatagramTarget
-    from echoup.client.ping.plan import Plan
+    from echoup.client.ping.schedule import Schedule
     from echoup.client.ping.session import ping as talk
 
     if isinstance(target, DatagramTarget):
@@ -198,7 +198,7 @@ def ping(
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names are foreign text
     report = _makeReport("json" if json else form, quiet, verbose)
-    plan = Plan(count, interval, timeout, size, keep, half_close)
+    plan = Schedule(count, interval, timeout, size, keep, half_close)
     try:
         code = run(reactor, talk, target, plan, report, requirements)
     except MemoryError:
@@ -208,18 +208,18 @@ def ping(
 
 def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
     if form == "json":
-        from echoup.client.ping.machine import JSONReport
+        from echoup.client.ping.reports.machine import JSONReport
 
         return JSONReport(_write, quiet)
     if form == "nagios":
-        from echoup.client.ping.machine import NagiosReport
+        from echoup.client.ping.reports.machine import NagiosReport
 
         return NagiosReport(_write)
     if form == "prometheus":
-        from echoup.client.ping.prometheus import PrometheusReport
+        from echoup.client.ping.reports.prometheus import PrometheusReport
 
         return PrometheusReport(_write)
-    from echoup.client.ping.text import TextReport
+    from echoup.client.ping.reports.text import TextReport
 
     isTerminal = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     return TextReport(_write, quiet, verbose, isTerminal)

@@ -6,12 +6,12 @@ from prompt_toolkit import PromptSession
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 
+from echoup.client.connect.trace import Trace, describeServer
 from echoup.client.datagram import DatagramClient
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
-from echoup.client.target import Target
-from echoup.client.trace import Trace, describeServer
-from echoup.printable import printable
+from echoup.client.target.stream import Target
+from echoup.escaping import printable
 from echoup.verdict import Reply, Verdict
 
 PROMPT = ">>: "

@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
-from echoup.address import joinAddress
+from echoup.addresses import joinAddress
+from echoup.client.connect.race import Family, resolve
+from echoup.client.connect.trace import Trace, describeServer
 from echoup.client.connectedport import ConnectedPort
-from echoup.client.connecting import Family, resolve
-from echoup.client.outcome import ExitCode, PathError
-from echoup.client.trace import Trace, describeServer
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.upper import upper
 from echoup.verdict import Reply
 

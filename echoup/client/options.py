@@ -58,8 +58,8 @@ def _makeTarget(
     description: str, family: Literal[0, 4, 6], tls: bool, security: dict[str, Any], proxyProtocol: str | None
 ) -> Any:
     from echoup.client.datagram import DatagramTarget
-    from echoup.client.security import Security
-    from echoup.client.target import parseTarget
+    from echoup.client.target.security import Security
+    from echoup.client.target.stream import parseTarget
 
     try:
         target = parseTarget(description)

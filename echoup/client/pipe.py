@@ -15,11 +15,11 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echoup.client.connect.trace import Trace, describeServer
 from echoup.client.datagram import DatagramClient
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
-from echoup.client.target import Target
-from echoup.client.trace import Trace, describeServer
+from echoup.client.target.stream import Target
 
 WINDOW = 4 * 2**20
 """Bytes that may be on their way before no more of the input is read; more would only fill memory."""

@@ -16,8 +16,8 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echoup.client.outcome import ExitCode, PathError
-from echoup.tls import explain
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.tls.context import explain
 from echoup.verdict import Reply
 
 

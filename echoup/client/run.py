@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from echoup.client.outcome import ExitCode, PathError
-from echoup.printable import shown
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.escaping import shown
 
 
 def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> int:
@@ -19,7 +19,7 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
-    from echoup.client.resolver import Resolver
+    from echoup.client.connect.resolver import Resolver
     from echoup.clock import useMonotonicClock
 
     results: list[Failure | None] = []

@@ -14,9 +14,9 @@ from twisted.internet.process import reapAllProcesses
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echoup.reactor.connected import AdoptedStream, Connector, UNIXConnector
-from echoup.reactor.connection import addressOf
-from echoup.reactor.port import Port, UNIXPort
+from echoup.reactor.clients import AdoptedStream, Connector, UNIXConnector
+from echoup.reactor.ports import Port, UNIXPort
+from echoup.reactor.sockets import addressOf
 from echoup.reactor.stream import Stream, leaveToTwisted, passesDescriptors
 
 

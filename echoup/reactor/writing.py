@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer, IProtocol
 
-from echoup.reactor.connection import Connection
+from echoup.reactor.sockets import Connection
 
 if TYPE_CHECKING:
     from echoup.reactor.uvloopreactor import UvloopReactor

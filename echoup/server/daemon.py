@@ -13,7 +13,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 
 from echoup.clock import useMonotonicClock
-from echoup.server.listen import StartError
+from echoup.server.listening.listeners import StartError
 
 
 class CannotStart(SystemExit, Exception):
@@ -37,7 +37,7 @@ class MainService(Protocol):
     def reload(self) -> None:
         """Read the certificates again."""
 
-    def hurry(self) -> None:
+    def abortDrain(self) -> None:
         """Cut short a stop that is under way."""
 
 
@@ -81,7 +81,7 @@ class Daemon(MultiService):
     def _stopOrHurry(self, first: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], None]:
         def received(number: int, frame: FrameType | None) -> None:
             if self._stopping:
-                self._reactor.callFromThread(self._service.hurry)
+                self._reactor.callFromThread(self._service.abortDrain)
             else:
                 self._stopping = True
                 first(number, frame)

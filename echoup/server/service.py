@@ -15,16 +15,16 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echoup.address import describeAddress
-from echoup.server.arrival import ArrivalFactory
-from echoup.server.datagram import DatagramGate, EchoUpDatagram
-from echoup.server.gate import Gate
-from echoup.server.inherited import InheritedListener
-from echoup.server.listen import Listener, ListenError
-from echoup.server.opening import takeIn, turnAway
-from echoup.server.plan import Plan
-from echoup.server.protocol import EchoUpFactory, OwnTotals, Totals, isReady
-from echoup.server.writethrough import writeThrough
+from echoup.addresses import describeAddress
+from echoup.server.admission.gate import Gate
+from echoup.server.datagram.protocol import DatagramGate, EchoUpDatagram
+from echoup.server.listening.inherited import InheritedListener
+from echoup.server.listening.listeners import Listener, ListenError
+from echoup.server.listening.sockets import allowPackets, stopHandshakes
+from echoup.server.settings import Plan
+from echoup.server.stream.arrival import ArrivalFactory
+from echoup.server.stream.protocol import EchoUpFactory, OwnTotals, Totals, isReady
+from echoup.server.stream.writethrough import writeThrough
 
 LAST_CALL = 0.1
 """Seconds that a stop goes on accepting at the least, for clients whose handshake is under way (but no longer than half
@@ -125,7 +125,7 @@ class EchoUpService(Service):
         """Read the certificates again, for the connections from now on; keep those that can't be read."""
         reloadCertificates(self._plan.listeners)
 
-    def hurry(self) -> None:
+    def abortDrain(self) -> None:
         """Cut short a stop that is under way: no more waiting for anybody."""
         self._hurried = True
 
@@ -135,13 +135,13 @@ class EchoUpService(Service):
 
         def allAccepted() -> bool:
             for connection in self.factory.connections:
-                takeIn(connection.transport.getHandle())
+                allowPackets(connection.transport.getHandle())
             queued = self._gate.waiting or any(isReady(port.fileno(), POLLIN) for port in self.ports)
             return self._reactor.seconds() >= began + LAST_CALL and not queued
 
         # Closing a listening socket resets the clients in its queue, which believe that they are connected.
         for port in self._closing:
-            turnAway(port.socket)
+            stopHandshakes(port.socket)
         await self._until(allAccepted, began + timeout / 2)
         self._gate.abandon()
         self._datagramGate.stop()
@@ -157,7 +157,7 @@ class EchoUpService(Service):
         await deferLater(self._reactor, 0)
 
     async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
-        """Wait for `condition`, the deadline or hurry, whichever is first, and end what is quiet."""
+        """Wait for `condition`, the deadline or abortDrain, whichever is first, and end what is quiet."""
         limits = replace(self._plan.limits, idleTimeout=QUIET)
         while not (condition() or self._hurried or self._reactor.seconds() >= deadline):
             self.factory.look(limits, "stopping")

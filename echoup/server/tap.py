@@ -13,17 +13,16 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 from twisted.python import usage
 
-from echoup.server.arrival import Network
+from echoup.addresses import Network
 from echoup.server.daemon import Daemon
-from echoup.server.datagramport import parseDatagramListener
-from echoup.server.inherited import InheritedListener
-from echoup.server.limits import Limits
-from echoup.server.listen import parseListener
-from echoup.server.plan import Plan
+from echoup.server.datagram.port import parseDatagramListener
+from echoup.server.listening.inherited import InheritedListener
+from echoup.server.listening.listeners import parseListener
 from echoup.server.service import EchoUpService
+from echoup.server.settings import Limits, Plan
 
 if TYPE_CHECKING:
-    from echoup.server.workers import WorkersService
+    from echoup.server.workers.supervisor import WorkersService
 
 T = TypeVar("T")
 
@@ -217,6 +216,6 @@ def _makeService(reactor: PosixReactorBase, plan: Plan, workers: int) -> "EchoUp
     if workers == 1:
         return EchoUpService(reactor, plan)
     # A process that serves alone does without AMP and all else that only this needs, a tenth of what its start imports.
-    from echoup.server.workers import WorkersService
+    from echoup.server.workers.supervisor import WorkersService
 
     return WorkersService(reactor, plan, workers)

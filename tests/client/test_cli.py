@@ -15,16 +15,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.client import cli as module
 from echoup.client.cli import cli, main
 from echoup.client.console import converse
-from echoup.client.outcome import ExitCode, PathError
-from echoup.client.ping.machine import JSONReport, NagiosReport, NagiosStatus
-from echoup.client.ping.plan import Plan
-from echoup.client.ping.prometheus import PrometheusReport
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.ping.reports.machine import JSONReport, NagiosReport, NagiosStatus
+from echoup.client.ping.reports.prometheus import PrometheusReport
+from echoup.client.ping.reports.text import TextReport
 from echoup.client.ping.requirement import parseRequirement
+from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.session import ping
 from echoup.client.ping.statistics import Statistics
-from echoup.client.ping.text import TextReport
 from echoup.client.pipe import pipe
-from echoup.client.target import parseTarget
+from echoup.client.target.stream import parseTarget
 from tests.support.doubles import raised
 from tests.support.properties import given, st
 
@@ -216,7 +216,7 @@ class PingTests(CommandTestCase):
     def test_defaults(self) -> None:
         """Without arguments it's the local daemon, once a second, until Ctrl-C."""
         talk, target, plan, report, requirements = self.called()
-        assert (talk, target, plan) == (ping, parseTarget("127.0.0.1:8081"), Plan(None, 1.0, 5.0, 56))
+        assert (talk, target, plan) == (ping, parseTarget("127.0.0.1:8081"), Schedule(None, 1.0, 5.0, 56))
         assert (type(report), requirements) == (TextReport, [])
 
     def test_given(self) -> None:
@@ -224,7 +224,7 @@ class PingTests(CommandTestCase):
         arguments = ["-c3", "-i0.5", "-W2", "-s1000", "-6", "--keep", "--require=p99<5ms", "--require=late<1", "a"]
         _, target, plan, _, requirements = self.called(*arguments)
         assert target == replace(parseTarget("a"), family=6)
-        assert plan == Plan(3, 0.5, 2.0, 1000, keep=True)
+        assert plan == Schedule(3, 0.5, 2.0, 1000, keep=True)
         assert requirements == [parseRequirement("p99<5ms"), parseRequirement("late<1")]
         assert self.called("--half-close")[2].halfClose
 

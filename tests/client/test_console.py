@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.console import converse
-from echoup.client.outcome import ExitCode, PathError
-from echoup.client.target import parseTarget
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.target.stream import parseTarget
 from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Server, Silence, Stutterer
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"

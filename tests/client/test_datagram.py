@@ -14,7 +14,7 @@ from twisted.internet.udp import Port
 from zope.interface.verify import verifyObject
 
 from echoup.client.datagram import FORGOTTEN, PIECE, DatagramClient, DatagramTarget
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError
 from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.names import Names

@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.datagram import DatagramTarget
 from echoup.client.options import pathOptions
-from echoup.client.security import Security
-from echoup.client.target import StreamTarget, parseTarget
+from echoup.client.target.security import Security
+from echoup.client.target.stream import StreamTarget, parseTarget
 from tests.support.doubles import raised
 from tests.support.properties import given, st
 

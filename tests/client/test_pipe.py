@@ -10,9 +10,9 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
 from zope.interface.verify import verifyObject
 
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.pipe import WINDOW, Pipe, pipe
-from echoup.client.target import parseTarget
+from echoup.client.target.stream import parseTarget
 from tests.support.chance import randomBytes
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase

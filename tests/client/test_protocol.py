@@ -7,9 +7,9 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface.verify import verifyObject
 
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient, IClientTransport
-from echoup.tls import TLSTransport
+from echoup.tls.transport import TLSTransport
 from tests.support.certificates import NAME, contexts
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.properties import given, st

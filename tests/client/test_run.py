@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.run import run
 from tests.support.doubles import HandReactor, ReactorTestCase, raised
 

@@ -48,7 +48,7 @@ def _withPythonForAll(test: Callable[..., None]) -> Callable[..., None]:
 
 def _givingUpItsSocket(test: Callable[..., Any]) -> Callable[..., Any]:
     """Let `test` take a connection over, for which it closes the `socket` of Twisted's transports; ours have none."""
-    from echoup.reactor.port import ServerStream
+    from echoup.reactor.ports import ServerStream
 
     @wraps(test)
     def patched(self: SynchronousTestCase, *arguments: object, **named: object) -> object:

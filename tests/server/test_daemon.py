@@ -16,10 +16,9 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
 from echoup.server.daemon import CannotStart, Daemon
-from echoup.server.limits import Limits
-from echoup.server.listen import parseListener
-from echoup.server.plan import Plan
+from echoup.server.listening.listeners import parseListener
 from echoup.server.service import EchoUpService
+from echoup.server.settings import Limits, Plan
 from tests.support.certificates import writeCertificates
 from tests.support.doubles import ReactorTestCase, raised
 

@@ -16,12 +16,11 @@ from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
-from echoup.server.arrival import Network
-from echoup.server.limits import Limits
-from echoup.server.listen import ListenError, parseListener
-from echoup.server.opening import turnAway
-from echoup.server.plan import Plan
+from echoup.addresses import Network
+from echoup.server.listening.listeners import ListenError, parseListener
+from echoup.server.listening.sockets import stopHandshakes
 from echoup.server.service import EchoUpService
+from echoup.server.settings import Limits, Plan
 from tests.support.certificates import writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.sizes import MUCH
@@ -183,7 +182,7 @@ class StopTests(ServiceTestCase):
         """A connection that inherits from its port that it must not receive does so all the same."""
         peer = self.connect()
         (connection,) = self.service.factory.connections
-        turnAway(connection.transport.getHandle())
+        stopHandshakes(connection.transport.getHandle())
         peer.socket.send(b"hello")
         self.reactor.advance(0.1)
         assert connection.received == 0
@@ -251,19 +250,19 @@ class StopTests(ServiceTestCase):
         assert peer.receiveAll() == b"HELLO"
 
     def test_hurry(self) -> None:
-        """A stop that is told to hurry is over at once, whoever is connected."""
+        """A stop that is told to abortDrain is over at once, whoever is connected."""
         peer = self.connect()
         peer.offer(MUCH)
         self.stop()
         self.reactor.advance(1)
-        self.service.hurry()
+        self.service.abortDrain()
         self.assertStops(1, 1.2)
 
     def test_hurryAtOnce(self) -> None:
         """It may be told before it has even stopped accepting."""
         self.connect()
         self.stop()
-        self.service.hurry()
+        self.service.abortDrain()
         self.assertStops(0, 0.1)
 
     def test_full(self) -> None:

@@ -21,11 +21,12 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from echoup.server import inherited, tap
+from echoup.server import tap
 from echoup.server.daemon import Daemon
-from echoup.server.listen import parseListener
+from echoup.server.listening import inherited
+from echoup.server.listening.listeners import parseListener
 from echoup.server.service import EchoUpService
-from echoup.server.workers import WorkersService
+from echoup.server.workers.supervisor import WorkersService
 from tests.support.certificates import writeCertificates
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase, raised

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from echoup.server.gate import Gate, OwnSlots, PeerLimit
+from echoup.server.admission.gate import Gate, LocalSlots, PeerLimit
 
 REFUSED = "refused 1 connections over --max-connections-per-peer"
 """What is logged of one connection over the limit of its peer."""
@@ -12,7 +12,7 @@ REFUSED = "refused 1 connections over --max-connections-per-peer"
 
 def held(gate: Gate) -> tuple[int, dict[Any, Any]]:
     """Return how many places of a gate with limits are taken, and by how many connections of each peer."""
-    assert isinstance(gate._slots, OwnSlots)
+    assert isinstance(gate._slots, LocalSlots)
     peers = gate._peers._inside if isinstance(gate._peers, PeerLimit) else gate._counted
     return gate._limits.maxConnections - gate._slots.free, dict(peers)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from trustme import CA
 
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.connect.trace import Phase, Step, Trace
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.statistics import Statistics
-from echoup.client.trace import Phase, Step, Trace
 from echoup.verdict import Reply
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

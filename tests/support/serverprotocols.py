@@ -7,7 +7,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echoup.tls import TLSTransport
+from echoup.tls.transport import TLSTransport
 
 
 @implementer(IHalfCloseableProtocol)

@@ -24,7 +24,7 @@ from struct import Struct, pack
 
 import pytest
 
-from echoup.server.datagramport import DATAGRAMS_PER_TURN, RECEIVE_BUFFER, SO_RCVBUFFORCE
+from echoup.server.datagram.port import DATAGRAMS_PER_TURN, RECEIVE_BUFFER, SO_RCVBUFFORCE
 from tests.support.chance import randomBytes
 from tests.support.daemon import Daemon
 from tests.support.datagrams import client, ports

@@ -569,7 +569,7 @@ def test_cannotServe(tmp_path: Path) -> None:
     In the background, too, where the one who waits for the start is told.
     """
     misleading = (
-        "import sys; from echoup.server import workers; from twisted.scripts import twistd;"
+        "import sys; from echoup.server.workers import supervisor as workers; from twisted.scripts import twistd;"
         "listener = workers.InheritedListener;"
         "workers.InheritedListener = lambda name, domain, *rest: listener(name, 'UNIX', *rest);"
         "sys.argv[0] = 'twistd'; twistd.run()"

@@ -7,11 +7,11 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.connect.tcpinfo import TCPInfo
+from echoup.client.connect.trace import Phase, Step, Trace, describeServer
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
-from echoup.client.target import StreamTarget
-from echoup.client.tcpinfo import TCPInfo
-from echoup.client.trace import Phase, Step, Trace, describeServer
+from echoup.client.target.stream import StreamTarget
 from echoup.verdict import Reply
 
 LINGER = 1.0

@@ -14,16 +14,16 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import MessageLengthError
 from twisted.internet.task import deferLater
 
-from echoup.address import describeAddress, joinAddress
+from echoup.addresses import describeAddress, joinAddress
+from echoup.client.connect.race import resolve
+from echoup.client.connect.trace import Step, Trace, describeServer
 from echoup.client.connectedport import ConnectedPort
-from echoup.client.connecting import resolve
 from echoup.client.datagram import DatagramTarget
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.payload import makePayload
-from echoup.client.ping.plan import Plan
 from echoup.client.ping.result import Result, interrupted
+from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
-from echoup.client.trace import Step, Trace, describeServer
 from echoup.upper import upper
 from echoup.verdict import Reply, Verdict, firstDifference
 
@@ -62,7 +62,7 @@ class DatagramProbes:
     these. It's watched out for after the end of a probe for as long as that may take, for the last REMEMBERED of them.
     """
 
-    def __init__(self, reactor: ReactorBase, target: DatagramTarget, plan: Plan, statistics: Statistics) -> None:
+    def __init__(self, reactor: ReactorBase, target: DatagramTarget, plan: Schedule, statistics: Statistics) -> None:
         """The payloads have at most MAXIMUM bytes."""
         self._reactor = reactor
         self._target = target

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from echoup.client.outcome import ExitCode, PathError
-from echoup.client.trace import Step, Trace
+from echoup.client.connect.trace import Step, Trace
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.verdict import Reply, Verdict
 
 

@@ -10,13 +10,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from echoup.client.outcome import ExitCode, PathError
-from echoup.client.ping.plan import Plan
-from echoup.client.ping.report import Report, judgement
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.ping.reports.report import Report, judgement
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
+from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
-from echoup.client.target import StreamTarget, Target
+from echoup.client.target.stream import StreamTarget, Target
 
 MAXIMUM = 256
 """Probes that may be under way at once: few enough for the usual limit of 1024 descriptors."""
@@ -39,7 +39,7 @@ class Probes(Protocol):
 
 
 async def ping(
-    reactor: ReactorBase, target: Target, plan: Plan, report: Report, requirements: Sequence[Requirement]
+    reactor: ReactorBase, target: Target, plan: Schedule, report: Report, requirements: Sequence[Requirement]
 ) -> None:
     """Make the probes of `target` that are planned, and report them.
 
@@ -58,7 +58,7 @@ async def ping(
         raise PathError(code, message)
 
 
-def makeProbes(reactor: ReactorBase, target: Target, plan: Plan, statistics: Statistics) -> Probes:
+def makeProbes(reactor: ReactorBase, target: Target, plan: Schedule, statistics: Statistics) -> Probes:
     """Return what makes the probes of `target`."""
     if isinstance(target, StreamTarget):
         from echoup.client.ping.stream import StreamProbes
@@ -88,7 +88,7 @@ class Session:
     """Makes probes when it's time."""
 
     def __init__(
-        self, reactor: ReactorBase, probes: Probes, plan: Plan, report: Report, statistics: Statistics
+        self, reactor: ReactorBase, probes: Probes, plan: Schedule, report: Report, statistics: Statistics
     ) -> None:
         self._reactor = reactor
         self._probes = probes

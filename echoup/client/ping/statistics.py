@@ -4,7 +4,7 @@ from array import array
 from dataclasses import dataclass, replace
 from math import fsum, sqrt
 
-from echoup.client.outcome import PathError
+from echoup.client.exitcodes import PathError
 from echoup.client.ping.result import Result
 
 

@@ -5,20 +5,20 @@ import time
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred
 
-from echoup.client.outcome import PathError
+from echoup.client.connect.trace import Trace
+from echoup.client.exitcodes import PathError
 from echoup.client.ping.connection import Connection
 from echoup.client.ping.payload import makePayload
-from echoup.client.ping.plan import Plan
 from echoup.client.ping.result import Result, interrupted
-from echoup.client.target import StreamTarget
-from echoup.client.trace import Trace
+from echoup.client.ping.schedule import Schedule
+from echoup.client.target.stream import StreamTarget
 from echoup.verdict import Reply
 
 
 class StreamProbes:
     """Makes probes, each on a connection of its own or all on the same."""
 
-    def __init__(self, reactor: ReactorBase, target: StreamTarget, plan: Plan) -> None:
+    def __init__(self, reactor: ReactorBase, target: StreamTarget, plan: Schedule) -> None:
         self._reactor = reactor
         self._target = target
         self._plan = plan

@@ -5,13 +5,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from echoup.client.connect.trace import Step
 from echoup.client.datagram import DatagramTarget
-from echoup.client.outcome import ExitCode
+from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.datagram import REMEMBERED, DatagramProbes, ProbePort
-from echoup.client.ping.plan import Plan
 from echoup.client.ping.result import Result
+from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
-from echoup.client.trace import Step
 from echoup.verdict import Verdict
 from tests.support.doubles import ReactorTestCase
 from tests.support.names import Names
@@ -40,7 +40,7 @@ class DatagramTestCase(ReactorTestCase):
 
     def makeProbes(self, target: DatagramTarget, size: int = SIZE) -> DatagramProbes:
         """Return what makes probes of `target`."""
-        return DatagramProbes(self.reactor, target, Plan(None, 1, TIMEOUT, size, self.keep), self.statistics)
+        return DatagramProbes(self.reactor, target, Schedule(None, 1, TIMEOUT, size, self.keep), self.statistics)
 
     def start(self, seq: int) -> "tuple[Deferred[Result], bytes, Any]":
         """Begin a probe; return what it comes to, and the datagram that arrives, and from where."""

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.outcome import ExitCode
+from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.requirement import Requirement, parseRequirement
 from echoup.client.ping.statistics import Statistics
 from tests.support.doubles import raised

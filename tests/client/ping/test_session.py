@@ -7,17 +7,17 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.datagram import DatagramTarget
-from echoup.client.outcome import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping import session as module
 from echoup.client.ping.datagram import DatagramProbes
-from echoup.client.ping.plan import Plan
 from echoup.client.ping.requirement import parseRequirement
 from echoup.client.ping.result import Result
+from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.session import MAXIMUM, judge, makeProbes, ping
 from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.stream import StreamProbes
-from echoup.client.security import Security
-from echoup.client.target import StreamTarget
+from echoup.client.target.security import Security
+from echoup.client.target.stream import StreamTarget
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.samples import UNMET, interruptedAt, probe, summed
 
@@ -106,7 +106,9 @@ class SessionTests(ReactorTestCase):
 
     def ping(self, count: int | None, interval: float = 1.0) -> "Deferred[None]":
         """Begin."""
-        pinging = Deferred.fromCoroutine(ping(self.reactor, TARGET, Plan(count, interval, 5.0, 56), self.report, []))
+        pinging = Deferred.fromCoroutine(
+            ping(self.reactor, TARGET, Schedule(count, interval, 5.0, 56), self.report, [])
+        )
         self.addCleanup(pinging.cancel)
         return pinging
 
@@ -270,7 +272,7 @@ class SessionTests(ReactorTestCase):
     def test_noFile(self) -> None:
         """A file of TLS that isn't there is told before anything else."""
         target = StreamTarget("", "there", 1, Security("/nonexistent"))
-        pinging = Deferred.fromCoroutine(ping(self.reactor, target, Plan(1, 1, 1, 1), self.report, []))
+        pinging = Deferred.fromCoroutine(ping(self.reactor, target, Schedule(1, 1, 1, 1), self.report, []))
         error = self.failureResultOf(pinging, PathError).value
         assert (error.code, self.report.told) == (ExitCode.USAGE, [])
         assert str(error) == "cannot speak TLS with there:1: /nonexistent: No such file or directory"
@@ -292,7 +294,7 @@ class SessionTests(ReactorTestCase):
 
     def test_kinds(self) -> None:
         """Streams and datagrams have their own kind of probes."""
-        plan = Plan(1, 1, 1, 1)
+        plan = Schedule(1, 1, 1, 1)
         for target, kind in ((TARGET, StreamProbes), (DatagramTarget("there", 1), DatagramProbes)):
             assert isinstance(makeProbes(self.reactor, target, plan, Statistics()), kind)
 

@@ -7,7 +7,7 @@ from math import ceil
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.outcome import ExitCode
+from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.statistics import Outage, Statistics
 from tests.support.properties import given, st
 from tests.support.samples import interruptedAt, probe, summed

@@ -11,15 +11,15 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 
-from echoup.client.outcome import ExitCode
+from echoup.client.connect.trace import Step
+from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.connection import LINGER
-from echoup.client.ping.plan import Plan
 from echoup.client.ping.result import Result
+from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.stream import StreamProbes
 from echoup.client.protocol import EchoUpClient
-from echoup.client.security import Security
-from echoup.client.target import StreamTarget
-from echoup.client.trace import Step
+from echoup.client.target.security import Security
+from echoup.client.target.stream import StreamTarget
 from echoup.verdict import Verdict
 from tests.support.certificates import serverContext, writeCertificates
 from tests.support.doubles import ReactorTestCase
@@ -85,7 +85,7 @@ class StreamTestCase(ReactorTestCase):
         self, target: StreamTarget, size: int = SIZE, keep: bool = False, halfClose: bool = False
     ) -> StreamProbes:
         """Return what makes probes of `target`."""
-        return StreamProbes(self.reactor, target, Plan(None, 1, TIMEOUT, size, keep, halfClose))
+        return StreamProbes(self.reactor, target, Schedule(None, 1, TIMEOUT, size, keep, halfClose))
 
     def probe(self, probes: StreamProbes, seq: int = 1, wait: float = 0.05) -> Result:
         """Return the result of a probe, for which time passes."""

@@ -1,0 +1,1 @@
+"""What `echoup ping` writes."""

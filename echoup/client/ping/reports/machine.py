@@ -1,0 +1,173 @@
+"""The reports that machines read: JSON lines, and what Nagios wants of a plugin."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+from echoup.client.connect.trace import Phase
+from echoup.client.exitcodes import ExitCode
+from echoup.client.ping.reports.report import PERCENTILES, judgement, milliseconds, percent
+from echoup.client.ping.requirement import Requirement
+from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Outage, Statistics
+from echoup.escaping import shown
+
+SCHEMA = 1
+"""The version of the JSON: greater when something in it isn't any more what it was; what is added doesn't count."""
+
+
+class JSONReport:
+    """Writes one JSON object a line: one of type `probe` for each probe, then one of type `summary`.
+
+    All times are in seconds, all shares 0 to 1; what isn't known is null.
+    """
+
+    def __init__(self, write: Callable[[str], None], quiet: bool = False) -> None:
+        """`quiet`: only the summary."""
+        self._write = write
+        self._quiet = quiet
+
+    def begin(self, target: object, size: int) -> None:
+        """Remember the target, for every object."""
+        self._target = str(target)
+
+    def add(self, result: Result) -> None:
+        """Write the object of a probe."""
+        if self._quiet:
+            return
+        reply = result.reply
+        self._writeObject(
+            "probe",
+            seq=result.seq,
+            at=_instant(datetime.fromtimestamp(result.at, UTC)),
+            verdict=result.verdict and result.verdict.value,
+            code=int(result.error.code if result.error else ExitCode.OK),
+            step=result.step and result.step.value,
+            error=result.error and str(result.error),
+            local=result.local,
+            remote=result.remote,
+            sent=reply.sent,
+            received=reply.received,
+            wrongAt=reply.wrongAt,
+            seconds=result.seconds,
+            phases=[_phase(phase) for phase in result.trace.phases],
+            certificate=_certificate(result),
+        )
+
+    def tick(self, statistics: Statistics, now: float) -> None:
+        """Write nothing."""
+
+    def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
+        """Write the summary."""
+        counts = ("sent", "answered", "lost", "wrong", "unfinished", "duplicates", "reordered", "late")
+        self._writeObject(
+            "summary",
+            **{name: getattr(statistics, name) for name in (*counts, "loss", "min", "avg", "max", "stddev")},
+            percentiles={str(p): statistics.percentile(p) for p in PERCENTILES},
+            outage=statistics.outage and _outage(statistics.outage),
+            requirements=[
+                {"require": each.text, "met": each.isMet(statistics), "value": each.value(statistics)}
+                for each in requirements
+            ],
+            code=int(code),
+        )
+
+    def _writeObject(self, kind: str, **members: Any) -> None:
+        line = {"schema": SCHEMA, "type": kind, "target": self._target, **members}
+        self._write(json.dumps(line, default=str) + "\n")
+
+
+def _instant(moment: datetime) -> str:
+    """Return a moment of UTC as RFC 3339 writes it, to the microsecond."""
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _phase(phase: Phase) -> dict[str, Any]:
+    known = {"step": phase.step.value, "seconds": phase.seconds, "error": phase.error}
+    return known | phase.details | {"tcp": phase.tcp and asdict(phase.tcp)}
+
+
+def _certificate(result: Result) -> dict[str, Any] | None:
+    if not result.trace.certificate:
+        return None
+    from echoup.client.certificateinfo import parseCertificate
+
+    certificate = parseCertificate(result.trace.certificate)
+    if certificate is None:
+        return None
+    return {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "notBefore": _instant(certificate.notBefore),
+        "notAfter": _instant(certificate.notAfter),
+        "daysLeft": certificate.daysLeft(datetime.fromtimestamp(result.at, UTC)),
+    }
+
+
+def _outage(outage: Outage) -> dict[str, Any]:
+    return {"seconds": outage.seconds, "first": outage.first, "last": outage.last, "over": outage.isOver}
+
+
+class NagiosStatus(IntEnum):
+    """The exit codes of a plugin (Monitoring Plugins Development Guidelines, "Plugin Return Codes")."""
+
+    OK = 0
+    WARNING = 1
+    """A requirement isn't met, but none about losses or the outage."""
+    CRITICAL = 2
+    """A probe failed, and not as the requirements allow."""
+    UNKNOWN = 3
+    """There was no probe."""
+
+
+class NagiosReport:
+    """Writes one line at the end: the status, why, and performance data behind a `|` (same source, "Plugin Output")."""
+
+    status = NagiosStatus.UNKNOWN
+    """The exit code."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def begin(self, target: object, size: int) -> None:
+        """Remember the target."""
+        self._target = target
+
+    def add(self, result: Result) -> None:
+        """Write nothing."""
+
+    def tick(self, statistics: Statistics, now: float) -> None:
+        """Write nothing."""
+
+    def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
+        """Write the line."""
+        unmet = [each for each in requirements if not each.isMet(statistics)]
+        if code is ExitCode.OK:
+            status = NagiosStatus.OK if statistics.over else NagiosStatus.UNKNOWN
+        elif (
+            code is ExitCode.WRONG
+            and not statistics.wrong
+            and all(each.metric not in ("loss", "outage") for each in unmet)
+        ):
+            status = NagiosStatus.WARNING
+        else:
+            status = NagiosStatus.CRITICAL
+        avg = statistics.avg
+        text = f"{statistics.answered} of {statistics.sent} answered by {self._target}"
+        if avg is not None:
+            text += f", avg {milliseconds(avg)} ms"
+        reasons = [str(statistics.failure)] if statistics.failure else []
+        reasons += [judgement(each, statistics) for each in unmet]
+        data = [
+            f"time={'U' if avg is None else f'{avg:.6f}s'};;;0",  # U: there is no value
+            f"loss={percent(statistics.loss)}%;;;0;100",
+            f"wrong={statistics.wrong};;;0",
+            f"outage={statistics.outage.seconds if statistics.outage else 0:.3f}s;;;0",
+        ]
+        # A `|` would begin the performance data.
+        text = shown("; ".join([text, *reasons])).replace("|", "/")
+        self._write(f"ECHOUP {status.name} - {text} | {' '.join(data)}\n")
+        self.status = status

@@ -1,0 +1,70 @@
+"""The report for the textfile collector of Prometheus' node_exporter."""
+
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from echoup.client.certificateinfo import parseCertificate
+from echoup.client.exitcodes import ExitCode
+from echoup.client.ping.reports.report import PERCENTILES
+from echoup.client.ping.requirement import Requirement
+from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Statistics
+
+
+class PrometheusReport:
+    """Writes gauges at the end, in the text format; they tell of this run alone, each with the label `target`."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._last: Result | None = None
+        self._lastAnswered: Result | None = None
+        self._certificate: bytes | None = None
+        self._registry = CollectorRegistry()
+        self._gauges: dict[str, Gauge] = {}
+
+    def begin(self, target: object, size: int) -> None:
+        """Remember the target."""
+        self._target = str(target)
+
+    def add(self, result: Result) -> None:
+        """Remember what only one probe tells: the last."""
+        if not self._last or result.seq > self._last.seq:
+            self._last = result
+        if result.isAnswered and (not self._lastAnswered or result.seq > self._lastAnswered.seq):
+            self._lastAnswered = result
+        self._certificate = result.trace.certificate or self._certificate
+
+    def tick(self, statistics: Statistics, now: float) -> None:
+        """Write nothing."""
+
+    def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
+        """Write all gauges that have a value."""
+        self._set("up", "1 if the last probe was answered", float(bool(self._last and self._last.isAnswered)))
+        for result in ("answered", "lost", "wrong"):
+            self._set("probes", "Probes by their result", getattr(statistics, result), result=result)
+        for p in PERCENTILES:
+            self._set("seconds", "Times of the answered probes", statistics.percentile(p), percentile=str(p))
+        for name in ("min", "avg", "max", "stddev"):
+            self._set(f"seconds_{name}", "Of the times of the answered probes", getattr(statistics, name))
+        for phase in self._lastAnswered.trace.phases if self._lastAnswered else ():
+            if not phase.error:
+                self._set("phase_seconds", "Steps of the last answered probe", phase.seconds, step=phase.step.value)
+        outage = statistics.outage
+        self._set("outage_seconds", "The longest outage", outage.seconds if outage else 0.0)
+        if self._certificate and (certificate := parseCertificate(self._certificate)):
+            expiry = certificate.notAfter.timestamp()
+            self._set("certificate_expiry_timestamp_seconds", "When the server's certificate expires", expiry)
+        for each in requirements:
+            self._set(
+                "requirement_met", "1 if the requirement is met", float(each.isMet(statistics)), require=each.text
+            )
+        self._write(generate_latest(self._registry).decode())
+
+    def _set(self, name: str, documentation: str, value: float | None, **labels: str) -> None:
+        if value is None:
+            return
+        if name not in self._gauges:
+            full = f"echoup_ping_{name}"
+            self._gauges[name] = Gauge(full, documentation, ("target", *labels), registry=self._registry)
+        self._gauges[name].labels(target=self._target, **labels).set(value)

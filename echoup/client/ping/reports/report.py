@@ -1,0 +1,54 @@
+"""What every report of probes is, and the words that they share."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from echoup.client.exitcodes import ExitCode
+from echoup.client.ping.requirement import COUNTS, Requirement
+from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Statistics
+
+PERCENTILES = (50, 90, 95, 99)
+"""Those that are shown."""
+
+
+class Report(Protocol):
+    """What is told of everything in its time, and writes what it makes of it."""
+
+    def begin(self, target: object, size: int) -> None:
+        """Note that `target` is going to be sent probes of `size` bytes."""
+
+    def add(self, result: Result) -> None:
+        """Note that a probe is over."""
+
+    def tick(self, statistics: Statistics, now: float) -> None:
+        """Note how it stands, `now` by the reactor's clock, when a probe has begun and when one is over."""
+
+    def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
+        """Note that it was all, and the exit code that follows from it."""
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time in milliseconds, without the unit, with as many decimals as ping(8) gives it."""
+    time = seconds * 1000
+    decimals = next((decimals for limit, decimals in ((1, 3), (10, 2), (100, 1)) if time < limit), 0)
+    return f"{time:.{decimals}f}"
+
+
+def percent(share: float) -> str:
+    """Return a share, 0 to 1, in percent, without the sign."""
+    return f"{100 * share:.3g}"
+
+
+def judgement(requirement: Requirement, statistics: Statistics) -> str:
+    """Return whether `requirement` is met, and by what value: `p99<5ms: met (3.20 ms)`."""
+    value = requirement.value(statistics)
+    if value is None:
+        found = "nothing to tell it from"
+    elif requirement.metric == "loss":
+        found = f"{percent(value)} %"
+    elif requirement.metric in COUNTS:
+        found = str(value)
+    else:
+        found = f"{milliseconds(value)} ms"
+    return f"{requirement.text}: {'met' if requirement.isMet(statistics) else 'not met'} ({found})"

@@ -1,0 +1,163 @@
+"""The report that a person reads."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import click
+
+from echoup.client.connect.trace import Phase, Step, describeServer
+from echoup.client.exitcodes import ExitCode
+from echoup.client.ping.reports.report import PERCENTILES, judgement, milliseconds, percent
+from echoup.client.ping.requirement import Requirement
+from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Outage, Statistics
+from echoup.escaping import shown
+
+ERASE = "\r\x1b[K"
+"""Back to the start of the line, and nothing more on it (ECMA-48, 8.3.41: EL)."""
+
+RARE = ("duplicates", "reordered", "late")
+PATIENCE = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED)
+WIDTH = max(len(step.value) for step in Step)
+
+
+class TextReport:
+    """Prints a line for each probe and the statistics, as ping(8) does."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        quiet: bool = False,
+        verbose: bool = False,
+        isTerminal: bool = False,
+    ) -> None:
+        """`quiet`: only the statistics. `verbose`: the phases, too. `isTerminal`: with colours and a live last line."""
+        self._write = write
+        self._quiet = quiet
+        self._verbose = verbose
+        self._isTerminal = isTerminal
+        self._live = ""
+
+    def begin(self, target: object, size: int) -> None:
+        """Print the heading."""
+        self._target = shown(target)
+        if not self._quiet:
+            self._print(f"ECHOUP {self._target}: {size} bytes")
+
+    def add(self, result: Result) -> None:
+        """Print what came of a probe."""
+        if not self._quiet:
+            self._print(*self._lines(result))
+
+    def tick(self, statistics: Statistics, now: float) -> None:
+        """Bring the live line up to date."""
+        if self._quiet or not self._isTerminal:
+            return
+        from shutil import get_terminal_size
+
+        live = _counts(statistics)
+        if statistics.current:
+            live += f", down for {now - statistics.current.began:.0f} s"
+        live = live[: get_terminal_size().columns - 1]  # in the last column it might wrap
+        if live != self._live:
+            self._write(ERASE + live)
+            self._live = live
+
+    def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
+        """Print the statistics, and how they compare with what was required."""
+        lines = []
+        if not self._quiet:
+            lines += [*(self._lines(statistics.waiting) if statistics.waiting else ()), ""]
+        unfinished = f", {statistics.unfinished} unfinished" if statistics.unfinished else ""
+        lines += [f"--- {self._target} statistics ---", _counts(statistics) + unfinished]
+        if statistics.times:
+            names = ("min", "avg", "max", "stddev")
+            values = "/".join(milliseconds(getattr(statistics, name)) for name in names)
+            percentiles = "/".join(milliseconds(statistics.percentile(p) or 0) for p in PERCENTILES)
+            lines.append(f"time {'/'.join(names)} = {values} ms")
+            lines.append(f"     {'/'.join(f'p{p}' for p in PERCENTILES)} = {percentiles} ms")
+        if statistics.outage:
+            lines.append(_outage(statistics.outage))
+        lines += [judgement(requirement, statistics) for requirement in requirements]
+        self._print(*lines)
+
+    def _print(self, *lines: str) -> None:
+        """Write whole lines, instead of the live one."""
+        self._write((ERASE if self._live else "") + "".join(f"{line}\n" for line in lines))
+        self._live = ""
+
+    def _lines(self, result: Result) -> list[str]:
+        return [self._probe(result), *(_phases(result) if self._verbose else ())]
+
+    def _probe(self, result: Result) -> str:
+        seq, error, verdict = f"seq={result.seq}", result.error, result.verdict
+        time = f"time={milliseconds(result.seconds)} ms"
+        here = f" to {shown(result.local)}" if self._verbose and result.local else ""
+        between = f" from {shown(result.remote)}{here}" if result.remote else ""
+        if error is None:
+            return f"{result.reply.received} bytes {self._colour('uppercased', 'green')}{between}: {seq} {time}"
+        why = shown(error)
+        if result.remote:  # which the line tells
+            why = why.split(f"{describeServer(self._target, shown(result.remote))}: ", 1)[-1]
+        if verdict is None:
+            word = result.step.value if result.step else "failed"
+            where = f" at {shown(result.remote)}" if result.remote else ""
+            return f"{seq} {self._colour(word, 'yellow' if error.code in PATIENCE else 'red')}{where}: {why}"
+        why = why.removeprefix(f"{verdict.value}: ")
+        return f"{seq} {self._colour(verdict.value, 'red')}{between}: {why}, {time}"
+
+    def _colour(self, word: str, colour: str) -> str:
+        return click.style(word, fg=colour) if self._isTerminal and "NO_COLOR" not in os.environ else word
+
+
+def _counts(statistics: Statistics) -> str:
+    """Return how many of what there were; of what is rare, only if there was any."""
+    counts = [f"{statistics.sent} sent", f"{statistics.answered} answered"]
+    counts += [f"{statistics.lost} lost ({percent(statistics.loss)} %)", f"{statistics.wrong} wrong"]
+    rare = ((name, getattr(statistics, name)) for name in RARE)
+    return ", ".join(counts + [f"{count} {name}" for name, count in rare if count])
+
+
+def _outage(outage: Outage) -> str:
+    seqs = f"at seq {outage.first}" if outage.first == outage.last else f"from seq {outage.first} to {outage.last}"
+    return f"longest outage {outage.seconds:.3f} s, {seqs}{'' if outage.isOver else ', not over'}"
+
+
+def _phases(result: Result) -> Iterator[str]:
+    """Return a line for each step: its name, how long it took, and what is known of it."""
+    for phase in result.trace.phases:
+        time = "-" if phase.seconds is None else f"{milliseconds(phase.seconds)} ms"
+        yield shown(f"    {phase.step.value:{WIDTH}} {time:>9}  {', '.join(_details(phase, result))}".rstrip())
+
+
+def _details(phase: Phase, result: Result) -> Iterator[str]:
+    for name, value in phase.details.items():
+        if name == "addresses":
+            yield from value
+        else:
+            yield f"from {value}" if name == "local" else value
+    if phase.step is Step.TLS and result.trace.certificate:
+        yield _certificate(result.trace.certificate, result.at)
+    if phase.tcp:
+        yield phase.tcp.state
+        if phase.tcp.rtt:
+            yield f"rtt {milliseconds(phase.tcp.rtt)} ms"
+        yield f"retransmits {phase.tcp.retransmits}"
+    if phase.error:
+        yield phase.error
+
+
+def _certificate(der: bytes, at: float) -> str:
+    """Return what a certificate says, and how long that is good, seen at `at` (seconds since the epoch)."""
+    from echoup.client.certificateinfo import parseCertificate
+
+    certificate = parseCertificate(der)
+    if certificate is None:
+        return "certificate unreadable"
+    now = datetime.fromtimestamp(at, UTC)
+    days = certificate.daysLeft(now)
+    left = f"expired {-days:.0f} days ago" if days < 0 else f"{int(days)} days left"
+    if now < certificate.notBefore:
+        left = f"not valid before {certificate.notBefore:%Y-%m-%d %H:%M:%S} UTC"
+    return f"certificate {certificate.subject}, issuer {certificate.issuer}, {left}"

@@ -1,0 +1,43 @@
+"""What the client wants of TLS."""
+
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from echoup.tls.context import askNobody, loading, makeContext
+
+
+@dataclass(frozen=True)
+class Security:
+    """How to speak TLS with a server: whom to trust and what to show; paths are those of PEM files."""
+
+    cafile: str | None = None
+    """The certificates to trust, in a file or in the *.pem of a folder, instead of the system's."""
+    cert: str | None = None
+    """Our own certificate, and what is between it and its root."""
+    key: str | None = None
+    """The private key, if it isn't in the file of the certificate."""
+    serverName: str | None = None
+    """The name to ask for and to find in the certificate, if it isn't that of the host."""
+    insecure: bool = False
+    """Trust any certificate."""
+
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS context; raise ValueError, with one line that says why, if one of the files can't be used."""
+        context = makeContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif self.cafile:
+            root = Path(self.cafile)
+            isFolder = os.path.isdir(root)  # noqa: PTH112  # Path.is_dir raises for what can't be looked at
+            for path in sorted(root.glob("*.pem")) if isFolder else [root]:
+                with loading(path):
+                    context.load_verify_locations(path)
+        else:
+            context.load_default_certs()
+        if self.cert:
+            with loading(self.cert, *([self.key] if self.key else [])):
+                context.load_cert_chain(self.cert, self.key, askNobody)
+        return context

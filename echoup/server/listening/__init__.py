@@ -1,0 +1,1 @@
+"""What `--listen` means: addresses, listening sockets and certificates."""

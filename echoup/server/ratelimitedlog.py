@@ -1,0 +1,38 @@
+"""Log lines that are written once a minute at most."""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+class RateLimitedLog:
+    """Counts events of one kind and says so at once, but then only once a minute, however many there are."""
+
+    def __init__(self, clock: IReactorTime, say: Callable[[int], None]) -> None:
+        """`say` is called with the number of events since it was called last."""
+        self._clock = clock
+        self._say = say
+        self._unsaid = 0
+        self._silence: IDelayedCall | None = None
+        self._stopped = False
+
+    def count(self) -> None:
+        """Note one event."""
+        self._unsaid += 1
+        if not self._silence and not self._stopped:
+            self._speak()
+
+    def stop(self) -> None:
+        """Say what is unsaid, and be silent for good."""
+        self._stopped = True
+        if self._silence:
+            self._silence.cancel()
+            self._speak()
+
+    def _speak(self) -> None:
+        self._silence = None
+        if self._unsaid:
+            unsaid, self._unsaid = self._unsaid, 0
+            if not self._stopped:
+                self._silence = self._clock.callLater(60, self._speak)
+            self._say(unsaid)

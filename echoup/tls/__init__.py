@@ -1,0 +1,1 @@
+"""TLS over a byte stream: the transport, and the contexts."""

@@ -1,0 +1,249 @@
+"""From a name to a connection."""
+
+import socket
+from errno import ENETUNREACH
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, UserError
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.protocol import ClientFactory
+from twisted.python.failure import Failure
+
+from echoup.client.connect.race import ATTEMPT_DELAY, Family, Race, resolve
+from echoup.client.connect.trace import Step, Trace
+from echoup.client.exitcodes import ExitCode, PathError
+from tests.support.doubles import ReactorTestCase
+from tests.support.names import Names
+
+
+class ResolveTests(ReactorTestCase):
+    """`resolve` finds the addresses, in the order in which they are to be tried."""
+
+    def setUp(self) -> None:
+        """Know a name."""
+        super().setUp()
+        self.reactor.installNameResolver(Names({"there": ["::1", "::2", "::3", "127.0.0.1", "127.0.0.2"]}))
+        self.trace = Trace(self.reactor.seconds)
+
+    def resolve(self, host: str, family: Family = 0) -> "Deferred[list[str]]":
+        """Return what resolving `host` comes to."""
+        return Deferred.fromCoroutine(resolve(self.reactor, host, family, 2.5, self.trace))
+
+    def test_order(self) -> None:
+        """The families take turns, beginning with that of the first; the step and its outcome are on record."""
+        addresses = ["::1", "127.0.0.1", "::2", "127.0.0.2", "::3"]
+        assert self.successResultOf(self.resolve("there")) == addresses
+        (phase,) = self.trace.phases
+        assert (phase.step, phase.details, phase.seconds) == (Step.RESOLVE, {"addresses": addresses}, 0.0)
+
+    def test_literals(self) -> None:
+        """An address stands for itself, also one with the name of an interface, and that's no step."""
+        for host in ("192.0.2.1", "2001:db8::1", "fe80::1%eth0"):
+            assert self.successResultOf(self.resolve(host)) == [host]
+        assert self.successResultOf(self.resolve("192.0.2.1", 4)) == ["192.0.2.1"]
+        assert self.trace.phases == []
+
+    def assertUnresolved(self, host: str, family: Family, message: str) -> None:
+        """Check that there's no such address, and that this is told."""
+        error = self.failureResultOf(self.resolve(host, family), PathError).value
+        assert (error.code, str(error)) == (ExitCode.UNRESOLVED, message)
+
+    def test_families(self) -> None:
+        """What isn't of the family that is wanted doesn't count; the resolver is asked for that one only."""
+        self.assertUnresolved("192.0.2.1", 6, "cannot resolve 192.0.2.1: it is no IPv6 address")
+        self.assertUnresolved("::1", 4, "cannot resolve ::1: it is no IPv4 address")
+        assert [phase.step for phase in self.trace.phases] == [Step.RESOLVE] * 2
+        self.assertUnresolved("nowhere", 4, "cannot resolve nowhere: no IPv4 address found")
+        self.assertUnresolved("nowhere", 0, "cannot resolve nowhere: no address found")
+        self.reactor.installNameResolver(SystemNames({}))
+        assert self.successResultOf(self.resolve("there", 4)) == ["127.0.0.4"]
+        assert self.successResultOf(self.resolve("there", 6)) == ["::6"]
+
+    def test_noAnswer(self) -> None:
+        """That the system can't answer isn't the same as that there is no address."""
+        names = Names({})
+        names.error = "Temporary failure in name resolution"  # type: ignore[attr-defined]  # as Resolution has it
+        self.reactor.installNameResolver(names)
+        self.assertUnresolved("there", 0, "cannot resolve there: Temporary failure in name resolution")
+
+    def test_timeout(self) -> None:
+        """A resolver that takes too long is given up, and may tell what it likes afterwards."""
+        names = Names({"there": ["127.0.0.1"]})
+        receivers: list[Any] = []
+        self.patch(names, "resolveHostName", lambda receiver, *_: receivers.append(receiver))
+        self.reactor.installNameResolver(names)
+        resolving = self.resolve("there")
+        self.reactor.advance(2.4)
+        self.assertNoResult(resolving)
+        self.reactor.advance(0.2)
+        error = self.failureResultOf(resolving, PathError).value
+        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, "cannot resolve there: timed out after 2.5 s")
+        receivers[0].resolutionComplete()
+        assert self.trace.phases[0].seconds is None
+
+
+class SystemNames(Names):
+    """Knows one address of each family for every name."""
+
+    def resolveHostName(self, resolutionReceiver: Any, hostName: str, *others: Any, **named: Any) -> Any:
+        """Tell that of the only family that is asked for."""
+        (kind,) = others[1]
+        self.known = {hostName: ["127.0.0.4" if kind.__name__ == "IPv4Address" else "::6"]}
+        return super().resolveHostName(resolutionReceiver, hostName)
+
+
+class Way:
+    """A way to a server; what becomes of it is in the test's hands."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.factory: ClientFactory | None = None
+        self.transport = self
+        self.stopped = False
+        self.socket = None
+
+    def connect(self, factory: ClientFactory) -> "Way":
+        """Begin."""
+        self.factory = factory
+        return self
+
+    def getHost(self) -> Any:
+        """Return an address, of no kind that has words."""
+        return None
+
+    getPeer = getHost
+
+    def getHandle(self) -> None:
+        """There is no socket."""
+
+    def succeed(self) -> None:
+        """Be connected."""
+        assert self.factory
+        protocol: Any = self.factory.buildProtocol(None)
+        protocol.makeConnection(self)
+
+    def fail(self, error: Exception) -> None:
+        """Be no connection."""
+        assert self.factory
+        self.factory.clientConnectionFailed(self, Failure(error))  # type: ignore[arg-type]  # nobody looks at it
+
+    def stopConnecting(self) -> None:
+        """Be given up, of which Twisted tells as of a failure."""
+        self.stopped = True
+        self.fail(UserError())
+
+
+class RaceTests(ReactorTestCase):
+    """`Race` connects to the first address that answers."""
+
+    def setUp(self) -> None:
+        """Begin a race of three addresses."""
+        super().setUp()
+        self.trace = Trace(self.reactor.seconds)
+        self.race = Race(self.reactor, "there:1", self.trace)
+        self.ways = [Way(address) for address in ("a:1", "b:1", "c:1")]
+        self.race.start([(way.address, way.connect) for way in self.ways])
+
+    @property
+    def tried(self) -> list[str]:
+        """The addresses that were tried, in order."""
+        return [phase.details["address"] for phase in self.trace.phases]
+
+    def assertNothingLeft(self) -> None:
+        """Check that nothing goes on."""
+        assert self.reactor.getDelayedCalls() == []
+        count = len(self.trace.phases)
+        self.reactor.advance(2)
+        assert len(self.trace.phases) == count
+
+    def test_first(self) -> None:
+        """When the first answers at once no other is asked."""
+        self.ways[0].succeed()
+        assert self.successResultOf(self.race.connected) is self.ways[0]
+        assert self.tried == ["a:1"]
+        assert self.trace.phases[0].seconds == 0
+        self.assertNothingLeft()
+
+    def test_slow(self) -> None:
+        """When one takes its time the next is asked, too; the first that answers wins, and the others are stopped."""
+        self.reactor.advance(ATTEMPT_DELAY - 0.01)
+        assert self.tried == ["a:1"]
+        self.reactor.advance(0.02)
+        assert self.tried == ["a:1", "b:1"]
+        self.reactor.advance(ATTEMPT_DELAY)
+        assert self.tried == ["a:1", "b:1", "c:1"]
+        self.ways[1].succeed()
+        assert self.successResultOf(self.race.connected) is self.ways[1]
+        assert [way.stopped for way in self.ways] == [True, False, True]
+        assert [phase.seconds is None for phase in self.trace.phases] == [True, False, True]
+        self.assertNothingLeft()
+
+    def test_refused(self) -> None:
+        """When one refuses, the next is asked without delay, and that after it has its own."""
+        self.reactor.advance(0.2)
+        self.ways[0].fail(Refused(111))
+        assert self.tried == ["a:1", "b:1"]
+        self.reactor.advance(0.2)
+        assert self.tried == ["a:1", "b:1"]
+        self.reactor.advance(0.1)
+        assert self.tried == ["a:1", "b:1", "c:1"]
+        assert self.trace.phases[0].error == "Connection refused"
+
+    def assertFails(self, code: ExitCode, message: str) -> None:
+        """Check that there is no connection, and why."""
+        error = self.failureResultOf(self.race.connected, PathError).value
+        assert (error.code, str(error)) == (code, message)
+        self.assertNothingLeft()
+
+    def test_none(self) -> None:
+        """When none answers, each is told of."""
+        self.ways[0].fail(Refused(111))
+        self.ways[1].fail(ConnectTimeout())
+        self.assertNoResult(self.race.connected)
+        self.ways[2].fail(ConnectError(ENETUNREACH))
+        why = "a:1: Connection refused; b:1: timed out; c:1: Network is unreachable"
+        self.assertFails(ExitCode.UNREACHABLE, f"cannot connect to there:1: {why}")
+
+    def test_impossible(self) -> None:
+        """A way that fails at once is told of like the others."""
+
+        def fail(_: ClientFactory) -> Any:
+            raise OSError(24, "Too many open files")
+
+        race = Race(self.reactor, "there", self.trace)
+        race.start([("a", fail), ("b", fail)])
+        error = self.failureResultOf(race.connected, PathError).value
+        assert str(error) == "cannot connect to there: a: Too many open files; b: Too many open files"
+
+    def test_timeouts(self) -> None:
+        """Only when all of them timed out it's a timeout."""
+        for way in self.ways:
+            way.fail(ConnectTimeout())
+        self.assertFails(
+            ExitCode.TIMED_OUT, "cannot connect to there:1: a:1: timed out; b:1: timed out; c:1: timed out"
+        )
+
+    def test_cancelled(self) -> None:
+        """To cancel it stops what goes on."""
+        self.reactor.advance(ATTEMPT_DELAY + 0.01)
+        self.race.connected.cancel()
+        self.failureResultOf(self.race.connected)
+        assert [way.stopped for way in self.ways] == [True, True, False]
+        self.assertNothingLeft()
+
+    def test_real(self) -> None:
+        """With a real connection the phase has the two addresses and what the kernel knows."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            host, port = listening.getsockname()
+            race = Race(self.reactor, "there", self.trace)
+            race.start([("it", lambda factory: self.reactor.connectTCP(host, port, factory))])
+            self.reactor.advance(0.1)
+            self.reactor.until(lambda: bool(race.connected.called))
+        transport = self.successResultOf(race.connected)
+        phase = self.trace.phases[-1]
+        assert (self.trace.local, self.trace.remote) == (phase.details["local"], f"{host}:{port}")
+        assert phase.details == {"address": "it", "local": f"127.0.0.1:{transport.getHost().port}"}
+        assert phase.tcp
+        assert phase.tcp.state == "ESTABLISHED"

@@ -1,0 +1,111 @@
+"""The record of what happened, and what the kernel knows."""
+
+import socket
+from struct import unpack_from
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.client.connect.tcpinfo import STATES, TCPInfo
+from echoup.client.connect.trace import Phase, Step, Trace, describeServer
+
+
+class TraceTests(SynchronousTestCase):
+    """A `Trace` has a phase for each step."""
+
+    def test_phases(self) -> None:
+        """Each has its time, and what is known at its beginning and at its end."""
+        clock = Clock()
+        trace = Trace(clock.seconds)
+        assert trace.step is None
+        phase = trace.begin(Step.CONNECT, address="there")
+        assert trace.step is Step.CONNECT
+        assert phase.seconds is None
+        clock.advance(2)
+        trace.end(phase, local="here")
+        assert phase == Phase(Step.CONNECT, 0.0, {"address": "there", "local": "here"}, 2.0)
+        assert phase.seconds == 2
+        failed = trace.begin(Step.TLS)
+        trace.end(failed, error="no")
+        assert trace.phases == [phase, Phase(Step.TLS, 2.0, {}, 2.0, "no")]
+        assert trace.step is Step.TLS
+
+
+class DescribeServerTests(SynchronousTestCase):
+    """`describeServer` tells the address of a server that was reached, if its name doesn't."""
+
+    def test_forms(self) -> None:
+        """A name is told with the address; an address is told once, over UDP, too."""
+        for server, remote, text in (
+            ("there:1", None, "there:1"),
+            ("there:1", "192.0.2.1:1", "there:1 (192.0.2.1:1)"),
+            ("192.0.2.1:1", "192.0.2.1:1", "192.0.2.1:1"),
+            ("[::1]:1", "[::1]:1", "[::1]:1"),
+            ("udp:192.0.2.1:1", "192.0.2.1:1", "udp:192.0.2.1:1"),
+            ("udp:there:1", "[::1]:1", "udp:there:1 ([::1]:1)"),
+            ("unix:/run/x", "unix:/run/x", "unix:/run/x"),
+            ("unix:/run/x:timeout=1", "unix:/run/x", "unix:/run/x:timeout=1 (unix:/run/x)"),
+        ):
+            assert describeServer(server, remote) == text
+
+
+class TCPInfoTests(SynchronousTestCase):
+    """`TCPInfo.of` asks the kernel."""
+
+    def test_states(self) -> None:
+        """The textbook's states can be told apart; the kernel's numbers are as they are expected to be."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.assertState(listening, "LISTEN")
+            with socket.create_connection(listening.getsockname()) as near, listening.accept()[0] as far:
+                info = self.assertState(near, "ESTABLISHED")
+                raw = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 72)
+                (microseconds,) = unpack_from("I", raw, 68)  # tcpi_rtt
+                assert info.rtt == microseconds / 1e6 > 0
+                assert info.retransmits == 0
+                near.shutdown(socket.SHUT_WR)
+                assert far.recv(1) == b""
+                self.assertState(far, "CLOSE-WAIT")
+                # 1, and 2 when our end is acknowledged, which tells of another round trip.
+                ended = TCPInfo.of(near)
+                assert ended
+                assert (ended.state, ended.retransmits) in [("FIN-WAIT-1", 0), ("FIN-WAIT-2", 0)]
+        assert STATES.index("CLOSING") == 11
+
+    def test_closed(self) -> None:
+        """Once both ends were sent the kernel keeps TIME-WAIT for itself, and shows our socket as CLOSED."""
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listening,
+            socket.create_connection(listening.getsockname()) as near,
+            listening.accept()[0] as far,
+        ):
+            near.shutdown(socket.SHUT_WR)
+            assert far.recv(1) == b""
+            far.sendall(b"X")
+            far.shutdown(socket.SHUT_WR)
+            assert near.recv(2, socket.MSG_WAITALL) == b"X"
+            self.assertState(near, "CLOSED")
+
+    def assertState(self, connection: socket.socket, state: str) -> TCPInfo:
+        """Check the state of a connection, and return what is known."""
+        info = TCPInfo.of(connection)
+        assert info
+        assert info.state == state
+        return info
+
+    def test_synSent(self) -> None:
+        """A connection that nobody answers is being asked for again and again."""
+        with socket.socket() as listening, socket.socket() as near:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(0)
+            with socket.create_connection(listening.getsockname()):  # which fills the queue
+                near.setblocking(False)
+                near.connect_ex(listening.getsockname())
+                assert self.assertState(near, "SYN-SENT").rtt == 0
+
+    def test_others(self) -> None:
+        """Of what isn't TCP, or not any more, nothing is known."""
+        with socket.socket(socket.AF_UNIX) as local, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            assert [TCPInfo.of(local), TCPInfo.of(datagrams)] == [None, None]
+        with socket.socket() as connection:
+            pass
+        assert [TCPInfo.of(connection), TCPInfo.of(None)] == [None, None]

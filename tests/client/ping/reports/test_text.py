@@ -1,0 +1,266 @@
+"""What a person reads of probes."""
+
+from dataclasses import replace
+from datetime import timedelta
+from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.client.connect.tcpinfo import TCPInfo
+from echoup.client.connect.trace import Phase, Step
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.ping.reports.report import Report, milliseconds
+from echoup.client.ping.reports.text import ERASE, TextReport
+from echoup.client.ping.requirement import parseRequirement
+from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Statistics
+from tests.support.certificates import inDER
+from tests.support.properties import given, st
+from tests.support.samples import BEGINNING, NOW, RIGHT, UNMET, interruptedAt, judged, probe, summed, traced
+
+
+def lines(*results: Result, verbose: bool = False, isTerminal: bool = False, target: str = "there:1") -> list[str]:
+    """Return what is printed for `results`."""
+    written: list[str] = []
+    report: Report = TextReport(written.append, verbose=verbose, isTerminal=isTerminal)
+    report.begin(target, 56)
+    for result in results:
+        report.add(result)
+    return "".join(written[1:]).splitlines()
+
+
+def summary(statistics: Statistics, *requirements: str, quiet: bool = True) -> list[str]:
+    """Return what is printed at the end."""
+    written: list[str] = []
+    report = TextReport(written.append, quiet)
+    report.begin("there:1", 56)
+    report.add(probe())
+    report.end(statistics, [parseRequirement(text) for text in requirements], ExitCode.OK)
+    return "".join(written).splitlines()
+
+
+class ProbeTests(SynchronousTestCase):
+    """`TextReport` prints a line for each probe."""
+
+    def test_answered(self) -> None:
+        """An answer is said to be one, with its size, from where, its number and its time."""
+        result = probe(3, 0.000412)
+        assert lines(result) == ["3 bytes uppercased from 127.0.0.1:1: seq=3 time=0.412 ms"]
+        (first, _) = lines(result, verbose=True)
+        assert first == "3 bytes uppercased from 127.0.0.1:1 to 127.0.0.1:4: seq=3 time=0.412 ms"
+
+    def test_wrong(self) -> None:
+        """What came back wrong is told once: the verdict, the place, and where it came from."""
+        corrupted, long = judged(b"abc", b"AXC"), judged(b"abc", b"ABCDE")
+        unchanged, short = judged(b"abc", b"abc"), judged(b"abc", b"A")
+        for reply, code, message, line in (
+            (
+                corrupted,
+                ExitCode.WRONG,
+                f"there:1 (127.0.0.1:1): {corrupted}",
+                "corrupted from 127.0.0.1:1: byte 1 of the reply is not the upper case of the one sent",
+            ),
+            (
+                long,
+                ExitCode.WRONG,
+                f"there:1 (127.0.0.1:1): {long}",
+                "corrupted from 127.0.0.1:1: more came back than was sent: 5 bytes for 3",
+            ),
+            (
+                unchanged,
+                ExitCode.WRONG,
+                f"there:1 (127.0.0.1:1): {unchanged}",
+                "unchanged from 127.0.0.1:1: the bytes came back as they were sent, so something in between answered",
+            ),
+            (
+                short,
+                ExitCode.SHORT,
+                "there:1 (127.0.0.1:1): the server reset the connection, 1 of 3 bytes came back",
+                "short from 127.0.0.1:1: the server reset the connection, 1 of 3 bytes came back",
+            ),
+        ):
+            assert lines(probe(2, code=code, reply=reply, error=PathError(code, message))) == [
+                f"seq=2 {line}, time=1.00 ms"
+            ]
+
+    def test_failed(self) -> None:
+        """Where there is nothing to judge, or all of it was right, the step that failed is named."""
+        error = PathError(ExitCode.UNREACHABLE, "cannot connect to 127.0.0.1:1: Connection refused")
+        nowhere = probe(error=error, local=None, remote=None)
+        assert lines(nowhere) == ["seq=1 connect: cannot connect to 127.0.0.1:1: Connection refused"]
+        assert lines(replace(nowhere, trace=traced())) == [f"seq=1 failed: {error}"]
+
+    def test_failedAt(self) -> None:
+        """The address that was reached is told once, before the reason, and with `verbose` no other."""
+        for step, code, message, line in (
+            (Step.FIRST_BYTE, ExitCode.TIMED_OUT, "{}: timed out: 0 of 3 bytes", "first byte at {}: timed out: 0 of 3"),
+            (Step.END, ExitCode.SHORT, "{}: the server closed", "end at {}: the server closed"),
+            (Step.TLS, ExitCode.TLS_FAILED, "TLS handshake with {}: certificate has", "TLS at {}: certificate has"),
+            (Step.FIRST_BYTE, ExitCode.TLS_FAILED, "{}: TLS failed: no", "TLS at {}: TLS failed: no"),
+            (Step.FIRST_BYTE, ExitCode.UNREACHABLE, "cannot send to {}: refused", "first byte at {}: refused"),
+        ):
+            for name in ("there:1 (127.0.0.1:1)", "127.0.0.1:1"):
+                result = probe(
+                    error=PathError(code, message.format(name)),
+                    reply=judged(b"a", b"A"),
+                    trace=traced(Phase(step, 0.0, {})),
+                )
+                for verbose in (False, True):
+                    told, *_ = lines(result, verbose=verbose, target=name.partition(" ")[0])
+                    assert told.startswith(f"seq=1 {line.format('127.0.0.1:1')}"), told
+                    assert told.count("127.0.0.1") == 1, told
+
+    def test_phases(self) -> None:
+        """With `verbose` each step has its line: how long, what is known, what the kernel knows, what went wrong."""
+        tcp = TCPInfo("ESTABLISHED", 0.00005, 0)
+        phases = (
+            Phase(Step.RESOLVE, 0.0, {"addresses": ["::1", "127.0.0.1"]}, 0.001),
+            Phase(Step.CONNECT, 0.0, {"address": "[::1]:1"}, 0.002, "Connection refused"),
+            Phase(Step.CONNECT, 0.0, {"address": "127.0.0.1:1", "local": "127.0.0.1:4"}, 0.0123, None, tcp),
+            Phase(Step.PROXY, 0.0, {"version": "v1"}, 0.0),
+            Phase(Step.TLS, 0.0, {"version": "TLSv1.3", "cipher": "A"}, 0.004),
+            Phase(Step.FIRST_BYTE, 0.0, {}, None, None, TCPInfo("SYN-SENT", 0.0, 2)),
+            Phase(Step.ALL_BYTES, 0.0, {}),
+        )
+        _, *printed = lines(probe(trace=traced(*phases, certificate=b"junk")), verbose=True)
+        assert printed == [
+            "    resolve        1.00 ms  ::1, 127.0.0.1",
+            "    connect        2.00 ms  [::1]:1, Connection refused",
+            "    connect        12.3 ms  127.0.0.1:1, from 127.0.0.1:4, ESTABLISHED, rtt 0.050 ms, retransmits 0",
+            "    PROXY header  0.000 ms  v1",
+            "    TLS            4.00 ms  TLSv1.3, A, certificate unreadable",
+            "    first byte           -  SYN-SENT, retransmits 2",
+            "    all bytes            -",
+        ]
+
+    def test_certificate(self) -> None:
+        """With `verbose` the certificate is told, and how long it is good, since when it isn't, or from when on."""
+        result = probe(trace=traced(Phase(Step.TLS, 0.0, {}, 0.001), certificate=inDER(RIGHT)))
+        for at, left in (
+            (BEGINNING, "33 days left"),
+            (BEGINNING - timedelta(seconds=1), "not valid before 2029-12-02 00:00:00 UTC"),
+            (NOW - timedelta(hours=36), "4 days left"),
+            (NOW + timedelta(days=5), "expired 2 days ago"),
+        ):
+            _, line = lines(replace(result, at=at.timestamp()), verbose=True)
+            assert line.startswith("    TLS            1.00 ms  certificate OU=Testing cert")
+            assert ", issuer OU=Testing CA" in line
+            assert line.endswith(f", {left}")
+
+    @given(st.text())
+    def test_foreign(self, text: str) -> None:
+        """Whatever a server or a resolver says, nothing of it can command the terminal or begin a line."""
+        error = PathError(ExitCode.TLS_FAILED, text)
+        phase = Phase(Step.TLS, 0.0, {"cipher": text, "addresses": [text]}, 1.0, text)
+        printed = lines(probe(error=error, trace=traced(phase), local=text, remote=text), verbose=True)
+        assert len(printed) == 2
+        assert all(line.isprintable() for line in printed)
+
+    def test_milliseconds(self) -> None:
+        """Times have about three digits that count, and never an exponent."""
+        times = {0.0: "0.000", 0.000412: "0.412", 0.0041: "4.10", 0.0412: "41.2", 0.412: "412", 1234.5: "1234500"}
+        assert {time: milliseconds(time) for time in times} == times
+
+
+class SummaryTests(SynchronousTestCase):
+    """`TextReport` prints the statistics at the end."""
+
+    def test_answered(self) -> None:
+        """Counts, times and percentiles are told, and under them how each requirement was met."""
+        statistics = summed(probe(1, 0.0004), probe(2, 0.0006))
+        assert summary(statistics, "p99<5ms", "avg<=100us", "loss<1%", "late<1") == [
+            "--- there:1 statistics ---",
+            "2 sent, 2 answered, 0 lost (0 %), 0 wrong",
+            "time min/avg/max/stddev = 0.400/0.500/0.600/0.100 ms",
+            "     p50/p90/p95/p99 = 0.400/0.600/0.600/0.600 ms",
+            "p99<5ms: met (0.600 ms)",
+            "avg<=100us: not met (0.500 ms)",
+            "loss<1%: met (0 %)",
+            "late<1: met (0)",
+        ]
+
+    def test_failed(self) -> None:
+        """Where nothing was answered there are no times, but an outage; rare counts are told where there are any."""
+        statistics = summed(probe(1, code=ExitCode.TIMED_OUT), probe(2, code=ExitCode.WRONG))
+        statistics.late = 4
+        for _ in range(3):
+            statistics.begin()
+        assert summary(statistics, "p99<5ms") == [
+            "--- there:1 statistics ---",
+            "5 sent, 0 answered, 1 lost (50 %), 1 wrong, 4 late, 3 unfinished",
+            "longest outage 1.001 s, from seq 1 to 2, not over",
+            "p99<5ms: not met (nothing to tell it from)",
+        ]
+        assert "longest outage 1.001 s, at seq 1" in summary(summed(probe(1, code=ExitCode.WRONG), probe(2)))
+
+    def test_unfinished(self) -> None:
+        """Of what was under way in the end the oldest is told, with `verbose` its steps; with `quiet` it isn't."""
+        statistics = summed(probe(1))
+        for seq in (2, 3):
+            statistics.begin()
+            tcp = TCPInfo("SYN-SENT", 0.0, 1)
+            phase = Phase(Step.CONNECT, 0.0, {"address": "127.0.0.1:1"}, tcp=tcp)
+            statistics.interrupt(interruptedAt(seq, phase, local=None, remote=None))
+        counted = ["--- there:1 statistics ---", "3 sent, 1 answered, 0 lost (0 %), 0 wrong, 2 unfinished"]
+        told = "seq=2 connect: not over after 2.000 s"
+        step = "    connect              -  127.0.0.1:1, SYN-SENT, retransmits 1"
+        assert summary(statistics)[:2] == counted
+        assert summary(statistics, quiet=False)[2:6] == [told, "", *counted]
+        written: list[str] = []
+        report = TextReport(written.append, verbose=True)
+        report.begin("there:1", 56)
+        report.end(statistics, [], ExitCode.OK)
+        assert "".join(written).splitlines()[1:6] == [told, step, "", *counted]
+
+    def test_loud(self) -> None:
+        """Without `quiet` there is a heading before, and a blank line between the probes and the statistics."""
+        heading, first, blank, *_ = summary(summed(probe()), quiet=False)
+        assert (heading, first[:7], blank) == ("ECHOUP there:1: 56 bytes", "3 bytes", "")
+
+
+class TerminalTests(SynchronousTestCase):
+    """On a terminal there are colours, and a live last line."""
+
+    def setUp(self) -> None:
+        """Make the terminal 60 characters wide, and a report for it."""
+        patch = mock.patch.dict("os.environ", COLUMNS="60")
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.written: list[str] = []
+        self.report = TextReport(self.written.append, isTerminal=True)
+        self.report.begin("there:1", 56)
+        self.written.clear()
+
+    def test_colours(self) -> None:
+        """What is right is green, what is wrong red, and what is or would be late yellow; only the word is."""
+        for code, colour in ((ExitCode.OK, 32), (ExitCode.WRONG, 31), (ExitCode.TIMED_OUT, 33)):
+            (line,) = lines(probe(code=code), isTerminal=True)
+            assert f"\x1b[{colour}m" in line
+            assert line.count("\x1b") == 2
+        assert lines(interruptedAt(1), isTerminal=True)[0].startswith("seq=1 \x1b[33mfailed\x1b[0m at ")
+
+    def test_live(self) -> None:
+        """The live line is written when it changes, and erased before anything else is."""
+        statistics = summed(probe())
+        self.report.tick(statistics, 2.0)
+        self.report.tick(statistics, 3.0)
+        assert self.written == [f"{ERASE}1 sent, 1 answered, 0 lost (0 %), 0 wrong"]
+        self.report.add(probe(2))
+        assert self.written.pop().startswith(f"{ERASE}3 bytes")
+        self.report.tick(statistics, 3.0)
+        self.report.end(statistics, [UNMET], ExitCode.WRONG)
+        assert self.written[-1].startswith(f"{ERASE}\n---")
+        assert self.written[-1].endswith("not met (1.00 ms)\n")
+
+    def test_outage(self) -> None:
+        """During an outage the live line says for how long, as far as it fits."""
+        statistics = summed(probe(4, code=ExitCode.TIMED_OUT))
+        self.report.tick(statistics, 16.2)
+        (line,) = self.written
+        assert line == f"{ERASE}1 sent, 0 answered, 1 lost (100 %), 0 wrong, down for 12 s"[: 59 + len(ERASE)]
+
+    def test_none(self) -> None:
+        """Nothing is live where there is no terminal, or where it was to be quiet."""
+        for report in (TextReport(self.written.append), TextReport(self.written.append, quiet=True, isTerminal=True)):
+            report.tick(summed(probe()), 2.0)
+        assert self.written == []

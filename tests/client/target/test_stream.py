@@ -1,0 +1,658 @@
+"""What TARGET means, and how a connection to it fails."""
+
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from errno import EADDRNOTAVAIL
+from functools import partial
+from ipaddress import IPv6Address
+from itertools import product
+from pathlib import Path
+from random import Random
+from struct import pack
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn, cast
+
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from echoup.client.datagram import DatagramClient, DatagramTarget
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.protocol import EchoUpClient
+from echoup.client.target.security import Security
+from echoup.client.target.stream import StreamTarget, Target, parseTarget
+from echoup.tls.transport import TLSTransport
+from tests.support.certificates import NAME, serverContext, writeCertificates
+from tests.support.chance import randomBytes
+from tests.support.doubles import Peer, ReactorTestCase, raised
+from tests.support.names import Names
+from tests.support.properties import example, given, st
+from tests.support.serverprotocols import Mirror, Resetter, Server, Silence, tlsServer
+from tests.support.sockets import unheard
+
+TEXTS = st.text(st.characters()) | st.text("[]:.%=\\0189afx_-é/ \n", max_size=20)
+KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "tls:host:", "udp:", "[fe80::1%", "[::1]:"])
+
+FORMS = [
+    "example.org:8081",
+    "[2001:db8::1]:8081",
+    "fe80::1%eth0",
+    "tcp:host=example.org:port=1:timeout=5",
+    "tcp:example.org:8081:bindAddress=127.0.0.1",
+    "unix:/run/echoup:timeout=3",
+    r"tls:\:\:1:443:timeout=3:certificate=a.pem:privateKey=b.pem",
+    "tls:host=example.org:port=443:trustRoots=/etc/ssl",
+    "tls:[::1]:443:bindAddress=127.0.0.1",
+    "udp:example.org:8081",
+]
+
+
+@implementer(IReactorPluggableNameResolver)
+class OfflineReactor(MemoryReactorClock):
+    """A reactor without a network: connections are attempted for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nameResolver = Names({"there": ["192.0.2.1"]})
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        """Do nothing: there are no other names."""
+        return self.nameResolver
+
+    def connectTCP(self, *arguments: Any, **named: Any) -> Any:
+        """Attempt a connection, which has no socket."""
+        connector: Any = super().connectTCP(*arguments, **named)
+        connector.transport = None
+        return connector
+
+    def connectUNIX(self, *arguments: Any, **named: Any) -> Any:
+        """Attempt a connection, which has no socket."""
+        connector: Any = super().connectUNIX(*arguments, **named)
+        connector.transport = None
+        return connector
+
+    def listenUDP(self, port: int, protocol: object, interface: str = "", maxPacketSize: int = 0) -> NoReturn:
+        """Refuse: there is no address to send from."""
+        raise CannotListenError(interface, port, OSError(EADDRNOTAVAIL, "no network"))
+
+
+def connect(
+    reactor: object, description: str | Target, timeout: float = 10.0
+) -> "Deferred[EchoUpClient | DatagramClient]":
+    """Connect a client to what is described; it forgets what it takes."""
+    target = parseTarget(description) if isinstance(description, str) else description
+
+    async def connecting() -> EchoUpClient | DatagramClient:
+        return await target.connect(cast("ReactorBase", reactor), timeout, lambda _: None)
+
+    return Deferred.fromCoroutine(connecting())
+
+
+class ParseTargetTests(SynchronousTestCase):
+    """`parseTarget` knows every form, and refuses everything else in one line."""
+
+    def test_addresses(self) -> None:
+        """Each form of an address has its host and its port, which is 8081 unless it is given."""
+        forms = {
+            "example.org": ("example.org", 8081, "example.org:8081"),
+            "example.org:1": ("example.org", 1, "example.org:1"),
+            "192.0.2.1": ("192.0.2.1", 8081, "192.0.2.1:8081"),
+            "2001:db8::1": ("2001:db8::1", 8081, "[2001:db8::1]:8081"),
+            "[2001:db8::1]": ("2001:db8::1", 8081, "[2001:db8::1]:8081"),
+            "[2001:db8::1]:65535": ("2001:db8::1", 65535, "[2001:db8::1]:65535"),
+            "tcp": ("tcp", 8081, "tcp:8081"),
+        }
+        for text, (host, port, name) in forms.items():
+            target = parseTarget(text)
+            assert target == StreamTarget(text, host, port)
+            assert str(target) == name
+
+    def test_endpoints(self) -> None:
+        """A Unix endpoint is taken, and named as it was written."""
+        for text, expected in (
+            ("unix:/run/echoup", StreamTarget("", path="/run/echoup")),
+            ("unix:path=/run/echoup:timeout=3", StreamTarget("", path="/run/echoup", patience=3)),
+            (r"unix:/a\:timeout\=", StreamTarget("", path="/a:timeout=")),
+        ):
+            target = parseTarget(text)
+            assert target == replace(expected, description=text)
+            assert str(target) == text
+
+    def test_streams(self) -> None:
+        """TCP and TLS endpoints are taken as Twisted writes them, and with our addresses; their name is the address."""
+        for kind, (address, host, port) in product(
+            ("tcp", "tls"),
+            (
+                ("example.org:443", "example.org", 443),
+                ("host=example.org:port=443", "example.org", 443),
+                ("example.org:port=443", "example.org", 443),
+                (r"\:\:1:443", "::1", 443),
+                (r"host=\:\:1:port=443", "::1", 443),
+                ("example.org", "example.org", 8081),
+                ("[::1]:443", "::1", 443),
+                ("[::1]", "::1", 8081),
+                ("::1", "::1", 8081),
+            ),
+        ):
+            text = f"{kind}:{address}"
+            target = parseTarget(text)
+            assert target == StreamTarget(text, host, port, Security() if kind == "tls" else None)
+            assert str(target) == (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+    def test_namedArguments(self) -> None:
+        """What Twisted's TLS endpoints can be told by name is taken, in any order."""
+        for text, expected in (
+            ("tls:a:1:timeout=3", StreamTarget("", "a", 1, Security(), patience=3)),
+            ("tls:a:1:bindAddress=127.0.0.2", StreamTarget("", "a", 1, Security(), bindAddress="127.0.0.2")),
+            ("tls:trustRoots=/x\\:y:a:1", StreamTarget("", "a", 1, Security("/x:y"))),
+            ("tls:a:certificate=b:1:privateKey=c=d", StreamTarget("", "a", 1, Security(None, "b", "c=d"))),
+        ):
+            assert parseTarget(text) == replace(expected, description=text)
+
+    def test_datagrams(self) -> None:
+        """After udp: comes an address, in any form."""
+        for text, host, port in (("a", "a", 8081), ("a:1", "a", 1), ("::1", "::1", 8081), ("[::1]:1", "::1", 1)):
+            assert parseTarget(f"udp:{text}") == DatagramTarget(host, port)
+
+    def test_mistakes(self) -> None:
+        """What is near to a form is refused, with the reason."""
+        mistakes = {
+            "": "'' is not a host name or an IP address",
+            "8081": "'8081' is a port without a host; 127.0.0.1:8081 is the one on this machine",
+            "example.org:0": "'example.org:0' has port 0, which nobody can connect to",
+            "example.org:": "'' is not a port number from 0 to 65535",
+            "*:8081": "'*' is not a host name or an IP address",
+            "tcp:": "'tcp:' is not a tcp endpoint",
+            "tcp:example.org:http": "'tcp:example.org:http' is not a tcp endpoint",
+            "tcp:example.org:1:colour=red": "'tcp:example.org:1:colour=red' is not a tcp endpoint",
+            "tcp:example.org:1:timeout=-1": "is not a tcp endpoint: it has a negative number",
+            "tcp:example.org:1:bindAddress=here": "endpoint: 'here' does not appear to be an IPv4 or IPv6 address",
+            "unix:": "'unix:' is not a unix endpoint: ",
+            "unix:/a:/b": "'unix:/a:/b' is not a unix endpoint: ",
+            "tls:": "'tls:' is not a tls endpoint: '' is not a host name or an IP address",
+            "tls:example.org:http": "is not a tls endpoint: 'http' is not a port number from 0 to 65535",
+            "tls:example.org:0": "has port 0, which nobody can connect to",
+            "tls:example.org:1:2": "'example.org:1:2' is not an IPv6 address",
+            "tls:443:host=example.org": "is not a tls endpoint: 'example.org' is not a port number from 0 to 65535",
+            "tls:example.org:443:colour=red": "is not a tls endpoint: got an unexpected keyword argument 'colour'",
+            "tls:example.org:443:description=red": "got multiple values for argument 'description'",
+            "tls:example.org:443:timeout=-1": "is not a tls endpoint: it has a negative number",
+            "tls:example.org:443:timeout=inf": "is not a tls endpoint: ",
+            "tls:example.org:443:timeout=0.5": "is not a tls endpoint: ",
+            "http://localhost:8081": "'http://localhost:8081' is a URL, and not HOST:PORT",
+            "https://localhost": "is a URL, and not HOST:PORT",
+            "tls://localhost:443": "is a URL, and not HOST:PORT",
+            "udp://localhost": "is a URL, and not HOST:PORT",
+            "ssl:localhost:8443": "is an endpoint for servers; TLS with one is tls:HOST:PORT",
+            "ssl:localhost": "is an endpoint for servers; TLS with one is tls:HOST:PORT",
+            "tcp6:[::1]:80": "'tcp6:[::1]:80' is of no known kind; there are tcp:, tls:, unix:, udp:",
+            "example:80:90": "is of no known kind; there are tcp:, tls:, unix:, udp:",
+            "decade:80:90": "is of no known kind; there are tcp:, tls:, unix:, udp:",
+            "dead:80:90": "'dead:80:90' is not an IPv6 address",
+            "127.0.0.1:80:90": "'127.0.0.1:80:90' is not an IPv6 address",
+            "udp:": "'' is not a host name or an IP address",
+            "udp:8081:1:2": "'8081:1:2' is not an IPv6 address",
+            "udp:example.org:0": "'udp:example.org:0' has port 0, which nobody can connect to",
+            "udp:*:1": "'*' is not a host name or an IP address",
+        }
+        for text, message in mistakes.items():
+            assert message in str(raised(ValueError, parseTarget, text))
+
+    @given(st.ip_addresses(v=6), st.booleans(), st.sampled_from(["", "%eth0"]))
+    def test_anyIPv6(self, address: IPv6Address, isLong: bool, interface: str) -> None:
+        """Whatever an IPv6 address begins with, it isn't taken for a kind of target."""
+        host = (address.exploded if isLong else str(address)) + interface
+        for text in (host, host.upper().replace("ETH", "eth")):
+            assert parseTarget(text) == StreamTarget(text, text)
+
+    def test_likeKinds(self) -> None:
+        """A host may have the name of a kind, and a path may look like a URL's."""
+        assert parseTarget("ssl:8443") == StreamTarget("ssl:8443", "ssl", 8443)
+        assert parseTarget("ssl") == StreamTarget("ssl", "ssl")
+        assert parseTarget("unix:///run/x") == StreamTarget("unix:///run/x", path="///run/x")
+
+    @given(KINDS, TEXTS)
+    def test_anyText(self, kind: str, rest: str) -> None:
+        """Any text either is a target that has a name of one line, or raises ValueError with one line."""
+        error = raised(ValueError, parseTarget, kind + rest)
+        line = str(error or parseTarget(kind + rest))
+        assert len(line.splitlines()) == 1
+
+    def test_anyMistake(self) -> None:
+        """Whatever becomes of right ones when characters are lost, doubled, swapped or inserted is one or the other."""
+        random = Random(randomBytes(8))  # noqa: S311  # it has to be repeatable
+        for _ in range(20_000):
+            text = list(random.choice(FORMS))
+            for _ in range(random.randint(1, 6)):
+                start, end = sorted(random.choices(range(len(text) + 1), k=2))
+                text[start:end] = random.choice(
+                    ["", text[start:end] * 2, text[end:], random.choice("[]:=%-\\9é\n\x1b")]
+                )
+            error = raised(ValueError, parseTarget, "".join(text))
+            assert str(error or parseTarget("".join(text))).isprintable(), text
+
+    @given(KINDS, TEXTS)
+    @example("udp:", "0.0.0.0")  # noqa: S104  # nobody listens there
+    @example("udp:", "[::1]:1")
+    def test_anyTarget(self, kind: str, rest: str) -> None:
+        """Whatever is a target can be tried: it fails as a PathError, if it fails."""
+        if not raised(ValueError, parseTarget, kind + rest):
+            failures: list[Failure] = []
+            connect(OfflineReactor(), kind + rest).addErrback(failures.append)
+            assert [failure.value for failure in failures if not failure.check(PathError)] == []
+
+
+class ConnectTestCase(ReactorTestCase):
+    """A test with names, and with real connections."""
+
+    def setUp(self) -> None:
+        """Know some names."""
+        super().setUp()
+        self.reactor.installNameResolver(Names({name: [name] for name in ("127.0.0.1", "127.0.0.2")}))
+
+    def know(self, name: str, *hosts: str) -> None:
+        """Let `name` stand for `hosts`."""
+        self.reactor.installNameResolver(Names({name: list(hosts)}))
+
+    def listen(self) -> tuple[socket.socket, int]:
+        """Return a socket that listens on 127.0.0.1, and its port."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        return listening, listening.getsockname()[1]
+
+    def connect(self, target: str | Target) -> "Deferred[EchoUpClient | DatagramClient]":
+        """Return what connecting to the target comes to."""
+        connecting = connect(self.reactor, target)
+        self.reactor.advance(1)
+        self.reactor.until(lambda: bool(connecting.called))
+        return connecting
+
+    def client(self, target: str | Target) -> EchoUpClient:
+        """Return a client that is connected."""
+        return cast("EchoUpClient", self.successResultOf(self.connect(target)))
+
+    def accept(self, listening: socket.socket) -> Peer:
+        """Return the far end of the connection that waits at `listening`."""
+        far = listening.accept()[0]
+        self.addCleanup(far.close)
+        return Peer(self.reactor, far)
+
+    def assertFails(self, target: str | Target, code: ExitCode, message: str) -> None:
+        """Check that connecting to the target fails with `message`."""
+        error = self.failureResultOf(self.connect(target), PathError).value
+        assert (error.code, str(error)) == (code, message)
+
+
+class ConnectTests(ConnectTestCase):
+    """`StreamTarget.connect` connects, or says in one line what failed, where and why."""
+
+    def assertConnects(self, target: str | Target, listening: socket.socket) -> Peer:
+        """Check that a connection to the target arrives at `listening`, and return its far end."""
+        self.client(target).send(b"hello")
+        peer = self.accept(listening)
+        assert peer.receive(5) == b"hello"
+        return peer
+
+    def test_address(self) -> None:
+        """An address is connected to."""
+        listening, port = self.listen()
+        self.assertConnects(f"127.0.0.1:{port}", listening)
+
+    def test_endpoint(self) -> None:
+        """A TCP endpoint is connected to."""
+        listening, port = self.listen()
+        self.assertConnects(f"tcp:127.0.0.1:{port}", listening)
+
+    def test_unix(self) -> None:
+        """A Unix endpoint is connected to."""
+        path = f"{self.enterContext(TemporaryDirectory())}/socket"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+            self.assertConnects(f"unix:{path}", listening)
+
+    def test_bindAddress(self) -> None:
+        """It comes from the address that it is told to come from."""
+        listening, port = self.listen()
+        target = StreamTarget("", "127.0.0.1", port, bindAddress="127.0.0.2")
+        assert self.assertConnects(target, listening).socket.getpeername()[0] == "127.0.0.2"
+
+    def test_nextAddress(self) -> None:
+        """Where the first address of a name refuses, the next one is tried."""
+        listening, port = self.listen()
+        self.know("both", "127.0.0.2", "127.0.0.1")
+        self.assertConnects(f"both:{port}", listening)
+
+    def test_refused(self) -> None:
+        """A refusal is told with the address and the system's words."""
+        with unheard() as port:
+            for description in (f"127.0.0.1:{port}", f"tcp:127.0.0.1:{port}"):
+                message = f"cannot connect to 127.0.0.1:{port}: Connection refused"
+                self.assertFails(description, ExitCode.UNREACHABLE, message)
+
+    def test_missing(self) -> None:
+        """A Unix socket that isn't there is told so."""
+        message = "cannot connect to unix:/nonexistent/socket: No such file or directory"
+        self.assertFails("unix:/nonexistent/socket", ExitCode.UNREACHABLE, message)
+
+    def test_unresolved(self) -> None:
+        """A name that stands for nothing is told by that name, however it was written."""
+        for description in ("nowhere.invalid", "tcp:nowhere.invalid:80"):
+            self.assertFails(description, ExitCode.UNRESOLVED, "cannot resolve nowhere.invalid: no address found")
+
+    def test_impossible(self) -> None:
+        """What can't be an address at all is refused at once, as the user's mistake."""
+        for description in (
+            "tcp:127.0.0.1:65536",
+            "tcp:127.0.0.1:-1",
+            "tcp:a..b:80",
+            f"tcp:{'a' * 64}:80",
+            "[fe80::1%a..b]:80",
+            f"unix:/{'long' * 50}",
+        ):
+            if not raised(ValueError, parseTarget, description):
+                connecting = connect(self.reactor, description)
+                self.reactor.advance(1)
+                assert self.flushLoggedErrors() == [], description
+                error = self.failureResultOf(connecting, PathError).value
+                assert error.code in (ExitCode.USAGE, ExitCode.UNRESOLVED), description
+
+
+class ProxyProtocolTests(ConnectTestCase):
+    """A PROXY header, if it is wanted, is the first that the server sees."""
+
+    def assertFirst(self, target: StreamTarget, listening: socket.socket, makeHeader: Callable[[int], bytes]) -> None:
+        """Check that the header of our port comes first, and that the connection is the client's afterwards."""
+        client = self.client(target)
+        client.send(b"hello")
+        client.end()
+        peer = self.accept(listening)
+        source = peer.socket.getpeername()
+        assert peer.receiveAll() == makeHeader(source[1] if source else 0) + b"hello"
+        peer.offer(b"HELLO")
+        peer.end()
+        self.reactor.until(lambda: bool(client.closed.called))
+        client.check(target)
+
+    def test_line(self) -> None:
+        """Version 1 is a line of text."""
+        listening, port = self.listen()
+        target = StreamTarget("", "127.0.0.1", port, proxyProtocol=1)
+        line = "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n".format
+        self.assertFirst(target, listening, lambda source: line(source, port).encode())
+
+    def test_binary(self) -> None:
+        """Version 2 is binary."""
+        listening, port = self.listen()
+        target = StreamTarget("", "127.0.0.1", port, proxyProtocol=2)
+        start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\1\x7f\0\0\1"
+        self.assertFirst(target, listening, lambda source: start + pack("!HH", source, port))
+
+    def test_unix(self) -> None:
+        """Of a Unix socket version 1 knows nothing, and version 2 the path."""
+        path = f"{self.enterContext(TemporaryDirectory())}/socket"
+        ends = bytes(108) + path.encode().ljust(108, b"\0")
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+            target = StreamTarget("", path=path)
+            self.assertFirst(replace(target, proxyProtocol=1), listening, lambda _: b"PROXY UNKNOWN\r\n")
+            binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8" + ends
+            self.assertFirst(replace(target, proxyProtocol=2), listening, lambda _: binary)
+
+    def test_beforeTLS(self) -> None:
+        """It is in clear, before the TLS handshake."""
+        listening, port = self.listen()
+        connect(self.reactor, StreamTarget("", "127.0.0.1", port, Security(insecure=True), proxyProtocol=1))
+        self.reactor.advance(1)
+        peer = self.accept(listening)
+        line = f"PROXY TCP4 127.0.0.1 127.0.0.1 {peer.socket.getpeername()[1]} {port}\r\n".encode()
+        assert peer.receive(len(line) + 2) == line + b"\x16\x03"
+
+
+class TLSTests(ConnectTestCase):
+    """A client speaks TLS when it's told to, with whom it trusts only."""
+
+    def setUp(self) -> None:
+        """Write the certificates."""
+        super().setUp()
+        self.directory = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(self.directory)
+        self.security = Security(str(self.directory / "ca.pem"))
+        self.asked: list[str | None] = []
+        self.refused: list[Failure] = []
+
+    def context(self, name: str = "server") -> ssl.SSLContext:
+        """Return the context of a server that has the named certificate and takes any, or none."""
+        context = serverContext(self.directory, name)
+        context.sni_callback = lambda _, name, __: self.asked.append(name)
+        return context
+
+    def serve(self, context: ssl.SSLContext) -> int:
+        """Let a server that answers in upper case listen on 127.0.0.1, and return its port."""
+
+        def build() -> TLSTransport:
+            self.server = tlsServer(context, self.refused)
+            return self.server
+
+        return self.listenWith(build)
+
+    def listenWith(self, build: Callable[[], Protocol]) -> int:
+        """Let `build` make the protocol of whoever connects, and return the port on 127.0.0.1."""
+        port = self.reactor.listenTCP(0, Factory.forProtocol(build), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return int(port.getHost().port)
+
+    def assertTalks(self, target: StreamTarget) -> None:
+        """Check that all is well with the target."""
+        client = self.client(target)
+        client.send(b"hello")
+        client.end()
+        self.reactor.until(lambda: bool(client.closed.called))
+        client.check(target)
+        assert client.reply.received == 5
+
+    def test_endpoint(self) -> None:
+        """A TLS endpoint of Twisted's is one of ours."""
+        port, ca = self.serve(self.context()), self.security.cafile
+        for text in (f"tls:127.0.0.1:{port}:trustRoots={ca}", f"tls:trustRoots={ca}:host=127.0.0.1:port={port}"):
+            self.assertTalks(cast("StreamTarget", parseTarget(text)))
+        assert self.asked == [None, None]
+
+    def test_names(self) -> None:
+        """The host's name is asked for and expected, or another that is given."""
+        port = self.serve(self.context())
+        self.know(NAME, "127.0.0.1")
+        self.assertTalks(StreamTarget("", NAME, port, self.security))
+        self.know("localhost.example", "127.0.0.1")
+        target = StreamTarget("", "localhost.example", port, self.security)
+        self.assertTalks(replace(target, security=replace(self.security, serverName=NAME)))
+        assert self.asked == [NAME, NAME]
+        self.assertFails(
+            target,
+            ExitCode.TLS_FAILED,
+            f"TLS handshake with localhost.example:{port} (127.0.0.1:{port}): "
+            "Hostname mismatch, certificate is not valid for 'localhost.example'",
+        )
+
+    def test_unix(self) -> None:
+        """A Unix socket can be TLS too; it has no name that could be expected."""
+        path = f"{self.directory}/socket"
+        port = self.reactor.listenUNIX(path, Factory.forProtocol(lambda: TLSTransport(self.context(), Server)))
+        self.addCleanup(port.stopListening)
+        for security in (Security(insecure=True), replace(self.security, serverName=NAME)):
+            self.assertTalks(StreamTarget("", path=path, security=security))
+        assert self.asked == [None, NAME]
+
+    def test_ownCertificate(self) -> None:
+        """Our own certificate is shown."""
+        port = self.serve(self.context())
+        security = replace(self.security, cert=str(self.directory / "client.pem"))
+        self.assertTalks(StreamTarget("", "127.0.0.1", port, security))
+        certificate = self.server.tls.getpeercert()
+        assert certificate is not None
+        assert certificate["subjectAltName"] == (("DNS", "client.example"),)
+
+    def test_refused(self) -> None:
+        """A certificate that can't be trusted is told, to the server as well; then nothing is left."""
+        port = self.serve(self.context("expired"))
+        message = f"TLS handshake with 127.0.0.1:{port}: certificate has expired"
+        self.assertFails(StreamTarget("", "127.0.0.1", port, self.security), ExitCode.TLS_FAILED, message)
+        self.reactor.until(lambda: bool(self.server.closed.called))
+        (failure,) = self.refused
+        assert "alert certificate expired" in str(failure.value)
+
+    def test_demandedCertificate(self) -> None:
+        """With TLS 1.3 a server that wants a certificate which isn't there refuses when the client is connected."""
+        context = self.context()
+        context.verify_mode = ssl.CERT_REQUIRED
+        target = StreamTarget("", "127.0.0.1", self.serve(context), self.security)
+        client = self.client(target)
+        self.reactor.until(lambda: bool(client.closed.called))
+        error = raised(PathError, client.check, target)
+        assert error is not None
+        assert (error.code, str(error)) == (
+            ExitCode.TLS_FAILED,
+            f"{target}: TLS failed: tlsv13 alert certificate required",
+        )
+
+    def assertHandshakeFails(self, build: type[Server], message: str) -> None:
+        """Check how the handshake with a server fails that speaks no TLS."""
+        port = self.listenWith(build)
+        target = StreamTarget("", "127.0.0.1", port, self.security)
+        self.assertFails(target, ExitCode.TLS_FAILED, f"TLS handshake with 127.0.0.1:{port}: {message}")
+
+    def test_noTLS(self) -> None:
+        """A server that speaks something else is no server for us, and is said not to speak TLS."""
+        for build, error in ((Shouter, "wrong version number"), (Mirror, "unexpected message")):
+            self.assertHandshakeFails(build, f"{error}; the server doesn't seem to speak TLS")
+
+    def test_gone(self) -> None:
+        """A server that closes or resets the connection ends the handshake."""
+        for build in (Leaver, Resetter):
+            self.assertHandshakeFails(build, "the server ended the connection")
+
+    def test_silence(self) -> None:
+        """A server that says nothing is given up after the time for all of it, and the connection is dropped."""
+        server = Silence()
+        port = self.listenWith(lambda: server)
+        names = Names({"there": ["127.0.0.1"]})
+        self.patch(names, "resolveHostName", partial(self.reactor.callLater, 6, names.resolveHostName))
+        self.reactor.installNameResolver(names)
+        connecting = connect(self.reactor, StreamTarget("", "there", port, self.security), 10)
+        self.reactor.advance(7)
+        self.reactor.until(lambda: bool(server.taken))
+        self.reactor.advance(2.5)
+        self.assertNoResult(connecting)
+        self.reactor.advance(1)
+        error = self.failureResultOf(connecting, PathError).value
+        name = f"there:{port} (127.0.0.1:{port})"
+        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, f"TLS handshake with {name}: timed out")
+        self.reactor.until(lambda: server.gone)
+
+    def test_mistakes(self) -> None:
+        """What can't be used is the user's mistake, and nothing is tried."""
+        for security, message in (
+            (Security("/nonexistent"), "/nonexistent: No such file or directory"),
+            (Security(serverName=".a"), "'.a' is not a host name"),
+        ):
+            target = StreamTarget("", "192.0.2.1", 1, security)
+            self.assertFails(target, ExitCode.USAGE, f"cannot speak TLS with 192.0.2.1:1: {message}")
+
+
+class Shouter(Server):
+    """A server that answers in words."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer."""
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+class Leaver(Server):
+    """A server that goes away when something comes."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Go."""
+        self.transport.loseConnection()
+
+
+class TimeoutTests(SynchronousTestCase):
+    """Connecting takes as long as it may, and no longer."""
+
+    def test_timeout(self) -> None:
+        """When nobody answers in time, that is told."""
+        for description, name in (
+            ("there:80", "there:80 (192.0.2.1:80)"),
+            ("tcp:192.0.2.1:80", "192.0.2.1:80"),
+            ("unix:/run/echoup", "unix:/run/echoup"),
+        ):
+            reactor = OfflineReactor()
+            connecting = connect(reactor, description, 2.5)
+            reactor.advance(2.4)
+            self.assertNoResult(connecting)
+            reactor.advance(0.1)
+            error = self.failureResultOf(connecting, PathError).value
+            assert error.code == ExitCode.TIMED_OUT
+            assert str(error) == f"cannot connect to {name}: timed out after 2.5 s"
+
+    def test_several(self) -> None:
+        """When there are several addresses those are told that were tried in that time."""
+        reactor = OfflineReactor()
+        reactor.nameResolver = Names({"there": ["192.0.2.1", "192.0.2.2", "192.0.2.3"]})
+        connecting = connect(reactor, "there:80", 0.4)
+        for _ in range(4):
+            reactor.advance(0.1)
+        error = self.failureResultOf(connecting, PathError).value
+        message = "cannot connect to there:80 (192.0.2.1:80, 192.0.2.2:80): timed out after 0.4 s"
+        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, message)
+
+    def test_ownTimeout(self) -> None:
+        """An endpoint string may have a shorter timeout of its own."""
+        reactor = OfflineReactor()
+        connecting = connect(reactor, "tcp:192.0.2.1:80:timeout=1")
+        ((_, _, factory, timeout, _),) = reactor.tcpClients
+        assert timeout == 1
+        factory.clientConnectionFailed(reactor.connectors[0], Failure(ConnectTimeout()))
+        error = self.failureResultOf(connecting, PathError).value
+        assert error.code == ExitCode.TIMED_OUT
+        assert str(error) == "cannot connect to 192.0.2.1:80: timed out"
+
+    def test_patience(self) -> None:
+        """A long timeout is the connection's own too: Twisted's is 30 seconds unless it is told another."""
+        for description in ("there:80", "tcp:192.0.2.1:80", "unix:/run/echoup"):
+            reactor = OfflineReactor()
+            self.assertNoResult(connect(reactor, description, 60))
+            ((_, _, _, timeout, _),) = reactor.tcpClients or [(0, 0, *reactor.unixClients[0][1:3], 0)]
+            assert timeout >= 60, description
+
+    def test_ownPatience(self) -> None:
+        """A TLS endpoint's own timeout is for the connection, too."""
+        reactor = OfflineReactor()
+        self.assertNoResult(connect(reactor, "tls:there:443:timeout=3", 60))
+        ((_, _, _, timeout, _),) = reactor.tcpClients
+        assert timeout == 3
+
+
+class NumberTests(SynchronousTestCase):
+    """A target has a port that there can be, and a path that fits into a socket's address."""
+
+    def test_mistakes(self) -> None:
+        """What is too large or too long is told, as it was written."""
+        path = f"unix:/{'x' * 107}"
+        for text, message in (
+            ("127.0.0.1:99999", "'99999' is not a port number from 0 to 65535"),
+            ("tcp:127.0.0.1:70000", "'tcp:127.0.0.1:70000' is not a tcp endpoint: '70000' is"),
+            ("tcp6:::1:443", "'tcp6:::1:443' is of no known kind; there are tcp:, tls:, "),
+            (path, f"'{path}' is not a unix endpoint: it is longer than the path of a "),
+        ):
+            error = str(raised(ValueError, parseTarget, text))
+            assert error.startswith(message), error

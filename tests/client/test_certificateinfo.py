@@ -1,0 +1,65 @@
+"""A certificate is told in a few words, whatever is in it."""
+
+from datetime import timedelta
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.client.certificateinfo import CertificateInfo, parseCertificate
+from tests.support.certificates import inDER
+from tests.support.properties import given, st
+from tests.support.samples import BEGINNING, NOW, RIGHT
+
+
+def nameless(*alternatives: x509.GeneralName) -> bytes:
+    """Return a certificate in DER that has no name, or only alternative ones."""
+    key, nobody = generate_private_key(SECP256R1()), x509.Name([])
+    builder = x509.CertificateBuilder(nobody, nobody, key.public_key(), 1, NOW, NOW)
+    if alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=True)
+    return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+class CertificateTests(SynchronousTestCase):
+    """`parseCertificate` tells what is in a certificate."""
+
+    def test_right(self) -> None:
+        """A certificate tells whose it is, who says so, and when it begins and ends."""
+        certificate = parseCertificate(inDER(RIGHT))
+        assert certificate is not None
+        assert certificate.subject.startswith("OU=Testing cert")
+        assert certificate.issuer.startswith("OU=Testing CA")
+        assert certificate.issuer.endswith(",O=Us")
+        assert certificate.notBefore == BEGINNING
+        assert certificate.notAfter == NOW + timedelta(days=3)
+
+    def test_daysLeft(self) -> None:
+        """The days that are left are negative when it has expired."""
+        certificate = CertificateInfo("a", "b", NOW, NOW)
+        assert certificate.daysLeft(NOW - timedelta(hours=36)) == 1.5
+        assert certificate.daysLeft(NOW + timedelta(hours=36)) == -1.5
+
+    def test_alternatives(self) -> None:
+        """Where there is no subject the first alternative names stand for it, of whatever kind."""
+        names = [x509.DNSName("a.example"), x509.IPAddress(ip_address("::1")), x509.DNSName("b"), x509.DNSName("c")]
+        certificate = parseCertificate(nameless(*names))
+        assert certificate == CertificateInfo("a.example, ::1, b", "", NOW, NOW)
+        assert parseCertificate(nameless()) == CertificateInfo("", "", NOW, NOW)
+
+    @given(st.data())
+    def test_odd(self, data: st.DataObject) -> None:
+        """What was damaged is read, or is None; nothing is raised, and nobody is warned."""
+        der = bytearray(inDER(RIGHT))
+        for _ in range(data.draw(st.integers(1, 3))):
+            der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
+        certificate = parseCertificate(bytes(der))
+        assert certificate is None or isinstance(certificate, CertificateInfo)
+
+    def test_junk(self) -> None:
+        """What isn't a certificate is None."""
+        for junk in (b"", b"junk", inDER(RIGHT)[:-1]):
+            assert parseCertificate(junk) is None

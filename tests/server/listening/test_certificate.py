@@ -1,0 +1,396 @@
+"""A certificate is read from every form that its files may have, and again whenever it is wanted."""
+
+import contextlib
+import pickle
+import ssl
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.server.listening.certificate import METHODS, ServerCertificate
+from tests.support.certificates import VERSIONS
+from tests.support.descriptors import fewDescriptors, openDescriptors
+from tests.support.doubles import raised
+from tests.support.tlspeer import connectInMemory
+
+DH_PARAMETERS = b"""-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+"""The group ffdhe2048 (RFC 7919, A.1)."""
+
+WEAK_PARAMETERS = b"""-----BEGIN DH PARAMETERS-----
+MEYCQQCZHL2fKQGY996nwDjgqznGg4queVbwlGyWc57E5lGy9aPmkJYPibPw81XB
+ZU64c0LTk4p2N/v0wNgZvnErCRYnAgEC
+-----END DH PARAMETERS-----
+"""
+"""512 bits."""
+
+
+class CertificateTestCase(SynchronousTestCase):
+    """A test with a folder of files, the root that has signed them, and clients that trust it."""
+
+    def setUp(self) -> None:
+        """Make the folder, and a certificate by way of an authority between it and the root."""
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        self.root = trustme.CA()
+        self.between = self.root.create_child_ca()
+        self.leaf = self.between.issue_cert("localhost")
+
+    def file(self, name: str, *contents: bytes | trustme.Blob) -> str:
+        """Write a file, and return its path."""
+        path = self.folder / name
+        path.write_bytes(b"".join(content if isinstance(content, bytes) else content.bytes() for content in contents))
+        return str(path)
+
+    def server(self, name: str = "server.pem") -> str:
+        """Write a certificate with its chain and its key into a file, and return its path."""
+        return self.file(name, self.leaf.private_key_pem, *self.leaf.cert_chain_pems)
+
+    def client(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
+        """Return the context of a client that trusts nobody but the root."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = context.maximum_version = version
+        self.root.configure_trust(context)
+        return context
+
+    def refusal(self, *arguments: str, **named: str) -> str:
+        """Return the words with which a certificate is refused; it is one line that names a file by its whole path."""
+        error = raised(ValueError, lambda: ServerCertificate(*arguments, **named))
+        assert error is not None
+        path, _, words = str(error).removeprefix(f"{self.folder}/").partition(": ")
+        assert str(error) == f"{self.folder}/{path}: {words}"
+        assert words.isprintable()
+        return f"{path}: {words}"
+
+
+class FormTests(CertificateTestCase):
+    """A certificate may come in all forms that Twisted's `ssl:` endpoint knows."""
+
+    def chainOf(self, certificate: ServerCertificate) -> int:
+        """Let a client that trusts only the root connect, and return how many certificates it was sent."""
+        for version in VERSIONS:
+            near, _ = connectInMemory(self.client(version), certificate.context)
+            assert near.version() == version.name.replace("_", ".")
+        return len(near._sslobj.get_unverified_chain())  # type: ignore[attr-defined]  # public from Python 3.13 on
+
+    def test_oneFile(self) -> None:
+        """Key, certificate and chain may be in one file, in any order of key and certificates."""
+        assert self.chainOf(ServerCertificate(self.server())) == 2
+        other = self.file("other.pem", *self.leaf.cert_chain_pems, self.leaf.private_key_pem)
+        assert self.chainOf(ServerCertificate(other)) == 2
+
+    def test_twoFiles(self) -> None:
+        """The key may be in a file of its own; the chain is then with the certificate, and sent whole."""
+        key = self.file("key.pem", self.leaf.private_key_pem)
+        chain = self.file("chain.pem", *self.leaf.cert_chain_pems)
+        assert self.chainOf(ServerCertificate(key, chain)) == 2
+        assert self.chainOf(ServerCertificate(certKey=chain, privateKey=key)) == 2
+
+    def test_threeFiles(self) -> None:
+        """What is between the certificate and the root may be in yet another file, whether or not lines are ended."""
+        certificate, between = (blob.bytes().rstrip() for blob in self.leaf.cert_chain_pems)
+        key = self.file("key.pem", self.leaf.private_key_pem)
+        paths = key, self.file("certificate.pem", certificate)
+        assert self.chainOf(ServerCertificate(*paths, extraCertChain=self.file("between.pem", between))) == 2
+        one = self.file("one.pem", self.leaf.private_key_pem, certificate)
+        assert self.chainOf(ServerCertificate(one, extraCertChain=self.file("between.pem", between))) == 2
+
+    def test_default(self) -> None:
+        """Without a word, everything is in server.pem where the process is."""
+        self.server()
+        with contextlib.chdir(self.folder):
+            assert self.chainOf(ServerCertificate()) == 2
+
+    def test_comments(self) -> None:
+        """What is between the blocks of a file isn't looked at, and neither is what encoding it has."""
+        first, second = (blob.bytes() for blob in self.leaf.cert_chain_pems)
+        noise = b"subject=\xff\n"
+        path = self.file("server.pem", noise, self.leaf.private_key_pem, noise, first, noise, second, noise)
+        assert self.chainOf(ServerCertificate(path)) == 2
+
+    def test_dhParameters(self) -> None:
+        """With parameters for Diffie-Hellman there are its ciphers, and without there aren't."""
+        self.leaf = self.between.issue_cert("localhost", key_type=trustme.KeyType.RSA)
+        client = self.client(ssl.TLSVersion.TLSv1_2)
+        client.set_ciphers("DHE-RSA-AES128-GCM-SHA256")
+        error = raised(ssl.SSLError, connectInMemory, client, ServerCertificate(self.server()).context)
+        assert error is not None
+        assert error.reason == "NO_SHARED_CIPHER"
+        parameters = self.file("dh.pem", DH_PARAMETERS)
+        _, far = connectInMemory(client, ServerCertificate(self.server(), dhParameters=parameters).context)
+        cipher = far.cipher()
+        assert cipher is not None
+        assert cipher[0] == "DHE-RSA-AES128-GCM-SHA256"
+
+    def test_methods(self) -> None:
+        """A method is the highest version that is spoken; those that admit less than 1.2 aren't known."""
+        for method in METHODS:
+            context = ServerCertificate(self.server(), sslmethod=method).context
+            assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+            connectInMemory(self.client(ssl.TLSVersion.TLSv1_2), context)
+            error = raised(ssl.SSLError, connectInMemory, self.client(ssl.TLSVersion.TLSv1_3), context)
+            assert (error is not None) == (method == "TLSv1_2_METHOD")
+        for method in ("TLSv1_METHOD", "TLSv1_1_METHOD", "SSLv3_METHOD", "", "tls_method"):
+            refusal = raised(ValueError, ServerCertificate, self.server(), None, method)
+            known = "TLS_METHOD, SSLv23_METHOD, TLSv1_2_METHOD"
+            assert str(refusal) == f"sslmethod={method} is none of {known}: there is no TLS below 1.2"
+
+    def test_oldClients(self) -> None:
+        """A client that offers TLS 1.1 at most isn't served, whatever ciphers it takes."""
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.root.configure_trust(client)
+        client.set_ciphers("ALL:@SECLEVEL=0")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # because it is what it is
+            client.minimum_version = ssl.TLSVersion.TLSv1
+            client.maximum_version = ssl.TLSVersion.TLSv1_1
+        for method in METHODS:
+            context = ServerCertificate(self.server(), sslmethod=method).context
+            error = raised(ssl.SSLError, connectInMemory, client, context)
+            assert error is not None
+            assert error.reason == "UNSUPPORTED_PROTOCOL"
+
+    def test_renegotiation(self) -> None:
+        """A client can't begin another handshake in the middle of the stream, as it could before TLS 1.3."""
+        assert ServerCertificate(self.server()).context.options & ssl.OP_NO_RENEGOTIATION
+
+    def test_clientCAsBetween(self) -> None:
+        """That authority may be one that another has signed: then the other's clients aren't meant."""
+        between = self.root.create_child_ca()
+        context = ServerCertificate(self.server(), clientCA=self.file("clients.pem", between.cert_pem)).context
+        for version in VERSIONS:
+            client = self.client(version)
+            between.issue_cert("client@example.org").configure_cert(client)
+            connectInMemory(client, context)
+            client = self.client(version)
+            self.root.issue_cert("client@example.org").configure_cert(client)
+            assert raised(ssl.SSLCertVerificationError, connectInMemory, client, context)
+
+    def test_clientCA(self) -> None:
+        """With an authority for clients, a client needs a certificate that it has signed."""
+        clients, others = trustme.CA(), trustme.CA()
+        path = self.file("clients.pem", others.cert_pem, clients.cert_pem)
+        context = ServerCertificate(self.server(), clientCA=path).context
+        for version in VERSIONS:
+            for authority in (clients, others):
+                client = self.client(version)
+                authority.issue_cert("client@example.org").configure_cert(client)
+                connectInMemory(client, context)
+            client = self.client(version)
+            assert raised(ssl.SSLError, connectInMemory, client, context)
+            self.root.issue_cert("client@example.org").configure_cert(client)
+            assert raised(ssl.SSLCertVerificationError, connectInMemory, client, context)
+
+
+class MistakeTests(CertificateTestCase):
+    """What can't be used is refused in one line that names the file."""
+
+    def setUp(self) -> None:
+        """Write files of which each is right in one place at the most."""
+        super().setUp()
+        self.server()
+        self.file("key.pem", self.leaf.private_key_pem)
+        self.file("certificate.pem", self.leaf.cert_chain_pems[0])
+        self.file("empty.pem")
+        self.file("garbage.pem", b"-----BEGIN CERTIFICATE-----\nabcd\n-----END CERTIFICATE-----\n")
+        self.file("torn.pem", self.leaf.cert_chain_pems[0].bytes()[:-30])
+        self.file("text.pem", b"hello\n\0\xff")
+        Path(self.folder, "folder.pem").mkdir()
+
+    def path(self, name: str) -> str:
+        """Return the path of a file in the folder."""
+        return f"{self.folder}/{name}.pem"
+
+    def test_files(self) -> None:
+        """Wherever a file is named, it may be missing, a folder, or something else than it should be."""
+        reasons = {
+            "missing": "No such file or directory",
+            "folder": "Is a directory",
+            "empty": "",
+            "text": "",
+            "garbage": "",
+        }
+        server, key, certificate = map(self.path, ("server", "key", "certificate"))
+        for name, reason in reasons.items():
+            path = self.path(name)
+            for refusal in (
+                self.refusal(path),
+                self.refusal(path, certificate),
+                self.refusal(key, path),
+                self.refusal(server, extraCertChain=path),
+                self.refusal(server, dhParameters=path),
+                self.refusal(server, clientCA=path),
+            ):
+                assert refusal.startswith(f"{name}.pem: {reason}")
+                assert refusal != f"{name}.pem: "
+
+    def test_kinds(self) -> None:
+        """A file of the right format may be in the wrong place."""
+        server, key, certificate, torn = map(self.path, ("server", "key", "certificate", "torn"))
+        assert self.refusal(key) == "key.pem: no certificate or crl found"
+        assert self.refusal(key, key) == "key.pem: no certificate or crl found"
+        assert self.refusal(certificate) == "certificate.pem: no usable certificate or private key in it"
+        assert self.refusal(key, torn) == "torn.pem: no usable certificate or private key in it"
+        assert self.refusal(server, extraCertChain=key) == "key.pem: no certificate or crl found"
+        assert self.refusal(server, extraCertChain=torn) == "torn.pem: no usable certificate or private key in it"
+        assert self.refusal(server, dhParameters=certificate) == "certificate.pem: no start line"
+        assert self.refusal(server, clientCA=key) == "key.pem: no certificate or crl found"
+
+    def test_mismatch(self) -> None:
+        """The key may be another one's."""
+        other = self.file("other.pem", self.between.issue_cert("localhost").private_key_pem)
+        assert self.refusal(other, self.path("certificate")) == "other.pem: key values mismatch"
+
+    def test_weak(self) -> None:
+        """OpenSSL has a word in what is strong enough."""
+        weak = self.file("weak.pem", WEAK_PARAMETERS)
+        assert self.refusal(self.path("server"), dhParameters=weak) == "weak.pem: dh key too small"
+
+    def test_encrypted(self) -> None:
+        """There is nobody to ask for a passphrase, so an encrypted key is refused, in both formats that there are."""
+        key = load_pem_private_key(self.leaf.private_key_pem.bytes(), None)
+        for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+            pem = key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret"))
+            path = self.file("encrypted.pem", pem)
+            both = self.file("both.pem", pem, *self.leaf.cert_chain_pems)
+            assert self.refusal(path, self.path("certificate")) == "encrypted.pem: the private key is encrypted"
+            assert self.refusal(both) == "both.pem: the private key is encrypted"
+
+    def test_unreadable(self) -> None:
+        """A file may be one that this process is not allowed to read."""
+        link = Path(self.folder, "loop.pem")
+        link.symlink_to(link)
+        assert self.refusal(str(link)) == "loop.pem: Too many levels of symbolic links"
+
+
+class ReloadTests(CertificateTestCase):
+    """The files can be read again."""
+
+    def subject(self, certificate: ServerCertificate) -> object:
+        """Return the serial number of what a new connection is shown."""
+        near, _ = connectInMemory(self.client(), certificate.context)
+        shown = near.getpeercert()
+        assert shown is not None
+        return shown["serialNumber"]
+
+    def test_new(self) -> None:
+        """New connections get what is in the files now, and those that are open aren't touched."""
+        certificate = ServerCertificate(self.server())
+        old = connectInMemory(self.client(), certificate.context)
+        before = self.subject(certificate)
+        self.leaf = self.between.issue_cert("localhost")
+        self.server()
+        assert self.subject(certificate) == before
+        certificate.reload()
+        assert self.subject(certificate) != before
+        old[1].write(b"hello")
+        assert old[0].read(5) == b"hello"
+
+    def test_everything(self) -> None:
+        """The authority for clients is read again, too."""
+        clients, others = trustme.CA(), trustme.CA()
+        certificate = ServerCertificate(self.server(), clientCA=self.file("clients.pem", clients.cert_pem))
+        client = self.client()
+        others.issue_cert("client@example.org").configure_cert(client)
+        assert raised(ssl.SSLCertVerificationError, connectInMemory, client, certificate.context)
+        self.file("clients.pem", others.cert_pem)
+        certificate.reload()
+        connectInMemory(client, certificate.context)
+
+    def test_failed(self) -> None:
+        """Where they can't be read, what was read before stays; and that can be put right."""
+        certificate = ServerCertificate(self.server())
+        before = self.subject(certificate)
+        other = trustme.CA().issue_cert("localhost").private_key_pem
+        for content in (b"", b"oops", other.bytes(), other.bytes() + self.leaf.cert_chain_pems[0].bytes()):
+            self.file("server.pem", content)
+            assert str(raised(ValueError, certificate.reload)).startswith(f"{self.folder}/server.pem: ")
+            assert self.subject(certificate) == before
+        Path(self.folder, "server.pem").unlink()
+        assert raised(ValueError, certificate.reload)
+        assert self.subject(certificate) == before
+        self.leaf = self.between.issue_cert("localhost")
+        self.server()
+        certificate.reload()
+        assert self.subject(certificate) != before
+
+    def test_otherFolder(self) -> None:
+        """Where the files are doesn't change when the process goes to another folder."""
+        self.server()
+        with contextlib.chdir(self.folder):
+            certificate = ServerCertificate(certKey="server.pem", extraCertChain="server.pem")
+        before = self.subject(certificate)
+        self.leaf = self.between.issue_cert("localhost")
+        self.server()
+        certificate.reload()
+        assert self.subject(certificate) != before
+        Path(self.folder, "server.pem").unlink()
+        assert str(raised(ValueError, certificate.reload)) == "server.pem: No such file or directory"
+
+    def test_otherProcess(self) -> None:
+        """Another process that gets it has what was read last, whatever is in the files now; nothing is on the disk."""
+        clients = trustme.CA()
+        paths = [self.file("clients.pem", clients.cert_pem), self.server(), self.file("dh.pem", DH_PARAMETERS)]
+        certificate = ServerCertificate(paths[1], dhParameters=paths[2], clientCA=paths[0])
+        self.leaf = self.between.issue_cert("localhost")
+        self.server()
+        certificate.reload()
+        for path in paths:
+            Path(path).write_bytes(b"oops")
+        assert raised(ValueError, certificate.reload)
+        copy = pickle.loads(pickle.dumps(certificate))  # noqa: S301  # our own
+        client = self.client()
+        assert raised(ssl.SSLError, connectInMemory, client, copy.context)
+        clients.issue_cert("client@example.org").configure_cert(client)
+        certificates = [connectInMemory(client, one.context)[0].getpeercert() for one in (certificate, copy)]
+        assert certificates[0] == certificates[1]
+        self.leaf.cert_chain_pems[0].write_to_path(paths[0])
+        self.server()
+        self.file("dh.pem", DH_PARAMETERS)
+        copy.reload()
+        assert {path.name for path in self.folder.iterdir()} == {"clients.pem", "server.pem", "dh.pem"}
+
+    def test_noDescriptors(self) -> None:
+        """Where the process has no descriptor left for that, it is a failure like any other."""
+        certificate = ServerCertificate(self.server())
+        before = self.subject(certificate)
+        for spare in range(2):
+            with fewDescriptors(spare):
+                error = raised(ValueError, certificate.reload)
+            assert str(error) == f"{self.folder}/server.pem: Too many open files"
+        assert self.subject(certificate) == before
+        certificate.reload()
+
+    def test_descriptors(self) -> None:
+        """Reading them leaves no descriptor open, whether or not it succeeds."""
+        before = openDescriptors()
+        certificate = ServerCertificate(self.server())
+        self.file("server.pem", self.leaf.private_key_pem)
+        assert raised(ValueError, certificate.reload)
+        assert openDescriptors() == before
+
+
+class DamageTests(CertificateTestCase):
+    """A file of the right form may be damaged."""
+
+    def test_reversed(self) -> None:
+        """A certificate with a line reversed isn't taken, although its key is good."""
+        lines = self.leaf.cert_chain_pems[0].bytes().splitlines(keepends=True)
+        lines[3] = lines[3].strip()[::-1] + b"\n"
+        path = self.file("damaged.pem", self.leaf.private_key_pem, b"".join(lines))
+        assert self.refusal(path).startswith("damaged.pem: ")

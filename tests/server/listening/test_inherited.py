@@ -1,0 +1,338 @@
+"""Sockets that the process was started with are listened on, and left as they were."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EBADF, EINVAL
+from pathlib import Path
+from stat import S_IMODE
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+from uuid import uuid4
+
+from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Port
+from twisted.protocols.wire import Echo
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.server.listening import inherited
+from echoup.server.listening.inherited import InheritedListener, parseInherited
+from echoup.server.listening.listeners import parseListener
+from tests.support.descriptors import openDescriptors
+from tests.support.doubles import ReactorTestCase, raised
+from tests.support.properties import given, st
+from tests.support.sockets import longestQueue
+
+INET = "systemd:domain=INET"
+
+
+class ParseTestCase(SynchronousTestCase):
+    """A test that says with what environment the process began."""
+
+    def begin(self, **environment: str) -> None:
+        """Let the process have begun with `environment`."""
+        path = Path(self.enterContext(TemporaryDirectory()), "environ")
+        path.write_bytes(b"".join(os.fsencode(f"{name}={value}\0") for name, value in environment.items()))
+        self.patch(inherited, "Path", {"/proc/self/environ": path}.__getitem__)
+
+    def beginUnderSystemd(self, count: str, names: str | None = None) -> None:
+        """Let systemd have passed so many sockets, with these names if there are any."""
+        named = {} if names is None else {"LISTEN_FDNAMES": names}
+        self.begin(LISTEN_PID=str(os.getpid()), LISTEN_FDS=count, **named)
+
+    def refusal(self, description: str) -> str:
+        """Return the words with which `description` is refused."""
+        error = raised(ValueError, parseListener, description)
+        assert error is not None
+        start = f"'{description}' is not a systemd endpoint: "
+        assert str(error).startswith(start)
+        return str(error).removeprefix(start)
+
+
+class ParseInheritedTests(ParseTestCase):
+    """`parseInherited` finds what systemd passed."""
+
+    def test_index(self) -> None:
+        """A socket can be named by its place, in Twisted's words, positional or not."""
+        self.beginUnderSystemd("2", "echo:status")
+        for index, descriptor in ((0, 3), (1, 4)):
+            for description in (f"systemd:domain=UNIX:index={index}", f"systemd:UNIX:{index}"):
+                assert parseListener(description) == InheritedListener(description, "UNIX", descriptor)
+
+    def test_name(self) -> None:
+        """Or by its name, which may be quoted as any value of an endpoint."""
+        self.beginUnderSystemd("2", "echo:my=socket")
+        for name, descriptor in (("echo", 3), ("my=socket", 4), (r"e\cho", 3)):
+            description = f"systemd:domain=INET6:name={name}"
+            assert parseListener(description) == InheritedListener(description, "INET6", descriptor)
+
+    def test_noNames(self) -> None:
+        """Where nobody has named them there are places, and the one name that systemd uses then."""
+        self.beginUnderSystemd("2")
+        assert parseInherited("", "INET", index="1").descriptor == 4
+        assert parseInherited("", "INET", name="unknown").descriptor == 4
+        assert self.refusal(f"{INET}:name=echo") == "systemd passed no such socket, but 2 others"
+
+    def test_missing(self) -> None:
+        """A socket that wasn't passed can't be had."""
+        self.beginUnderSystemd("1", "echo")
+        for which in ("index=1", "index=-1", "name=other", "name="):
+            assert self.refusal(f"{INET}:{which}") == "systemd passed no such socket, but 1 others"
+
+    def test_otherProcess(self) -> None:
+        """What was passed to another process, or not at all, or in a way that nobody understands, isn't ours."""
+        ours = str(os.getpid())
+        for environment in (
+            {},
+            {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "echo"},
+            {"LISTEN_PID": ours},
+            {"LISTEN_PID": ours, "LISTEN_FDS": "one"},
+            {"LISTEN_PID": ours, "LISTEN_FDS": ""},
+            {"LISTEN_PID": ours, "LISTEN_FDS": "0"},
+            {"LISTEN_PID": ours, "LISTEN_FDS": "2", "LISTEN_FDNAMES": "echo"},
+            {"LISTEN_FDS": "1", "\udcff": "\udcfe"},
+        ):
+            self.begin(**environment)
+            assert self.refusal(f"{INET}:index=0") == "systemd passed no such socket, but 0 others"
+
+    def test_mistakes(self) -> None:
+        """Anything else is refused, too, with the reason."""
+        self.beginUnderSystemd("1", "echo")
+        for domain in ("inet", "AF_INET", "NETLINK", ""):
+            words = f"domain={domain} is none of INET, INET6 and UNIX"
+            assert self.refusal(f"systemd:domain={domain}:index=0") == words
+        for which in ("", ":index=0:name=echo"):
+            assert self.refusal(INET + which) == "it needs either index= or name="
+        assert self.refusal(f"{INET}:index=x") == "invalid literal for int() with base 10: 'x'"
+        for description in ("systemd", "systemd:", "systemd:index=0", f"{INET}:index=0:mode=660", "systemd:INET:0:a:b"):
+            assert self.refusal(description)
+
+    @given(st.text("0123456789:ab", max_size=5), st.none() | st.text("ab:", max_size=5), st.text("0123ab", max_size=2))
+    def test_anything(self, count: str, names: str | None, which: str) -> None:
+        """Whatever the environment says, a socket is one of those that it counts, or is refused."""
+        self.beginUnderSystemd(count, names)
+        for description in (f"{INET}:index={which}", f"{INET}:name={which}"):
+            if error := raised(ValueError, parseListener, description):
+                assert str(error).isprintable()
+            else:
+                listener = parseListener(description)
+                assert isinstance(listener, InheritedListener)
+                assert 3 <= listener.descriptor < 3 + int(count)
+
+
+class StartedTests(SynchronousTestCase):
+    """The sockets are found by a process that really was started with them."""
+
+    def start(self, environment: str, code: str) -> str:
+        """Run `code` in a new process, the way systemd starts one; the descriptor 3 is a socket that listens."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.port = listening.getsockname()[1]
+            command = f'exec 3<&0 </dev/null; LISTEN_PID=$$ {environment} exec "$0" -c "$1"'
+            return subprocess.run(
+                ["sh", "-c", command, sys.executable, code],
+                stdin=listening.fileno(),
+                env={name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")},
+                cwd=Path(__file__).parents[3],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            ).stdout
+
+    def test_found(self) -> None:
+        """By place or by name, as often as it is asked for, although Twisted clears the environment."""
+        code = (
+            "from echoup.server.listening.listeners import parseListener\n"
+            "from twisted.python.systemd import ListenFDs\n"
+            "for which in ('index=0', 'name=echo', 'index=0'):\n"
+            "    print(parseListener('systemd:domain=INET:' + which).descriptor, end=' ')\n"
+            "    ListenFDs.fromEnvironment()\n"
+        )
+        assert self.start("LISTEN_FDS=1 LISTEN_FDNAMES=echo", code) == "3 3 3 "
+
+    def test_noNames(self) -> None:
+        """Also where nobody has named them; and there it is."""
+        code = (
+            "import socket\n"
+            "from twisted.internet import reactor\n"
+            "from twisted.internet.protocol import Factory, Protocol\n"
+            "from echoup.server.listening.listeners import parseListener\n"
+            "(port,) = parseListener('systemd:domain=INET:index=0').listen(reactor, Factory.forProtocol(Protocol))\n"
+            "print(port.getHost().port)\n"
+        )
+        assert self.start("LISTEN_FDS=1", code) == f"{self.port}\n"
+
+
+class InheritedListenerTests(ReactorTestCase):
+    """`InheritedListener` listens on a socket that belongs to somebody else."""
+
+    def setUp(self) -> None:
+        """Make a directory for Unix sockets, which is removed after the reactor is closed."""
+        self.path = Path(self.enterContext(TemporaryDirectory()), "socket")
+        super().setUp()
+
+    def opened(self, family: socket.AddressFamily, backlog: int | None = 7) -> socket.socket:
+        """Return a socket that somebody has opened, and that listens if it is to have a queue."""
+        addresses: dict[int, Any] = {
+            socket.AF_INET: ("127.0.0.1", 0),
+            socket.AF_INET6: ("::1", 0),
+            socket.AF_UNIX: str(self.path),
+        }
+        other = socket.socket(family)
+        self.addCleanup(other.close)
+        other.bind(addresses[family])
+        if backlog is not None:
+            other.listen(backlog)
+        return other
+
+    def listen(self, other: socket.socket, domain: str) -> Port:
+        """Return the port on the socket, as a process has it that was started with it."""
+        listener = InheritedListener("systemd:...", domain, os.dup(other.fileno()))
+        (port,) = listener.listen(self.reactor, Factory.forProtocol(Echo))
+        return cast("Port", port)
+
+    def failure(self, descriptor: int, domain: str = "INET") -> OSError:
+        """Return the error with which listening fails."""
+        listener = InheritedListener("systemd:...", domain, descriptor)
+        error = raised(OSError, lambda: list(listener.listen(self.reactor, Factory.forProtocol(Echo))))
+        assert error is not None
+        return error
+
+    @contextmanager
+    def client(self, other: socket.socket) -> Iterator[socket.socket]:
+        """Connect to the socket; it takes in clients by itself up to the length of its queue, and no more."""
+        with socket.socket(other.family) as client:
+            client.setblocking(False)
+            client.connect_ex(other.getsockname())
+            yield client
+
+    def echoes(self, client: socket.socket) -> bool:
+        """Is what `client` says answered?"""
+        client.send(b"hello")
+        client.setblocking(True)
+        client.settimeout(0)
+        received = b""
+
+        def complete() -> bool:
+            nonlocal received
+            try:
+                received += client.recv(5)
+            except BlockingIOError:
+                return False
+            return True
+
+        self.reactor.until(complete)
+        return received == b"hello"
+
+    def test_domains(self) -> None:
+        """It has the socket's address and serves its clients, those that were there before it as well."""
+        for family, domain in ((socket.AF_INET, "INET"), (socket.AF_INET6, "INET6"), (socket.AF_UNIX, "UNIX")):
+            other = self.opened(family)
+            with self.client(other) as early:
+                port = self.listen(other, domain)
+                host = port.getHost()
+                address = other.getsockname()
+                assert (host.name.decode() if domain == "UNIX" else (host.host, host.port)) == (
+                    address if domain == "UNIX" else address[:2]
+                )
+                with self.client(other) as late:
+                    assert self.echoes(early)
+                    assert self.echoes(late)
+
+    def test_abstract(self) -> None:
+        """A Unix socket needs no file."""
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(f"\0echoup-{uuid4()}")
+            other.listen()
+            self.listen(other, "UNIX")
+            with self.client(other) as client:
+                assert self.echoes(client)
+
+    def test_closed(self) -> None:
+        """When the port closes the socket stays, with who is in its queue, for the next process."""
+        for family, domain in ((socket.AF_INET, "INET"), (socket.AF_UNIX, "UNIX")):
+            other = self.opened(family)
+            port = self.listen(other, domain)
+            stopped = port.stopListening()
+            with self.client(other) as early:
+                self.reactor.turn()
+                self.successResultOf(stopped)
+                with self.client(other) as late:
+                    self.listen(other, domain)
+                    assert self.echoes(early)
+                    assert self.echoes(late)
+
+    def test_descriptors(self) -> None:
+        """A process that has closed the port has no descriptor of the socket any more."""
+        for family, domain in ((socket.AF_INET, "INET"), (socket.AF_UNIX, "UNIX")):
+            other = self.opened(family)
+            left = []
+            for _ in range(2):
+                stopped = self.listen(other, domain).stopListening()
+                self.reactor.turn()
+                self.successResultOf(stopped)
+                left.append(openDescriptors())
+            assert left[0] == left[1]
+
+    def test_file(self) -> None:
+        """The file of a Unix socket keeps its mode, and is there when the port is closed."""
+        other = self.opened(socket.AF_UNIX)
+        for mode in (0o600, 0o640):
+            self.path.chmod(mode)
+            before = self.path.stat()
+            stopped = self.listen(other, "UNIX").stopListening()
+            assert S_IMODE(self.path.stat().st_mode) == mode
+            self.reactor.turn()
+            self.successResultOf(stopped)
+            assert self.path.stat() == before
+
+    def test_backlog(self) -> None:
+        """The queue is as long as it was."""
+        other = self.opened(socket.AF_INET, 7)
+        self.listen(other, "INET")
+        assert longestQueue(other) == 7
+
+    def test_backlogUNIX(self) -> None:
+        """That of a Unix socket, too, which takes one more than its length."""
+        self.listen(self.opened(socket.AF_UNIX, 2), "UNIX")
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        for client in clients:
+            self.addCleanup(client.close)
+            client.setblocking(False)
+        assert [bool(client.connect_ex(str(self.path))) for client in clients] == [False] * 3 + [True] * 2
+
+    def test_urgentBytes(self) -> None:
+        """Urgent bytes that come before a connection is taken in come back in their place."""
+        other = self.opened(socket.AF_INET)
+        self.listen(other, "INET")
+        peer = self.peerAt(other.getsockname())
+        peer.socket.send(b"a", socket.MSG_OOB)
+        peer.socket.send(b"b", socket.MSG_OOB)
+        peer.socket.send(b"c")
+        assert peer.receive(3) == b"abc"
+
+    def test_wrongDomain(self) -> None:
+        """A socket of another domain than was said can't be listened on."""
+        sockets = {domain: self.opened(getattr(socket, f"AF_{domain}")) for domain in ("INET", "INET6", "UNIX")}
+        for said in sockets:
+            for domain, other in sockets.items():
+                if said != domain:
+                    error = self.failure(other.fileno(), said)
+                    assert (error.errno, error.strerror) == (EINVAL, f"the socket's domain is {domain}")
+
+    def test_notListening(self) -> None:
+        """A socket that doesn't listen can't be, either."""
+        for family, domain in ((socket.AF_INET, "INET"), (socket.AF_UNIX, "UNIX")):
+            error = self.failure(self.opened(family, backlog=None).fileno(), domain)
+            assert (error.errno, error.strerror) == (EINVAL, "it is not a listening socket")
+
+    def test_notASocket(self) -> None:
+        """Nor can something that isn't a socket, or isn't there."""
+        with Path(os.devnull).open() as null:
+            assert self.failure(null.fileno()).strerror == "Socket operation on non-socket"
+            free = os.dup(0)
+            os.close(free)
+            assert self.failure(free).errno == EBADF

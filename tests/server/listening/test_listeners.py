@@ -1,0 +1,570 @@
+"""What `--listen` means."""
+
+import contextlib
+import gc
+import os
+import socket
+import warnings
+from errno import EADDRINUSE, EADDRNOTAVAIL
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
+from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Port
+from twisted.protocols.wire import Echo
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.server.listening import certificate
+from echoup.server.listening import listeners as listen
+from echoup.server.listening.listeners import (
+    BACKLOG,
+    AddressListener,
+    Listener,
+    ListenError,
+    UNIXListener,
+    parseListener,
+)
+from echoup.server.listening.sockets import Opening, describeSocket
+from tests.support.certificates import writeCertificates
+from tests.support.chance import randomBytes
+from tests.support.doubles import ReactorTestCase, raised
+from tests.support.properties import given, st
+from tests.support.sockets import longestQueue
+
+TEXTS = st.text(st.characters()) | st.text("[]:.*%=\\0189af/ \n", max_size=20)
+EXAMPLES = 20_000
+"""Texts that the fuzz test makes up."""
+
+LETTERS = ":::===\\\\[]%*.,/-+_ 0123456789abcfglmnpstux\n\0\x7f\xa0\u200bé²日\udc80"
+"""Those of which descriptions are made, and some that nobody should see in one."""
+
+GOOD = (
+    *("8081", "*:8081", "127.0.0.1:8081", "localhost:8081", "[::1]:8081", "[fe80::1%lo]:8081"),
+    *("tcp:8081", "tcp:8081:interface=127.0.0.1:backlog=5", r"tcp:8081:interface=\:\:1", "tcp6:8081:interface=\\:\\:"),
+    *("unix:/run/echoup", "unix:/run/echoup:mode=660:backlog=5:lockfile=0", "unix:address=/run/echoup"),
+    *("systemd:domain=INET:index=0", "systemd:UNIX:name=echo"),
+    *("ssl:8081", "ssl:8081:privateKey=server.pem:certKey=server.pem:extraCertChain=ca.pem"),
+    *("ssl:8081:server.pem:server.pem:TLS_METHOD:127.0.0.1:5", "ssl:port=8081:sslmethod=TLSv1_2_METHOD:backlog=5"),
+    r"ssl:8081:interface=\:\:1:dhParameters=none.pem",
+)
+
+KINDS = st.sampled_from(["", "*:", "tcp:", "tcp6:", "unix:", "systemd:", "ssl:", "haproxy:", "systemd:domain=INET:"])
+
+
+class ParseListenerTests(SynchronousTestCase):
+    """`parseListener` knows every form, and refuses everything else in one line."""
+
+    def test_addresses(self) -> None:
+        """Each form of an address has its host and its port."""
+        forms: dict[str, tuple[str | None, int]] = {
+            "8081": (None, 8081),
+            "*:8081": (None, 8081),
+            "0": (None, 0),
+            "127.0.0.1:8081": ("127.0.0.1", 8081),
+            "localhost:8081": ("localhost", 8081),
+            "[::1]:8081": ("::1", 8081),
+            "[::]:8081": ("::", 8081),
+        }
+        for text, (host, port) in forms.items():
+            assert parseListener(text) == AddressListener(text, host, port)
+
+    def test_endpoints(self) -> None:
+        """The endpoints that keep the promises are taken."""
+        v4, v6 = socket.AF_INET, socket.AF_INET6
+        for text, host, family, backlog in (
+            ("tcp:8081", None, v4, BACKLOG),
+            ("tcp:port=8081", None, v4, BACKLOG),
+            ("tcp:8081:interface=127.0.0.1", "127.0.0.1", v4, BACKLOG),
+            ("tcp:8081:127.0.0.1:5", "127.0.0.1", v4, 5),
+            (r"tcp:8081:interface=\:\:1:backlog=5", "::1", v6, 5),
+            ("tcp6:8081", "::", v6, BACKLOG),
+            ("tcp6:8081:interface=127.0.0.1", "127.0.0.1", v4, BACKLOG),
+        ):
+            assert parseListener(text) == AddressListener(text, host, 8081, family, backlog)
+
+    def test_unix(self) -> None:
+        """A Unix endpoint is Twisted's, except that its queue is long unless the description says otherwise."""
+        for text, mode, backlog, lock in (
+            (r"unix:/run/a\=b", 0o666, BACKLOG, True),
+            ("unix:address=/run/a=b:mode=660:lockfile=0", 0o660, BACKLOG, False),
+            (r"unix:/run/a\=b:600:5", 0o600, 5, True),
+        ):
+            listener = parseListener(text)
+            assert isinstance(listener, UNIXListener)
+            assert (listener.description, listener.certificate) == (text, None)
+            endpoint = serverFromString(cast("Any", None), listener.endpoint)
+            assert isinstance(endpoint, UNIXServerEndpoint)
+            assert (endpoint._address, endpoint._mode, endpoint._backlog) == ("/run/a=b", mode, backlog)
+            assert endpoint._wantPID == lock
+
+    def test_mistakes(self) -> None:
+        """What is near to a form is refused, with the reason."""
+        mistakes = {
+            "": "'' is not a port number",
+            "65536": "'65536' is not a port number",
+            "*:": "'' is not a port number",
+            "*": "'*' is not a port number",
+            "*8081": "'*8081' is not a port number",
+            "localhost": "'localhost' is not a port number",
+            "[::1]": "'[::1]' has no port",
+            "::1:8081": "neither HOST:PORT nor [V6]:PORT, nor of the kinds tcp, tcp6, ssl, unix, systemd",
+            "tls:8081:privateKey=x": "nor of the kinds tcp, tcp6, ssl, unix, systemd",
+            "haproxy:tcp:8081": "nor of the kinds tcp, tcp6, ssl, unix, systemd",
+            "unix:/run/a\nb": "'unix:/run/a\\nb' is not an address",
+            "tcp": "'tcp' is not a tcp endpoint",
+            "tcp:": "'tcp:' is not a tcp endpoint",
+            "tcp:port": "'tcp:port' is not a tcp endpoint",
+            "tcp:99999": "'tcp:99999' is not a tcp endpoint: '99999' is not a port number from 0 to 65535",
+            "tcp:1:colour=red": "'tcp:1:colour=red' is not a tcp endpoint",
+            "unix:/run/echoup:mode=9": "'unix:/run/echoup:mode=9' is not a unix endpoint",
+            "systemd:domain=INET:index=0": "'systemd:domain=INET:index=0' is not a systemd endpoint",
+        }
+        for text, message in mistakes.items():
+            assert message in str(raised(ValueError, parseListener, text))
+
+
+class ParseTLSTests(SynchronousTestCase):
+    """Of `ssl:` all of Twisted's own arguments are taken, by their names or in their order."""
+
+    def setUp(self) -> None:
+        """Go to a folder of certificates."""
+        enterFolder(self)
+        Path("key=1.pem").write_bytes(Path("other.pem").read_bytes())
+        Path("colon:.pem").write_bytes(Path("other.pem").read_bytes())
+
+    def parse(self, description: str, clientCA: str | None = None) -> AddressListener:
+        """Return the listener that `description` names, which has a certificate."""
+        listener = parseListener(description, clientCA)
+        assert isinstance(listener, AddressListener)
+        assert listener.description == description
+        assert listener.certificate is not None
+        return listener
+
+    def test_endpoint(self) -> None:
+        """What isn't TLS's is as it is in a TCP endpoint."""
+        for description, interface, backlog in (
+            ("ssl:8081", None, BACKLOG),
+            ("ssl:port=8081", None, BACKLOG),
+            ("ssl:8081:interface=127.0.0.1:backlog=7", "127.0.0.1", 7),
+            (r"ssl:8081:interface=\:\:1", "::1", BACKLOG),
+            ("ssl:8081:server.pem:server.pem:TLS_METHOD:127.0.0.1:7", "127.0.0.1", 7),
+        ):
+            listener = self.parse(description)
+            assert (listener.host, listener.port, listener.backlog) == (interface, 8081, backlog)
+            assert listener.family == (socket.AF_INET6 if interface == "::1" else socket.AF_INET)
+
+    def test_certificate(self) -> None:
+        """The rest is the certificate's."""
+        seen: list[tuple[object, ...]] = []
+        self.patch(listen, "ServerCertificate", lambda *arguments: seen.append(arguments))
+        named = "privateKey=a:certKey=b:sslmethod=c:interface=d:extraCertChain=e:dhParameters=f"
+        for description, clientCA, expected in (
+            ("ssl:8081", None, ("server.pem", None, "TLS_METHOD", None, None, None)),
+            ("ssl:8081", "g", ("server.pem", None, "TLS_METHOD", None, None, "g")),
+            (f"ssl:8081:{named}", "g", ("a", "b", "c", "e", "f", "g")),
+            (f"ssl:{named}:8081", "g", ("a", "b", "c", "e", "f", "g")),
+            ("ssl:8081:a:b:c:d:5:e:f", None, ("a", "b", "c", "e", "f", None)),
+            (r"ssl:8081:a=1:privateKey=\:\=\\", None, (":=\\", None, "TLS_METHOD", None, None, None)),
+            (r"ssl:8081:certKey=b=c:privateKey=a", None, ("a", "b=c", "TLS_METHOD", None, None, None)),
+        ):
+            seen.clear()
+            if "a=1" in description:
+                assert raised(ValueError, parseListener, description, clientCA)
+                assert seen == []
+            else:
+                parseListener(description, clientCA)
+                assert seen == [expected]
+
+    def test_files(self) -> None:
+        """Files are where the process is, unless their paths say otherwise, and may have any name."""
+        for path in ("server.pem", "other.pem", f"{Path.cwd()}/other.pem", "key=1.pem", r"colon\:.pem"):
+            self.parse(f"ssl:8081:privateKey={path}")
+        assert self.parse("ssl:8081", "ca.pem").certificate
+
+    def test_mistakes(self) -> None:
+        """Whatever is wrong is said in one line, which has the description and the reason."""
+        for rest, reason in (
+            ("", "missing 1 required positional argument: 'port'"),
+            (":", "invalid literal for int() with base 10: ''"),
+            (":http", "invalid literal for int() with base 10: 'http'"),
+            (r":8081\:backlog=5", "got an unexpected keyword argument"),
+            (r":8081\:backlog\=5", "got an unexpected keyword argument"),
+            (r":8081:backlog=5\:interface\=x", "invalid literal for int() with base 10: '5:interface=x'"),
+            (":8081:backlog=many", "invalid literal for int() with base 10: 'many'"),
+            (":8081:colour=red", "got an unexpected keyword argument 'colour'"),
+            (":8081:clientCA=ca.pem", "got multiple values for argument 'clientCA'"),
+            (":8081:a:b:c:d:e:f:g:h", "takes from "),
+            (":8081:port=8082", "got multiple values for argument 'port'"),
+            (":8081:privateKey=none.pem", "none.pem: No such file or directory"),
+            (":8081:privateKey=ca.pem", "ca.pem: "),
+            (":8081:certKey=none.pem", "none.pem: No such file or directory"),
+            (":8081:certKey=other.pem", "server.pem: "),
+            (":8081:extraCertChain=none.pem", "none.pem: No such file or directory"),
+            (":8081:dhParameters=server.pem", "server.pem: "),
+            (":8081:sslmethod=SSLv3_METHOD", "sslmethod=SSLv3_METHOD is none of TLS_METHOD, "),
+        ):
+            error = raised(ValueError, parseListener, f"ssl{rest}")
+            assert error is not None, rest
+            description = repr(f"ssl{rest}")
+            assert str(error).startswith(f"{description} is not an ssl endpoint: {reason}"), str(error)
+            assert str(error).isprintable()
+        error = raised(ValueError, parseListener, "ssl:8081", "none.pem")
+        assert str(error) == "'ssl:8081' is not an ssl endpoint: none.pem: No such file or directory"
+
+
+class AnyTextTests(SynchronousTestCase):
+    """Any text either is a listener that describes itself as written, or is refused in one printable line."""
+
+    def setUp(self) -> None:
+        """Go to a folder of certificates, and let there be no files anywhere else."""
+        enterFolder(self)
+        self.patch(certificate, "Path", inFolder)
+
+    def parses(self, text: str) -> bool:
+        """Check what becomes of `text`; is it a listener?"""
+        try:
+            listener = parseListener(text, "ca.pem")
+        except ValueError as error:
+            assert str(error).isprintable(), str(error)  # noqa: PT017  # whatever else is raised is to be seen whole
+            return False
+        assert listener.description == text
+        return True
+
+    @given(KINDS, TEXTS)
+    def test_anyText(self, kind: str, rest: str) -> None:
+        """So it is with texts that Hypothesis thinks of."""
+        self.parses(kind + rest)
+
+    def test_fuzz(self) -> None:
+        """So it is with texts in which something is wrong, and with nonsense; no two runs have the same."""
+        first = int.from_bytes(randomBytes(4))
+        kept = 0
+        for seed in range(first, first + EXAMPLES):
+            text = garble(Random(seed))  # noqa: S311  # it has to be repeatable
+            try:
+                kept += self.parses(text)
+            except Exception as error:
+                raise AssertionError(f"seed {seed}: {text!r}") from error
+        assert EXAMPLES / 100 < kept < EXAMPLES / 2, kept
+
+
+def enterFolder(test: SynchronousTestCase) -> None:
+    """Go to a folder of certificates for the time of the test."""
+    folder = test.enterContext(TemporaryDirectory())
+    test.enterContext(contextlib.chdir(folder))
+    writeCertificates(Path())
+
+
+def inFolder(name: str) -> Path:
+    """Return a path in the current folder; in others there is nothing."""
+    return Path("nowhere/nothing" if "/" in name or name in ("", ".", "..") else name)
+
+
+def garble(random: Random) -> str:
+    """Return a good description after a few accidents, or nonsense."""
+    if random.random() < 0.2:
+        return "".join(random.choices(LETTERS, k=random.randrange(40)))
+    text = random.choice(GOOD)
+    for _ in range(random.randrange(4)):
+        start, end = sorted(random.choices(range(len(text) + 1), k=2))
+        match random.randrange(5):
+            case 0:
+                text = text[:start] + text[end:]
+            case 1:
+                text = text[:end] + text[start:]
+            case 2:
+                text = text[:start] + "".join(random.choices(LETTERS, k=random.randrange(1, 4))) + text[start:]
+            case 3:
+                text = text[:start] + random.choice(GOOD)[start:end] + text[start:]
+            case 4:
+                fields = text.split(":")
+                random.shuffle(fields)
+                text = ":".join(fields)
+    return text
+
+
+class ListenTestCase(ReactorTestCase):
+    """A test that listens."""
+
+    def setUp(self) -> None:
+        """Make a directory for Unix sockets, which is removed after the reactor is closed."""
+        self.directory = self.enterContext(TemporaryDirectory())
+        super().setUp()
+
+    def listen(self, listener: Listener) -> list[Port]:
+        """Return the ports that `listener` opens."""
+        return cast("list[Port]", list(listener.listen(self.reactor, Factory.forProtocol(Echo))))
+
+    def failure(self, description: str) -> OSError:
+        """Return the error with which listening on what is described fails."""
+        error = raised(OSError, self.listen, parseListener(description))
+        assert error is not None
+        return error
+
+
+class AddressListenerTests(ListenTestCase):
+    """`AddressListener` listens on every address of a host."""
+
+    def resolveTo(self, *hosts: str) -> None:
+        """Let every name stand for `hosts`."""
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in hosts]
+        self.patch(socket, "getaddrinfo", lambda *_, **__: found)
+
+    def test_host(self) -> None:
+        """A host of one address is one port, which takes connections."""
+        (port,) = self.listen(parseListener("127.0.0.1:0"))
+        self.peerAt(("127.0.0.1", port.getHost().port))
+
+    def test_everyAddress(self) -> None:
+        """A port alone is every address, of IPv4 and of IPv6."""
+        hosts = [port.getHost().host for port in self.listen(parseListener("*:0"))]
+        assert sorted(hosts) == ["0.0.0.0", "::"]  # noqa: S104  # this is about what it means
+
+    def test_taken(self) -> None:
+        """A port that is taken at one of the addresses can't be listened on."""
+        assert self.failure(str(self.occupy())).errno == EADDRINUSE
+
+    def test_sameNumber(self) -> None:
+        """IPv6 leaves the same port of IPv4 to others."""
+        numbers = [self.occupy() for _ in range(10)]
+        opened: list[int] = []
+        for number in numbers:
+            with contextlib.suppress(OSError):  # somebody else may have one of them for IPv6
+                opened += [port.getHost().port for port in self.listen(parseListener(f"[::]:{number}"))]
+        assert opened
+        assert set(opened) <= set(numbers)
+
+    def test_missingFamily(self) -> None:
+        """An address that this machine lacks is passed over where there is another."""
+        self.resolveTo("192.0.2.1", "127.0.0.1")
+        (port,) = self.listen(parseListener("host:0"))
+        assert port.getHost().host == "127.0.0.1"
+
+    def test_noAddress(self) -> None:
+        """Where this machine has none of the addresses, that is an error."""
+        assert self.failure("192.0.2.1:0").errno == EADDRNOTAVAIL
+
+    def test_twice(self) -> None:
+        """An address that a name has twice is listened on once."""
+        self.resolveTo("127.0.0.1", "127.0.0.1")
+        assert len(self.listen(parseListener("host:0"))) == 1
+
+    def test_unknownName(self) -> None:
+        """A name that stands for nothing is an error like any other."""
+        assert isinstance(self.failure("256.256.256.256:0"), socket.gaierror)
+
+    def test_everyHostThatParses(self) -> None:
+        """A host that `parseListener` takes, however strange, can fail as an OSError only."""
+        for host in ("fe80::1%a..b", f"fe80::1%{'a' * 64}", "fe80::1%é", "fe80::1%\0", "fe80::1%\udcff"):
+            if not raised(ValueError, parseListener, f"[{host}]:0"):
+                self.failure(f"[{host}]:0")
+
+
+class EndpointTests(ListenTestCase):
+    """An endpoint string is listened on as it says."""
+
+    def test_tcp(self) -> None:
+        """A TCP endpoint is one port."""
+        (port,) = self.listen(parseListener("tcp:0:interface=127.0.0.1"))
+        assert port.getHost().host == "127.0.0.1"
+
+    def test_unix(self) -> None:
+        """A Unix endpoint is a socket in the file system."""
+        self.listen(parseListener(f"unix:{self.directory}/socket"))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{self.directory}/socket")
+
+    def test_backlog(self) -> None:
+        """The kernel's queue is long, unless the description says otherwise."""
+        longest = min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+        endpoint = "tcp:0:interface=127.0.0.1"
+        writeCertificates(Path(self.directory))
+        tls = f"ssl:0:privateKey={self.directory}/server.pem:interface=127.0.0.1"
+        for description, expected in (
+            ("127.0.0.1:0", longest),
+            (endpoint, longest),
+            (f"{endpoint}:backlog=7", 7),
+            (tls, longest),
+            (f"{tls}:backlog=7", 7),
+        ):
+            (port,) = self.listen(parseListener(description))
+            assert longestQueue(port.socket) == expected
+
+    def test_taken(self) -> None:
+        """A port that is taken is an OSError that says so."""
+        assert self.failure(f"tcp:{self.occupy()}:interface=127.0.0.1").errno == EADDRINUSE
+
+    def test_lock(self) -> None:
+        """A Unix socket that can't be had isn't left locked: somebody else may be using it."""
+        path = f"{self.directory}/socket"
+        with socket.socket(socket.AF_UNIX) as other, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # see below
+            other.bind(path)
+            assert self.failure(f"unix:{path}:lockfile=1").errno == EADDRINUSE
+            assert not Path(f"{path}.lock").is_symlink()
+            gc.collect()
+
+    def test_othersLock(self) -> None:
+        """A lock that a living process holds stays, and so does its socket."""
+        lock = Path(self.directory, "socket.lock")
+        lock.symlink_to("1")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # see below
+            self.failure(f"unix:{self.directory}/socket:lockfile=1")
+            gc.collect()
+        assert lock.is_symlink()
+
+    def test_tls(self) -> None:
+        """With a certificate it is the port that its endpoint says; what to do with that is left to the factory."""
+        writeCertificates(Path(self.directory))
+        certificate = f"{self.directory}/server.pem"
+        for interface, host in (("127.0.0.1", "127.0.0.1"), (r"\:\:1", "::1")):
+            (port,) = self.listen(parseListener(f"ssl:0:privateKey={certificate}:interface={interface}"))
+            assert port.getHost().host == host
+            self.peerAt((host, port.getHost().port))
+
+    def test_otherErrors(self) -> None:
+        """Whatever else an endpoint fails with is an OSError with a reason."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # Twisted leaves these sockets to the garbage collector
+            for description in (
+                f"unix:{self.directory}/none/socket",
+                f"unix:/{'long' * 50}",
+                "tcp:0:interface=256.0.0.1",
+            ):
+                assert str(self.failure(description))
+            gc.collect()
+
+
+class OpenTests(ListenTestCase):
+    """A listener can be opened for several processes, in which somebody accepts later, or never."""
+
+    def open(self, description: str, count: int) -> list[Opening]:
+        """Open it, until the end of the test."""
+        opened = list(parseListener(description).open(self.reactor, count))
+        for opening in opened:
+            self.addCleanup(opening.close)
+        return opened
+
+    def test_tcp(self) -> None:
+        """At each address of a host there is a socket for each process, all of them with the same number."""
+        for opening in self.open("*:0", 3):
+            assert len({describeSocket(each) for each in opening.sockets}) == 1
+            assert opening.address == describeSocket(opening.sockets[0])
+            assert len(opening.sockets) == 3
+
+    def test_spread(self) -> None:
+        """The kernel spreads the connections among them."""
+        (opening,) = self.open("127.0.0.1:0", 2)
+        for _ in range(100):
+            self.peerAt(opening.sockets[0].getsockname())
+        counts = []
+        for listening in opening.sockets:
+            accepted = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    accepted.append(listening.accept()[0])
+            for connection in accepted:
+                connection.close()
+            counts.append(len(accepted))
+        assert sum(counts) == 100
+        assert min(counts) > 15
+
+    def test_taken(self) -> None:
+        """Where somebody listens already it fails, also if he shares his port with others of his own."""
+        taken = [str(self.occupy()), *(opening.address for opening in self.open("127.0.0.1:0", 2))]
+        for address in taken:
+            for count in (1, 2):
+                error = raised(OSError, lambda: self.open(address, count))  # noqa: B023  # it is called at once
+                assert error is not None
+                assert error.errno == EADDRINUSE
+
+    def test_unix(self) -> None:
+        """A Unix socket is one for all; its file and its lock are there until it is closed."""
+        path = Path(self.directory, "socket")
+        (opening,) = parseListener(f"unix:{path}:mode=600:lockfile=1").open(self.reactor, 3)
+        assert (opening.address, len(opening.sockets)) == (f"unix:{path}", 1)
+        assert path.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as client, opening.sockets[0].dup() as copy:
+            client.connect(str(path))
+            self.reactor.turn()
+            opening.close()
+            accepted, _ = copy.accept()  # nobody else did, and nothing was shut down
+            accepted.close()
+        assert list(Path(self.directory).iterdir()) == []
+
+    def test_inherited(self) -> None:
+        """What connections have in common they have from the listening socket."""
+        for description in ("127.0.0.1:0", "[::1]:0", "tcp:0:interface=127.0.0.1"):
+            (opening,) = self.open(description, 1)
+            (listening,) = opening.sockets
+            self.peerAt(listening.getsockname()[:2])
+            with listening.accept()[0] as connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+                for option in (socket.SO_KEEPALIVE, socket.SO_OOBINLINE):
+                    assert connection.getsockopt(socket.SOL_SOCKET, option) == 1
+
+
+class ListenErrorTests(SynchronousTestCase):
+    """`ListenError` says in one line which address and why."""
+
+    def test_message(self) -> None:
+        """The message has the description and the system's words, without the number."""
+        error = ListenError("127.0.0.1:80", OSError(EADDRINUSE, "Address already in use"))
+        assert str(error) == "cannot listen on 127.0.0.1:80: Address already in use"
+
+    def test_withoutNumber(self) -> None:
+        """A reason that isn't the system's is said as it is."""
+        assert str(ListenError("tcp:99999", OSError("too much"))) == "cannot listen on tcp:99999: too much"
+
+
+class ReasonTests(ListenTestCase):
+    """Whatever is in the way of a listener, `ListenError` has the words for it."""
+
+    def test_messages(self) -> None:
+        """A port that is taken at every address, a socket of somebody else's or none, no such address: each is told."""
+        with (
+            socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as port,
+            socket.socket(socket.AF_UNIX) as listening,
+            socket.socket(socket.AF_UNIX) as stale,
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", ResourceWarning)  # Twisted leaves these sockets to the garbage collector
+            taken = port.getsockname()[1]
+            listening.bind(f"{self.directory}/taken")
+            listening.listen()
+            stale.bind(f"{self.directory}/stale")
+            stale.close()
+            Path(self.directory, "locked.lock").symlink_to(str(os.getppid()))
+            for description, reason in (
+                *((f"{host}{taken}", "Address already in use") for host in ("127.0.0.1:", "[::1]:", "*:", "")),
+                (f"tcp:{taken}", "Address already in use"),
+                (f"tcp6:{taken}", "Address already in use"),
+                (f"unix:{self.directory}/taken", "Address already in use"),
+                (f"unix:{self.directory}/stale", "Address already in use"),
+                (f"unix:{self.directory}/missing/socket", "No such file or directory"),
+                (f"unix:{self.directory}/locked:lockfile=1", "Cannot acquire lock"),
+                ("192.0.2.1:0", "Cannot assign requested address"),
+            ):
+                message = str(ListenError(description, self.failure(description)))
+                assert message.startswith(f"cannot listen on {description}: {reason}"), message
+            gc.collect()
+
+
+class DefaultFileTests(SynchronousTestCase):
+    """What a description of `ssl:` leaves out is a mistake where it can't be done without."""
+
+    def test_mistakes(self) -> None:
+        """The file may be missing that is the default, and so may the port."""
+        enterFolder(self)
+        Path("server.pem").unlink()
+        for description, reason in (
+            ("ssl:0", "server.pem: No such file or directory"),
+            ("ssl:privateKey=other.pem", "missing 1 required positional argument: 'port'"),
+            ("ssl:many:privateKey=other.pem", "invalid literal for int() with base 10: 'many'"),
+        ):
+            error = str(raised(ValueError, parseListener, description))
+            assert error.startswith(f"'{description}' is not an ssl endpoint: {reason}"), error

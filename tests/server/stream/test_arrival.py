@@ -1,0 +1,705 @@
+"""What comes before the stream is taken in exactly, in time, and leaves nothing behind."""
+
+import contextlib
+import itertools
+import socket
+import ssl
+import warnings
+import weakref
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+from struct import pack
+from tempfile import TemporaryDirectory
+from typing import cast
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
+from twisted.internet.tcp import Port, Server
+from twisted.logger import LogEvent, capturedLogs, formatEvent
+from zope.interface.verify import verifyObject
+
+from echoup.addresses import Network
+from echoup.proxyheader import SIGNATURE, encodeProxyHeader
+from echoup.server.admission.gate import Gate
+from echoup.server.listening.certificate import ServerCertificate
+from echoup.server.settings import Limits
+from echoup.server.stream.arrival import Arrival, ArrivalFactory
+from echoup.server.stream.protocol import EchoUp, EchoUpFactory, IConnection
+from echoup.tls.transport import TLSTransport
+from tests.support.certificates import VERSIONS, writeCertificates
+from tests.support.doubles import Peer, ReactorTestCase, raised
+from tests.support.gates import REFUSED, LatePeerLimit, held
+from tests.support.properties import given, st
+from tests.support.tlspeer import TLSPeer
+
+TIMEOUT = 5.0
+INSTANT = 2**-10
+"""Seconds; in binary it is exact, and so are the sums with it."""
+
+LIMITS = Limits(idleTimeout=100, stallTimeout=10, handshakeTimeout=TIMEOUT)
+NETWORKS = (ip_network("127.0.0.0/8"),)
+
+CLIENT = IPv4Address("TCP", "192.0.2.7", 40000)
+SERVER = IPv4Address("TCP", "198.51.100.2", 443)
+V1 = encodeProxyHeader(1, CLIENT, SERVER)
+V2 = encodeProxyHeader(2, CLIENT, SERVER)
+AUTHORITY = V2[:14] + pack("!H", 12 + 14) + V2[16:] + b"\x02\x00\x0bexample.org"
+"""A header of version 2 that says which host the client asked for."""
+
+
+class ArrivalTestCase(ReactorTestCase):
+    """A test whose connections, whatever becomes of them, leave nothing behind."""
+
+    def setUp(self) -> None:
+        """Make certificates, and the streams that connections can become."""
+        super().setUp()
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(self.folder)
+        self.certificate = ServerCertificate(f"{self.folder}/server.pem")
+        self.events = cast("list[LogEvent]", self.enterContext(capturedLogs()))
+        self.peers: list[Peer] = []
+        self.limit(LIMITS)
+        self.addCleanup(self.checkNothingLeft)
+
+    def limit(self, limits: Limits) -> None:
+        """Begin anew, with these limits."""
+        self.gate = Gate(self.reactor, limits)
+        self.streams = EchoUpFactory(self.reactor, self.gate, logConnections=True)
+
+    def checkNothingLeft(self) -> None:
+        """Let all peers go, and check that there is no connection, descriptor or timer left, and nobody counted."""
+        for peer in self.peers:
+            peer.socket.close()
+        self.reactor.until(lambda: not self.streams.connections)
+        self.gate.abandon()
+        assert self.reactor.getDelayedCalls() == []
+        assert held(self.gate) == (0, {})
+        transports = [reader for reader in self.reactor._seen if isinstance(reader, Server)]
+        assert [transport for transport in transports if hasattr(transport, "socket")] == []
+
+    def arrivals(
+        self, certificate: ServerCertificate | None = None, networks: Collection[Network] = NETWORKS
+    ) -> ArrivalFactory:
+        """Return the factory of connections that come from `networks`, unless these are empty, through a proxy."""
+        return ArrivalFactory(self.streams, TIMEOUT, networks, certificate)
+
+    def connect(
+        self, certificate: ServerCertificate | None = None, networks: Collection[Network] = NETWORKS
+    ) -> tuple[Peer, str]:
+        """Return the far end of a new connection, and its address as the log has it."""
+        self.peers.append(self.peerOf(self.arrivals(certificate, networks)))
+        return self.peers[-1], "{}:{}".format(*self.peers[-1].socket.getsockname())
+
+    def connectTLS(self, version: ssl.TLSVersion, client: Path | None = None) -> TLSPeer:
+        """Return the far end of a new connection that comes without a proxy, and is to begin with TLS."""
+        return self.overTLS(self.connect(self.certificate, ())[0], version, client)
+
+    def overTLS(self, peer: Peer, version: ssl.TLSVersion, client: Path | None = None) -> TLSPeer:
+        """Return a client of TLS `version`, with the certificate `client`, at the far end `peer`."""
+        context = self.context()
+        context.minimum_version = context.maximum_version = version
+        if client:
+            context.load_cert_chain(client)
+        return TLSPeer(peer, context)
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of a client that trusts our certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.folder / "ca.pem")
+        return context
+
+    def others(self) -> Path:
+        """Return a folder with the same certificates of an authority that nobody trusts."""
+        folder = self.folder / "others"
+        folder.mkdir()
+        writeCertificates(folder)
+        return folder
+
+    def connection(self) -> IConnection:
+        """Return the only connection that there is."""
+        (connection,) = self.streams.connections
+        return connection
+
+    def stream(self) -> EchoUp:
+        """Return the only connection, which is a stream."""
+        connection = self.connection()
+        assert isinstance(connection, EchoUp)
+        return connection
+
+    def lines(self) -> list[str]:
+        """Return what was logged of connections."""
+        return [str(formatEvent(event)) for event in self.events if event["log_namespace"].startswith("echoup")]
+
+    def assertGone(self, line: str) -> None:
+        """Check that the only connection goes away, and that `line` is what is logged of it."""
+        self.reactor.until(lambda: not self.streams.connections)
+        assert self.lines() == [line]
+        self.events.clear()
+
+    def assertCut(self, peer: Peer, line: str) -> None:
+        """Check that the only connection is cut off, and what is logged of it."""
+        assert raised(ConnectionResetError, peer.receiveAll)
+        self.assertGone(line)
+
+
+class ArrivalFactoryTests(ArrivalTestCase):
+    """`ArrivalFactory` knows what a connection has to begin with."""
+
+    def test_interfaces(self) -> None:
+        """It is a factory, and what it builds are half-closeable protocols that the streams' factory can keep."""
+        verifyObject(IProtocolFactory, self.arrivals())
+        self.connect()
+        for interface in (IConnection, IHalfCloseableProtocol):
+            verifyObject(interface, self.connection())
+
+    def test_quiet(self) -> None:
+        """That a port with it opens or closes is nothing that it logs."""
+        assert not self.arrivals().noisy
+
+    def test_straight(self) -> None:
+        """Where nothing comes before the stream there is nothing but the stream."""
+        protocol = self.arrivals(networks=()).buildProtocol(CLIENT)
+        assert isinstance(protocol, EchoUp)
+        assert protocol.peer == CLIENT
+
+    def test_certificate(self) -> None:
+        """With a certificate every connection begins with TLS."""
+        for address in (CLIENT, UNIXAddress(None)):
+            assert isinstance(self.arrivals(self.certificate, ()).buildProtocol(address), Arrival)
+
+    def test_networks(self) -> None:
+        """A connection begins with a header if and only if it comes from one of the proxies' networks."""
+        arrivals = self.arrivals(networks=[ip_network(text) for text in ("10.0.0.0/8", "192.0.2.1", "fe80::/10")])
+        proxies = ("10.1.2.3", "::ffff:10.1.2.3", "192.0.2.1", "::ffff:c000:201", "fe80::1", "fe80::1%lo")
+        others = ("11.0.0.1", "::ffff:11.0.0.1", "192.0.2.2", "::a01:203", "::1", "2001:db8::1")
+        for hosts, kind in ((proxies, Arrival), (others, EchoUp)):
+            for host in hosts:
+                address = (IPv6Address if ":" in host else IPv4Address)("TCP", host, 40000)
+                assert isinstance(arrivals.buildProtocol(address), kind), host
+
+    def test_unix(self) -> None:
+        """A Unix socket is in no network."""
+        self.peers.append(self.peerOf(self.arrivals(networks=[ip_network("::/0")]), socket.AF_UNIX))
+        assert isinstance(self.connection(), EchoUp)
+
+    def test_outside(self) -> None:
+        """A header from outside the networks is data like any other."""
+        peer, name = self.connect(networks=[ip_network("10.0.0.0/8")])
+        peer.offer(V1)
+        peer.end()
+        assert peer.receiveAll() == V1.upper()
+        self.assertGone(f"connection peer={name} bytes={len(V1)} seconds=0.000 reason=done")
+
+
+class HeaderTests(ArrivalTestCase):
+    """From a proxy, a connection begins with the header, and what follows is the client's."""
+
+    def test_pieces(self) -> None:
+        """The header may come byte by byte; the last one makes a stream of the client's."""
+        for header, details in ((V1, ""), (V2, ""), (AUTHORITY, " authority=example.org")):
+            peer, name = self.connect()
+            for byte in header:
+                assert isinstance(self.connection(), Arrival)
+                assert (self.connection().peer.port, self.connection().source) == (int(name.split(":")[1]), None)
+                peer.offer(bytes([byte]))
+            assert (self.stream().peer, self.stream().source) == (CLIENT, CLIENT.host)
+            peer.offer(b"hello")
+            assert peer.receive(5) == b"HELLO"
+            self.reactor.advance(2.5, step=2.5)
+            peer.end()
+            assert peer.receiveAll() == b""
+            line = f"connection peer=192.0.2.7:40000 bytes=5 seconds=2.500 reason=done via={name}{details}"
+            self.assertGone(line)
+
+    def test_oneSegment(self) -> None:
+        """The header, the first bytes and the end may all come at once."""
+        for header in (V1, V2):
+            peer, name = self.connect()
+            peer.socket.send(header + b"hello")
+            peer.end()
+            assert peer.receiveAll() == b"HELLO"
+            self.assertGone(f"connection peer=192.0.2.7:40000 bytes=5 seconds=0.000 reason=done via={name}")
+
+    @given(st.sampled_from([V1, V2, AUTHORITY]), st.binary(), st.lists(st.integers(0, 100)))
+    def test_anyPieces(self, header: bytes, data: bytes, cuts: list[int]) -> None:
+        """However header and data are cut into pieces, the data comes back, and only that."""
+        peer, _ = self.connect()
+        stream = header + data
+        places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+        for start, end in itertools.pairwise(places):
+            peer.offer(stream[start:end])
+        peer.end()
+        assert peer.receiveAll() == data.upper()
+        self.reactor.until(lambda: not self.streams.connections)
+
+    def test_second(self) -> None:
+        """A second header is data: who says it isn't the proxy."""
+        peer, _ = self.connect()
+        peer.offer(V1 + V2)
+        assert peer.receive(len(V2)) == V2.upper()
+
+    def test_unknown(self) -> None:
+        """Where the header doesn't tell who the client is, that is the proxy itself."""
+        for header in (b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ::1 ::1 1 2\r\n", SIGNATURE + b"\x20\x00\x00\x00"):
+            peer, name = self.connect()
+            peer.offer(header + b"hello")
+            assert self.stream().source == "127.0.0.1"
+            assert peer.receive(5) == b"HELLO"
+            peer.end()
+            self.assertGone(f"connection peer={name} bytes=5 seconds=0.000 reason=done via={name}")
+
+    def test_unixClient(self) -> None:
+        """A client that came to its proxy through a Unix socket has no address that a limit could count for."""
+        peer, name = self.connect()
+        peer.offer(encodeProxyHeader(2, UNIXAddress(b"/run/a\nb"), UNIXAddress(b"/run/c")))
+        assert self.stream().source is None
+        peer.end()
+        line = rf"connection peer=unix:/run/a\nb bytes=0 seconds=0.000 reason=done via={name}"
+        self.assertGone(line)
+
+    def test_bad(self) -> None:
+        """What is no header is cut off at once, and quoted in the log so that it can't be taken for anything else."""
+        mistakes = {
+            b"GET / HTTP/1.1\r\n": r"b'GET / HTTP/1.1\r\n' does not begin a PROXY protocol header",
+            b'\x1b[31m" error="\n': r"b'\x1b[31m\" error=\"\n' does not begin a PROXY protocol header",
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 1 66000\r\n": "'66000' is not a port number from 0 to 65535",
+            V2[:12] + b"\x31": "version and command are 0x31, and neither 0x20 nor 0x21",
+        }
+        for data, words in mistakes.items():
+            peer, name = self.connect()
+            peer.socket.send(data)
+            self.assertCut(peer, f'connection peer={name} bytes=0 seconds=0.000 reason=header error="{words}"')
+
+    def test_handover(self) -> None:
+        """Nothing of the arrival stays between the transport and the stream, and nothing else of it either."""
+        peer, _ = self.connect()
+        arrival = self.connection()
+        assert isinstance(arrival, Arrival)
+        transport, kept = arrival.transport, weakref.ref(arrival)
+        del arrival
+        peer.offer(V1)
+        assert transport.protocol is self.stream()
+        assert self.stream().transport is transport
+        assert kept() is None
+
+
+class TLSTests(ArrivalTestCase):
+    """The handshake makes a stream of the connection, or ends it, in every version of TLS."""
+
+    def test_echo(self) -> None:
+        """After the handshake it is a stream, with TLS in between and nothing else."""
+        for version in VERSIONS:
+            peer = self.connectTLS(version)
+            assert isinstance(self.connection(), Arrival)
+            peer.shakeHands()
+            below = self.stream().transport
+            assert isinstance(below, TLSTransport)
+            assert below.transport.protocol is below
+            peer.offer(b"hello")
+            assert peer.receive(5) == b"HELLO"
+            peer.end()
+            assert peer.receiveAll() == b""
+            name = "{}:{}".format(*peer.peer.socket.getsockname())
+            self.assertGone(f"connection peer={name} bytes=5 seconds=0.000 reason=done")
+
+    def test_header(self) -> None:
+        """Where it comes through a proxy, the header is in clear, and may come with the first of the handshake."""
+        for version in VERSIONS:
+            for size in (len(AUTHORITY), 2**16, 1):
+                peer, name = self.connect(self.certificate)
+                client = self.overTLS(peer, version)
+                first = AUTHORITY + client.flight()
+                for start in range(0, len(first), size):
+                    peer.offer(first[start : start + size])
+                client.shakeHands()
+                assert self.stream().peer == CLIENT
+                client.offer(b"hello")
+                assert client.receive(5) == b"HELLO"
+                client.end()
+                assert client.receiveAll() == b""
+                line = "connection peer=192.0.2.7:40000 bytes=5 seconds=0.000 reason=done"
+                self.assertGone(f"{line} via={name} authority=example.org")
+
+    def test_dataAtOnce(self) -> None:
+        """Data and the end may come together with the last of the handshake."""
+        for version in VERSIONS:
+            peer = self.connectTLS(version)
+            peer.peer.offer(peer.flight())
+            last = peer.flight()
+            if version == ssl.TLSVersion.TLSv1_3:  # before, the server has the last word
+                peer.tls.write(b"hello")
+            with contextlib.suppress(ssl.SSLError):
+                peer.tls.unwrap()
+            peer.peer.socket.send(last + peer.seal())
+            peer.peer.end()
+            received = peer.receiveAll() if version == ssl.TLSVersion.TLSv1_3 else b""
+            assert received == b"HELLO" * (version == ssl.TLSVersion.TLSv1_3)
+            self.reactor.until(lambda: not self.streams.connections)
+
+    def assertUntrusted(self, peer: TLSPeer, words: str, alert: str) -> None:
+        """Check that there is no TLS with `peer`, which gets an alert, and what is logged of it."""
+        name = "{}:{}".format(*peer.peer.socket.getsockname())
+
+        def talk() -> None:
+            peer.shakeHands()
+            peer.receiveAll()  # only here, with TLS 1.3, a client hears of what was wrong with its certificate
+
+        error = raised(ssl.SSLError, talk)
+        assert error is not None
+        assert error.reason == alert
+        assert isinstance(self.connection(), Arrival)
+        peer.peer.end()
+        self.assertGone(f'connection peer={name} bytes=0 seconds=0.000 reason=tls error="{words}"')
+
+    def test_clientCertificate(self) -> None:
+        """With an authority for clients, those that it has signed come in, and all others are told why not."""
+        self.certificate = ServerCertificate(f"{self.folder}/server.pem", clientCA=f"{self.folder}/ca.pem")
+        others = self.others()
+        alerts = "SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+        for version, alert in zip(VERSIONS, alerts, strict=True):
+            peer = self.connectTLS(version, self.folder / "client.pem")
+            peer.shakeHands()
+            peer.offer(b"hello")
+            assert peer.receive(5) == b"HELLO"
+            peer.peer.socket.close()
+            self.reactor.until(lambda: not self.streams.connections)
+            self.events.clear()
+            self.assertUntrusted(self.connectTLS(version), "peer did not return a certificate", alert)
+            stranger = self.connectTLS(version, others / "client.pem")
+            self.assertUntrusted(stranger, "unable to get local issuer certificate", "TLSV1_ALERT_UNKNOWN_CA")
+
+    def test_distrust(self) -> None:
+        """A client that doesn't trust us is a failure of TLS, too."""
+        self.certificate = ServerCertificate(f"{self.others()}/server.pem")
+        for version in VERSIONS:
+            peer = self.connectTLS(version)
+            name = "{}:{}".format(*peer.peer.socket.getsockname())
+            assert raised(ssl.SSLCertVerificationError, peer.shakeHands)
+            peer.peer.end()
+            line = f'connection peer={name} bytes=0 seconds=0.000 reason=tls error="tlsv1 alert unknown ca"'
+            self.assertGone(line)
+
+    def test_oldVersion(self) -> None:
+        """A client that speaks no version from 1.2 on is told so."""
+        context = self.context()
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that is what the test is about
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
+        peer = TLSPeer(self.connect(self.certificate, ())[0], context)
+        self.assertUntrusted(peer, "unsupported protocol", "TLSV1_ALERT_PROTOCOL_VERSION")
+
+    def test_otherProtocols(self) -> None:
+        """What isn't TLS isn't answered as if it were anything else, and is over at once if the peer ends, too."""
+        for data, words in (
+            (b"GET / HTTP/1.1\r\n\r\n", "http request"),
+            (b"hello, is anybody there?", "wrong version number"),
+            (V1, "wrong version number"),
+            (b"\x15\x03\x01\x00\x02\x01\x00", "unexpected message"),  # a close_notify
+            (b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00", "unexpected message"),
+        ):
+            peer, name = self.connect(self.certificate, ())
+            peer.offer(data * 100)
+            peer.end()
+            assert b"hello" not in peer.receiveAll().lower()
+            self.assertGone(f'connection peer={name} bytes=0 seconds=0.000 reason=tls error="{words}"')
+
+    def test_afterHeader(self) -> None:
+        """When there is no TLS after a header, the log has the client and both reasons for that to be looked into."""
+        peer, name = self.connect(self.certificate)
+        peer.offer(AUTHORITY + b"hello, is anybody there?")
+        peer.end()
+        line = "connection peer=192.0.2.7:40000 bytes=0 seconds=0.000 reason=tls"
+        self.assertGone(f'{line} via={name} authority=example.org error="wrong version number"')
+
+    def test_staying(self) -> None:
+        """A peer that doesn't go when there is no TLS is cut off at the deadline, whatever it sends until then."""
+        peer, name = self.connect(self.certificate, ())
+        peer.offer(b"hello, is anybody there?")
+        self.reactor.advance(TIMEOUT - INSTANT, step=1)
+        peer.offer(b"hello" * 1000)
+        self.reactor.turn()
+        assert isinstance(self.connection(), Arrival)
+        self.reactor.advance(INSTANT)
+        line = f'connection peer={name} bytes=0 seconds=5.000 reason=tls error="wrong version number"'
+        self.assertGone(line)
+
+
+class TimeoutTests(ArrivalTestCase):
+    """What comes before the stream has to be there in time."""
+
+    def assertTimesOut(self, peer: Peer, name: str, details: str = "", passed: float = 0.0) -> None:
+        """Check that `peer` is cut off when the time is over, and not before; so much of it has passed."""
+        self.reactor.advance(TIMEOUT - INSTANT - passed, step=TIMEOUT)
+        assert isinstance(self.connection(), Arrival)
+        self.reactor.advance(INSTANT)
+        self.assertCut(peer, f"connection peer={name} bytes=0 seconds=5.000 reason=handshake{details}")
+
+    def test_header(self) -> None:
+        """A header that is missing, or isn't complete, is waited for so long."""
+        for data in (b"", V1[:-1], V2[:-1]):
+            peer, name = self.connect()
+            peer.offer(data)
+            self.assertTimesOut(peer, name)
+
+    def test_handshake(self) -> None:
+        """A handshake that doesn't begin, or stops at any point, is waited for so long."""
+        for version in VERSIONS:
+            for flights in (0, 1, 2):
+                peer = self.connectTLS(version)
+                for last in range(flights):
+                    peer.peer.offer(peer.flight()[: -1 if last else None])
+                self.assertTimesOut(peer.peer, "{}:{}".format(*peer.peer.socket.getsockname()))
+
+    def test_both(self) -> None:
+        """The header and the handshake after it have that time together, however busy the peer is."""
+        peer, name = self.connect(self.certificate)
+        hello = self.overTLS(peer, ssl.TLSVersion.TLSv1_3).flight()
+        for start in range(len(V1)):
+            peer.offer(V1[start : start + 1])
+            self.reactor.advance(2**-5, step=1)
+        for start in range(64):
+            peer.offer(hello[start : start + 1])
+            self.reactor.advance(2**-5, step=1)
+        passed = (len(V1) + 64) * 2**-5
+        self.assertTimesOut(peer, CLIENT_NAME, f" via={name}", passed)
+
+    def test_inTime(self) -> None:
+        """Who is in time isn't bothered any more."""
+        for certificate in (None, self.certificate):
+            peer, _ = self.connect(certificate)
+            self.reactor.advance(TIMEOUT - INSTANT, step=TIMEOUT)
+            peer.offer(V1)
+            if certificate:
+                self.overTLS(peer, ssl.TLSVersion.TLSv1_3).shakeHands()
+            stream = self.stream()
+            assert self.reactor.getDelayedCalls() == []
+            self.reactor.advance(2 * TIMEOUT, step=1)
+            assert stream.reason == ""
+            peer.socket.close()
+            self.reactor.until(lambda: not self.streams.connections)
+
+
+class LostTests(ArrivalTestCase):
+    """A peer that goes before there is a stream is gone."""
+
+    def states(self) -> Iterator[tuple[Peer, str]]:
+        """Let a new connection come to each point before the stream, and yield its far end and what the log says."""
+        for data in (b"", V1[:-1]):
+            peer, name = self.connect()
+            peer.offer(data)
+            yield peer, f"connection peer={name} bytes=0 seconds=0.000 reason=lost"
+        peer, name = self.connect(self.certificate)
+        peer.offer(V1)
+        yield peer, f"connection peer={CLIENT_NAME} bytes=0 seconds=0.000 reason=lost via={name}"
+        for version in VERSIONS:
+            for size in (0, 50, 2**16):
+                tls = self.connectTLS(version)
+                tls.peer.offer(tls.flight()[:size])
+                name = "{}:{}".format(*tls.peer.socket.getsockname())
+                yield tls.peer, f"connection peer={name} bytes=0 seconds=0.000 reason=lost"
+
+    def test_end(self) -> None:
+        """Its end alone is enough: there is nothing to wait for."""
+        for peer, line in self.states():
+            peer.end()
+            peer.receiveAll()
+            self.assertGone(line)
+
+    def test_reset(self) -> None:
+        """A reset is nothing else."""
+        for peer, line in self.states():
+            peer.reset()
+            self.assertGone(line)
+
+
+class StopTests(ArrivalTestCase):
+    """A stop leaves what isn't a stream yet the time that it has, and no more."""
+
+    def test_quiet(self) -> None:
+        """Where nothing comes for a while, as from far away, it isn't ended, and is served when something comes."""
+        peer, _ = self.connect()
+        peer.offer(V1[:20])
+        self.reactor.advance(4.9)
+        self.streams.look(replace(LIMITS, idleTimeout=0.25), "stopping")
+        peer.offer(V1[20:] + b"hello")
+        assert peer.receive(5) == b"HELLO"
+
+    def test_finish(self) -> None:
+        """When everything has to end, it is cut off."""
+        peer, name = self.connect(self.certificate, ())
+        self.connection().finish("stopping")
+        self.assertCut(peer, f"connection peer={name} bytes=0 seconds=0.000 reason=stopping")
+
+
+class WaitingTests(ArrivalTestCase):
+    """Who has no place yet waits for one, and has all of the time afterwards."""
+
+    def test_place(self) -> None:
+        """Its time begins when there is a place; what it has said until then is not lost."""
+        self.limit(Limits(maxConnections=1))
+        inside, _ = self.connect()
+        header, _ = self.connect()
+        header.offer(V1 + b"hello")
+        secure = self.connectTLS(VERSIONS[1])
+        self.reactor.advance(TIMEOUT - INSTANT, step=TIMEOUT)
+        assert len(self.streams.connections) == 3
+        self.reactor.advance(INSTANT, step=INSTANT)
+        assert raised(ConnectionResetError, inside.receiveAll)
+        assert header.receive(5) == b"HELLO"
+        header.end()
+        assert header.receiveAll() == b""
+        self.reactor.advance(TIMEOUT - INSTANT, step=TIMEOUT)
+        secure.shakeHands()
+        secure.offer(b"hello")
+        assert secure.receive(5) == b"HELLO"
+
+    def test_answer(self) -> None:
+        """Where somebody else has to be asked whether the client is over its limit, nothing is lost meanwhile."""
+        peers = LatePeerLimit()
+        self.gate = Gate(self.reactor, Limits(maxConnectionsPerPeer=1), peers=peers)
+        self.streams = EchoUpFactory(self.reactor, self.gate, logConnections=True)
+        for isAdmitted in (True, False):
+            peer, _ = self.connect()
+            peer.offer(V1 + b"hello")
+            ((source, answer),) = peers.asked
+            peers.asked.clear()
+            assert source == CLIENT.host
+            peer.offer(b"more")
+            assert isinstance(self.connection(), Arrival)
+            answer.callback(isAdmitted)
+            if isAdmitted:
+                assert peer.receive(9) == b"HELLOMORE"
+                peer.end()
+                assert peer.receiveAll() == b""
+            else:
+                assert raised(ConnectionResetError, peer.receiveAll)
+            self.reactor.until(lambda: not self.streams.connections)
+        assert peers.left == [CLIENT.host]
+        assert self.reactor.getDelayedCalls() == []
+
+
+class LimitTests(ArrivalTestCase):
+    """Connections count from the beginning, and for their peer as soon as that is known."""
+
+    def listen(self, limits: Limits, certificate: ServerCertificate | None, networks: Collection[Network]) -> None:
+        """Listen at a port, within `limits`."""
+        self.limit(limits)
+        port = self.reactor.listenTCP(0, self.arrivals(certificate, networks), interface="127.0.0.1")
+        assert isinstance(port, Port)
+        self.port = port
+        self.gate.guard(port)
+
+    def knock(self, count: int) -> list[Peer]:
+        """Return the far ends of `count` connections to the port, which the reactor hasn't seen yet."""
+        host = self.port.getHost()
+        peers = [self.peerAt((host.host, host.port)) for _ in range(count)]
+        self.peers += peers
+        return peers
+
+    def assertInside(self, count: int) -> None:
+        """Check that so many are in, and that the port is looked at if and only if there is room for more."""
+
+        def isInside() -> bool:
+            assert len(self.streams.connections) <= 3
+            return len(self.streams.connections) == count
+
+        self.reactor.until(isInside)
+        self.reactor.turn()
+        assert isInside()
+        assert (self.port in self.reactor.getReaders()) == (count < 3)
+
+    def test_headers(self) -> None:
+        """Who owes a header has a place, keeps it as a stream, and leaves it to the next."""
+        self.listen(Limits(maxConnections=3), None, NETWORKS)
+        peers = self.knock(5)
+        self.assertInside(3)
+        for peer in peers:
+            peer.socket.send(V1)
+        self.assertInside(3)
+        assert {type(connection) for connection in self.streams.connections} == {EchoUp}
+        for left, peer in zip((3, 3, 2, 1, 0), peers, strict=True):
+            peer.end()
+            self.assertInside(left)
+
+    def test_handshakes(self) -> None:
+        """So has who owes a handshake."""
+        self.listen(Limits(maxConnections=3), self.certificate, ())
+        for version in VERSIONS:
+            clients = [self.overTLS(peer, version) for peer in self.knock(5)]
+            self.assertInside(3)
+            for client in clients[:3]:
+                client.shakeHands()
+            self.assertInside(3)
+            clients[0].offer(b"hello")
+            assert clients[0].receive(5) == b"HELLO"
+            for left, client in zip((3, 3, 2, 1, 0), clients, strict=True):
+                client.peer.socket.close()
+                self.assertInside(left)
+
+    def test_refusedAtOnce(self) -> None:
+        """Who comes without a proxy, and is over the limit of its address, is out before the handshake."""
+        self.limit(Limits(maxConnectionsPerPeer=1))
+        inside = self.connectTLS(ssl.TLSVersion.TLSv1_3)
+        outside, _ = self.connect(self.certificate, ())
+        outside.socket.send(b"hello")
+        assert raised(ConnectionResetError, outside.receiveAll)
+        inside.shakeHands()
+        assert self.stream().reason == ""
+        assert self.lines() == [REFUSED]
+
+    def test_refusedAfterHeader(self) -> None:
+        """Who comes through a proxy is counted for its own address once that is known, and before the handshake."""
+        for certificate in (None, self.certificate):
+            self.limit(Limits(maxConnectionsPerPeer=1))
+            pairs = [self.connect(certificate) for _ in range(3)]
+            self.reactor.turn()
+            assert len(self.streams.connections) == 3
+            inside, outside, other = (peer for peer, _ in pairs)
+            inside.offer(V1)
+            first = V1 + self.overTLS(outside, ssl.TLSVersion.TLSv1_3).flight()
+            outside.socket.send(first)
+            assert raised(ConnectionResetError, outside.receiveAll)
+            other.offer(V1.replace(b"192.0.2.7", b"192.0.2.8"))
+            assert {connection.source for connection in self.streams.connections} == {"192.0.2.7", "192.0.2.8"}
+            assert self.lines() == [REFUSED]
+            self.gate.abandon()
+            for peer in (inside, other):
+                peer.socket.close()
+            self.reactor.until(lambda: not self.streams.connections)
+            self.events.clear()
+
+    def test_proxyItself(self) -> None:
+        """What the proxy says for itself counts for its own address, and what it says for others doesn't."""
+        self.limit(Limits(maxConnectionsPerPeer=1))
+        own, other, second = (self.connect()[0] for _ in range(3))
+        own.offer(b"PROXY UNKNOWN\r\n")
+        other.offer(V1)
+        assert {connection.source for connection in self.streams.connections} == {"127.0.0.1", CLIENT.host, None}
+        second.socket.send(b"PROXY UNKNOWN\r\n")
+        assert raised(ConnectionResetError, second.receiveAll)
+        assert self.lines() == [REFUSED]
+
+    def test_otherRefused(self) -> None:
+        """Who is in stays in when the handshake is done, also while another from the same address is turned away."""
+        for version in VERSIONS:
+            self.listen(Limits(maxConnectionsPerPeer=1), self.certificate, ())
+            inside = self.overTLS(self.knock(1)[0], version)
+            inside.peer.offer(inside.flight())
+            last = inside.flight()
+            self.knock(1)
+            inside.peer.socket.send(last)  # the reactor comes to it after the port, and before the other is gone
+            self.reactor.until(lambda: self.lines() == [REFUSED])
+            inside.shakeHands()
+            inside.offer(b"hello")
+            assert inside.receive(5) == b"HELLO"
+            inside.peer.socket.close()
+            self.reactor.until(lambda: not self.streams.connections)
+            self.gate.abandon()
+            self.events.clear()
+
+
+CLIENT_NAME = "192.0.2.7:40000"

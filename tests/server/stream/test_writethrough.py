@@ -1,0 +1,116 @@
+"""What the kernel takes at once is written at once, and the rest as Twisted does it."""
+
+from errno import EAGAIN, EPIPE
+
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import ITCPTransport, IUNIXTransport
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyClass
+
+from echoup.server.stream.writethrough import TCPTransport, UNIXTransport, writeThrough
+
+
+class FakeSocket:
+    """A socket that takes `room` bytes, or fails with `error`."""
+
+    def __init__(self, room: int, error: int = EAGAIN) -> None:
+        self.room = room
+        self.error = error
+        self.taken = b""
+
+    def send(self, data: bytes) -> int:
+        """Take what there is room for."""
+        if not self.room:
+            raise OSError(self.error, "no room")
+        part = bytes(data[: self.room])
+        self.room -= len(part)
+        self.taken += part
+        return len(part)
+
+    def setblocking(self, flag: bool) -> None:
+        """Do nothing."""
+
+    def fileno(self) -> int:
+        """Return no descriptor of anything."""
+        return -1
+
+
+class Watch:
+    """What a transport needs of a reactor: to be told what it waits for."""
+
+    def __init__(self) -> None:
+        self.writers: list[object] = []
+
+    def addReader(self, reader: object) -> None:
+        """Do nothing."""
+
+    def addWriter(self, writer: object) -> None:
+        """Note who wants to write."""
+        self.writers.append(writer)
+
+    def removeWriter(self, writer: object) -> None:
+        """Forget him."""
+        self.writers.clear()
+
+
+class WriteThroughTests(SynchronousTestCase):
+    """`write` asks the kernel first."""
+
+    def transport(self, room: int, error: int = EAGAIN) -> tuple[TCPTransport, FakeSocket, Watch]:
+        """Return a transport whose kernel has room for so many bytes, its socket, and its reactor."""
+        socket, reactor = FakeSocket(room, error), Watch()
+        transport = TCPTransport(socket, Protocol(), ("192.0.2.1", 1), None, 0, reactor)  # type: ignore[arg-type]
+        return transport, socket, reactor
+
+    def test_interfaces(self) -> None:
+        """The transports are what Twisted's are."""
+        verifyClass(ITCPTransport, TCPTransport)
+        verifyClass(IUNIXTransport, UNIXTransport)
+
+    def test_all(self) -> None:
+        """What the kernel takes is gone, and nothing waits for the reactor."""
+        transport, socket, reactor = self.transport(100)
+        transport.write(b"hello")
+        assert (socket.taken, reactor.writers) == (b"hello", [])
+
+    def test_rest(self) -> None:
+        """What it doesn't take waits for the reactor, and so does all that comes after it, in order."""
+        transport, socket, reactor = self.transport(3)
+        transport.write(b"hello")
+        socket.room = 100
+        transport.write(b" world")
+        assert socket.taken == b"hel"
+        assert reactor.writers
+        transport.doWrite()
+        assert (socket.taken, reactor.writers) == (b"hello world", [])
+        transport.write(b"!")
+        assert socket.taken == b"hello world!"
+
+    def test_error(self) -> None:
+        """An error isn't lost: the reactor meets it again, and ends the connection then."""
+        transport, _, reactor = self.transport(0, EPIPE)
+        transport.write(b"hello")
+        assert reactor.writers
+        assert transport.doWrite() is not None
+
+    def test_afterTheEnd(self) -> None:
+        """What is written after the end of our side, or of the connection, is dropped."""
+        for attribute, value in (("_writeDisconnected", True), ("connected", 0)):
+            transport, socket, reactor = self.transport(100)
+            setattr(transport, attribute, value)
+            transport.write(b"hello")
+            assert (socket.taken, reactor.writers) == (b"", [])
+
+    def test_ports(self) -> None:
+        """Ports of Twisted's make such transports; whoever has transports of their own keeps them."""
+
+        class Own(tcp.Server):
+            """Somebody else's."""
+
+        port = tcp.Port(0, Factory(), reactor=MemoryReactorClock())
+        for before, after in ((tcp.Server, TCPTransport), (unix.Server, UNIXTransport), (Own, Own)):
+            port.transport = before
+            writeThrough(port)
+            assert port.transport is after

@@ -1,0 +1,116 @@
+"""Addresses are taken apart and put together as people write them."""
+
+import ipaddress
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.addresses import describeAddress, joinAddress, parsePort, splitAddress
+from tests.support.doubles import raised
+from tests.support.properties import given, st
+
+PORTS = st.integers(0, 65535)
+HOSTS = st.ip_addresses().map(str) | st.from_regex(
+    r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z]{1,9}){0,3}", fullmatch=True
+)
+TEXTS = st.text(st.characters()) | st.text("[]:.%-_*0189aef\u00e9\u0663 \n", max_size=20)
+
+
+class SplitAddressTests(SynchronousTestCase):
+    """`splitAddress` takes every form apart, and refuses everything else in one line."""
+
+    def test_forms(self) -> None:
+        """Each form has its host and, where it has one, its port."""
+        forms = {
+            "example.org": ("example.org", None),
+            "example.org:8081": ("example.org", 8081),
+            "192.0.2.1:0": ("192.0.2.1", 0),
+            "my_service:1": ("my_service", 1),
+            "bücher.example": ("bücher.example", None),
+            "2001:db8::1": ("2001:db8::1", None),
+            "[2001:db8::1]": ("2001:db8::1", None),
+            "[2001:db8::1]:65535": ("2001:db8::1", 65535),
+            "[fe80::1%eth0]:1": ("fe80::1%eth0", 1),
+        }
+        for text, parts in forms.items():
+            assert splitAddress(text) == parts, text
+
+    def test_mistakes(self) -> None:
+        """What is near to a form is refused, with the part that is wrong."""
+        mistakes = {
+            "": "'' is not a host name or an IP address",
+            ":80": "'' is not a host name or an IP address",
+            "a b:80": "'a b' is not a host name or an IP address",
+            "a..b": "'a..b' is not a host name or an IP address",
+            "a" * 64: f"'{'a' * 64}' is not a host name or an IP address",
+            "host:": "'' is not a port number from 0 to 65535",
+            "host:65536": "'65536' is not a port number from 0 to 65535",
+            "1:2:3": "'1:2:3' is not an IPv6 address",
+            "[192.0.2.1]:80": "'192.0.2.1' is not an IPv6 address",
+            "[::1": "'[::1' is not [ADDRESS]:PORT",
+            "[::1]80": "'[::1]80' is not [ADDRESS]:PORT",
+            "[::1]:": "'' is not a port number from 0 to 65535",
+        }
+        for text, message in mistakes.items():
+            assert str(raised(ValueError, splitAddress, text)) == message
+
+    @given(TEXTS)
+    def test_anyText(self, text: str) -> None:
+        """Any text either has a host and perhaps a port, or raises ValueError with one line."""
+        if error := raised(ValueError, splitAddress, text):
+            assert len(str(error).splitlines()) == 1
+        else:
+            host, port = splitAddress(text)
+            assert host in text
+            assert port is None or 0 <= port <= 65535, port
+
+    @given(HOSTS, PORTS)
+    def test_roundTrip(self, host: str, port: int) -> None:
+        """What `joinAddress` puts together `splitAddress` takes apart."""
+        assert splitAddress(joinAddress(host, port)) == (host, port)
+
+
+class ParsePortTests(SynchronousTestCase):
+    """`parsePort` takes the numbers 0 to 65535."""
+
+    @given(PORTS)
+    def test_numbers(self, port: int) -> None:
+        """Each port is the number that it is written as."""
+        assert parsePort(str(port)) == port
+
+    @given(st.integers(max_value=-1) | st.integers(min_value=65536))
+    def test_outOfRange(self, port: int) -> None:
+        """No other number is a port."""
+        assert raised(ValueError, parsePort, str(port))
+
+    def test_notPlainDigits(self) -> None:
+        """What only Python takes for a number isn't one here."""
+        for text in ("", " 1", "1_0", "+1", "0x10", "1e3", "٣", "²", "000080", "80\n"):
+            assert raised(ValueError, parsePort, text), text
+
+
+class DescribeAddressTests(SynchronousTestCase):
+    """`describeAddress` writes an address as people do."""
+
+    def test_forms(self) -> None:
+        """Each kind of address has its form."""
+        forms = {
+            IPv4Address("TCP", "192.0.2.1", 8081): "192.0.2.1:8081",
+            IPv6Address("TCP", "2001:db8::1", 8081): "[2001:db8::1]:8081",
+            UNIXAddress(b"/run/echoup"): "unix:/run/echoup",
+            UNIXAddress(b"/run/\xff"): "unix:/run/\\xff",
+            UNIXAddress(None): "unix",
+        }
+        for address, text in forms.items():
+            assert describeAddress(address) == text
+
+    @given(st.ip_addresses(), PORTS)
+    def test_roundTrip(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
+        """What it writes of an IP address `splitAddress` reads."""
+        kind = IPv4Address if ip.version == 4 else IPv6Address
+        assert splitAddress(describeAddress(kind("TCP", str(ip), port))) == (str(ip), port)
+
+    @given(st.binary())
+    def test_anyName(self, name: bytes) -> None:
+        """Whatever a Unix socket is called, it is one line without control characters: a peer chooses it."""
+        assert describeAddress(UNIXAddress(name)).isprintable()

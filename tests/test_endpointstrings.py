@@ -1,0 +1,80 @@
+"""Endpoint descriptions, taken apart as Twisted takes them."""
+
+from twisted.internet.endpoints import _parse, quoteStringArgument
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.endpointstrings import applyTo, splitDescription
+from tests.support.doubles import raised
+from tests.support.properties import given, settings, st
+
+TEXTS = st.text(":=\\ab\n", max_size=30) | st.text()
+
+
+class SplitDescriptionTests(SynchronousTestCase):
+    """`splitDescription` gives any text a meaning, and where it has one for Twisted it's the same."""
+
+    def test_forms(self) -> None:
+        """Values are separated by colons, a name and its value by an equals sign; a backslash makes both ordinary."""
+        forms: dict[str, tuple[list[str], dict[str, str]]] = {
+            "": ([""], {}),
+            "tcp": (["tcp"], {}),
+            "tcp:80": (["tcp", "80"], {}),
+            "tcp:80:interface=127.0.0.1": (["tcp", "80"], {"interface": "127.0.0.1"}),
+            "unix:mode=660:/run/x": (["unix", "/run/x"], {"mode": "660"}),
+            ":": (["", ""], {}),
+            "a:=": (["a"], {"": ""}),
+            "a:b=c=d": (["a"], {"b": "c=d"}),
+            "a:b=1:b=2": (["a"], {"b": "2"}),
+            r"tls:\:\:1:443": (["tls", "::1", "443"], {}),
+            r"a\=b:c\=d=e\:f": (["a=b"], {"c=d": "e:f"}),
+            r"C\:\\x": (["C:\\x"], {}),
+            "a\\\nb:c": (["a\nb", "c"], {}),
+        }
+        for text, expected in forms.items():
+            assert splitDescription(text) == expected
+
+    def test_loneBackslash(self) -> None:
+        """A backslash with nothing after it, which Twisted fails on, is itself."""
+        assert splitDescription("unix:a\\") == (["unix", "a\\"], {})
+        assert splitDescription("unix:a=\\\\\\") == (["unix"], {"a": "\\\\"})
+
+    @settings(max_examples=5000)
+    @given(TEXTS)
+    def test_anyText(self, text: str) -> None:
+        """Any text means what it means for Twisted, if it means anything there."""
+        values, named = splitDescription(text)
+        try:
+            expected = _parse(text)
+        except (RuntimeError, UnicodeEncodeError):  # a lone backslash, and names that aren't ASCII
+            return
+        assert (values, named) == expected
+
+    @given(st.lists(st.text(), min_size=1), st.text().filter(lambda name: "=" not in name), st.text())
+    def test_quoted(self, texts: list[str], name: str, value: str) -> None:
+        """What Twisted's `quoteStringArgument` has quoted comes out as it was; an `=` may need more."""
+        values = [quoteStringArgument(text).replace("=", r"\=") for text in texts]
+        description = ":".join([*values, f"{quoteStringArgument(name)}={quoteStringArgument(value)}"])
+        assert splitDescription(description) == (texts, {name: value})
+
+
+class ApplyToTests(SynchronousTestCase):
+    """`applyTo` calls a function with the fields of a description, as far as it takes them."""
+
+    def add(self, first: str, second: str = "2", *, third: str = "3") -> str:
+        """Return what was given."""
+        return first + second + third
+
+    def test_taken(self) -> None:
+        """Values are its first arguments, and the others go by their names."""
+        assert applyTo(self.add, ["a"], {"third": "c"}) == "a2c"
+        assert applyTo(self.add, ["a"], {"second": "b"}) == "ab3"
+
+    def test_refused(self) -> None:
+        """What it doesn't take is a ValueError, in words that have nothing to do with our source."""
+        for values, named, message in (
+            ([], {}, "missing 1 required positional argument: 'first'"),
+            (["a"], {"fourth": "d"}, "got an unexpected keyword argument 'fourth'"),
+            (["a"], {"first": "d"}, "got multiple values for argument 'first'"),
+            (["a", "b", "c"], {}, "takes from 2 to 3 positional arguments but 4 were given"),
+        ):
+            assert str(raised(ValueError, applyTo, self.add, values, named)) == message
