@@ -177,7 +177,7 @@ class DaemonTests(DaemonTestCase):
         self.start()
         host = self.service.ports[0].getHost()
         self.peerAt((host.host, host.port))
-        self.reactor.until(lambda: bool(self.service.factory.connections))
+        self.reactor.until(lambda: bool(self.service.connections))
         signal.raise_signal(first)
         self.reactor.turn()
         assert not self.stops[0].called

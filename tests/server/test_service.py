@@ -104,7 +104,7 @@ class StartTests(ServiceTestCase):
         service.startService()
         host = service.ports[0].getHost()
         peer = self.peerAt((host.host, host.port))
-        self.reactor.until(lambda: bool(service.factory.connections))
+        self.reactor.until(lambda: bool(service.connections))
         self.reactor.advance(6, step=1)
         assert peer.receiveAll() == b""
 
@@ -114,7 +114,7 @@ class StartTests(ServiceTestCase):
         service.startService()
         host = service.ports[0].getHost()
         self.peerAt((host.host, host.port))
-        self.reactor.until(lambda: bool(service.factory.connections))
+        self.reactor.until(lambda: bool(service.connections))
         assert self.listening() == []
 
 
@@ -133,9 +133,9 @@ class StopTests(ServiceTestCase):
 
     def connect(self) -> Peer:
         """Return a peer that the service has taken in."""
-        before = len(self.service.factory.connections)
+        before = len(self.service.connections)
         peer = self.peerAt(self.address)
-        self.reactor.until(lambda: len(self.service.factory.connections) > before)
+        self.reactor.until(lambda: len(self.service.connections) > before)
         return peer
 
     def stop(self) -> "Deferred[None]":
@@ -150,7 +150,7 @@ class StopTests(ServiceTestCase):
             self.reactor.advance(0.05)
         assert self.successResultOf(self.stopped) is None
         assert self.reactor.seconds() - self.began >= earliest
-        assert self.service.factory.connections == set()
+        assert len(self.service.connections) == 0
         assert self.reactor.getDelayedCalls() == []
         assert self.listening() == []
         assert raised(ConnectionRefusedError, socket.create_connection, self.address)
@@ -181,8 +181,9 @@ class StopTests(ServiceTestCase):
     def test_takenIn(self) -> None:
         """A connection that inherits from its port that it must not receive does so all the same."""
         peer = self.connect()
-        (connection,) = self.service.factory.connections
-        stopHandshakes(connection.transport.getHandle())
+        (connection,) = self.service.connections
+        assert connection.protocol
+        stopHandshakes(connection.protocol.transport.getHandle())
         peer.socket.send(b"hello")
         self.reactor.advance(0.1)
         assert connection.received == 0
@@ -342,7 +343,7 @@ class ArrivalsTests(ArrivalsTestCase):
             client = peer if address == plain else self.connectTLS(peer)
             client.offer(b"hello")
             assert client.receive(5) == b"HELLO"
-        assert {connection.source for connection in self.service.factory.connections} == {"192.0.2.7"}
+        assert {connection.source for connection in self.service.connections} == {"192.0.2.7"}
         with socket.create_connection(plain, source_address=("127.0.0.2", 0)) as far:
             peer = Peer(self.reactor, far)
             peer.offer(HEADER)
@@ -353,18 +354,18 @@ class ArrivalsTests(ArrivalsTestCase):
         self.start("127.0.0.1:0", self.tls, limits=Limits(handshakeTimeout=2), proxies=[ip_network("127.0.0.1")])
         peers = [self.peerAt(address) for address in self.addresses]
         peers[1].offer(HEADER)
-        self.reactor.until(lambda: len(self.service.factory.connections) == 2)
+        self.reactor.until(lambda: len(self.service.connections) == 2)
         self.reactor.advance(1.9)
-        assert len(self.service.factory.connections) == 2
+        assert len(self.service.connections) == 2
         self.reactor.advance(0.1)
-        assert self.service.factory.connections == set()
+        assert len(self.service.connections) == 0
 
     def test_limits(self) -> None:
         """Who isn't a stream yet has a place."""
         self.start(self.tls, self.tls, limits=Limits(maxConnections=2))
         peers = [self.peerAt(self.addresses[i % 2]) for i in range(4)]
         self.reactor.until(lambda: self.listening() == [])
-        assert len(self.service.factory.connections) == 2
+        assert len(self.service.connections) == 2
         peers[0].socket.close()
         self.connectTLS(peers[2])
         assert self.listening() == []

@@ -321,13 +321,13 @@ class MakeServiceTests(ReactorTestCase):
             addresses = [(port.getHost().host, port.getHost().port) for port in service.ports]
             assert len(addresses) == 2
             inside = [self.peerAt(address) for address in addresses]
-            self.reactor.until(lambda: len(service.factory.connections) == 2)
+            self.reactor.until(lambda: len(service.connections) == 2)
             assert raised(ConnectionResetError, self.peerAt(addresses[0]).receiveAll)
             self.reactor.advance(41, step=1)
             assert [peer.receiveAll() for peer in inside] == [b"", b""]
-            assert len(service.factory.connections) == 2
+            assert len(service.connections) == 2
             self.reactor.advance(25, step=1)
-            assert service.factory.connections == set()
+            assert len(service.connections) == 0
             self.peerAt(addresses[1]).offer(b"x")
             stopped = service.stopService()
             self.reactor.advance(1.1)
@@ -356,13 +356,13 @@ class MakeServiceTests(ReactorTestCase):
         client.shakeHands()
         client.offer(b"hello")
         assert client.receive(5) == b"HELLO"
-        assert [connection.source for connection in service.factory.connections] == ["192.0.2.7"]
+        assert [connection.source for connection in service.connections] == ["192.0.2.7"]
         self.peerAt((host.host, host.port))
-        self.reactor.until(lambda: len(service.factory.connections) == 2)
+        self.reactor.until(lambda: len(service.connections) == 2)
         self.reactor.advance(1.9)
-        assert len(service.factory.connections) == 2
+        assert len(service.connections) == 2
         self.reactor.advance(0.1)
-        assert len(service.factory.connections) == 1
+        assert len(service.connections) == 1
 
     def test_workers(self) -> None:
         """With several workers it is their parent, and opens nothing yet either."""
@@ -380,9 +380,9 @@ class MakeServiceTests(ReactorTestCase):
         host = service.ports[0].getHost()
         for _ in range(4):
             self.peerAt((host.host, host.port))
-        self.reactor.until(lambda: len(service.factory.connections) == 2)
+        self.reactor.until(lambda: len(service.connections) == 2)
         self.reactor.turn()
-        assert len(service.factory.connections) == 2
+        assert len(service.connections) == 2
 
     def test_select(self) -> None:
         """On the select reactor it says so when there is less room than was asked for."""

@@ -1,20 +1,77 @@
-"""What tests ask of a gate, and a limit that another process keeps."""
+"""What tests ask of a gate, records without a network, and a limit that another process keeps."""
 
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
+from zope.interface import implementer
 
-from echoup.server.admission.gate import Gate, LocalSlots, PeerLimit
+from echoup.server.admission.gate import Gate
+from echoup.server.admission.peers import PeerLimit
+from echoup.server.admission.slots import LocalSlots
+from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
+from echoup.server.settings import Limits
 
 REFUSED = "refused 1 connections over --max-connections-per-peer"
 """What is logged of one connection over the limit of its peer."""
 
 
-def held(gate: Gate) -> tuple[int, dict[Any, Any]]:
+def held(gate: Gate) -> tuple[int, dict[str, int]]:
     """Return how many places of a gate with limits are taken, and by how many connections of each peer."""
     assert isinstance(gate._slots, LocalSlots)
-    peers = gate._peers._inside if isinstance(gate._peers, PeerLimit) else gate._counted
-    return gate._limits.maxConnections - gate._slots.free, dict(peers)
+    counts = gate._peers._counts if isinstance(gate._peers, PeerLimit) else {}
+    return gate._limits.maxConnections - gate._slots.free, dict(counts)
+
+
+@implementer(IConnectionProtocol)
+class RecordedProtocol:
+    """A protocol without a network; `fate` is what it was told."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.transport = StringTransport()
+        self.fate = ""
+
+    def begin(self) -> None:
+        """Note it."""
+        self.fate += "begun"
+
+    def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
+        """Do nothing."""
+
+    def finish(self, reason: EndReason) -> None:
+        """Note it."""
+        self.fate += f"finished:{reason.value}"
+
+    def abort(self, reason: EndReason) -> None:
+        """Note it."""
+        self.fate += reason.value
+
+
+class Visitor:
+    """A record, with a protocol that notes what becomes of it, and a gate that it asks."""
+
+    def __init__(self, gate: Gate, source: str | None = None) -> None:
+        self.protocol = RecordedProtocol()
+        self.connection = Connection(0, "", IPv4Address("TCP", "192.0.2.1", 1), source, protocol=self.protocol)
+        self._gate = gate
+
+    def enter(self) -> Admission:
+        """Ask for a place, and settle the connection; return the answer."""
+        answer = self._gate.admit(self.connection)
+        self.connection.settle(answer)
+        return answer
+
+    def leave(self) -> None:
+        """Be gone."""
+        self._gate.release(self.connection)
+
+    @property
+    def fate(self) -> str:
+        """What its protocol was told."""
+        return self.protocol.fate
 
 
 class LatePeerLimit:

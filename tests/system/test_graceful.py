@@ -13,7 +13,7 @@ from socket import SHUT_WR
 
 import pytest
 
-from echoup.server.service import QUIET
+from echoup.server.connections import QUIET
 from tests.support.addresses import Address, receiveAll, unused
 from tests.support.authorities import Certificates
 from tests.support.chance import randomBytes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from echoup.server.service import QUIET
+from echoup.server.connections import QUIET
 from tests.support.addresses import Address, receiveAll
 from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE

@@ -1,7 +1,8 @@
-"""What comes before the stream: a PROXY header, a TLS handshake, or both in this order."""
+"""What comes before a stream: a PROXY header, a TLS handshake, or both in this order."""
 
 import ssl
 from collections.abc import Collection
+from enum import Enum, auto
 from ipaddress import IPv6Address, ip_address
 from typing import cast
 
@@ -13,150 +14,158 @@ from zope.interface import implementer
 from echoup.addresses import Network, describeAddress
 from echoup.escaping import quoted
 from echoup.proxyheader import ProxyHeaderError, ProxyHeaderParser
+from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.settings import Limits
-from echoup.server.stream.protocol import EchoUp, EchoUpFactory, IConnection, IStreamTransport
+from echoup.server.stream.progress import IStreamTransport, SocketProgress, TLSProgress
+from echoup.server.stream.protocol import EchoUp, EchoUpFactory
 from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
 
 
-@implementer(IConnection, IHalfCloseableProtocol)
-class Arrival(Protocol):
-    """A connection that isn't a stream yet. When it is, an `EchoUp` takes its place.
+class ArrivalState(Enum):
+    """What an arrival waits for."""
 
-    All that comes before the stream has to be done within the handshake timeout. Afterwards nothing of this is left
-    between the transport and the `EchoUp`, or the TLS below that: the next protocol has taken its place.
+    PLACE = auto()
+    """A place; the handshake timeout doesn't run yet."""
+    HEADER = auto()
+    """The end of the PROXY header."""
+    CLIENT = auto()
+    """The gate's answer about the client that the header names."""
+    HANDSHAKE = auto()
+    """The end of the TLS handshake, or, when that failed, the peer's end."""
+    NOTHING = auto()
+    """It is aborted."""
+
+
+@implementer(IConnectionProtocol, IHalfCloseableProtocol)
+class Arrival(Protocol):
+    """A connection that isn't a stream yet.
+
+    Header and handshake have the handshake timeout together. Then an `EchoUp` serves the connection, and nothing of this
+    is left between the transport and the `EchoUp`, or the TLS below that.
     """
 
     factory: "ArrivalFactory"
     transport: IStreamTransport
 
-    received = 0
-    reason = ""  # or one of: header, tls, handshake, stopping, refused, lost
+    _state = ArrivalState.PLACE
+    _rest = b""  # what came after the header
+    _tls: TLSTransport | None = None
+    _deadline: IDelayedCall | None = None
 
-    def __init__(self, peer: IAddress, header: ProxyHeaderParser | None, certificate: ServerCertificate | None) -> None:
+    def __init__(
+        self, connection: Connection, header: ProxyHeaderParser | None, certificate: ServerCertificate | None
+    ) -> None:
         """`header` is for a connection that has to begin with one, `certificate` for one that then speaks TLS."""
-        self.peer = peer
-        self.details: dict[str, str] = {}
+        self.connection = connection
         self._header = header
         self._certificate = certificate
-        self._tls: TLSTransport | None = None
-        self._deadline: IDelayedCall | None = None
-        self._rest = b""  # what came after the header
-
-    @property
-    def source(self) -> str | None:
-        """The client's IP address, once it is known: a proxy, whose address comes first, has many clients."""
-        return None if self._header else getattr(self.peer, "host", None)
 
     def connectionMade(self) -> None:
-        """Join the others, and begin."""
-        self.startedAt = self.factory.streams.clock.seconds()
-        if self.factory.streams.opened(self):
-            self._start()
-        else:
-            self.transport.pauseProducing()
+        """Join the open connections, and begin if there is a place."""
+        connections = self.factory.streams.connections
+        self.connection.startedAt = connections.clock.seconds()
+        connections.serve(self.connection, self)
+        if self.connection.admission is Admission.ADMITTED:
+            self.begin()
 
     def begin(self) -> None:
-        """Go on: it was made to wait, and is let in now."""
-        self.transport.resumeProducing()
-        if self._deadline:
-            self._secure()
-        else:
-            self._start()
-
-    def _start(self) -> None:
-        """Begin; the time that all this has is counted from here."""
-        clock = self.factory.streams.clock
-        self.startedAt = clock.seconds()
-        self._deadline = clock.callLater(self.factory.timeout, self.cut, "handshake")
-        if not self._header:
+        """Begin, or go on when the client is admitted."""
+        if self._state is ArrivalState.PLACE:
+            clock = self.factory.streams.connections.clock
+            self.connection.startedAt = clock.seconds()
+            self._deadline = clock.callLater(self.factory.timeout, self.abort, EndReason.HANDSHAKE)
+            self._state = ArrivalState.HEADER
+            if not self._header:
+                self._secure()
+        elif self._state is ArrivalState.CLIENT:
             self._secure()
 
     def dataReceived(self, data: bytes) -> None:
         """Take in what is before the stream."""
         if self._tls:
             self._tls.dataReceived(data)
-        elif self._header:
+        elif self._header and self._state is ArrivalState.HEADER:
             self._readHeader(self._header, data)
 
     def _readHeader(self, parser: ProxyHeaderParser, data: bytes) -> None:
+        connection = self.connection
         try:
             result = parser.feed(data)
         except ProxyHeaderError as error:
-            self.details["error"] = quoted(str(error))
-            self.cut("header")
+            connection.details["error"] = quoted(str(error))
+            self.abort(EndReason.HEADER)
             return
         if result:
             header, self._rest = result
-            self._header = None
-            self.details.update(via=describeAddress(self.peer), **header.fields)
-            self.peer = header.source or self.peer
-            if self.factory.streams.gate.identify(self):
+            connection.details.update(via=describeAddress(connection.peer), **header.fields)
+            connection.peer = header.source or connection.peer
+            connection.source = getattr(connection.peer, "host", None)
+            self._state = ArrivalState.CLIENT
+            self.factory.streams.connections.identify(connection)
+            if connection.admission is Admission.ADMITTED:
                 self._secure()
-            else:
-                self.transport.pauseProducing()
 
     def _secure(self) -> None:
         """Begin the TLS handshake, or the stream if there is no TLS."""
-        if self.reason:
-            return
+        self._state = ArrivalState.HANDSHAKE
         if self._certificate:
-            self._tls = TLSTransport(self._certificate.context, self._stream)
-            self._tls.established.addErrback(self._untrusted)
-        above = self._tls or self._stream()
+            self._tls = TLSTransport(self._certificate.context, self._giveWay)
+            self._tls.established.addErrback(self._fail)
+        above = self._tls or self._giveWay()
         above.makeConnection(self.transport)
         if self._rest:
             above.dataReceived(self._rest)
 
-    def _stream(self) -> EchoUp:
-        """Give way to the stream."""
+    def _giveWay(self) -> EchoUp:
+        """Let the stream serve the connection."""
         self._stopClock()
-        stream = self.factory.streams.replaced(self)
+        stream = self.factory.streams.makeStream(self.connection, TLSProgress if self._tls else SocketProgress)
         self.transport.protocol = self._tls or stream
         return stream
 
-    def _untrusted(self, failure: Failure) -> None:
-        """Remember why there is no TLS. An alert tells the peer, and it has the rest of the time to hear of it."""
+    def _fail(self, failure: Failure) -> None:
+        """Note why there is no TLS. An alert tells the peer, which has the rest of the time to end its side."""
         if isinstance(failure.value, ssl.SSLError):
-            self.reason = "tls"
-            self.details["error"] = quoted(explain(failure.value))
+            self.connection.reason = EndReason.TLS
+            self.connection.details["error"] = quoted(explain(failure.value))
 
     def readConnectionLost(self) -> None:
-        """The peer has sent its last byte, too early."""
+        """End the connection: the peer has sent its last byte, too early."""
         if self._tls:
             self._tls.readConnectionLost()
         else:
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Our alert was sent."""
+        """Do nothing: our alert was sent."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Leave nothing behind, whatever the reason."""
-        self.reason = self.reason or "lost"
+        """Leave the open connections."""
         self._stopClock()
         if self._tls:
             self._tls.connectionLost(reason)
-        self.factory.streams.closed(self)
+        self.factory.streams.connections.remove(self.connection)
 
     def _stopClock(self) -> None:
         if self._deadline and self._deadline.active():
             self._deadline.cancel()
 
-    def cut(self, reason: str) -> None:
-        """Drop the connection: there is nothing in it that could be lost."""
-        self.reason = self.reason or reason
+    def abort(self, reason: EndReason) -> None:
+        """Drop the connection, which has nothing that could be lost."""
+        self._state = ArrivalState.NOTHING
+        self.connection.reason = self.connection.reason or reason
         self.transport.abortConnection()
 
-    finish = cut
+    finish = abort
 
-    def look(self, now: float, limits: Limits, idleReason: str) -> None:
+    def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
         """Do nothing: it has until its deadline, also during a stop, which may come in the middle of a handshake."""
 
 
 class ArrivalFactory(Factory[Protocol]):
-    """Builds what a new connection has to begin with: an `Arrival`, or the stream itself."""
+    """Builds what a new connection begins with: an `Arrival`, or the stream itself."""
 
     noisy = False
 
@@ -167,19 +176,20 @@ class ArrivalFactory(Factory[Protocol]):
         proxies: Collection[Network],
         certificate: ServerCertificate | None,
     ) -> None:
-        """Connections from `proxies` begin with a PROXY header; it and the handshake have `timeout` seconds in all."""
+        """Connections from `proxies` begin with a PROXY header; it and the handshake have `timeout` seconds together."""
         self.streams = streams
         self.timeout = timeout
-        self.certificate = certificate
         self._proxies = proxies
+        self._certificate = certificate
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Return the protocol of a new connection from `addr`."""
         peer = cast("IAddress", addr)
-        isProxy = self._isProxy(peer)
-        if not (isProxy or self.certificate):
+        isProxied = self._isProxy(peer)
+        if not (isProxied or self._certificate):
             return self.streams.buildProtocol(peer)
-        arrival = Arrival(peer, ProxyHeaderParser() if isProxy else None, self.certificate)
+        connection = self.streams.connections.make(self.streams.listener, peer, isProxied)
+        arrival = Arrival(connection, ProxyHeaderParser() if isProxied else None, self._certificate)
         arrival.factory = self
         return arrival
 

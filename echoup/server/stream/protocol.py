@@ -1,125 +1,79 @@
-"""The heart: a connection that sends every byte back in upper case, and the factory that keeps them all."""
+"""`EchoUp`, the protocol that sends every byte back in upper case, and the factory that another program listens with.
 
-from collections.abc import Mapping
-from fcntl import ioctl
-from select import POLLIN, POLLOUT, poll
-from socket import SO_OOBINLINE, SOL_SOCKET, socket
-from struct import unpack
-from termios import TIOCOUTQ
-from types import MappingProxyType
-from typing import Protocol as Shape
+Theory of operation. Nothing that was received is lost, because a connection is closed only when everything was sent and
+the peer has ended its side: a close with unread input makes the kernel send a reset, which destroys what the peer has not
+read yet (RFC 1122, 4.2.2.13). Nothing hangs, because `checkProgress` ends a connection that doesn't move, in each state.
+Memory is bounded, because a stream is its transport's producer: nothing is read while more than the transport's buffer
+waits for the peer. A transport never closes while it has paused its producer (twisted#6461), so each way to the end
+unregisters it first.
+"""
+
+from enum import Enum, auto
 from typing import cast
 
-from twisted.internet.address import UNIXAddress
-from twisted.internet.interfaces import (
-    IAddress,
-    IConsumer,
-    IHalfCloseableProtocol,
-    IPushProducer,
-    IReactorTime,
-    ISystemHandle,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import Attribute, Interface, implementer
+from zope.interface import implementer
 
-from echoup.addresses import describeAddress
 from echoup.server.admission.gate import Gate
+from echoup.server.connection import Connection, EndReason, IConnectionProtocol
+from echoup.server.connections import Connections
 from echoup.server.settings import Limits
+from echoup.server.socketoptions import prepare
+from echoup.server.stream.progress import IStreamTransport, SocketProgress
+from echoup.server.twistedports import acceptingPort
 from echoup.upper import upper
 
 
-class IStreamTransport(ITCPTransport, IConsumer, IPushProducer, ISystemHandle):
-    """What `EchoUp` needs of its transport; Twisted's TCP and Unix transports provide all of it, and our TLS."""
+class StreamState(Enum):
+    """What a stream does."""
 
-    protocol = Attribute("The protocol that gets what comes in; another may take its place.")
-
-    def getHandle() -> socket:
-        """Return the connection's socket."""
-
-
-class IConnection(Interface):
-    """What the factory needs of each connection that it keeps."""
-
-    transport = Attribute("The IStreamTransport below it.")
-    peer = Attribute("The address of the client.")
-    source = Attribute("The IP address whose limit it counts for, or None.")
-    startedAt = Attribute("When it was let in, in seconds of the factory's clock.")
-    received = Attribute("How many bytes came in, and so went out or wait to.")
-    reason = Attribute("Why it ended or is ending, in one word; empty while it is open.")
-    details = Attribute("What else the log says of it: names and values of one word each.")
-
-    def begin() -> None:
-        """Go on: it was made to wait, and is let in now."""
-
-    def finish(reason: str) -> None:
-        """End it without losing a byte of what was received."""
-
-    def cut(reason: str) -> None:
-        """Drop it."""
-
-    def look(now: float, limits: Limits, idleReason: str) -> None:
-        """End it if nothing has moved on it for too long."""
+    ECHOING = auto()
+    """What comes in is sent back, until the peer ends its side or `finish` ends ours."""
+    CLOSING = auto()
+    """The peer has ended its side: what waits for it is sent, then the connection is closed."""
+    FINISHING = auto()
+    """We end our side first: what waits is sent, then our end; what comes in is discarded."""
+    FLUSHED = auto()
+    """Our end was sent, after everything else; the peer's end closes the connection."""
 
 
-@implementer(IConnection, IHalfCloseableProtocol, IPushProducer)
+@implementer(IConnectionProtocol, IHalfCloseableProtocol, IPushProducer)
 class EchoUp(Protocol):
-    """One connection.
-
-    It ends in one of three ways. When the peer ends its side, everything is flushed and the connection
-    closes. When the daemon ends it (`finish`), everything is flushed, the end is sent, and what the peer
-    still sends is discarded until it ends too: closing with unread input makes the kernel send a reset, which destroys
-    what the peer has not read yet (RFC 1122, 4.2.2.13). And it can be cut off (`cut`).
-
-    It is its transport's producer: when more than the transport's buffer waits for the peer, nothing more is
-    read until all of that is gone, so that a peer that never reads costs a fixed amount of memory.
-    """
+    """The stream of one connection."""
 
     factory: "EchoUpFactory"
     transport: IStreamTransport
 
-    received = 0
-    reason = ""  # or one of: done, idle, stalled, stopping, refused, lost
-    details: Mapping[str, str] = MappingProxyType({})
+    _state = StreamState.ECHOING
 
-    _flushed = False  # our end was sent: everything is in the kernel's hands
-    _seen = (0, 0, 0)  # by the last look, to tell by what has moved since
-
-    def __init__(self, peer: IAddress) -> None:
-        self.peer = peer
-
-    @property
-    def source(self) -> str | None:
-        """The client's IP address; on a Unix socket it has none."""
-        return getattr(self.peer, "host", None)
+    def __init__(self, connection: Connection, progress: type[SocketProgress] = SocketProgress) -> None:
+        """`progress` is what tells whether anything moves on the transport."""
+        self.connection = connection
+        self._makeProgress = progress
 
     def connectionMade(self) -> None:
-        """Join the others."""
-        self.startedAt = self._movedAt = self.factory.clock.seconds()
-        if isinstance(self.peer, UNIXAddress):
-            # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2). A TCP
-            # connection has it, and more, from its listening socket; a Unix socket inherits nothing.
-            self.transport.getHandle().setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
+        """Join the open connections, unless this takes over one that has joined already."""
+        if not self.factory.isPrepared:
+            self.factory.prepare(self.transport)
+        self._progress = self._makeProgress(self.transport)
         self.transport.registerProducer(self, True)
-        if not self.factory.opened(self):
-            self.transport.pauseProducing()
+        self.begin()
+        self.factory.connections.serve(self.connection, self)
 
     def begin(self) -> None:
-        """Go on: it was made to wait, and is let in now."""
-        self.startedAt = self._movedAt = self.factory.clock.seconds()
-        self.transport.resumeProducing()
+        """Count the time from now on."""
+        self.connection.startedAt = self._movedAt = self.factory.connections.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
         """Send `data` back in upper case."""
-        if self.reason:
-            return
-        self.received += len(data)
-        self.transport.write(upper(data))
+        if self._state is StreamState.ECHOING:
+            self.connection.received += len(data)
+            self.transport.write(upper(data))
 
     def pauseProducing(self) -> None:
-        """Read nothing more: too much waits for the peer already."""
+        """Read nothing: too much waits for the peer already."""
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
@@ -127,170 +81,98 @@ class EchoUp(Protocol):
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """Do nothing: this is the transport's first word of a lost connection, `connectionLost` its last."""
+        """Do nothing: the transport, which says this when it is lost, calls `connectionLost` next."""
 
     def readConnectionLost(self) -> None:
-        """The peer has sent its last byte: flush, then close.
+        """Send what waits for the peer, which has sent its last byte, and close.
 
-        A transport with a producer that it paused never closes (#6461), so it has none from here on.
-        `loseConnection` may call `connectionLost` before it returns (#5210), so it comes last.
+        `loseConnection` may call `connectionLost` before it returns (twisted#5210), so it comes last.
         """
-        self.reason = self.reason or "done"
+        if self._state is StreamState.ECHOING:
+            self._state = StreamState.CLOSING
+            self.connection.reason = EndReason.DONE
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Our end was sent, after everything else; what remains is to wait for the peer's."""
-        self._flushed = True
+        """Note that our end was sent, after everything else."""
+        self._state = StreamState.FLUSHED
 
-    def finish(self, reason: str) -> None:
-        """End the connection without losing a byte of what was received: flush, end, discard what still comes.
-
-        The peer has until the stall timeout to end its own side; `look` sees to that.
-        """
-        if self.reason:
+    def finish(self, reason: EndReason) -> None:
+        """End the connection without losing a byte of what was received; the peer has the stall timeout to end, too."""
+        if self._state is not StreamState.ECHOING:
             return
-        self.reason = reason
-        self._movedAt = self.factory.clock.seconds()
+        self._state = StreamState.FINISHING
+        self.connection.reason = reason
+        self._movedAt = self.factory.connections.clock.seconds()
+        self._progress = SocketProgress(self.transport)  # what comes in from now on is no movement
+        self._progress.hasMoved(self.connection.received)
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
         self.transport.resumeProducing()
 
-    def cut(self, reason: str) -> None:
+    def abort(self, reason: EndReason) -> None:
         """Drop the connection, with what waits for the peer, unless the kernel has all of that already."""
-        if self._flushed:
+        if self._state is StreamState.FLUSHED:
             self.transport.loseConnection()
         else:
-            self.reason = reason
+            self.connection.reason = reason
             self.transport.abortConnection()
 
-    def look(self, now: float, limits: Limits, idleReason: str) -> None:
-        """End the connection if nothing has moved on it for too long; called every now and then.
+    def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
+        """End the connection if nothing has moved on it for too long; `now` is the clock's time.
 
-        Moving is: bytes came in, or the kernel's count of bytes that the peer has not taken yet changed. With TLS it's
-        also a part of a record, of which nothing can be told yet, unless what comes is discarded already.
-        Where bytes wait and the peer takes none of them, it stalls. Otherwise it is idle, unless there's something to
-        read that the reactor hasn't come to yet.
+        It is stalled where bytes wait and the peer takes none, and where it was ended and the peer doesn't end its side.
+        Otherwise it is idle, unless there is input that the reactor hasn't come to yet.
         """
-        unsent = self._unsent()
-        below = 0 if self.reason else getattr(self.transport, "receivedBelow", 0)
-        if (seen := (unsent, self.received, below)) != self._seen:
-            self._seen, self._movedAt = seen, now
+        if self._progress.hasMoved(self.connection.received):
+            self._movedAt = now
             return
         quiet = now - self._movedAt
-        if self.reason or (unsent and not self._hasRoom()):
+        if self._state is not StreamState.ECHOING or self._progress.isBlocked:
             if quiet >= limits.stallTimeout:
-                self.cut("stalled")
-        elif limits.idleTimeout and quiet >= limits.idleTimeout and not isReady(self._descriptor(), POLLIN):
+                self.abort(EndReason.STALLED)
+        elif limits.idleTimeout and quiet >= limits.idleTimeout and not self._progress.hasInput:
             self.finish(idleReason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Leave nothing behind, whatever the reason."""
-        self.reason = self.reason or "lost"
-        self.factory.closed(self)
-
-    def _unsent(self) -> int:
-        """Return how many bytes the kernel holds that the peer hasn't taken (tcp(7), SIOCOUTQ).
-
-        A Unix socket counts whole buffers of up to 32 KiB, and their overhead.
-        """
-        size: int = unpack("i", ioctl(self._descriptor(), TIOCOUTQ, bytes(4)))[0]
-        return size
-
-    def _hasRoom(self) -> bool:
-        """Is there room for more at the peer's, although it hasn't taken all?
-
-        What a Unix socket holds is already in the peer's buffer, and no sign of a stall until that is full.
-        """
-        return isinstance(self.transport.getPeer(), UNIXAddress) and isReady(self._descriptor(), POLLOUT)
-
-    def _descriptor(self) -> int:
-        return self.transport.getHandle().fileno()
-
-
-class Totals(Shape):
-    """What a daemon has done so far."""
-
-    def add(self, size: int) -> None:
-        """Count a connection that was served, and the `size` bytes of it."""
-
-
-class OwnTotals:
-    """What this process has done so far."""
-
-    connections = 0
-    bytes = 0
-
-    def add(self, size: int) -> None:
-        """Count a connection that was served, and the `size` bytes of it."""
-        self.connections += 1
-        self.bytes += size
+        """Leave the open connections."""
+        self.factory.connections.remove(self.connection)
 
 
 class EchoUpFactory(Factory[EchoUp]):
-    """Builds connections, keeps those that are open, and ends those on which nothing moves."""
+    """Builds the streams of connections that begin with their first byte."""
 
     noisy = False
-    _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, gate: Gate, logConnections: bool = False, totals: Totals | None = None
+        self,
+        reactor: IReactorTime,
+        limits: Limits = Limits(),  # noqa: B008  # it is frozen
+        connections: Connections | None = None,
+        listener: str = "",
+        isPrepared: bool = False,
     ) -> None:
-        """`clock` is the reactor; `gate` decides who may come in; `totals` count who was served."""
-        self.clock = clock
-        self.gate = gate
-        self.totals = totals or OwnTotals()
-        self.connections: set[IConnection] = set()
-        self._logConnections = logConnections
+        """Serve within `limits`, or among `connections`, which have theirs.
+
+        `listener` names what accepts the connections; it `isPrepared` if it has done already what `prepare` does.
+        """
+        self.connections = Connections(reactor, limits, Gate(reactor, limits)) if connections is None else connections
+        self.listener = listener
+        self.isPrepared = isPrepared
 
     def buildProtocol(self, addr: IAddress | None) -> EchoUp:
-        """Return the protocol of a new connection of the client at `addr`."""
-        connection = EchoUp(cast("IAddress", addr))
-        connection.factory = self
-        return connection
+        """Return the protocol of a new connection from `addr`."""
+        return self.makeStream(self.connections.make(self.listener, cast("IAddress", addr)))
 
-    def opened(self, connection: IConnection) -> bool:
-        """Take in a connection that was just made; may it begin? If not now, it is told to later, or is cut."""
-        if connection in self.connections:  # it took another's place
-            return True
-        self.connections.add(connection)
-        return self.gate.enter(connection)
-
-    def replaced(self, connection: IConnection) -> EchoUp:
-        """Return the stream that takes the place of `connection`, also at the gate: it was let in once and for all."""
-        stream = self.buildProtocol(connection.peer)
-        stream.details = connection.details
-        self.connections.remove(connection)
-        self.connections.add(stream)
-        self.gate.replace(connection, stream)
+    def makeStream(self, connection: Connection, progress: type[SocketProgress] = SocketProgress) -> EchoUp:
+        """Return the protocol that serves `connection` from its first byte on."""
+        stream = EchoUp(connection, progress)
+        stream.factory = self
         return stream
 
-    def closed(self, connection: IConnection) -> None:
-        """Forget a connection that is gone; count it, and log it if that is wanted, unless it was turned away."""
-        self.connections.remove(connection)
-        self.gate.leave(connection)
-        if connection.reason == "refused":
-            return
-        self.totals.add(connection.received)
-        if self._logConnections:
-            self._log.info(
-                "connection peer={peer} bytes={bytes} seconds={seconds:.3f} reason={reason}{details}",
-                peer=describeAddress(connection.peer),
-                bytes=connection.received,
-                seconds=self.clock.seconds() - connection.startedAt,
-                reason=connection.reason,
-                details="".join(f" {name}={value}" for name, value in connection.details.items()),
-            )
-
-    def look(self, limits: Limits, idleReason: str = "idle") -> None:
-        """Let every connection that was let in look whether anything has moved on it."""
-        now = self.clock.seconds()
-        for connection in self.connections - self.gate.waiting.keys():
-            connection.look(now, limits, idleReason)
-
-
-def isReady(descriptor: int, event: int) -> bool:
-    """Would the kernel let us read or accept (POLLIN), or write (POLLOUT), at this moment?"""
-    interest = poll()
-    interest.register(descriptor, event)
-    return bool(interest.poll(0))
+    def prepare(self, transport: IStreamTransport) -> None:
+        """Set the options of a connection's socket, and let the gate pause the port that accepted it."""
+        prepare(transport.getHandle())
+        if port := acceptingPort(transport):
+            self.connections.gate.guard(port)

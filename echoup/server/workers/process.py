@@ -20,7 +20,7 @@ from twisted.logger import Logger, eventFromJSON, globalLogPublisher
 from twisted.protocols.amp import BinaryBoxProtocol, BoxDispatcher, Command, CommandLocator
 from twisted.python.failure import Failure
 
-from echoup.server.admission.gate import PeerLimit, uncount
+from echoup.server.admission.peers import PeerLimit, uncount
 from echoup.server.workers.commands import (
     CONFIGURATION,
     CONTROL,

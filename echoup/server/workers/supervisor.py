@@ -19,7 +19,7 @@ from twisted.internet.process import reapAllProcesses
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from echoup.server.admission.gate import PeerLimit
+from echoup.server.admission.peers import PeerLimit
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import Listener, ListenError, StartError
 from echoup.server.listening.sockets import Opening, stopHandshakes

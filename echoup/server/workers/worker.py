@@ -61,7 +61,9 @@ class Worker(AMP):
         row = Row(page, configuration.number)
         slots = SharedSlots(reactor, shared, page, row) if shared.maximum else None
         gate = Gate(reactor, configuration.plan.limits, slots, self)
-        self._service = EchoUpService(reactor, configuration.plan, gate, row)
+        self._service = EchoUpService(
+            reactor, configuration.plan, gate, lambda connection: row.add(connection.received)
+        )
 
     def connectionMade(self) -> None:
         """Begin to serve, or tell the parent why that is impossible, and end."""

@@ -1,70 +1,36 @@
-"""The gate keeps to the limits exactly, and whoever has to wait for a place loses nothing."""
+"""The gate keeps to the limits exactly, and a connection that waits for a place loses nothing."""
 
 import socket
 
-from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server.admission.gate import Gate, LocalSlots, PeerLimit
+from echoup.server.admission.gate import Gate
+from echoup.server.admission.slots import LocalSlots
+from echoup.server.connection import Admission
+from echoup.server.connections import Connections
 from echoup.server.settings import Limits
+from echoup.server.stream.protocol import EchoUpFactory
 from tests.support.descriptors import fewDescriptors
 from tests.support.doubles import Peer, ReactorTestCase
-from tests.support.gates import LatePeerLimit
-from tests.support.properties import given, st
+from tests.support.gates import LatePeerLimit, Visitor
+
+ADMITTED, WAITING, REFUSED = Admission.ADMITTED, Admission.WAITING, Admission.REFUSED
 
 
-class Guest(Protocol):
-    """A connection that asks the gate."""
-
-    factory: "House"
-    transport: ITCPTransport
-    source = None
-
-    def connectionMade(self) -> None:
-        """Enter."""
-        if self.factory.gate.enter(self):
-            self.factory.guests.add(self)
-
-    def begin(self) -> None:
-        """Be inside at last."""
-        self.factory.guests.add(self)
-
-    def cut(self, reason: str) -> None:
-        """Go."""
-        self.transport.abortConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Leave."""
-        self.factory.guests.discard(self)
-        self.factory.gate.leave(self)
-
-
-class House(Factory[Guest]):
-    """Knows those whom the gate let in."""
-
-    protocol = Guest
-    noisy = False
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-        self.guests: set[Guest] = set()
-
-
-class GateTests(ReactorTestCase):
-    """`Gate` stops real ports exactly at the limit."""
+class PortTests(ReactorTestCase):
+    """The gate pauses real ports exactly at the limit."""
 
     def open(self, limits: Limits, count: int = 1) -> None:
-        """Open a house with `count` ports."""
+        """Listen at `count` ports."""
         self.gate = Gate(self.reactor, limits)
-        self.house = House(self.gate)
+        self.connections = Connections(self.reactor, limits, self.gate)
         self.ports: list[Port] = []
         for _ in range(count):
-            port = self.reactor.listenTCP(0, self.house, interface="127.0.0.1")
+            factory = EchoUpFactory(self.reactor, limits, self.connections, isPrepared=True)
+            port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
             assert isinstance(port, Port)
             self.gate.guard(port)
             self.ports.append(port)
@@ -74,63 +40,65 @@ class GateTests(ReactorTestCase):
         addresses = [(port.getHost().host, port.getHost().port) for port in self.ports]
         return [self.peerAt(addresses[i % len(addresses)]) for i in range(count)]
 
-    def assertInside(self, count: int) -> None:
-        """Check that `count` clients are in as soon as the kernel has taken its time, and stay, and no others come."""
-        self.reactor.until(lambda: len(self.house.guests) == count)
+    def assertServed(self, count: int) -> None:
+        """Check that `count` clients are served once the kernel has taken its time, and stay, and no others are taken."""
+        self.reactor.until(lambda: len(self.connections) == count)
         self.reactor.turn()
-        assert len(self.house.guests) == count
+        assert len(self.connections) == count
+        assert {connection.admission for connection in self.connections} <= {ADMITTED}
 
-    def test_exactly(self) -> None:
-        """Two ports together let in as many as the limit says, and as many again when those have left."""
+    def test_portsServeExactlyTheLimit(self) -> None:
+        """Two ports together serve as many as the limit says, and as many again when those have left."""
         self.open(Limits(maxConnections=10), count=2)
         self.knock(25)
         for expected in (10, 10, 5, 0):
-            self.assertInside(expected)
-            for guest in list(self.house.guests):
-                guest.transport.loseConnection()
+            self.assertServed(expected)
+            for connection in list(self.connections):
+                assert connection.protocol
+                connection.protocol.transport.abortConnection()
 
-    def test_stopsReading(self) -> None:
-        """At the limit no port is looked at, below it every one is."""
+    def test_pausedAtTheLimit(self) -> None:
+        """At the limit no port is read, below it every one is."""
         self.open(Limits(maxConnections=2), count=2)
         peers = self.knock(1)
-        self.assertInside(1)
+        self.assertServed(1)
         assert set(self.ports) <= set(self.reactor.getReaders())
         peers += self.knock(1)
-        self.assertInside(2)
+        self.assertServed(2)
         assert set(self.ports) & set(self.reactor.getReaders()) == set()
         peers[0].socket.close()
-        self.assertInside(1)
+        self.assertServed(1)
         assert set(self.ports) <= set(self.reactor.getReaders())
 
-    def test_more(self) -> None:
+    def test_limitAboveOneRowIsExact(self) -> None:
         """A limit above what is accepted in a row is kept as exactly."""
         self.open(Limits(maxConnections=150))
         self.ports[0].socket.listen(200)
         self.knock(160)
-        self.assertInside(150)
+        self.assertServed(150)
 
-    def test_noLimit(self) -> None:
-        """Without a limit all come in."""
+    def test_withoutLimitAllAreServed(self) -> None:
+        """Without a limit no port is paused."""
         self.open(Limits(maxConnections=0))
         self.knock(40)
-        self.assertInside(40)
+        self.assertServed(40)
         assert self.ports[0] in self.reactor.getReaders()
 
-    def test_abandon(self) -> None:
-        """Ports that are abandoned aren't looked at again."""
+    def test_closedGateResumesNoPort(self) -> None:
+        """Ports that are about to close are not read again."""
         self.open(Limits(maxConnections=1))
         peers = self.knock(1)
-        self.assertInside(1)
-        self.gate.abandon()
+        self.assertServed(1)
+        self.gate.close()
         peers[0].socket.close()
-        self.assertInside(0)
+        self.assertServed(0)
         assert self.ports[0] not in self.reactor.getReaders()
 
-    def test_noDescriptors(self) -> None:
+    def test_clientsWithoutDescriptorCostOneLineAMinute(self) -> None:
         """Clients that the process has no descriptor for cost one line a minute; then it recovers."""
         self.open(Limits())
         self.knock(1)
-        self.assertInside(1)
+        self.assertServed(1)
         far = [socket.socket() for _ in range(5)]
         with capturedLogs() as events, fewDescriptors():
             for client in far:
@@ -140,195 +108,165 @@ class GateTests(ReactorTestCase):
                 self.reactor.turn()
         said = [formatEvent(event) for event in events]
         assert said == ["refused 1 connections: no file descriptors left"]
-        self.assertInside(1)
+        self.assertServed(1)
         self.knock(3)
-        self.assertInside(4)
-
-
-class PeerLimitTests(SynchronousTestCase):
-    """`PeerLimit` counts each peer for itself."""
-
-    def test_perPeer(self) -> None:
-        """A peer at its limit is to be turned away until one of its connections has left, and no other peer is."""
-        limit = PeerLimit(Clock(), 2)
-        answers = [limit.enter(peer) for peer in ("192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2")]
-        assert answers == [True, True, False, True]
-        limit.leave("192.0.2.1")
-        assert [limit.enter("192.0.2.1") for _ in range(2)] == [True, False]
-
-    def test_oneLineAMinute(self) -> None:
-        """However many are turned away, there is a line a minute."""
-        clock = Clock()
-        limit = PeerLimit(clock, 1)
-        with capturedLogs() as events:
-            for _ in range(1001):
-                limit.enter("192.0.2.1")
-            clock.advance(60)
-        assert [formatEvent(event) for event in events] == [
-            "refused 1 connections over --max-connections-per-peer",
-            "refused 999 connections over --max-connections-per-peer",
-        ]
-
-    @given(st.lists(st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"])), st.integers(1, 3))
-    def test_anyOrder(self, visits: list[str], maximum: int) -> None:
-        """Whoever comes and leaves, in the end everyone has all of their room again."""
-        limit = PeerLimit(Clock(), maximum)
-        answers = [limit.enter(peer) for peer in visits]
-        assert answers == [visits[:i].count(peer) < maximum for i, peer in enumerate(visits)]
-        for peer, isAdmitted in zip(visits, answers, strict=True):
-            if isAdmitted:
-                limit.leave(peer)
-        for peer in set(visits):
-            assert [limit.enter(peer) for _ in range(maximum + 1)] == [True] * maximum + [False]
-
-
-class Visitor:
-    """A guest without a connection, who remembers what becomes of it."""
-
-    def __init__(self, source: str | None = None) -> None:
-        self.source = source
-        self.fate = ""
-
-    def begin(self) -> None:
-        """Remember to be inside."""
-        self.fate += "begun"
-
-    def cut(self, reason: str) -> None:
-        """Remember to be turned away."""
-        self.fate += reason
+        self.assertServed(4)
 
 
 class RivalSlots(LocalSlots):
-    """Places of which somebody else may take the last one before it can be had."""
+    """Places of which another process may take the last one first."""
 
     rivals = 0
 
     def take(self) -> bool:
-        """Take one, unless somebody else has it already."""
+        """Take one, unless another process has it already."""
         return self.free > self.rivals and super().take()
 
 
 class WaitingTests(SynchronousTestCase):
-    """Who was accepted although there was no place waits for one."""
+    """A connection that was accepted although there was no place waits for one."""
 
     def open(self, maximum: int) -> None:
-        """Open a gate."""
+        """Make a gate."""
         self.slots = RivalSlots(maximum)
         self.gate = Gate(Clock(), Limits(maxConnections=maximum), self.slots)
 
-    def test_inOrder(self) -> None:
-        """As places become free they go to those who wait, in the order in which they came."""
+    def visitors(self, count: int) -> list[Visitor]:
+        """Return new connections."""
+        return [Visitor(self.gate) for _ in range(count)]
+
+    def test_placesGoInOrderOfArrival(self) -> None:
+        """As places become free they go to the connections that wait, in the order in which they came."""
         self.open(2)
-        visitors = [Visitor() for _ in range(5)]
-        assert [self.gate.enter(visitor) for visitor in visitors] == [True, True, False, False, False]
+        visitors = self.visitors(5)
+        assert [visitor.enter() for visitor in visitors] == [ADMITTED, ADMITTED, WAITING, WAITING, WAITING]
         for i in range(3):
-            self.gate.leave(visitors[i])
+            visitors[i].leave()
             assert [visitor.fate for visitor in visitors[2:]] == ["begun"] * (i + 1) + [""] * (2 - i)
-        assert list(self.gate.waiting) == []
+        assert self.gate.isQueueEmpty
         for visitor in visitors[3:]:
-            self.gate.leave(visitor)
+            visitor.leave()
         assert self.slots.free == 2
 
-    def test_lostRace(self) -> None:
-        """Who loses a place to somebody else at the last moment waits, and has it when that one goes."""
+    def test_waitingConnectionIsNotRead(self) -> None:
+        """A connection is paused while it waits, and read again when it begins."""
+        self.open(1)
+        inside, waiting = self.visitors(2)
+        inside.enter()
+        waiting.enter()
+        assert waiting.protocol.transport.producerState == "paused"
+        inside.leave()
+        assert waiting.protocol.transport.producerState == "producing"
+
+    def test_lostRaceWaitsForTheRival(self) -> None:
+        """A connection that loses a place to another process waits, and has it when that one gives it back."""
         self.open(5)
         self.slots.rivals = 5
-        visitor = Visitor()
-        assert not self.gate.enter(visitor)
-        assert visitor in self.gate.waiting
+        (visitor,) = self.visitors(1)
+        assert visitor.enter() is WAITING
+        assert not self.gate.isQueueEmpty
         assert self.slots.free == 5
         self.slots.rivals = 4
         self.slots.free -= 1
         self.slots.give()
         assert (visitor.fate, self.slots.free) == ("begun", 4)
 
-    def test_notBefore(self) -> None:
-        """Nobody gets in before those who wait."""
+    def test_noneOvertakesTheQueue(self) -> None:
+        """No connection is admitted before those that wait."""
         self.open(5)
         self.slots.rivals = 5
-        first, second = Visitor(), Visitor()
-        self.gate.enter(first)
+        first, second = self.visitors(2)
+        first.enter()
         self.slots.rivals = 0
-        assert not self.gate.enter(second)
+        assert second.enter() is WAITING
         self.slots.free -= 1
         self.slots.give()
         assert (first.fate, second.fate) == ("begun", "begun")
 
-    def test_goneWhileWaiting(self) -> None:
-        """Who goes while he waits has held no place."""
+    def test_goneWhileWaitingHeldNoPlace(self) -> None:
+        """A connection that is lost while it waits has held no place."""
         self.open(1)
-        inside, waiting = Visitor(), Visitor()
-        self.gate.enter(inside)
-        self.gate.enter(waiting)
-        self.gate.leave(waiting)
-        self.gate.leave(inside)
+        inside, waiting = self.visitors(2)
+        inside.enter()
+        waiting.enter()
+        waiting.leave()
+        inside.leave()
         assert (waiting.fate, self.slots.free) == ("", 1)
 
-    def test_abandoned(self) -> None:
-        """When the ports close nobody waits any longer, nor begins to."""
+    def test_closedGateRefusesTheQueue(self) -> None:
+        """When the ports close no connection waits any longer, nor begins to."""
         self.open(1)
-        inside, waiting, late = Visitor(), Visitor(), Visitor()
-        self.gate.enter(inside)
-        self.gate.enter(waiting)
-        self.gate.abandon()
-        assert not self.gate.enter(late)
+        inside, waiting, late = self.visitors(3)
+        inside.enter()
+        waiting.enter()
+        self.gate.close()
+        assert late.enter() is REFUSED
         for visitor in (inside, waiting, late):
-            self.gate.leave(visitor)
+            visitor.leave()
         assert [visitor.fate for visitor in (inside, waiting, late)] == ["", "refused", "refused"]
+        assert self.slots.free == 1
+
+    def test_closedGateServesWhatWasAccepted(self) -> None:
+        """A connection that was accepted before the ports closed is served if there is a place."""
+        self.open(1)
+        (late,) = self.visitors(1)
+        self.gate.close()
+        assert late.enter() is ADMITTED
+        late.leave()
         assert self.slots.free == 1
 
 
 class AskingTests(SynchronousTestCase):
-    """Where somebody else knows the limit to each peer, a connection waits for the answer."""
+    """Where another process keeps the limit to each peer, a connection waits for its answer."""
 
     def setUp(self) -> None:
-        """Open a gate."""
+        """Make a gate."""
         self.peers = LatePeerLimit()
         self.slots = LocalSlots(3)
         self.gate = Gate(Clock(), Limits(maxConnections=3, maxConnectionsPerPeer=1), self.slots, self.peers)
 
-    def test_answers(self) -> None:
-        """It begins, or is turned away, when the answer comes; only who was let in is told to have left."""
-        visitors = [Visitor("192.0.2.1"), Visitor("192.0.2.2"), Visitor()]
-        assert [self.gate.enter(visitor) for visitor in visitors] == [False, False, True]
+    def test_answerAdmitsOrRefuses(self) -> None:
+        """It begins, or is refused, when the answer comes; only one that was admitted leaves its peer's count."""
+        visitors = [Visitor(self.gate, source) for source in ("192.0.2.1", "192.0.2.2", None)]
+        assert [visitor.enter() for visitor in visitors] == [WAITING, WAITING, ADMITTED]
         (first, answer), (second, refusal) = self.peers.asked
         assert (first, second) == ("192.0.2.1", "192.0.2.2")
         answer.callback(True)
         refusal.callback(False)
         assert [visitor.fate for visitor in visitors] == ["begun", "refused", ""]
         for visitor in visitors:
-            self.gate.leave(visitor)
+            visitor.leave()
         assert (self.peers.left, self.slots.free) == (["192.0.2.1"], 3)
 
-    def test_gone(self) -> None:
-        """Who is gone before the answer is told to have left if he had been let in."""
+    def test_goneBeforeTheAnswerLeavesTheCount(self) -> None:
+        """One that is gone before the answer leaves its peer's count if it had been admitted."""
         for isAdmitted in (True, False):
-            visitor = Visitor("192.0.2.1")
-            self.gate.enter(visitor)
-            self.gate.leave(visitor)
+            visitor = Visitor(self.gate, "192.0.2.1")
+            visitor.enter()
+            visitor.leave()
             self.peers.asked.pop()[1].callback(isAdmitted)
             assert visitor.fate == ""
         assert (self.peers.left, self.slots.free) == (["192.0.2.1"], 3)
 
-    def test_replaced(self) -> None:
-        """Who takes a guest's place leaves for him."""
-        guest, successor = Visitor("192.0.2.1"), Visitor("192.0.2.9")
-        self.gate.enter(guest)
+    def test_countedForTheSourceAtThatTime(self) -> None:
+        """A connection leaves the count of the peer that it was counted for."""
+        visitor = Visitor(self.gate, "192.0.2.1")
+        visitor.enter()
         self.peers.asked.pop()[1].callback(True)
-        self.gate.replace(guest, successor)
-        self.gate.leave(successor)
+        visitor.connection.source = "192.0.2.9"
+        visitor.leave()
         assert (self.peers.left, self.slots.free) == (["192.0.2.1"], 3)
 
 
 class NoLimitTests(SynchronousTestCase):
-    """Without limits everybody comes in."""
+    """Without limits every connection is admitted."""
 
-    def test_all(self) -> None:
+    def test_withoutMaximumAllAreAdmitted(self) -> None:
         """However many there are, also of one peer."""
         gate = Gate(Clock(), Limits(maxConnections=0))
-        assert all(gate.enter(Visitor("192.0.2.1")) for _ in range(5000))
+        assert all(Visitor(gate, "192.0.2.1").enter() is ADMITTED for _ in range(5000))
 
-    def test_withoutAddress(self) -> None:
+    def test_peersWithoutAddressHaveNoLimit(self) -> None:
         """Peers without an address have no limit of their own."""
         gate = Gate(Clock(), Limits(maxConnectionsPerPeer=1))
-        assert [gate.enter(Visitor(None)) for _ in range(3)] == [True] * 3
+        assert [Visitor(gate).enter() for _ in range(3)] == [ADMITTED] * 3

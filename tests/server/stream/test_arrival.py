@@ -7,7 +7,6 @@ import ssl
 import warnings
 import weakref
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from struct import pack
@@ -15,18 +14,21 @@ from tempfile import TemporaryDirectory
 from typing import cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.tcp import Port, Server
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
-from echoup.addresses import Network
+from echoup.addresses import Network, describeAddress
 from echoup.proxyheader import SIGNATURE, encodeProxyHeader
 from echoup.server.admission.gate import Gate
+from echoup.server.connection import Connection, EndReason, IConnectionProtocol
+from echoup.server.connections import Connections
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.settings import Limits
 from echoup.server.stream.arrival import Arrival, ArrivalFactory
-from echoup.server.stream.protocol import EchoUp, EchoUpFactory, IConnection
+from echoup.server.stream.protocol import EchoUp, EchoUpFactory
 from echoup.tls.transport import TLSTransport
 from tests.support.certificates import VERSIONS, writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
@@ -60,20 +62,28 @@ class ArrivalTestCase(ReactorTestCase):
         self.certificate = ServerCertificate(f"{self.folder}/server.pem")
         self.events = cast("list[LogEvent]", self.enterContext(capturedLogs()))
         self.peers: list[Peer] = []
+        self.connections = Connections(self.reactor, LIMITS, Gate(self.reactor, LIMITS))
         self.limit(LIMITS)
         self.addCleanup(self.checkNothingLeft)
 
     def limit(self, limits: Limits) -> None:
         """Begin anew, with these limits."""
-        self.gate = Gate(self.reactor, limits)
-        self.streams = EchoUpFactory(self.reactor, self.gate, logConnections=True)
+        self.build(limits, Gate(self.reactor, limits))
+
+    def build(self, limits: Limits, gate: Gate) -> None:
+        """Begin anew, with this gate."""
+        self.gate = gate
+        self.connections.stopSweeping()
+        self.connections = Connections(self.reactor, limits, gate, logConnections=True)
+        self.streams = EchoUpFactory(self.reactor, connections=self.connections)
 
     def checkNothingLeft(self) -> None:
         """Let all peers go, and check that there is no connection, descriptor or timer left, and nobody counted."""
         for peer in self.peers:
             peer.socket.close()
-        self.reactor.until(lambda: not self.streams.connections)
-        self.gate.abandon()
+        self.reactor.until(lambda: not self.connections)
+        self.gate.close()
+        self.connections.stopSweeping()
         assert self.reactor.getDelayedCalls() == []
         assert held(self.gate) == (0, {})
         transports = [reader for reader in self.reactor._seen if isinstance(reader, Server)]
@@ -117,16 +127,22 @@ class ArrivalTestCase(ReactorTestCase):
         writeCertificates(folder)
         return folder
 
-    def connection(self) -> IConnection:
+    def connection(self) -> Connection:
         """Return the only connection that there is."""
-        (connection,) = self.streams.connections
+        (connection,) = self.connections
         return connection
 
+    def protocol(self) -> IConnectionProtocol:
+        """Return what serves the only connection."""
+        protocol = self.connection().protocol
+        assert protocol
+        return protocol
+
     def stream(self) -> EchoUp:
-        """Return the only connection, which is a stream."""
-        connection = self.connection()
-        assert isinstance(connection, EchoUp)
-        return connection
+        """Return what serves the only connection, which is a stream."""
+        stream = self.protocol()
+        assert isinstance(stream, EchoUp)
+        return stream
 
     def lines(self) -> list[str]:
         """Return what was logged of connections."""
@@ -134,7 +150,7 @@ class ArrivalTestCase(ReactorTestCase):
 
     def assertGone(self, line: str) -> None:
         """Check that the only connection goes away, and that `line` is what is logged of it."""
-        self.reactor.until(lambda: not self.streams.connections)
+        self.reactor.until(lambda: not self.connections)
         assert self.lines() == [line]
         self.events.clear()
 
@@ -151,8 +167,8 @@ class ArrivalFactoryTests(ArrivalTestCase):
         """It is a factory, and what it builds are half-closeable protocols that the streams' factory can keep."""
         verifyObject(IProtocolFactory, self.arrivals())
         self.connect()
-        for interface in (IConnection, IHalfCloseableProtocol):
-            verifyObject(interface, self.connection())
+        for interface in (IConnectionProtocol, IHalfCloseableProtocol):
+            verifyObject(interface, self.protocol())
 
     def test_quiet(self) -> None:
         """That a port with it opens or closes is nothing that it logs."""
@@ -162,7 +178,7 @@ class ArrivalFactoryTests(ArrivalTestCase):
         """Where nothing comes before the stream there is nothing but the stream."""
         protocol = self.arrivals(networks=()).buildProtocol(CLIENT)
         assert isinstance(protocol, EchoUp)
-        assert protocol.peer == CLIENT
+        assert protocol.connection.peer == CLIENT
 
     def test_certificate(self) -> None:
         """With a certificate every connection begins with TLS."""
@@ -182,7 +198,7 @@ class ArrivalFactoryTests(ArrivalTestCase):
     def test_unix(self) -> None:
         """A Unix socket is in no network."""
         self.peers.append(self.peerOf(self.arrivals(networks=[ip_network("::/0")]), socket.AF_UNIX))
-        assert isinstance(self.connection(), EchoUp)
+        assert isinstance(self.protocol(), EchoUp)
 
     def test_outside(self) -> None:
         """A header from outside the networks is data like any other."""
@@ -201,10 +217,10 @@ class HeaderTests(ArrivalTestCase):
         for header, details in ((V1, ""), (V2, ""), (AUTHORITY, " authority=example.org")):
             peer, name = self.connect()
             for byte in header:
-                assert isinstance(self.connection(), Arrival)
-                assert (self.connection().peer.port, self.connection().source) == (int(name.split(":")[1]), None)
+                assert isinstance(self.protocol(), Arrival)
+                assert (describeAddress(self.connection().peer), self.connection().source) == (name, None)
                 peer.offer(bytes([byte]))
-            assert (self.stream().peer, self.stream().source) == (CLIENT, CLIENT.host)
+            assert (self.connection().peer, self.connection().source) == (CLIENT, CLIENT.host)
             peer.offer(b"hello")
             assert peer.receive(5) == b"HELLO"
             self.reactor.advance(2.5, step=2.5)
@@ -232,7 +248,7 @@ class HeaderTests(ArrivalTestCase):
             peer.offer(stream[start:end])
         peer.end()
         assert peer.receiveAll() == data.upper()
-        self.reactor.until(lambda: not self.streams.connections)
+        self.reactor.until(lambda: not self.connections)
 
     def test_second(self) -> None:
         """A second header is data: who says it isn't the proxy."""
@@ -245,7 +261,7 @@ class HeaderTests(ArrivalTestCase):
         for header in (b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ::1 ::1 1 2\r\n", SIGNATURE + b"\x20\x00\x00\x00"):
             peer, name = self.connect()
             peer.offer(header + b"hello")
-            assert self.stream().source == "127.0.0.1"
+            assert self.connection().source == "127.0.0.1"
             assert peer.receive(5) == b"HELLO"
             peer.end()
             self.assertGone(f"connection peer={name} bytes=5 seconds=0.000 reason=done via={name}")
@@ -254,7 +270,7 @@ class HeaderTests(ArrivalTestCase):
         """A client that came to its proxy through a Unix socket has no address that a limit could count for."""
         peer, name = self.connect()
         peer.offer(encodeProxyHeader(2, UNIXAddress(b"/run/a\nb"), UNIXAddress(b"/run/c")))
-        assert self.stream().source is None
+        assert self.connection().source is None
         peer.end()
         line = rf"connection peer=unix:/run/a\nb bytes=0 seconds=0.000 reason=done via={name}"
         self.assertGone(line)
@@ -275,7 +291,7 @@ class HeaderTests(ArrivalTestCase):
     def test_handover(self) -> None:
         """Nothing of the arrival stays between the transport and the stream, and nothing else of it either."""
         peer, _ = self.connect()
-        arrival = self.connection()
+        arrival = self.protocol()
         assert isinstance(arrival, Arrival)
         transport, kept = arrival.transport, weakref.ref(arrival)
         del arrival
@@ -292,7 +308,7 @@ class TLSTests(ArrivalTestCase):
         """After the handshake it is a stream, with TLS in between and nothing else."""
         for version in VERSIONS:
             peer = self.connectTLS(version)
-            assert isinstance(self.connection(), Arrival)
+            assert isinstance(self.protocol(), Arrival)
             peer.shakeHands()
             below = self.stream().transport
             assert isinstance(below, TLSTransport)
@@ -314,7 +330,7 @@ class TLSTests(ArrivalTestCase):
                 for start in range(0, len(first), size):
                     peer.offer(first[start : start + size])
                 client.shakeHands()
-                assert self.stream().peer == CLIENT
+                assert self.connection().peer == CLIENT
                 client.offer(b"hello")
                 assert client.receive(5) == b"HELLO"
                 client.end()
@@ -336,7 +352,7 @@ class TLSTests(ArrivalTestCase):
             peer.peer.end()
             received = peer.receiveAll() if version == ssl.TLSVersion.TLSv1_3 else b""
             assert received == b"HELLO" * (version == ssl.TLSVersion.TLSv1_3)
-            self.reactor.until(lambda: not self.streams.connections)
+            self.reactor.until(lambda: not self.connections)
 
     def assertUntrusted(self, peer: TLSPeer, words: str, alert: str) -> None:
         """Check that there is no TLS with `peer`, which gets an alert, and what is logged of it."""
@@ -349,7 +365,7 @@ class TLSTests(ArrivalTestCase):
         error = raised(ssl.SSLError, talk)
         assert error is not None
         assert error.reason == alert
-        assert isinstance(self.connection(), Arrival)
+        assert isinstance(self.protocol(), Arrival)
         peer.peer.end()
         self.assertGone(f'connection peer={name} bytes=0 seconds=0.000 reason=tls error="{words}"')
 
@@ -364,7 +380,7 @@ class TLSTests(ArrivalTestCase):
             peer.offer(b"hello")
             assert peer.receive(5) == b"HELLO"
             peer.peer.socket.close()
-            self.reactor.until(lambda: not self.streams.connections)
+            self.reactor.until(lambda: not self.connections)
             self.events.clear()
             self.assertUntrusted(self.connectTLS(version), "peer did not return a certificate", alert)
             stranger = self.connectTLS(version, others / "client.pem")
@@ -422,7 +438,7 @@ class TLSTests(ArrivalTestCase):
         self.reactor.advance(TIMEOUT - INSTANT, step=1)
         peer.offer(b"hello" * 1000)
         self.reactor.turn()
-        assert isinstance(self.connection(), Arrival)
+        assert isinstance(self.protocol(), Arrival)
         self.reactor.advance(INSTANT)
         line = f'connection peer={name} bytes=0 seconds=5.000 reason=tls error="wrong version number"'
         self.assertGone(line)
@@ -434,7 +450,7 @@ class TimeoutTests(ArrivalTestCase):
     def assertTimesOut(self, peer: Peer, name: str, details: str = "", passed: float = 0.0) -> None:
         """Check that `peer` is cut off when the time is over, and not before; so much of it has passed."""
         self.reactor.advance(TIMEOUT - INSTANT - passed, step=TIMEOUT)
-        assert isinstance(self.connection(), Arrival)
+        assert isinstance(self.protocol(), Arrival)
         self.reactor.advance(INSTANT)
         self.assertCut(peer, f"connection peer={name} bytes=0 seconds=5.000 reason=handshake{details}")
 
@@ -475,12 +491,13 @@ class TimeoutTests(ArrivalTestCase):
             peer.offer(V1)
             if certificate:
                 self.overTLS(peer, ssl.TLSVersion.TLSv1_3).shakeHands()
-            stream = self.stream()
+            self.connections.stopSweeping()
+            assert isinstance(self.protocol(), EchoUp)
             assert self.reactor.getDelayedCalls() == []
             self.reactor.advance(2 * TIMEOUT, step=1)
-            assert stream.reason == ""
+            assert self.connection().reason is None
             peer.socket.close()
-            self.reactor.until(lambda: not self.streams.connections)
+            self.reactor.until(lambda: not self.connections)
 
 
 class LostTests(ArrivalTestCase):
@@ -524,14 +541,15 @@ class StopTests(ArrivalTestCase):
         peer, _ = self.connect()
         peer.offer(V1[:20])
         self.reactor.advance(4.9)
-        self.streams.look(replace(LIMITS, idleTimeout=0.25), "stopping")
+        Deferred.fromCoroutine(self.connections.beginStop())
+        self.reactor.advance(0.05)
         peer.offer(V1[20:] + b"hello")
         assert peer.receive(5) == b"HELLO"
 
     def test_finish(self) -> None:
         """When everything has to end, it is cut off."""
         peer, name = self.connect(self.certificate, ())
-        self.connection().finish("stopping")
+        self.protocol().finish(EndReason.STOPPING)
         self.assertCut(peer, f"connection peer={name} bytes=0 seconds=0.000 reason=stopping")
 
 
@@ -546,7 +564,7 @@ class WaitingTests(ArrivalTestCase):
         header.offer(V1 + b"hello")
         secure = self.connectTLS(VERSIONS[1])
         self.reactor.advance(TIMEOUT - INSTANT, step=TIMEOUT)
-        assert len(self.streams.connections) == 3
+        assert len(self.connections) == 3
         self.reactor.advance(INSTANT, step=INSTANT)
         assert raised(ConnectionResetError, inside.receiveAll)
         assert header.receive(5) == b"HELLO"
@@ -560,8 +578,8 @@ class WaitingTests(ArrivalTestCase):
     def test_answer(self) -> None:
         """Where somebody else has to be asked whether the client is over its limit, nothing is lost meanwhile."""
         peers = LatePeerLimit()
-        self.gate = Gate(self.reactor, Limits(maxConnectionsPerPeer=1), peers=peers)
-        self.streams = EchoUpFactory(self.reactor, self.gate, logConnections=True)
+        limits = Limits(maxConnectionsPerPeer=1)
+        self.build(limits, Gate(self.reactor, limits, peers=peers))
         for isAdmitted in (True, False):
             peer, _ = self.connect()
             peer.offer(V1 + b"hello")
@@ -569,7 +587,7 @@ class WaitingTests(ArrivalTestCase):
             peers.asked.clear()
             assert source == CLIENT.host
             peer.offer(b"more")
-            assert isinstance(self.connection(), Arrival)
+            assert isinstance(self.protocol(), Arrival)
             answer.callback(isAdmitted)
             if isAdmitted:
                 assert peer.receive(9) == b"HELLOMORE"
@@ -577,8 +595,9 @@ class WaitingTests(ArrivalTestCase):
                 assert peer.receiveAll() == b""
             else:
                 assert raised(ConnectionResetError, peer.receiveAll)
-            self.reactor.until(lambda: not self.streams.connections)
+            self.reactor.until(lambda: not self.connections)
         assert peers.left == [CLIENT.host]
+        self.connections.stopSweeping()
         assert self.reactor.getDelayedCalls() == []
 
 
@@ -604,8 +623,8 @@ class LimitTests(ArrivalTestCase):
         """Check that so many are in, and that the port is looked at if and only if there is room for more."""
 
         def isInside() -> bool:
-            assert len(self.streams.connections) <= 3
-            return len(self.streams.connections) == count
+            assert len(self.connections) <= 3
+            return len(self.connections) == count
 
         self.reactor.until(isInside)
         self.reactor.turn()
@@ -620,7 +639,7 @@ class LimitTests(ArrivalTestCase):
         for peer in peers:
             peer.socket.send(V1)
         self.assertInside(3)
-        assert {type(connection) for connection in self.streams.connections} == {EchoUp}
+        assert {type(connection.protocol) for connection in self.connections} == {EchoUp}
         for left, peer in zip((3, 3, 2, 1, 0), peers, strict=True):
             peer.end()
             self.assertInside(left)
@@ -648,7 +667,8 @@ class LimitTests(ArrivalTestCase):
         outside.socket.send(b"hello")
         assert raised(ConnectionResetError, outside.receiveAll)
         inside.shakeHands()
-        assert self.stream().reason == ""
+        assert isinstance(self.protocol(), EchoUp)
+        assert self.connection().reason is None
         assert self.lines() == [REFUSED]
 
     def test_refusedAfterHeader(self) -> None:
@@ -657,19 +677,19 @@ class LimitTests(ArrivalTestCase):
             self.limit(Limits(maxConnectionsPerPeer=1))
             pairs = [self.connect(certificate) for _ in range(3)]
             self.reactor.turn()
-            assert len(self.streams.connections) == 3
+            assert len(self.connections) == 3
             inside, outside, other = (peer for peer, _ in pairs)
             inside.offer(V1)
             first = V1 + self.overTLS(outside, ssl.TLSVersion.TLSv1_3).flight()
             outside.socket.send(first)
             assert raised(ConnectionResetError, outside.receiveAll)
             other.offer(V1.replace(b"192.0.2.7", b"192.0.2.8"))
-            assert {connection.source for connection in self.streams.connections} == {"192.0.2.7", "192.0.2.8"}
+            assert {connection.source for connection in self.connections} == {"192.0.2.7", "192.0.2.8"}
             assert self.lines() == [REFUSED]
-            self.gate.abandon()
+            self.gate.close()
             for peer in (inside, other):
                 peer.socket.close()
-            self.reactor.until(lambda: not self.streams.connections)
+            self.reactor.until(lambda: not self.connections)
             self.events.clear()
 
     def test_proxyItself(self) -> None:
@@ -678,7 +698,7 @@ class LimitTests(ArrivalTestCase):
         own, other, second = (self.connect()[0] for _ in range(3))
         own.offer(b"PROXY UNKNOWN\r\n")
         other.offer(V1)
-        assert {connection.source for connection in self.streams.connections} == {"127.0.0.1", CLIENT.host, None}
+        assert {connection.source for connection in self.connections} == {"127.0.0.1", CLIENT.host, None}
         second.socket.send(b"PROXY UNKNOWN\r\n")
         assert raised(ConnectionResetError, second.receiveAll)
         assert self.lines() == [REFUSED]
@@ -697,8 +717,8 @@ class LimitTests(ArrivalTestCase):
             inside.offer(b"hello")
             assert inside.receive(5) == b"HELLO"
             inside.peer.socket.close()
-            self.reactor.until(lambda: not self.streams.connections)
-            self.gate.abandon()
+            self.reactor.until(lambda: not self.connections)
+            self.gate.close()
             self.events.clear()
 
 

@@ -19,7 +19,7 @@ from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server.admission.gate import PeerLimit
+from echoup.server.admission.peers import PeerLimit
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.settings import Limits, Plan
@@ -185,7 +185,7 @@ class ControlTests(WorkerProcessTestCase):
         self.process.processEnded(Failure(ProcessDone(0)))
         assert self.process.peers == {"192.0.2.1": 1}
         self.process.disconnected()
-        assert self.limit._inside == {"192.0.2.1": 1}
+        assert self.limit._counts == {"192.0.2.1": 1}
 
     def test_forgottenPeers(self) -> None:
         """Of a peer without a connection nothing is kept, however many there were."""

@@ -1,0 +1,60 @@
+"""The limit to the connections of each peer."""
+
+from collections import Counter
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from echoup.server.ratelimitedlog import RateLimitedLog
+
+
+class Peers(Protocol):
+    """The limit to the connections of each peer; a worker's is kept by its parent."""
+
+    def enter(self, peer: str) -> "bool | Deferred[bool]":
+        """Count a connection from the address `peer` if that is within the limit; return whether it is."""
+
+    def leave(self, peer: str) -> None:
+        """Count a connection that `enter` counted as gone."""
+
+    def stop(self) -> None:
+        """Log what is not yet logged, and log nothing from now on."""
+
+
+class PeerLimit:
+    """Counts the connections of each peer; once a minute it logs how many were refused."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, maximum: int) -> None:
+        self._maximum = maximum
+        self._counts: Counter[str] = Counter()
+        self._refusals = RateLimitedLog(clock, self._logRefusals)
+
+    def enter(self, peer: str) -> bool:
+        """Count a connection from the address `peer` if that is within the limit; return whether it is."""
+        if self._counts[peer] < self._maximum:
+            self._counts[peer] += 1
+            return True
+        self._refusals.count()
+        return False
+
+    def leave(self, peer: str) -> None:
+        """Count a connection that `enter` counted as gone."""
+        uncount(self._counts, peer)
+
+    def stop(self) -> None:
+        """Log what is not yet logged, and log nothing from now on."""
+        self._refusals.stop()
+
+    def _logRefusals(self, count: int) -> None:
+        self._log.warn("refused {count} connections over --max-connections-per-peer", count=count)
+
+
+def uncount(counts: Counter[str], peer: str) -> None:
+    """Count one less of `peer`, and drop the entry at zero, so that the counter stays bounded."""
+    counts[peer] -= 1
+    if not counts[peer]:
+        del counts[peer]

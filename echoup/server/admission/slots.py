@@ -1,0 +1,48 @@
+"""Places for connections."""
+
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Slots(Protocol):
+    """A number of places, each for one connection."""
+
+    @property
+    def free(self) -> int:
+        """How many are left; where other processes take them too, an estimate that is right once they hold still."""
+
+    def take(self) -> bool:
+        """Take one; return False if none is left."""
+
+    def give(self) -> None:
+        """Give one back."""
+
+    def watch(self, room: Callable[[], None] | None) -> None:
+        """Call `room` whenever there may be a free one, until this is called with None."""
+
+
+class LocalSlots:
+    """Places that only this process takes."""
+
+    def __init__(self, maximum: int) -> None:
+        """There are `maximum` of them; 0 is "no limit"."""
+        self.free = maximum or sys.maxsize
+        self._room: Callable[[], None] | None = None
+
+    def take(self) -> bool:
+        """Take one; return False if none is left."""
+        if not self.free:
+            return False
+        self.free -= 1
+        return True
+
+    def give(self) -> None:
+        """Give one back."""
+        self.free += 1
+        if self._room:
+            self._room()
+
+    def watch(self, room: Callable[[], None] | None) -> None:
+        """Call `room` when one is given back, until this is called with None."""
+        self._room = room

@@ -1,0 +1,107 @@
+"""The record of one connection, from its accept to its end."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from twisted.internet.interfaces import IAddress
+from zope.interface import Attribute, Interface
+
+from echoup.server.settings import Limits
+
+
+class EndReason(Enum):
+    """Why a connection ended; the values are the words of the log."""
+
+    DONE = "done"
+    """The peer ended its side, and was sent everything."""
+    IDLE = "idle"
+    """Nothing moved for the idle timeout."""
+    STALLED = "stalled"
+    """The peer took nothing for the stall timeout while bytes waited for it."""
+    STOPPING = "stopping"
+    """The daemon stops."""
+    REFUSED = "refused"
+    """It was over a limit; it was never served."""
+    LOST = "lost"
+    """The peer, or the network, ended it early."""
+    HEADER = "header"
+    """It didn't begin with the PROXY header that it has to begin with."""
+    TLS = "tls"
+    """The TLS handshake failed."""
+    HANDSHAKE = "handshake"
+    """PROXY header and TLS handshake took longer than the handshake timeout."""
+
+
+class Admission(Enum):
+    """What the gate says of a connection."""
+
+    ADMITTED = auto()
+    WAITING = auto()
+    """It is not read, and no timeout runs."""
+    REFUSED = auto()
+
+
+class IConnectionProtocol(Interface):
+    """The protocol that serves a connection: before its stream, or as its stream."""
+
+    transport = Attribute("The IStreamTransport below it.")
+
+    def begin() -> None:
+        """Serve the connection, which had to wait, from now on; its transport reads again."""
+
+    def checkProgress(now: float, limits: Limits, idleReason: EndReason) -> None:
+        """End the connection if nothing has moved on it for longer than `limits` allow; `now` is the clock's time."""
+
+    def finish(reason: EndReason) -> None:
+        """End the connection without losing a byte of what was received."""
+
+    def abort(reason: EndReason) -> None:
+        """Drop the connection."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """What a connection holds while it is inside the gate: a place."""
+
+    peer: str | None = None
+    """The address whose limit it counts for, too."""
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One connection. The protocol that serves it holds this record, and hands it on to the next one."""
+
+    id: int
+    listener: str
+    """The description of the listener that accepted it."""
+    peer: IAddress
+    """The address of the client: behind a proxy, the one that the PROXY header names."""
+    source: str | None
+    """The IP address whose limit it counts for; None while a proxy has yet to name it, and on a Unix socket."""
+    startedAt: float = 0.0
+    """When it was first served, in seconds of the reactor's clock."""
+    received: int = 0
+    """Bytes of the stream that came in; each of them was sent back, or waits to be."""
+    reason: EndReason | None = None
+    """Why it ended or is ending; None while it is open."""
+    details: dict[str, str] = field(default_factory=dict)
+    """What else the log line says: names and values of one word each."""
+    protocol: IConnectionProtocol | None = None
+    """What serves it; None before and after."""
+    admission: Admission | None = None
+    """The gate's last answer; None before the first."""
+    held: Pass | None = None
+    """What the gate counts for it."""
+
+    def settle(self, answer: Admission) -> None:
+        """Do what the gate says; no other place pauses a connection that waits, or resumes it."""
+        wasWaiting = self.admission is Admission.WAITING
+        self.admission = answer
+        assert self.protocol
+        if answer is Admission.REFUSED:
+            self.protocol.abort(EndReason.REFUSED)
+        elif answer is Admission.WAITING:
+            self.protocol.transport.pauseProducing()
+        elif wasWaiting:
+            self.protocol.transport.resumeProducing()
+            self.protocol.begin()

@@ -1,0 +1,148 @@
+"""The connections that are open: who is served, who is looked after, and what is counted and logged at the end.
+
+The registry holds records, never protocols: a record outlives the protocol that serves it. Work on all connections is
+done in slices, each in a turn of the reactor of its own, so that no other connection waits for it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from echoup.addresses import describeAddress
+from echoup.server.admission.gate import Gate
+from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
+from echoup.server.settings import Limits
+from echoup.server.socketoptions import allowPackets
+
+SLICE = 50
+"""Connections that are acted on in one turn of the reactor; to end them and what follows takes the longest."""
+
+QUIET = 0.3
+"""Seconds without a movement after which a stop ends a connection."""
+
+
+class Connections:
+    """Keeps the records of the open connections, counts those that ended, and ends those on which nothing moves."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: Limits,
+        gate: Gate,
+        logConnections: bool = False,
+        report: Callable[[Connection], None] | None = None,
+    ) -> None:
+        """`clock` is the reactor; `report` is called with each connection that was served, when it is gone."""
+        self.clock = clock
+        self.gate = gate
+        self.ended: Counter[tuple[str, EndReason]] = Counter()
+        """How many connections ended, by listener and reason."""
+        self.received = 0
+        """Bytes that the connections that ended had received."""
+        self._limits = limits
+        self._idleReason = EndReason.IDLE
+        self._logConnections = logConnections
+        self._report = report
+        self._ids = count(1)
+        self._open: set[Connection] = set()
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = clock
+        self._isStopping = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._open)
+
+    @property
+    def served(self) -> int:
+        """How many connections ended that had not been refused."""
+        return sum(number for (_, reason), number in self.ended.items() if reason is not EndReason.REFUSED)
+
+    def make(self, listener: str, peer: IAddress, isProxied: bool = False) -> Connection:
+        """Return the record of a connection from `peer`; if it `isProxied`, its source is yet to be named."""
+        source = None if isProxied else getattr(peer, "host", None)
+        return Connection(next(self._ids), listener, peer, source)
+
+    def serve(self, connection: Connection, protocol: IConnectionProtocol) -> None:
+        """Let `protocol` serve `connection`; a new one joins the open ones, and asks the gate."""
+        isNew = connection.protocol is None
+        connection.protocol = protocol
+        if not isNew:
+            return
+        self._open.add(connection)
+        if self._isStopping:
+            allowPackets(protocol.transport.getHandle())
+        if not self._sweeping.running:
+            self._sweeping.start(self._limits.tick, now=False)
+        connection.settle(self.gate.admit(connection))
+
+    def identify(self, connection: Connection) -> None:
+        """Ask the gate again, now that the source of `connection` is known."""
+        connection.settle(self.gate.identify(connection))
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that is gone; count it, and log it if that is wanted, unless it was refused."""
+        self._open.remove(connection)
+        connection.protocol = None
+        self.gate.release(connection)
+        reason = connection.reason = connection.reason or EndReason.LOST
+        self.ended[connection.listener, reason] += 1
+        if reason is EndReason.REFUSED:
+            return
+        self.received += connection.received
+        if self._report:
+            self._report(connection)
+        if self._logConnections:
+            self._log.info(
+                "connection peer={peer} bytes={bytes} seconds={seconds:.3f} reason={reason}{details}",
+                peer=describeAddress(connection.peer),
+                bytes=connection.received,
+                seconds=self.clock.seconds() - connection.startedAt,
+                reason=reason.value,
+                details="".join(f" {name}={value}" for name, value in connection.details.items()),
+            )
+
+    async def forEach(self, act: Callable[[IConnectionProtocol], None]) -> None:
+        """Act on the protocols of the connections that are open and don't wait for the gate, in slices."""
+        for number, connection in enumerate(list(self._open), 1):
+            if connection.protocol and connection.admission is not Admission.WAITING:
+                act(connection.protocol)
+            if not number % SLICE:
+                await deferLater(self.clock, 0)
+
+    def _sweep(self) -> "Deferred[None]":
+        if not self._open:
+            self._sweeping.stop()  # until the next connection
+        return Deferred.fromCoroutine(self.checkProgress())
+
+    async def checkProgress(self) -> None:
+        """End the connections on which nothing has moved for too long."""
+
+        def check(protocol: IConnectionProtocol) -> None:
+            protocol.checkProgress(self.clock.seconds(), self._limits, self._idleReason)
+
+        await self.forEach(check)
+
+    async def beginStop(self) -> None:
+        """End what is quiet from now on, and let each connection receive, also one whose port was told not to."""
+        self._isStopping = True
+        self._limits = replace(self._limits, idleTimeout=QUIET)
+        self._idleReason = EndReason.STOPPING
+        self.stopSweeping()
+        self._sweeping.start(self._limits.tick, now=False)
+        await self.forEach(lambda protocol: allowPackets(protocol.transport.getHandle()))
+
+    def stopSweeping(self) -> None:
+        """Check no connection any more."""
+        if self._sweeping.running:
+            self._sweeping.stop()

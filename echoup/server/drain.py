@@ -1,0 +1,80 @@
+"""The graceful stop, one sequence that reads like its table in docs/promises.md.
+
+Theory of operation. A client whose connection the kernel has accepted believes that it is connected, so a listening socket
+is closed only when its queue is empty; that it becomes empty is ensured by letting no handshake begin. From the beginning
+of the stop on, the sweep of the open connections ends those that are quiet. Each wait is over when what it waits for is
+there, at its part of the timeout, or when the stop is aborted; what follows is done in any case, so the stop ends.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from select import POLLIN
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.internet.tcp import Port
+
+from echoup.server.connection import EndReason, IConnectionProtocol
+from echoup.server.connections import Connections
+from echoup.server.stream.progress import isReady
+
+LAST_CALL = 0.1
+"""Seconds that a stop goes on accepting at the least, for handshakes under way; at most half of the timeout."""
+
+FINISH_ALL = 0.8
+"""The part of the timeout after which a stop ends the busy connections, too."""
+
+TICK = 0.05
+"""Seconds between two looks at what a stop waits for."""
+
+
+class Drain:
+    """Ends all connections of a service, once."""
+
+    def __init__(self, reactor: IReactorTime, connections: Connections) -> None:
+        self._reactor = reactor
+        self._connections = connections
+        self._isAborted = False
+
+    def abort(self) -> None:
+        """Wait for nothing any more."""
+        self._isAborted = True
+
+    async def run(self, ports: Sequence[Port], close: Callable[[], Awaitable[object]], timeout: float) -> None:
+        """Stop accepting at `ports`, which `close` closes, and end the connections; in `timeout` seconds none is left.
+
+        What the caller has done already: no TCP handshake begins at the ports that are ours.
+        """
+        began = self._reactor.seconds()
+        connections = self._connections
+
+        def isQueueEmpty() -> bool:
+            isOver = self._reactor.seconds() >= began + LAST_CALL
+            return (
+                isOver and connections.gate.isQueueEmpty and not any(isReady(port.fileno(), POLLIN) for port in ports)
+            )
+
+        def isDone() -> bool:
+            return not connections
+
+        await connections.beginStop()
+        await self._until(isQueueEmpty, began + timeout / 2)
+        connections.gate.close()
+        await close()
+        await self._until(isDone, began + timeout * FINISH_ALL)
+        await connections.forEach(_finish)
+        await self._until(isDone, began + timeout)
+        await connections.forEach(_abort)
+        connections.stopSweeping()
+        await deferLater(self._reactor, 0)  # the aborted connections are lost in the next turn
+
+    async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
+        while not (condition() or self._isAborted or self._reactor.seconds() >= deadline):
+            await deferLater(self._reactor, TICK)
+
+
+def _finish(protocol: IConnectionProtocol) -> None:
+    protocol.finish(EndReason.STOPPING)
+
+
+def _abort(protocol: IConnectionProtocol) -> None:
+    protocol.abort(EndReason.STOPPING)

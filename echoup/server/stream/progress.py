@@ -1,0 +1,89 @@
+"""What tells whether anything moves on a connection."""
+
+from fcntl import ioctl
+from select import POLLIN, POLLOUT, poll
+from socket import socket
+from struct import unpack
+from termios import TIOCOUTQ
+from typing import cast
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IConsumer, IPushProducer, ISystemHandle, ITCPTransport
+from zope.interface import Attribute
+
+from echoup.tls.transport import TLSTransport
+
+
+class IStreamTransport(ITCPTransport, IConsumer, IPushProducer, ISystemHandle):
+    """What a stream needs of its transport; Twisted's TCP and Unix transports provide all of it, and `TLSTransport`."""
+
+    protocol = Attribute("The protocol that gets what comes in; another may take its place.")
+
+    def getHandle() -> socket:
+        """Return the connection's socket."""
+
+
+class SocketProgress:
+    """What the kernel tells: of the bytes that it holds for the peer, and of room for more."""
+
+    __slots__ = ("_seen", "_transport")
+
+    def __init__(self, transport: IStreamTransport) -> None:
+        self._transport = transport
+        self._seen = (0, 0, 0)
+
+    def hasMoved(self, received: int) -> bool:
+        """Return whether anything moved since the last call: `received` bytes in all are known to have come in.
+
+        The peer's taking what waits for it is a movement, too.
+        """
+        before = self._seen
+        self._seen = self.unsent, received, self._partial()
+        return self._seen != before
+
+    def _partial(self) -> int:
+        """Return a number that changes when something came in of which the stream has nothing yet."""
+        return 0
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes the kernel holds that the peer hasn't taken (tcp(7), SIOCOUTQ).
+
+        A Unix socket counts whole buffers of up to 32 KiB, and their overhead.
+        """
+        size: int = unpack("i", ioctl(self._transport.getHandle().fileno(), TIOCOUTQ, bytes(4)))[0]
+        return size
+
+    @property
+    def isBlocked(self) -> bool:
+        """Whether bytes wait for the peer and it has room for no more.
+
+        What a Unix socket holds is already in the peer's buffer, and no sign of a stall until that is full.
+        """
+        if not self._seen[0]:
+            return False
+        return not (isinstance(self._transport.getPeer(), UNIXAddress) and self._isReady(POLLOUT))
+
+    @property
+    def hasInput(self) -> bool:
+        """Whether something came in that the reactor hasn't read yet."""
+        return self._isReady(POLLIN)
+
+    def _isReady(self, event: int) -> bool:
+        return isReady(self._transport.getHandle().fileno(), event)
+
+
+class TLSProgress(SocketProgress):
+    """What the kernel tells, and TLS: a part of a record is a movement, although it can't be echoed before the rest."""
+
+    __slots__ = ()
+
+    def _partial(self) -> int:
+        return cast("TLSTransport", self._transport).receivedBelow
+
+
+def isReady(descriptor: int, event: int) -> bool:
+    """Return whether the kernel would let us read or accept (POLLIN), or write (POLLOUT), at this moment."""
+    interest = poll()
+    interest.register(descriptor, event)
+    return bool(interest.poll(0))

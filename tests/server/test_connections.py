@@ -1,0 +1,202 @@
+"""The registry knows the open connections, counts and logs those that ended, and looks after all in slices."""
+
+import socket
+from uuid import uuid4
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, capturedLogs, formatEvent
+
+from echoup.server.admission.gate import Gate
+from echoup.server.connection import Connection, EndReason, IConnectionProtocol
+from echoup.server.connections import SLICE, Connections
+from echoup.server.settings import Limits
+from echoup.server.stream.protocol import EchoUpFactory
+from tests.support.doubles import Peer, ReactorTestCase, raised
+from tests.support.gates import REFUSED, RecordedProtocol
+
+LIMITS = Limits(idleTimeout=100, stallTimeout=10)
+
+
+class ConnectionsTestCase(ReactorTestCase):
+    """A test with a registry, and a factory whose streams join it."""
+
+    def setUp(self) -> None:
+        """Make them."""
+        super().setUp()
+        self.reported: list[Connection] = []
+        self.build()
+
+    def build(self, limits: Limits = LIMITS, logConnections: bool = True) -> None:
+        """Make them anew."""
+        gate = Gate(self.reactor, limits)
+        self.connections = Connections(self.reactor, limits, gate, logConnections, self.reported.append)
+        self.factory = EchoUpFactory(self.reactor, connections=self.connections, listener="here")
+
+    def connect(self, family: socket.AddressFamily = socket.AF_INET) -> Peer:
+        """Return the far end of a new connection."""
+        return self.peerOf(self.factory, family)
+
+    def end(self, peer: Peer) -> None:
+        """Let `peer` end its connection."""
+        before = len(self.connections)
+        peer.end()
+        peer.receiveAll()
+        self.reactor.until(lambda: len(self.connections) < before)
+
+
+class EndedTests(ConnectionsTestCase):
+    """A connection that ended is counted, and logged if that is wanted."""
+
+    def session(self) -> list[LogEvent]:
+        """Return the events of a session of 2.5 seconds that echoes five bytes."""
+        with capturedLogs() as events:
+            peer = self.connect()
+            peer.offer(b"hello")
+            self.reactor.advance(2.5, step=2.5)
+            self.end(peer)
+        host, port = peer.socket.getsockname()
+        self.name = f"{host}:{port}"
+        return list(events)
+
+    def test_openConnectionsAreKnown(self) -> None:
+        """Those that are open are in it, until they are gone."""
+        peers = [self.connect() for _ in range(3)]
+        assert [connection.id for connection in sorted(self.connections, key=lambda each: each.id)] == [1, 2, 3]
+        self.end(peers[1])
+        assert {connection.id for connection in self.connections} == {1, 3}
+
+    def test_countedByListenerAndReason(self) -> None:
+        """Each is counted under its listener and reason, and its bytes in the sum; what was served is reported."""
+        peers = [self.connect() for _ in range(3)]
+        peers[0].offer(b"hello")
+        self.end(peers[0])
+        self.end(peers[1])
+        peers[2].reset()
+        self.reactor.until(lambda: not self.connections)
+        assert self.connections.ended == {("here", EndReason.DONE): 2, ("here", EndReason.LOST): 1}
+        assert (self.connections.served, self.connections.received) == (3, 5)
+        assert sorted(connection.id for connection in self.reported) == [1, 2, 3]
+
+    def test_recordHoldsNoProtocolAfterTheEnd(self) -> None:
+        """A record of a connection that is gone keeps nothing of it alive."""
+        self.end(self.connect())
+        assert self.reported[0].protocol is None
+        assert self.reported[0].held is None
+
+    def test_oneLineHasAllFields(self) -> None:
+        """As a connection ends there is one event, with its fields."""
+        (event,) = self.session()
+        assert formatEvent(event) == f"connection peer={self.name} bytes=5 seconds=2.500 reason=done"
+        assert (event["peer"], event["bytes"], event["seconds"], event["reason"]) == (self.name, 5, 2.5, "done")
+
+    def test_detailsEndTheLine(self) -> None:
+        """What else is known of a connection is at the end of the line."""
+        peer = self.connect()
+        (connection,) = self.connections
+        connection.peer = IPv6Address("TCP", "2001:db8::7", 40000)
+        connection.details = {"via": "192.0.2.1:8081", "authority": "example.org"}
+        with capturedLogs() as events:
+            self.end(peer)
+        line = "connection peer=[2001:db8::7]:40000 bytes=0 seconds=0.000 reason=done"
+        assert [formatEvent(event) for event in events] == [f"{line} via=192.0.2.1:8081 authority=example.org"]
+
+    def test_withoutLogConnectionsNothingIsLogged(self) -> None:
+        """Unless it is told to, it logs nothing."""
+        self.build(logConnections=False)
+        assert self.session() == []
+
+    def test_refusedConnectionsCostOneLine(self) -> None:
+        """Of those over the limit of their peer there is one line for all; none of them stays or was served."""
+        self.build(Limits(maxConnectionsPerPeer=1))
+        inside = self.connect()
+        with capturedLogs() as events:
+            for _ in range(2):
+                assert raised(ConnectionResetError, self.connect().receiveAll)
+        assert [formatEvent(event) for event in events] == [REFUSED]
+        assert len(self.connections) == 1
+        inside.offer(b"hello")
+        assert inside.receive(5) == b"HELLO"
+        assert (self.connections.ended, self.connections.served) == ({("here", EndReason.REFUSED): 2}, 0)
+        assert self.reported == []
+
+    def test_unixPeersHaveNoLimit(self) -> None:
+        """The limit of a peer is one for addresses: peers on a Unix socket have none."""
+        self.build(Limits(maxConnectionsPerPeer=1))
+        for _ in range(2):
+            self.connect(socket.AF_UNIX)
+        self.reactor.turn()
+        assert len(self.connections) == 2
+
+    def test_unixNameForgesNoLine(self) -> None:
+        """The name that a peer gave its Unix socket puts neither a second line nor a control character in the log."""
+        name = f"\0echoup-{uuid4()}"
+        self.reactor.listenUNIX(name, self.factory)
+        with socket.socket(socket.AF_UNIX) as far, capturedLogs() as events:
+            far.bind(f"{name}\nconnection peer=fake\x1b[2J")
+            far.connect(name)
+            self.reactor.until(lambda: bool(self.connections))
+            far.shutdown(socket.SHUT_WR)
+            self.reactor.until(lambda: not self.connections)
+        lines = [str(formatEvent(event)) for event in events if "peer" in event]
+        assert [line.isprintable() for line in lines] == [True], lines
+
+
+class SliceTests(ConnectionsTestCase):
+    """What is done to all connections takes several turns of the reactor."""
+
+    def fill(self, count: int) -> list[RecordedProtocol]:
+        """Let `count` connections without a network join, and return their protocols."""
+        protocols = []
+        for _ in range(count):
+            protocols.append(RecordedProtocol())
+            record = self.connections.make("here", IPv4Address("TCP", "192.0.2.1", 1))
+            self.connections.serve(record, protocols[-1])
+        return protocols
+
+    def finishAll(self) -> "Deferred[None]":
+        """Begin to finish all."""
+
+        def finish(protocol: IConnectionProtocol) -> None:
+            protocol.finish(EndReason.STOPPING)
+
+        return Deferred.fromCoroutine(self.connections.forEach(finish))
+
+    def test_noTurnTakesMoreThanOneSlice(self) -> None:
+        """In one turn there is one slice, and in the end each connection was acted on once."""
+        self.build(Limits(maxConnections=0))
+        protocols = self.fill(10 * SLICE + 1)
+        done, counts = self.finishAll(), []
+        for _ in range(10):
+            counts.append(sum(bool(protocol.fate) for protocol in protocols))
+            assert not done.called
+            self.reactor.turn(1)
+        assert counts == [SLICE * number for number in range(1, 11)]
+        self.successResultOf(done)
+        assert {protocol.fate for protocol in protocols} == {"finished:stopping"}
+
+    def test_connectionThatIsGoneIsLeftOut(self) -> None:
+        """A connection that is gone when its slice comes is not acted on."""
+        self.build(Limits(maxConnections=0))
+        protocols = self.fill(2 * SLICE)
+        done = self.finishAll()
+        records = {connection.protocol: connection for connection in self.connections}
+        unfinished = [protocol for protocol in protocols if not protocol.fate]
+        self.connections.remove(records[unfinished[0]])
+        self.reactor.turn(2)
+        self.successResultOf(done)
+        assert [protocol for protocol in protocols if not protocol.fate] == unfinished[:1]
+
+    def test_connectionThatWaitsIsLeftOut(self) -> None:
+        """A connection that waits for the gate is not acted on."""
+        self.build(Limits(maxConnections=2))
+        protocols = self.fill(3)
+        self.successResultOf(self.finishAll())
+        assert [protocol.fate for protocol in protocols] == ["finished:stopping"] * 2 + [""]
+
+    def test_sweepEndsWithTheLastConnection(self) -> None:
+        """The timer runs while there is a connection, and again for the next one."""
+        for _ in range(2):
+            self.end(self.connect())
+            self.reactor.advance(LIMITS.tick * 2, step=LIMITS.tick)
+            assert self.reactor.getDelayedCalls() == []
