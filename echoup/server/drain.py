@@ -1,9 +1,10 @@
 """The graceful stop, one sequence that reads like its table in docs/promises.md.
 
-Theory of operation. A client whose connection the kernel has accepted believes that it is connected, so a listening socket
-is closed only when its queue is empty; that it becomes empty is ensured by letting no handshake begin. From the beginning
-of the stop on, the sweep of the open connections ends those that are quiet. Each wait is over when what it waits for is
-there, at its part of the timeout, or when the stop is aborted; what follows is done in any case, so the stop ends.
+Theory of operation. A client whose connection the kernel has accepted believes that it is connected, so a listening
+socket is closed only when its queue is empty; that it becomes empty is ensured by letting no handshake begin. From the
+beginning of the stop on, the sweep of the open connections ends those that are quiet. Each wait is over when what it
+waits for is there, at its part of the timeout, or when the stop is aborted; what follows is done in any case, so the
+stop ends.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

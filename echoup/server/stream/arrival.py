@@ -42,8 +42,8 @@ class ArrivalState(Enum):
 class Arrival(Protocol):
     """A connection that isn't a stream yet.
 
-    Header and handshake have the handshake timeout together. Then an `EchoUp` serves the connection, and nothing of this
-    is left between the transport and the `EchoUp`, or the TLS below that.
+    Header and handshake have the handshake timeout together. Then an `EchoUp` serves the connection, and nothing of
+    this is left between the transport and the `EchoUp`, or the TLS below that.
     """
 
     factory: "ArrivalFactory"
@@ -176,7 +176,7 @@ class ArrivalFactory(Factory[Protocol]):
         proxies: Collection[Network],
         certificate: ServerCertificate | None,
     ) -> None:
-        """Connections from `proxies` begin with a PROXY header; it and the handshake have `timeout` seconds together."""
+        """Connections from `proxies` begin with a PROXY header; it and the handshake have `timeout` seconds in all."""
         self.streams = streams
         self.timeout = timeout
         self._proxies = proxies

@@ -1,11 +1,11 @@
 """`EchoUp`, the protocol that sends every byte back in upper case, and the factory that another program listens with.
 
-Theory of operation. Nothing that was received is lost, because a connection is closed only when everything was sent and
-the peer has ended its side: a close with unread input makes the kernel send a reset, which destroys what the peer has not
-read yet (RFC 1122, 4.2.2.13). Nothing hangs, because `checkProgress` ends a connection that doesn't move, in each state.
-Memory is bounded, because a stream is its transport's producer: nothing is read while more than the transport's buffer
-waits for the peer. A transport never closes while it has paused its producer (twisted#6461), so each way to the end
-unregisters it first.
+Theory of operation. Nothing that was received is lost, because a connection is closed only when everything was sent
+and the peer has ended its side: a close with unread input makes the kernel send a reset, which destroys what the peer
+has not read yet (RFC 1122, 4.2.2.13). Nothing hangs, because `checkProgress` ends a connection that doesn't move, in
+each state. Memory is bounded, because a stream is its transport's producer: nothing is read while more than the
+transport's buffer waits for the peer. A transport never closes while it has paused its producer (twisted#6461), so each
+way to the end unregisters it first.
 """
 
 from enum import Enum, auto
@@ -122,8 +122,8 @@ class EchoUp(Protocol):
     def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
         """End the connection if nothing has moved on it for too long; `now` is the clock's time.
 
-        It is stalled where bytes wait and the peer takes none, and where it was ended and the peer doesn't end its side.
-        Otherwise it is idle, unless there is input that the reactor hasn't come to yet.
+        It is stalled where bytes wait and the peer takes none, and where it was ended and the peer doesn't end its
+        side. Otherwise it is idle, unless there is input that the reactor hasn't come to yet.
         """
         if self._progress.hasMoved(self.connection.received):
             self._movedAt = now

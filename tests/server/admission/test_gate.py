@@ -41,7 +41,7 @@ class PortTests(ReactorTestCase):
         return [self.peerAt(addresses[i % len(addresses)]) for i in range(count)]
 
     def assertServed(self, count: int) -> None:
-        """Check that `count` clients are served once the kernel has taken its time, and stay, and no others are taken."""
+        """Check that `count` clients are served when the kernel has taken its time, and stay, and no others."""
         self.reactor.until(lambda: len(self.connections) == count)
         self.reactor.turn()
         assert len(self.connections) == count
