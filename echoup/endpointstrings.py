@@ -1,5 +1,6 @@
 """Endpoint descriptions, as Twisted writes them."""
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _FIELD = re.compile(r"(?:^|:)((?:\\.|[^\\:=]|\\$)*)(?:=((?:\\.|[^\\:]|\\$)*))?", re.DOTALL)
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_REQUIRED = inspect.Parameter.empty
 
 
 def splitDescription(description: str) -> tuple[list[str], dict[str, str]]:
@@ -29,21 +32,42 @@ def splitDescription(description: str) -> tuple[list[str], dict[str, str]]:
 
 def applyTo(function: Callable[..., T], values: list[str], named: dict[str, str]) -> T:
     """Return what `function` makes of the fields of a description; raise ValueError if it doesn't take them."""
+    signature = inspect.signature(function)
     try:
-        return function(*values, **named)
-    except TypeError as error:
-        raise ValueError(str(error).partition("() ")[2] or str(error)) from None
+        bound = signature.bind(*values, **named)
+    except TypeError:
+        raise ValueError(_mistake(signature, values, named)) from None
+    return function(*bound.args, **bound.kwargs)
+
+
+def _mistake(signature: inspect.Signature, values: list[str], named: dict[str, str]) -> str:
+    """Return what is wrong with fields that don't fit `signature`."""
+    fields = {name: field for name, field in signature.parameters.items() if field.kind in _NAMED}
+    given = [name for name, field in fields.items() if field.kind is field.POSITIONAL_OR_KEYWORD][: len(values)]
+    if unknown := [name for name in named if name not in fields]:
+        return f"there is no such field: {unknown[0]}"
+    if twice := [name for name in given if name in named]:
+        return f"it has {twice[0]} twice"
+    if missing := [name for name in fields if name not in (*given, *named) and fields[name].default is _REQUIRED]:
+        return f"it has no {missing[0]}"
+    return "it has too many values"
+
+
+def wholeNumber(text: str) -> int:
+    """Return the number that a field has; raise ValueError for anything else."""
+    if not re.fullmatch("-?[0-9]{1,9}", text):
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 @contextmanager
 def parsing(description: str, kind: str) -> Iterator[None]:
-    """Turn whatever goes wrong with `description` into a ValueError of one line: Twisted's parsers let anything out."""
+    """Name `description` in each ValueError: it is no endpoint of `kind`."""
     try:
         yield
-    except Exception as error:  # TypeError, KeyError, IndexError ...
-        why = str(error) if isinstance(error, ValueError) else repr(error)
+    except ValueError as error:
         article = "an" if kind == "ssl" else "a"
-        raise ValueError(f"{description!r} is not {article} {kind} endpoint: {why}") from None
+        raise ValueError(f"{description!r} is not {article} {kind} endpoint: {error}") from None
 
 
 def _unquoted(text: str) -> str:

@@ -1,16 +1,14 @@
 """Listens, and serves what comes, until it is stopped."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, cast
+from socket import AF_UNIX
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.internet.tcp import Port
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from echoup.addresses import describeAddress
 from echoup.server.admission.gate import Gate
@@ -18,8 +16,8 @@ from echoup.server.connection import Connection
 from echoup.server.connections import Connections
 from echoup.server.datagram.protocol import DatagramGate, EchoUpDatagram
 from echoup.server.drain import Drain
-from echoup.server.listening.inherited import InheritedListener
-from echoup.server.listening.listeners import Listener, ListenError, UNIXListener
+from echoup.server.listening.listeners import Listener, ListenError, listeningOn
+from echoup.server.listening.sockets import ListeningAddress, accept, closePort
 from echoup.server.settings import Plan
 from echoup.server.socketoptions import stopHandshakes
 from echoup.server.stream.arrival import ArrivalFactory
@@ -50,7 +48,7 @@ class EchoUpService(Service):
         self.connections = Connections(reactor, plan.limits, gate, plan.logConnections, report)
         self.ports: list[Any] = []
         """The ports that are open; Twisted's, of both kinds."""
-        self._closing: list[Port] = []  # those whose queues a stop closes
+        self._listening: list[ListeningAddress] = []
         self._drain = Drain(reactor, self.connections)
 
     def privilegedStartService(self) -> None:
@@ -61,36 +59,35 @@ class EchoUpService(Service):
 
     def listen(self) -> list[str]:
         """Do so, and return the addresses, as people write them; raise ListenError if that is impossible."""
-        openings = [
-            ("tls:" if listener.certificate else "", listener.description, self._listen(listener))
-            for listener in self._plan.listeners
-        ]
-        makeProtocol = partial(EchoUpDatagram, self._datagramGate)
-        for datagramListener in self._plan.datagramListeners:
-            ports = datagramListener.listen(self._reactor, makeProtocol)
-            openings.append(("udp:", datagramListener.description, ports))
-        addresses = []
-        for kind, description, opening in openings:
-            try:
-                for port in opening:
-                    self.ports.append(port)
-                    addresses.append(kind + describeAddress(port.getHost()))
-            except OSError as error:
-                self._closePorts()
-                raise ListenError(description, error) from None
+        try:
+            addresses = [address for listener in self._plan.listeners for address in self._listen(listener)]
+            makeProtocol = partial(EchoUpDatagram, self._datagramGate)
+            for datagramListener in self._plan.datagramListeners:
+                with listeningOn(datagramListener.description):
+                    ports = datagramListener.listen(self._reactor, makeProtocol)
+                self.ports += ports
+                addresses += [f"udp:{describeAddress(port.getHost())}" for port in ports]
+        except ListenError:
+            self._closePorts()
+            raise
         return addresses
 
-    def _listen(self, listener: Listener) -> Iterator[Any]:
+    def _listen(self, listener: Listener) -> list[str]:
         plan = self._plan
-        isPrepared = not (isinstance(listener, UNIXListener) or getattr(listener, "domain", "") == "UNIX")
-        streams = EchoUpFactory(self._reactor, plan.limits, self.connections, listener.description, isPrepared)
-        arrivals = ArrivalFactory(streams, plan.limits.handshakeTimeout, plan.proxies, listener.certificate)
-        for port in listener.listen(self._reactor, arrivals):
-            if not isinstance(listener, InheritedListener):
-                self._closing.append(cast("Port", port))
-            self.connections.gate.guard(cast("Port", port))
-            writeThrough(cast("Port", port))
-            yield port
+        with listeningOn(listener.description):
+            opened = listener.open(self._reactor)
+            self._listening += opened
+            for address in opened:
+                isPrepared = address.sockets[0].family != AF_UNIX  # whose connections inherit nothing
+                streams = EchoUpFactory(self._reactor, plan.limits, self.connections, listener.description, isPrepared)
+                timeout = plan.limits.handshakeTimeout
+                port = accept(
+                    self._reactor, ArrivalFactory(streams, timeout, plan.proxies, listener.certificate), address
+                )
+                self.ports.append(port)
+                self.connections.gate.guard(port)
+                writeThrough(port)
+        return [("tls:" if listener.certificate else "") + address.address for address in opened]
 
     def startService(self) -> None:
         """Listen, unless that is done already."""
@@ -117,8 +114,9 @@ class EchoUpService(Service):
 
     async def drain(self, timeout: float) -> None:
         """Stop accepting, and end the connections; in `timeout` seconds none is left."""
-        for port in self._closing:
-            stopHandshakes(port.socket)
+        for address in self._listening:
+            if not address.isInherited:
+                stopHandshakes(address.sockets[0])
         await self._drain.run(self.ports, self._stopListening, timeout)
 
     async def _stopListening(self) -> None:
@@ -129,12 +127,14 @@ class EchoUpService(Service):
     def _closePorts(self) -> None:
         """Close the ports at once: the reactor isn't running yet, so `stopListening` would do nothing."""
         for port in self.ports:
-            port.connectionLost(Failure(CONNECTION_DONE))
+            closePort(port)
         self._forgetPorts()
 
     def _forgetPorts(self) -> None:
+        for address in self._listening:
+            address.close()
         self.ports.clear()
-        self._closing.clear()
+        self._listening.clear()
 
 
 def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> list[str]:

@@ -55,3 +55,13 @@ def acceptingPort(transport: object) -> Port | None:
     `test_factoryAlonePausesItsPort`.
     """
     return getattr(transport, "server", None)
+
+
+def leaveOpen(port: Port) -> None:
+    """Let `port` close its own descriptor only, because other processes may accept at the same socket.
+
+    Twisted does so for a TCP socket that it adopted and shuts a Unix socket down, for every process that has it
+    (`_shouldShutdown` in `twisted.internet.tcp.Port.startListening`, missing in `twisted.internet.unix.Port`).
+    Test: tests/server/listening/test_inherited.py, test_closedPortLeavesTheQueue.
+    """
+    port._shouldShutdown = False

@@ -194,4 +194,6 @@ class DaemonTests(DaemonTestCase):
 
 def makeService(test: ReactorTestCase, description: str) -> EchoUpService:
     """Return a service whose stop waits ten minutes for whoever is connected."""
-    return EchoUpService(test.reactor, Plan((parseListener(description),), Limits(), drainTimeout=600))
+    service = EchoUpService(test.reactor, Plan((parseListener(description),), Limits(), drainTimeout=600))
+    test.addCleanup(service._forgetPorts)
+    return service

@@ -295,6 +295,7 @@ class MakeServiceTests(ReactorTestCase):
         assert isinstance(daemon, Daemon)
         (service,) = daemon
         assert isinstance(service, EchoUpService)
+        self.addCleanup(service._forgetPorts)
         return service
 
     def test_notStarted(self) -> None:

@@ -23,7 +23,7 @@ from echoup.client.datagram import DatagramTarget
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
-from echoup.endpointstrings import applyTo, parsing, splitDescription
+from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
 from echoup.proxyheader import encodeProxyHeader
 from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
@@ -223,12 +223,13 @@ def _parseTCP(
         description,
         *_parseAddress(description, ":".join(address)),
         bindAddress=bindAddress,
-        patience=int(timeout),
+        patience=wholeNumber(timeout),
     )
 
 
 def _parseTLS(
     description: str,
+    /,
     *address: str,
     certificate: str | None = None,
     privateKey: str | None = None,
@@ -246,7 +247,7 @@ def _parseUNIX(description: str, path: str, *, timeout: str = "0") -> StreamTarg
         raise ValueError("it has no path")
     if len(os.fsencode(path)) > MAXIMUM_PATH:
         raise ValueError("it is longer than the path of a Unix socket may be")
-    return StreamTarget(description, path=path, patience=int(timeout))
+    return StreamTarget(description, path=path, patience=wholeNumber(timeout))
 
 
 PARSERS: dict[str, Callable[..., StreamTarget]] = {"tcp": _parseTCP, "tls": _parseTLS, "unix": _parseUNIX}

@@ -1,7 +1,7 @@
 """What `--udp` means: the description of an address, and the UDP ports that it becomes."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from echoup.server.datagram.protocol import IDatagramTransport
-from echoup.server.listening.hosts import listenOnEach, parseOwnAddress
+from echoup.server.listening.hosts import openEach, parseOwnAddress
+from echoup.server.listening.sockets import closePort
 
 LARGEST = 65_536
 """More than the largest datagram: 65 507 bytes over IPv4, 65 527 over IPv6."""
@@ -103,9 +104,9 @@ class DatagramListener:
     host: str | None
     port: int
 
-    def listen(self, reactor: PosixReactorBase, protocol: Callable[[], DatagramProtocol]) -> Iterator[DatagramPort]:
-        """Listen, with a new `protocol` on each port, and yield each; raise OSError where that is impossible."""
-        return listenOnEach(self.host, self.port, socket.SOCK_DGRAM, partial(_listen, reactor, protocol))
+    def listen(self, reactor: PosixReactorBase, protocol: Callable[[], DatagramProtocol]) -> list[DatagramPort]:
+        """Listen, with a new `protocol` on each port, and return them; raise OSError where that is impossible."""
+        return openEach(self.host, self.port, socket.SOCK_DGRAM, partial(_listen, reactor, protocol), closePort)
 
 
 def _listen(

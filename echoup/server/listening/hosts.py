@@ -1,7 +1,8 @@
 """The addresses of this machine that a description names."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from typing import Any, TypeVar
 
@@ -11,10 +12,10 @@ P = TypeVar("P")
 
 
 def parseOwnAddress(description: str, otherForms: str = "") -> tuple[str | None, int]:
-    """Return the host, None for every address of this machine, and the port that `description` names.
+    """Return the host and the port that `description` names; the host is None for every address of this machine.
 
-    `PORT` or `*:PORT` (every address, IPv4 and IPv6), `HOST:PORT` or `[V6]:PORT`. Raise ValueError, with one line that
-    says what is wrong, for anything else; if it looks like none of these it also names `otherForms`.
+    The forms are `PORT` or `*:PORT` (every address, IPv4 and IPv6), `HOST:PORT` and `[V6]:PORT`. Raise ValueError, with
+    one line that says what is wrong, for anything else; that line names `otherForms`, too, for a text of no known form.
     """
     if not description.isprintable():
         raise ValueError(f"{description!r} is not an address")
@@ -29,31 +30,33 @@ def parseOwnAddress(description: str, otherForms: str = "") -> tuple[str | None,
     return host, port
 
 
-def listenOnEach(
+def openEach(
     host: str | None,
     port: int,
     kind: socket.SocketKind,
-    listen: Callable[[socket.AddressFamily, Any], P],
+    openOne: Callable[[socket.AddressFamily, Any], P],
+    close: Callable[[P], object],
     family: socket.AddressFamily = socket.AF_UNSPEC,
-) -> Iterator[P]:
-    """Yield what `listen` makes of each address of `host`, given its family and itself; raise OSError where it does.
+) -> list[P]:
+    """Return what `openOne` makes of the family and the address of each address of `host`.
 
-    The addresses are those of `family`, unless that is AF_UNSPEC.
-
-    An address that this machine lacks (often IPv6) is passed over, unless there is no other.
+    An address that this machine lacks (often IPv6) is passed over where there is another. `family` restricts the
+    addresses, unless it is AF_UNSPEC. Raise OSError, after `close` for all that is open, where one can't be opened.
     """
     found = socket.getaddrinfo(host, port, family, kind, flags=socket.AI_PASSIVE)
     missing: OSError | None = None
-    listening = False
-    for own, address in dict.fromkeys((own, address) for own, _, _, _, address in found):
-        try:
-            opened = listen(own, address)
-        except OSError as error:
-            if error.errno not in (EADDRNOTAVAIL, EAFNOSUPPORT):
-                raise
-            missing = error
-        else:
-            listening = True
-            yield opened
-    if missing and not listening:
-        raise missing
+    results: list[P] = []
+    with ExitStack() as opened:
+        for own, address in dict.fromkeys((own, address) for own, _, _, _, address in found):
+            try:
+                results.append(openOne(own, address))
+            except OSError as error:
+                if error.errno not in (EADDRNOTAVAIL, EAFNOSUPPORT):
+                    raise
+                missing = error
+            else:
+                opened.callback(close, results[-1])
+        if missing and not results:
+            raise missing
+        opened.pop_all()
+    return results

@@ -1,27 +1,27 @@
-"""Listening sockets that somebody else opened for us, and keeps: systemd, or the parent of a worker."""
+"""Listening sockets that the process was started with, by systemd or by the parent of a worker."""
 
 import os
 import socket
-from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from errno import EINVAL
 from pathlib import Path
 from typing import cast
 
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.python.systemd import ListenFDs
 
+from echoup.endpointstrings import wholeNumber
 from echoup.server.listening.certificate import ServerCertificate
-from echoup.server.listening.sockets import Opening, adoptEach, describeSocket, prepare
+from echoup.server.listening.sockets import ListeningAddress, describeSocket, prepare
 
 
 @dataclass(frozen=True)
 class InheritedListener:
     """Listens on a socket that the process was started with.
 
-    Its address, the length of its queue and the permissions of its file are up to whoever opened it. It outlives
-    the process: whoever is in its queue when that stops is served by another one.
+    Its address and the permissions of its file are those that its opener gave it. It outlives the process: a client
+    that is in its queue when the process stops is served by another one.
     """
 
     description: str
@@ -29,31 +29,30 @@ class InheritedListener:
     """The socket's address family, as systemd's and Twisted's users write it: INET, INET6 or UNIX."""
     descriptor: int
     certificate: ServerCertificate | None = None
+    backlog: int = socket.SOMAXCONN
+    """The length of a Unix socket's queue."""
 
-    def listen(self, reactor: PosixReactorBase, factory: IProtocolFactory) -> Iterator[IListeningPort]:
-        """Listen, and yield the port when it does; raise OSError where that is impossible."""
-        return adoptEach(reactor, factory, self.open(reactor, 1))
-
-    def open(self, reactor: PosixReactorBase, count: int) -> Iterator[Opening]:
-        """Yield the socket, one for however many; raise OSError where it isn't what it should be."""
-        inherited = socket.socket(fileno=os.dup(self.descriptor))
-        try:
+    def open(self, reactor: PosixReactorBase, count: int = 1) -> list[ListeningAddress]:
+        """Return the socket, one for any `count`; raise OSError where it isn't a listening socket of the domain."""
+        with ExitStack() as opened:
+            inherited = opened.enter_context(socket.socket(fileno=os.dup(self.descriptor)))
             if inherited.family != getattr(socket, f"AF_{self.domain}"):
                 raise OSError(EINVAL, f"the socket's domain is {inherited.family.name.removeprefix('AF_')}")
             if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise OSError(EINVAL, "it is not a listening socket")
             prepare(inherited)
             os.close(self.descriptor)
-        except BaseException:
-            inherited.close()
-            raise
-        yield Opening(describeSocket(inherited), [inherited], inherited.close)
+            return [
+                ListeningAddress(
+                    describeSocket(inherited), [inherited], opened.pop_all(), isInherited=True, backlog=self.backlog
+                )
+            ]
 
 
 def parseInherited(
     description: str, domain: str, index: str | None = None, name: str | None = None
 ) -> InheritedListener:
-    """Return the listener of the socket that systemd gave us at `index` or under `name`.
+    """Return the listener of the socket that systemd passed at `index` or under `name`.
 
     `domain` is INET, INET6 or UNIX. Raise ValueError, with one line that says what is wrong.
     """
@@ -65,7 +64,7 @@ def parseInherited(
     if name is not None:
         descriptor = inherited.inheritedNamedDescriptors().get(name)
     else:
-        descriptor = dict(enumerate(inherited.inheritedDescriptors())).get(int(cast("str", index)))
+        descriptor = dict(enumerate(inherited.inheritedDescriptors())).get(wholeNumber(cast("str", index)))
     if descriptor is None:
         raise ValueError(f"systemd passed no such socket, but {len(inherited.inheritedDescriptors())} others")
     return InheritedListener(description, domain, descriptor)
@@ -74,8 +73,8 @@ def parseInherited(
 def _inheritedDescriptors() -> ListenFDs:
     """Return what sd_listen_fds(3) says.
 
-    Where nobody names the sockets Twisted sees none, and takes the variables out of the environment; so this looks at
-    the environment that the process began with, and calls them as systemd would: unknown.
+    Without LISTEN_FDNAMES Twisted sees no sockets; here they have the name that systemd gives them then, `unknown`.
+    Twisted also takes the variables out of the environment, so this reads the one that the process began with.
     """
     entries = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")
     environment = dict(entry.split("=", 1) for entry in entries if "=" in entry)

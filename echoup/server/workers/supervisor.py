@@ -21,8 +21,8 @@ from twisted.logger import Logger
 
 from echoup.server.admission.peers import PeerLimit
 from echoup.server.listening.inherited import InheritedListener
-from echoup.server.listening.listeners import Listener, ListenError, StartError
-from echoup.server.listening.sockets import Opening, stopHandshakes
+from echoup.server.listening.listeners import Listener, ListenError, StartError, listeningOn
+from echoup.server.listening.sockets import ListeningAddress, stopHandshakes
 from echoup.server.service import EchoUpService, logTotals, reloadCertificates
 from echoup.server.settings import Plan
 from echoup.server.workers.commands import LISTENING, AbortDrain, Configuration, Drain, Reload
@@ -56,7 +56,7 @@ class WorkersService(Service):
         self._workers = workers
         self._peers = PeerLimit(reactor, plan.limits.maxConnectionsPerPeer)
         self._datagrams = EchoUpService(reactor, replace(plan, listeners=()))
-        self._openings: list[tuple[Listener, Opening]] = []
+        self._openings: list[tuple[Listener, ListeningAddress]] = []
         self._addresses: list[str] = []
         self._processes: dict[int, WorkerProcess] = {}
         self._replacements: dict[int, IDelayedCall] = {}
@@ -73,12 +73,10 @@ class WorkersService(Service):
         self._page = Page(self._shared)
         try:
             for listener in self._plan.listeners:
-                try:
+                with listeningOn(listener.description):
                     for opening in listener.open(self._reactor, self._workers):
                         self._openings.append((listener, opening))
                         self._addresses.append(("tls:" if listener.certificate else "") + opening.address)
-                except OSError as error:
-                    raise ListenError(listener.description, error) from None
             self._addresses += self._datagrams.listen()
         except ListenError:
             self._close()
@@ -125,9 +123,13 @@ class WorkersService(Service):
         sockets = [opening.sockets[number % len(opening.sockets)] for _, opening in self._openings]
         listeners = tuple(
             InheritedListener(
-                listener.description, sockets[i].family.name.removeprefix("AF_"), LISTENING + i, listener.certificate
+                listener.description,
+                sockets[i].family.name.removeprefix("AF_"),
+                LISTENING + i,
+                listener.certificate,
+                opening.backlog,
             )
-            for i, (listener, _) in enumerate(self._openings)
+            for i, (listener, opening) in enumerate(self._openings)
         )
         configuration = Configuration(
             type(self._reactor).__module__,
@@ -189,8 +191,8 @@ class WorkersService(Service):
         deadline = self._reactor.seconds() + self._plan.drainTimeout
         for call in self._replacements.values():
             call.cancel()
-        for listener, opening in self._openings:
-            if not isinstance(listener, InheritedListener):
+        for _, opening in self._openings:
+            if not opening.isInherited:
                 for listening in opening.sockets:
                     stopHandshakes(listening)
         for process in self._processes.values():

@@ -16,29 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server.listening.certificate import METHODS, ServerCertificate
+from echoup.server.listening.certificate import ServerCertificate
 from tests.support.certificates import VERSIONS
 from tests.support.descriptors import fewDescriptors, openDescriptors
 from tests.support.doubles import raised
 from tests.support.tlspeer import connectInMemory
-
-DH_PARAMETERS = b"""-----BEGIN DH PARAMETERS-----
-MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
-+8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
-87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
-YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
-7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
-ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
------END DH PARAMETERS-----
-"""
-"""The group ffdhe2048 (RFC 7919, A.1)."""
-
-WEAK_PARAMETERS = b"""-----BEGIN DH PARAMETERS-----
-MEYCQQCZHL2fKQGY996nwDjgqznGg4queVbwlGyWc57E5lGy9aPmkJYPibPw81XB
-ZU64c0LTk4p2N/v0wNgZvnErCRYnAgEC
------END DH PARAMETERS-----
-"""
-"""512 bits."""
 
 
 class CertificateTestCase(SynchronousTestCase):
@@ -123,32 +105,19 @@ class FormTests(CertificateTestCase):
         path = self.file("server.pem", noise, self.leaf.private_key_pem, noise, first, noise, second, noise)
         assert self.chainOf(ServerCertificate(path)) == 2
 
-    def test_dhParameters(self) -> None:
-        """With parameters for Diffie-Hellman there are its ciphers, and without there aren't."""
+    def test_ciphers(self) -> None:
+        """A client of TLS 1.2 that offers no ECDHE with authenticated encryption isn't served."""
         self.leaf = self.between.issue_cert("localhost", key_type=trustme.KeyType.RSA)
+        context = ServerCertificate(self.server()).context
+        for ciphers in ("DHE-RSA-AES128-GCM-SHA256", "AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA256"):
+            client = self.client(ssl.TLSVersion.TLSv1_2)
+            client.set_ciphers(ciphers)
+            error = raised(ssl.SSLError, connectInMemory, client, context)
+            assert error is not None
+            assert error.reason == "NO_SHARED_CIPHER"
         client = self.client(ssl.TLSVersion.TLSv1_2)
-        client.set_ciphers("DHE-RSA-AES128-GCM-SHA256")
-        error = raised(ssl.SSLError, connectInMemory, client, ServerCertificate(self.server()).context)
-        assert error is not None
-        assert error.reason == "NO_SHARED_CIPHER"
-        parameters = self.file("dh.pem", DH_PARAMETERS)
-        _, far = connectInMemory(client, ServerCertificate(self.server(), dhParameters=parameters).context)
-        cipher = far.cipher()
-        assert cipher is not None
-        assert cipher[0] == "DHE-RSA-AES128-GCM-SHA256"
-
-    def test_methods(self) -> None:
-        """A method is the highest version that is spoken; those that admit less than 1.2 aren't known."""
-        for method in METHODS:
-            context = ServerCertificate(self.server(), sslmethod=method).context
-            assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-            connectInMemory(self.client(ssl.TLSVersion.TLSv1_2), context)
-            error = raised(ssl.SSLError, connectInMemory, self.client(ssl.TLSVersion.TLSv1_3), context)
-            assert (error is not None) == (method == "TLSv1_2_METHOD")
-        for method in ("TLSv1_METHOD", "TLSv1_1_METHOD", "SSLv3_METHOD", "", "tls_method"):
-            refusal = raised(ValueError, ServerCertificate, self.server(), None, method)
-            known = "TLS_METHOD, SSLv23_METHOD, TLSv1_2_METHOD"
-            assert str(refusal) == f"sslmethod={method} is none of {known}: there is no TLS below 1.2"
+        client.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
+        connectInMemory(client, context)
 
     def test_oldClients(self) -> None:
         """A client that offers TLS 1.1 at most isn't served, whatever ciphers it takes."""
@@ -159,11 +128,9 @@ class FormTests(CertificateTestCase):
             warnings.simplefilter("ignore", DeprecationWarning)  # because it is what it is
             client.minimum_version = ssl.TLSVersion.TLSv1
             client.maximum_version = ssl.TLSVersion.TLSv1_1
-        for method in METHODS:
-            context = ServerCertificate(self.server(), sslmethod=method).context
-            error = raised(ssl.SSLError, connectInMemory, client, context)
-            assert error is not None
-            assert error.reason == "UNSUPPORTED_PROTOCOL"
+        error = raised(ssl.SSLError, connectInMemory, client, ServerCertificate(self.server()).context)
+        assert error is not None
+        assert error.reason == "UNSUPPORTED_PROTOCOL"
 
     def test_renegotiation(self) -> None:
         """A client can't begin another handshake in the middle of the stream, as it could before TLS 1.3."""
@@ -233,7 +200,6 @@ class MistakeTests(CertificateTestCase):
                 self.refusal(path, certificate),
                 self.refusal(key, path),
                 self.refusal(server, extraCertChain=path),
-                self.refusal(server, dhParameters=path),
                 self.refusal(server, clientCA=path),
             ):
                 assert refusal.startswith(f"{name}.pem: {reason}")
@@ -248,18 +214,12 @@ class MistakeTests(CertificateTestCase):
         assert self.refusal(key, torn) == "torn.pem: no usable certificate or private key in it"
         assert self.refusal(server, extraCertChain=key) == "key.pem: no certificate or crl found"
         assert self.refusal(server, extraCertChain=torn) == "torn.pem: no usable certificate or private key in it"
-        assert self.refusal(server, dhParameters=certificate) == "certificate.pem: no start line"
         assert self.refusal(server, clientCA=key) == "key.pem: no certificate or crl found"
 
     def test_mismatch(self) -> None:
         """The key may be another one's."""
         other = self.file("other.pem", self.between.issue_cert("localhost").private_key_pem)
         assert self.refusal(other, self.path("certificate")) == "other.pem: key values mismatch"
-
-    def test_weak(self) -> None:
-        """OpenSSL has a word in what is strong enough."""
-        weak = self.file("weak.pem", WEAK_PARAMETERS)
-        assert self.refusal(self.path("server"), dhParameters=weak) == "weak.pem: dh key too small"
 
     def test_encrypted(self) -> None:
         """There is nobody to ask for a passphrase, so an encrypted key is refused, in both formats that there are."""
@@ -345,8 +305,8 @@ class ReloadTests(CertificateTestCase):
     def test_otherProcess(self) -> None:
         """Another process that gets it has what was read last, whatever is in the files now; nothing is on the disk."""
         clients = trustme.CA()
-        paths = [self.file("clients.pem", clients.cert_pem), self.server(), self.file("dh.pem", DH_PARAMETERS)]
-        certificate = ServerCertificate(paths[1], dhParameters=paths[2], clientCA=paths[0])
+        paths = [self.file("clients.pem", clients.cert_pem), self.server()]
+        certificate = ServerCertificate(paths[1], clientCA=paths[0])
         self.leaf = self.between.issue_cert("localhost")
         self.server()
         certificate.reload()
@@ -361,9 +321,8 @@ class ReloadTests(CertificateTestCase):
         assert certificates[0] == certificates[1]
         self.leaf.cert_chain_pems[0].write_to_path(paths[0])
         self.server()
-        self.file("dh.pem", DH_PARAMETERS)
         copy.reload()
-        assert {path.name for path in self.folder.iterdir()} == {"clients.pem", "server.pem", "dh.pem"}
+        assert {path.name for path in self.folder.iterdir()} == {"clients.pem", "server.pem"}
 
     def test_noDescriptors(self) -> None:
         """Where the process has no descriptor left for that, it is a failure like any other."""

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 from uuid import uuid4
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.protocols.wire import Echo
@@ -21,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.server.listening import inherited
 from echoup.server.listening.inherited import InheritedListener, parseInherited
 from echoup.server.listening.listeners import parseListener
+from echoup.server.listening.sockets import accept
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.properties import given, st
@@ -106,7 +108,7 @@ class ParseInheritedTests(ParseTestCase):
             assert self.refusal(f"systemd:domain={domain}:index=0") == words
         for which in ("", ":index=0:name=echo"):
             assert self.refusal(INET + which) == "it needs either index= or name="
-        assert self.refusal(f"{INET}:index=x") == "invalid literal for int() with base 10: 'x'"
+        assert self.refusal(f"{INET}:index=x") == "'x' is not a whole number"
         for description in ("systemd", "systemd:", "systemd:index=0", f"{INET}:index=0:mode=660", "systemd:INET:0:a:b"):
             assert self.refusal(description)
 
@@ -160,8 +162,9 @@ class StartedTests(SynchronousTestCase):
             "from twisted.internet import reactor\n"
             "from twisted.internet.protocol import Factory, Protocol\n"
             "from echoup.server.listening.listeners import parseListener\n"
-            "(port,) = parseListener('systemd:domain=INET:index=0').listen(reactor, Factory.forProtocol(Protocol))\n"
-            "print(port.getHost().port)\n"
+            "from echoup.server.listening.sockets import accept\n"
+            "(address,) = parseListener('systemd:domain=INET:index=0').open(reactor)\n"
+            "print(accept(reactor, Factory.forProtocol(Protocol), address).getHost().port)\n"
         )
         assert self.start("LISTEN_FDS=1", code) == f"{self.port}\n"
 
@@ -190,14 +193,21 @@ class InheritedListenerTests(ReactorTestCase):
 
     def listen(self, other: socket.socket, domain: str) -> Port:
         """Return the port on the socket, as a process has it that was started with it."""
-        listener = InheritedListener("systemd:...", domain, os.dup(other.fileno()))
-        (port,) = listener.listen(self.reactor, Factory.forProtocol(Echo))
-        return cast("Port", port)
+        (self.listening,) = InheritedListener("systemd:...", domain, os.dup(other.fileno())).open(self.reactor)
+        assert self.listening.isInherited
+        self.addCleanup(self.listening.close)
+        return accept(self.reactor, Factory.forProtocol(Echo), self.listening)
+
+    def close(self, stopped: object) -> None:
+        """Wait until a port is closed, and close what it accepted at."""
+        self.reactor.turn()
+        self.successResultOf(cast("Deferred[object]", stopped))
+        self.listening.close()
 
     def failure(self, descriptor: int, domain: str = "INET") -> OSError:
         """Return the error with which listening fails."""
         listener = InheritedListener("systemd:...", domain, descriptor)
-        error = raised(OSError, lambda: list(listener.listen(self.reactor, Factory.forProtocol(Echo))))
+        error = raised(OSError, listener.open, self.reactor)
         assert error is not None
         return error
 
@@ -258,8 +268,7 @@ class InheritedListenerTests(ReactorTestCase):
             port = self.listen(other, domain)
             stopped = port.stopListening()
             with self.client(other) as early:
-                self.reactor.turn()
-                self.successResultOf(stopped)
+                self.close(stopped)
                 with self.client(other) as late:
                     self.listen(other, domain)
                     assert self.echoes(early)
@@ -272,8 +281,7 @@ class InheritedListenerTests(ReactorTestCase):
             left = []
             for _ in range(2):
                 stopped = self.listen(other, domain).stopListening()
-                self.reactor.turn()
-                self.successResultOf(stopped)
+                self.close(stopped)
                 left.append(openDescriptors())
             assert left[0] == left[1]
 
@@ -285,8 +293,7 @@ class InheritedListenerTests(ReactorTestCase):
             before = self.path.stat()
             stopped = self.listen(other, "UNIX").stopListening()
             assert S_IMODE(self.path.stat().st_mode) == mode
-            self.reactor.turn()
-            self.successResultOf(stopped)
+            self.close(stopped)
             assert self.path.stat() == before
 
     def test_backlog(self) -> None:

@@ -1,17 +1,13 @@
 """What `--listen` means."""
 
 import contextlib
-import gc
 import os
 import socket
-import warnings
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any, cast
 
-from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.protocols.wire import Echo
@@ -27,7 +23,7 @@ from echoup.server.listening.listeners import (
     UNIXListener,
     parseListener,
 )
-from echoup.server.listening.sockets import Opening, describeSocket
+from echoup.server.listening.sockets import ListeningAddress, accept, describeSocket
 from tests.support.certificates import writeCertificates
 from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
@@ -47,8 +43,8 @@ GOOD = (
     *("unix:/run/echoup", "unix:/run/echoup:mode=660:backlog=5:lockfile=0", "unix:address=/run/echoup"),
     *("systemd:domain=INET:index=0", "systemd:UNIX:name=echo"),
     *("ssl:8081", "ssl:8081:privateKey=server.pem:certKey=server.pem:extraCertChain=ca.pem"),
-    *("ssl:8081:server.pem:server.pem:TLS_METHOD:127.0.0.1:5", "ssl:port=8081:sslmethod=TLSv1_2_METHOD:backlog=5"),
-    r"ssl:8081:interface=\:\:1:dhParameters=none.pem",
+    *("ssl:8081:server.pem:server.pem:interface=127.0.0.1:backlog=5", "ssl:port=8081:backlog=5"),
+    *("ssl:8081:server.pem:server.pem:TLS_METHOD", r"ssl:8081:interface=\:\:1:dhParameters=none.pem"),
 )
 
 KINDS = st.sampled_from(["", "*:", "tcp:", "tcp6:", "unix:", "systemd:", "ssl:", "haproxy:", "systemd:domain=INET:"])
@@ -93,12 +89,8 @@ class ParseListenerTests(SynchronousTestCase):
             (r"unix:/run/a\=b:600:5", 0o600, 5, True),
         ):
             listener = parseListener(text)
-            assert isinstance(listener, UNIXListener)
-            assert (listener.description, listener.certificate) == (text, None)
-            endpoint = serverFromString(cast("Any", None), listener.endpoint)
-            assert isinstance(endpoint, UNIXServerEndpoint)
-            assert (endpoint._address, endpoint._mode, endpoint._backlog) == ("/run/a=b", mode, backlog)
-            assert endpoint._wantPID == lock
+            assert listener == UNIXListener(text, "/run/a=b", mode, backlog, lock)
+            assert listener.certificate is None
 
     def test_mistakes(self) -> None:
         """What is near to a form is refused, with the reason."""
@@ -119,7 +111,13 @@ class ParseListenerTests(SynchronousTestCase):
             "tcp:port": "'tcp:port' is not a tcp endpoint",
             "tcp:99999": "'tcp:99999' is not a tcp endpoint: '99999' is not a port number from 0 to 65535",
             "tcp:1:colour=red": "'tcp:1:colour=red' is not a tcp endpoint",
-            "unix:/run/echoup:mode=9": "'unix:/run/echoup:mode=9' is not a unix endpoint",
+            "tcp:1:2:3:4": "'tcp:1:2:3:4' is not a tcp endpoint: it has too many values",
+            "tcp:foo": "'tcp:foo' is not a tcp endpoint: 'foo' is not a port number from 0 to 65535",
+            "tcp:1:certificate=x": "'tcp:1:certificate=x' is not a tcp endpoint: there is no such field: certificate",
+            "unix:": "'unix:' is not a unix endpoint: it has no path",
+            "unix": "'unix' is not a unix endpoint: it has no address",
+            "unix:/run/echoup:mode=9": "'unix:/run/echoup:mode=9' is not a unix endpoint: '9' is not an octal mode",
+            "unix:/run/echoup:lockfile=x": "is not a unix endpoint: 'x' is not a whole number",
             "systemd:domain=INET:index=0": "'systemd:domain=INET:index=0' is not a systemd endpoint",
         }
         for text, message in mistakes.items():
@@ -150,7 +148,7 @@ class ParseTLSTests(SynchronousTestCase):
             ("ssl:port=8081", None, BACKLOG),
             ("ssl:8081:interface=127.0.0.1:backlog=7", "127.0.0.1", 7),
             (r"ssl:8081:interface=\:\:1", "::1", BACKLOG),
-            ("ssl:8081:server.pem:server.pem:TLS_METHOD:127.0.0.1:7", "127.0.0.1", 7),
+            ("ssl:8081:server.pem:server.pem:interface=127.0.0.1:backlog=7", "127.0.0.1", 7),
         ):
             listener = self.parse(description)
             assert (listener.host, listener.port, listener.backlog) == (interface, 8081, backlog)
@@ -160,15 +158,15 @@ class ParseTLSTests(SynchronousTestCase):
         """The rest is the certificate's."""
         seen: list[tuple[object, ...]] = []
         self.patch(listen, "ServerCertificate", lambda *arguments: seen.append(arguments))
-        named = "privateKey=a:certKey=b:sslmethod=c:interface=d:extraCertChain=e:dhParameters=f"
+        named = "privateKey=a:certKey=b:interface=d:extraCertChain=e"
         for description, clientCA, expected in (
-            ("ssl:8081", None, ("server.pem", None, "TLS_METHOD", None, None, None)),
-            ("ssl:8081", "g", ("server.pem", None, "TLS_METHOD", None, None, "g")),
-            (f"ssl:8081:{named}", "g", ("a", "b", "c", "e", "f", "g")),
-            (f"ssl:{named}:8081", "g", ("a", "b", "c", "e", "f", "g")),
-            ("ssl:8081:a:b:c:d:5:e:f", None, ("a", "b", "c", "e", "f", None)),
-            (r"ssl:8081:a=1:privateKey=\:\=\\", None, (":=\\", None, "TLS_METHOD", None, None, None)),
-            (r"ssl:8081:certKey=b=c:privateKey=a", None, ("a", "b=c", "TLS_METHOD", None, None, None)),
+            ("ssl:8081", None, ("server.pem", None, None, None)),
+            ("ssl:8081", "g", ("server.pem", None, None, "g")),
+            (f"ssl:8081:{named}", "g", ("a", "b", "e", "g")),
+            (f"ssl:{named}:8081", "g", ("a", "b", "e", "g")),
+            ("ssl:8081:a:b:extraCertChain=e:backlog=5", None, ("a", "b", "e", None)),
+            (r"ssl:8081:a=1:privateKey=\:\=\\", None, (":=\\", None, None, None)),
+            (r"ssl:8081:certKey=b=c:privateKey=a", None, ("a", "b=c", None, None)),
         ):
             seen.clear()
             if "a=1" in description:
@@ -187,24 +185,25 @@ class ParseTLSTests(SynchronousTestCase):
     def test_mistakes(self) -> None:
         """Whatever is wrong is said in one line, which has the description and the reason."""
         for rest, reason in (
-            ("", "missing 1 required positional argument: 'port'"),
-            (":", "invalid literal for int() with base 10: ''"),
-            (":http", "invalid literal for int() with base 10: 'http'"),
-            (r":8081\:backlog=5", "got an unexpected keyword argument"),
-            (r":8081\:backlog\=5", "got an unexpected keyword argument"),
-            (r":8081:backlog=5\:interface\=x", "invalid literal for int() with base 10: '5:interface=x'"),
-            (":8081:backlog=many", "invalid literal for int() with base 10: 'many'"),
-            (":8081:colour=red", "got an unexpected keyword argument 'colour'"),
-            (":8081:clientCA=ca.pem", "got multiple values for argument 'clientCA'"),
-            (":8081:a:b:c:d:e:f:g:h", "takes from "),
-            (":8081:port=8082", "got multiple values for argument 'port'"),
+            ("", "it has no port"),
+            (":", "'' is not a port number from 0 to 65535"),
+            (":http", "'http' is not a port number from 0 to 65535"),
+            (r":8081\:backlog=5", "there is no such field: 8081:backlog"),
+            (r":8081\:backlog\=5", "'8081:backlog=5' is not a port number from 0 to 65535"),
+            (r":8081:backlog=5\:interface\=x", "'5:interface=x' is not a whole number"),
+            (":8081:backlog=many", "'many' is not a whole number"),
+            (":8081:colour=red", "there is no such field: colour"),
+            (":8081:clientCA=ca.pem", "there is no such field: clientCA"),
+            (":8081:a:b:c:d:e:f:g:h", "it has too many values"),
+            (":8081:port=8082", "it has port twice"),
             (":8081:privateKey=none.pem", "none.pem: No such file or directory"),
             (":8081:privateKey=ca.pem", "ca.pem: "),
             (":8081:certKey=none.pem", "none.pem: No such file or directory"),
             (":8081:certKey=other.pem", "server.pem: "),
             (":8081:extraCertChain=none.pem", "none.pem: No such file or directory"),
-            (":8081:dhParameters=server.pem", "server.pem: "),
-            (":8081:sslmethod=SSLv3_METHOD", "sslmethod=SSLv3_METHOD is none of TLS_METHOD, "),
+            (":8081:dhParameters=server.pem", "there is no dhParameters= here, but TLS 1.2 and 1.3 with ECDHE"),
+            (":8081:sslmethod=TLSv1_2_METHOD", "there is no sslmethod= here, but TLS 1.2 and 1.3 with ECDHE"),
+            (":8081:server.pem:server.pem:TLS_METHOD:127.0.0.1", "there is no sslmethod= here, but TLS 1.2 and "),
         ):
             error = raised(ValueError, parseListener, f"ssl{rest}")
             assert error is not None, rest
@@ -296,7 +295,10 @@ class ListenTestCase(ReactorTestCase):
 
     def listen(self, listener: Listener) -> list[Port]:
         """Return the ports that `listener` opens."""
-        return cast("list[Port]", list(listener.listen(self.reactor, Factory.forProtocol(Echo))))
+        opened = listener.open(self.reactor)
+        for address in opened:
+            self.addCleanup(address.close)
+        return [accept(self.reactor, Factory.forProtocol(Echo), address) for address in opened]
 
     def failure(self, description: str) -> OSError:
         """Return the error with which listening on what is described fails."""
@@ -400,21 +402,16 @@ class EndpointTests(ListenTestCase):
     def test_lock(self) -> None:
         """A Unix socket that can't be had isn't left locked: somebody else may be using it."""
         path = f"{self.directory}/socket"
-        with socket.socket(socket.AF_UNIX) as other, warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # see below
+        with socket.socket(socket.AF_UNIX) as other:
             other.bind(path)
             assert self.failure(f"unix:{path}:lockfile=1").errno == EADDRINUSE
             assert not Path(f"{path}.lock").is_symlink()
-            gc.collect()
 
     def test_othersLock(self) -> None:
         """A lock that a living process holds stays, and so does its socket."""
         lock = Path(self.directory, "socket.lock")
         lock.symlink_to("1")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # see below
-            self.failure(f"unix:{self.directory}/socket:lockfile=1")
-            gc.collect()
+        self.failure(f"unix:{self.directory}/socket:lockfile=1")
         assert lock.is_symlink()
 
     def test_tls(self) -> None:
@@ -428,45 +425,43 @@ class EndpointTests(ListenTestCase):
 
     def test_otherErrors(self) -> None:
         """Whatever else an endpoint fails with is an OSError with a reason."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # Twisted leaves these sockets to the garbage collector
-            for description in (
-                f"unix:{self.directory}/none/socket",
-                f"unix:/{'long' * 50}",
-                "tcp:0:interface=256.0.0.1",
-            ):
-                assert str(self.failure(description))
-            gc.collect()
+        for description in (
+            f"unix:{self.directory}/none/socket",
+            f"unix:/{'long' * 50}",
+            "tcp:0:interface=256.0.0.1",
+        ):
+            assert str(self.failure(description))
 
 
 class OpenTests(ListenTestCase):
     """A listener can be opened for several processes, in which somebody accepts later, or never."""
 
-    def open(self, description: str, count: int) -> list[Opening]:
+    def open(self, description: str, count: int) -> list[ListeningAddress]:
         """Open it, until the end of the test."""
-        opened = list(parseListener(description).open(self.reactor, count))
-        for opening in opened:
-            self.addCleanup(opening.close)
+        opened = parseListener(description).open(self.reactor, count)
+        for address in opened:
+            self.addCleanup(address.close)
         return opened
 
     def test_tcp(self) -> None:
         """At each address of a host there is a socket for each process, all of them with the same number."""
-        for opening in self.open("*:0", 3):
-            assert len({describeSocket(each) for each in opening.sockets}) == 1
-            assert opening.address == describeSocket(opening.sockets[0])
-            assert len(opening.sockets) == 3
+        for listening in self.open("*:0", 3):
+            assert len({describeSocket(each) for each in listening.sockets}) == 1
+            assert listening.address == describeSocket(listening.sockets[0])
+            assert len(listening.sockets) == 3
+            assert not listening.isInherited
 
     def test_spread(self) -> None:
         """The kernel spreads the connections among them."""
-        (opening,) = self.open("127.0.0.1:0", 2)
+        (listening,) = self.open("127.0.0.1:0", 2)
         for _ in range(100):
-            self.peerAt(opening.sockets[0].getsockname())
+            self.peerAt(listening.sockets[0].getsockname())
         counts = []
-        for listening in opening.sockets:
+        for each in listening.sockets:
             accepted = []
             with contextlib.suppress(BlockingIOError):
                 while True:
-                    accepted.append(listening.accept()[0])
+                    accepted.append(each.accept()[0])
             for connection in accepted:
                 connection.close()
             counts.append(len(accepted))
@@ -475,7 +470,7 @@ class OpenTests(ListenTestCase):
 
     def test_taken(self) -> None:
         """Where somebody listens already it fails, also if he shares his port with others of his own."""
-        taken = [str(self.occupy()), *(opening.address for opening in self.open("127.0.0.1:0", 2))]
+        taken = [str(self.occupy()), *(listening.address for listening in self.open("127.0.0.1:0", 2))]
         for address in taken:
             for count in (1, 2):
                 error = raised(OSError, lambda: self.open(address, count))  # noqa: B023  # it is called at once
@@ -485,13 +480,15 @@ class OpenTests(ListenTestCase):
     def test_unix(self) -> None:
         """A Unix socket is one for all; its file and its lock are there until it is closed."""
         path = Path(self.directory, "socket")
-        (opening,) = parseListener(f"unix:{path}:mode=600:lockfile=1").open(self.reactor, 3)
-        assert (opening.address, len(opening.sockets)) == (f"unix:{path}", 1)
+        (listening,) = parseListener(f"unix:{path}:mode=600:lockfile=1").open(self.reactor, 3)
+        assert (listening.address, len(listening.sockets)) == (f"unix:{path}", 1)
+        assert not listening.isInherited
         assert path.stat().st_mode & 0o777 == 0o600
-        with socket.socket(socket.AF_UNIX) as client, opening.sockets[0].dup() as copy:
+        assert str(Path(f"{path}.lock").readlink()) == str(os.getpid())
+        with socket.socket(socket.AF_UNIX) as client, listening.sockets[0].dup() as copy:
             client.connect(str(path))
             self.reactor.turn()
-            opening.close()
+            listening.close()
             accepted, _ = copy.accept()  # nobody else did, and nothing was shut down
             accepted.close()
         assert list(Path(self.directory).iterdir()) == []
@@ -499,10 +496,9 @@ class OpenTests(ListenTestCase):
     def test_inherited(self) -> None:
         """What connections have in common they have from the listening socket."""
         for description in ("127.0.0.1:0", "[::1]:0", "tcp:0:interface=127.0.0.1"):
-            (opening,) = self.open(description, 1)
-            (listening,) = opening.sockets
-            self.peerAt(listening.getsockname()[:2])
-            with listening.accept()[0] as connection:
+            (own,) = self.open(description, 1)[0].sockets
+            self.peerAt(own.getsockname()[:2])
+            with own.accept()[0] as connection:
                 assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
                 for option in (socket.SO_KEEPALIVE, socket.SO_OOBINLINE):
                     assert connection.getsockopt(socket.SOL_SOCKET, option) == 1
@@ -530,9 +526,7 @@ class ReasonTests(ListenTestCase):
             socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as port,
             socket.socket(socket.AF_UNIX) as listening,
             socket.socket(socket.AF_UNIX) as stale,
-            warnings.catch_warnings(),
         ):
-            warnings.simplefilter("ignore", ResourceWarning)  # Twisted leaves these sockets to the garbage collector
             taken = port.getsockname()[1]
             listening.bind(f"{self.directory}/taken")
             listening.listen()
@@ -551,7 +545,6 @@ class ReasonTests(ListenTestCase):
             ):
                 message = str(ListenError(description, self.failure(description)))
                 assert message.startswith(f"cannot listen on {description}: {reason}"), message
-            gc.collect()
 
 
 class DefaultFileTests(SynchronousTestCase):
@@ -563,8 +556,8 @@ class DefaultFileTests(SynchronousTestCase):
         Path("server.pem").unlink()
         for description, reason in (
             ("ssl:0", "server.pem: No such file or directory"),
-            ("ssl:privateKey=other.pem", "missing 1 required positional argument: 'port'"),
-            ("ssl:many:privateKey=other.pem", "invalid literal for int() with base 10: 'many'"),
+            ("ssl:privateKey=other.pem", "it has no port"),
+            ("ssl:many:privateKey=other.pem", "'many' is not a port number from 0 to 65535"),
         ):
             error = str(raised(ValueError, parseListener, description))
             assert error.startswith(f"'{description}' is not an ssl endpoint: {reason}"), error

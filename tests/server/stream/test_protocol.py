@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 from echoup.server.admission.gate import Gate
 from echoup.server.connection import Connection, EndReason, IConnectionProtocol
 from echoup.server.connections import Connections
-from echoup.server.listening.sockets import adoptEach, openTCP
+from echoup.server.listening.sockets import accept, openTCP
 from echoup.server.settings import Limits
 from echoup.server.stream.progress import IStreamTransport, TLSProgress
 from echoup.server.stream.protocol import EchoUp, EchoUpFactory
@@ -146,10 +146,10 @@ class EchoTests(EchoUpTestCase):
 
     def test_urgentByteKeepsItsPlace(self) -> None:
         """An urgent byte comes back in its place, as a TCP connection has learned it from its listening socket."""
-        opening = openTCP(1, 5, socket.AF_INET, ("127.0.0.1", 0))
-        address = opening.sockets[0].getsockname()
-        list(adoptEach(self.reactor, self.factory, [opening]))
-        peer = self.peerAt(address)
+        listening = openTCP(1, 5, socket.AF_INET, ("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        accept(self.reactor, self.factory, listening)
+        peer = self.peerAt(listening.sockets[0].getsockname())
         peer.socket.send(b"ab")
         peer.socket.send(b"c", socket.MSG_OOB)
         peer.socket.send(b"de")
