@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from socket import MSG_MORE, SHUT_WR, socket
 from ssl import MemoryBIO, SSLContext, SSLWantReadError, SSLZeroReturnError
 from typing import Self
@@ -14,6 +15,14 @@ from tests.support.addresses import Address
 CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN = "close_notify", "close_notify and FIN", "FIN"
 ENDS = (CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN)
 """How a client can end its side."""
+
+
+def speaking(folder: Path, version: str) -> dict[str, str]:
+    """Return an environment whose OpenSSL speaks nothing above `version` of TLS."""
+    path = folder / "openssl.cnf"
+    sections = ("openssl_conf=init", "[init]", "ssl_conf=ssl", "[ssl]", "system_default=tls", "[tls]")
+    path.write_text("\n".join((*sections, f"MaxProtocol={version}", "")))
+    return {"OPENSSL_CONF": str(path)}
 
 
 class TLSConnection:

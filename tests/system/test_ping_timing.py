@@ -16,6 +16,7 @@ from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
 from tests.support.pings import Pinged, probe
 from tests.support.relay import StreamRelay
+from tests.support.tls import speaking
 
 COUNT = 10
 DELAY = 0.05
@@ -101,13 +102,16 @@ def test_end(daemon: Daemon, figure: Callable[[str], None]) -> None:
     compare("end", [one["end"]["seconds"] for one in inOrder(pinged)], known, figure)
 
 
-@pytest.mark.parametrize(("sslmethod", "roundTrips"), [("TLSv1_2_METHOD", 2), ("TLS_METHOD", 1)])
+@pytest.mark.parametrize(("version", "roundTrips"), [("TLSv1.2", 2), ("TLSv1.3", 1)])
 def test_handshake(
-    tmp_path: Path, certificates: Certificates, sslmethod: str, roundTrips: int, figure: Callable[[str], None]
+    tmp_path: Path, certificates: Certificates, version: str, roundTrips: int, figure: Callable[[str], None]
 ) -> None:
     """The handshake takes the two round trips of TLS 1.2, or the one of TLS 1.3, that the relay has seen."""
-    listen = [f"{listenTLS(certificates.server)}:sslmethod={sslmethod}"]
-    with Daemon.start(tmp_path, listen=listen) as daemon, StreamRelay(daemon.address, DELAY) as relay:
+    listen, environment = [listenTLS(certificates.server)], speaking(tmp_path, version)
+    with (
+        Daemon.start(tmp_path, listen=listen, environment=environment) as daemon,
+        StreamRelay(daemon.address, DELAY) as relay,
+    ):
         probes = inOrder(probe(f"tls:{relay.target}", f"--cafile={certificates.authority}", "-i0", count=COUNT))
         known = [passage.replies[roundTrips - 1].forwarded - passage.requests[0].received for passage in relay.passages]
     assert 2 * roundTrips * DELAY <= min(known) < 2 * (roundTrips + 1) * DELAY

@@ -16,13 +16,12 @@ from tests.support.daemon import Daemon
 from tests.support.peers import need, running
 from tests.support.pings import ping, probe
 from tests.support.servers import serving
+from tests.support.tls import speaking
 from tests.support.tlsfaults import FAULTS, NO_TLS, faulty, makeSelfSigned
 from tests.support.waiting import eventually
 
-METHODS = {"TLSv1.2": "TLSv1_2_METHOD", "TLSv1.3": "TLS_METHOD"}
 
-
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=["TLSv1.2", "TLSv1.3"])
 def version(request: pytest.FixtureRequest) -> str:
     """The version of TLS that the daemon speaks."""
     return str(request.param)
@@ -31,8 +30,9 @@ def version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates, version: str) -> Iterator[Daemon]:
     """A daemon with good TLS."""
-    listen = [f"{listenTLS(certificates.server)}:sslmethod={METHODS[version]}"]
-    with Daemon.start(tmp_path_factory.mktemp("daemon"), "--log-connections", listen=listen) as daemon:
+    folder = tmp_path_factory.mktemp("daemon")
+    listen, environment = [listenTLS(certificates.server)], speaking(folder, version)
+    with Daemon.start(folder, "--log-connections", listen=listen, environment=environment) as daemon:
         yield daemon
 
 
@@ -86,14 +86,15 @@ def test_verbose(daemon: Daemon, certificates: Certificates, version: str) -> No
 @pytest.mark.parametrize("option", ["", "--half-close"])
 def test_clientCertificate(tmp_path: Path, certificates: Certificates, version: str, option: str) -> None:
     """A client certificate that is demanded does it; a missing or a stranger's is a failure of TLS."""
-    listen = [f"{listenTLS(certificates.server)}:sslmethod={METHODS[version]}"]
-    with Daemon.start(tmp_path, f"--tls-client-ca={certificates.authority}", listen=listen) as daemon:
+    options = (f"--tls-client-ca={certificates.authority}",)
+    listen, environment = [listenTLS(certificates.server)], speaking(tmp_path, version)
+    with Daemon.start(tmp_path, *options, listen=listen, environment=environment) as daemon:
         address = daemon.address.target
-        options = [f"--cafile={certificates.authority}", *filter(None, [option])]
-        pinged = probe(address, *options, f"--cert={certificates.client}", "-s100000")
+        trust = [f"--cafile={certificates.authority}", *filter(None, [option])]
+        pinged = probe(address, *trust, f"--cert={certificates.client}", "-s100000")
         assert pinged.found == ("uppercased", None, 0)
         for shown in ([], [f"--cert={certificates.stranger}"]):
-            pinged = probe(address, *options, *shown)
+            pinged = probe(address, *trust, *shown)
             assert pinged.found == (None, "TLS", 6)
             name = address.removeprefix("tls:")
             assert pinged.error.startswith((f"{name}: TLS failed: ", f"TLS handshake with {name}: "))

@@ -15,6 +15,7 @@ from tests.support.ending import ending
 from tests.support.servers import answering, serving
 from tests.support.sizes import MIB
 from tests.support.terminal import Terminal
+from tests.support.tls import speaking
 from tests.support.tlsfaults import FAULTS, NO_TLS, faulty, makeSelfSigned
 from tests.support.waiting import eventually
 
@@ -104,11 +105,12 @@ def test_plainToTLS(daemon: Daemon) -> None:
     assert ended.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("sslmethod", ["TLSv1_2_METHOD", "TLS_METHOD"])
-def test_clientCertificate(tmp_path: Path, certificates: Certificates, sslmethod: str) -> None:
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_clientCertificate(tmp_path: Path, certificates: Certificates, version: str) -> None:
     """A client certificate that is demanded, and missing or a stranger's, is a failure of TLS, in 1.2 and in 1.3."""
-    listen = [f"{listenTLS(certificates.server)}:sslmethod={sslmethod}"]
-    with Daemon.start(tmp_path, f"--tls-client-ca={certificates.authority}", listen=listen) as daemon:
+    options = (f"--tls-client-ca={certificates.authority}",)
+    listen, environment = [listenTLS(certificates.server)], speaking(tmp_path, version)
+    with Daemon.start(tmp_path, *options, listen=listen, environment=environment) as daemon:
         address = daemon.address.target
         name = address.removeprefix("tls:")
         trust = f"--cafile={certificates.authority}"
