@@ -58,7 +58,9 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
     reactor = cast("PosixReactorBase", installed)
     listeners = (parseListener(request.param.format(tmp_path)),)
-    service = EchoUpService(reactor, Plan(listeners, Limits(maxConnectionsPerPeer=2), drainTimeout=PATIENCE))
+    service = EchoUpService(
+        reactor, Plan(listeners=listeners, limits=Limits(maxConnectionsPerPeer=2), drainTimeout=PATIENCE)
+    )
     service.startService()
     yield Pair(reactor, service)
     if service.running:

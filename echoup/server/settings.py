@@ -1,6 +1,9 @@
-"""What a daemon does: where it listens, and within which limits."""
+"""What a daemon does: where it listens, and within which limits. Each default stands here, and what a value may be."""
 
+import os
+import re
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 
 from twisted.internet.selectreactor import SelectReactor
 
@@ -9,24 +12,28 @@ from echoup.server.datagram.port import DatagramListener
 from echoup.server.listening.listeners import Listener
 
 SELECT_MAXIMUM = 960
-"""The most connections on the select reactor: select(2) takes no descriptor from 1024 on, and one that
-does turn up ends every connection. The rest is for the log, the listening sockets and the reactor."""
+"""The most connections on the select reactor: select(2) takes no descriptor from 1024 on, and one that does turn up
+ends every connection. The rest is for the log, the listening sockets and the reactor."""
+
+MOST_WORKERS = 256
+"""More processes than that are a mistake."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one daemon allows; sizes are numbers of connections, times are seconds, 0 is "no limit"."""
+    """What one daemon allows: numbers of connections, and times in seconds; 0 is "no limit"."""
 
     maxConnections: int = 1024
     maxConnectionsPerPeer: int = 0
     idleTimeout: float = 600.0
     stallTimeout: float = 60.0
-    """Never 0: nothing may hang. So with the next."""
+    """Never 0, because nothing may hang."""
     handshakeTimeout: float = 5.0
+    """Never 0 either."""
 
     @property
     def tick(self) -> float:
-        """How often to look for what has not moved: a twentieth of the shortest timeout, 0.05 to 3 seconds."""
+        """Seconds between two looks for what has not moved: a twentieth of the shortest timeout, 0.05 to 3."""
         shortest = min(self.stallTimeout, self.idleTimeout or self.stallTimeout)
         return min(max(shortest / 20, 0.05), 3.0)
 
@@ -37,15 +44,60 @@ class Limits:
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Where a service listens, and on what terms; however many processes it has."""
+    """Where a service listens, and on what terms, in any number of processes."""
 
     listeners: tuple[Listener, ...]
     limits: Limits
-    drainTimeout: float
+    drainTimeout: float = 10.0
     """Seconds from the beginning of a stop to the deadline, when the last connections are cut."""
     logConnections: bool = False
     proxies: tuple[Network, ...] = ()
     """Connections from these networks begin with a PROXY header."""
     datagramListeners: tuple[DatagramListener, ...] = ()
+
+
+def parseCount(text: str) -> int:
+    """Return the whole number that `text` is; raise ValueError for anything else."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError(f"{text!r} is not a whole number from 0 to 999999999")
+    return int(text)
+
+
+def parseSeconds(text: str) -> float:
+    """Return the number of seconds that `text` is; raise ValueError for anything else."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+", text):
+        raise ValueError(f"{text!r} is not a number of seconds from 0 to 999999999")
+    return float(text)
+
+
+def parsePositiveSeconds(text: str) -> float:
+    """Return the number of seconds that `text` is, which isn't 0; raise ValueError for anything else."""
+    if not (seconds := parseSeconds(text)):
+        raise ValueError("0 would let a dead peer hang for ever")
+    return seconds
+
+
+def parseFlag(text: str) -> bool:
+    """Return whether `text` means yes; raise ValueError for anything that means neither yes nor no."""
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise ValueError(f"{text!r} is neither yes nor no")
+    return words[text.lower()]
+
+
+def parseWorkers(text: str) -> int:
+    """Return the number of processes that `text` is, or that of the usable cores for `auto`; raise ValueError else."""
+    if text == "auto":
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_WORKERS:
+        raise ValueError(f"{text!r} is neither auto nor a whole number from 1 to {MOST_WORKERS}")
+    return int(text)
+
+
+def parseNetwork(text: str) -> Network:
+    """Return the network that `text` names in CIDR notation; raise ValueError for anything else."""
+    if "%" in text:
+        raise ValueError(f"{text!r} names an interface, which networks don't have")
+    return ip_network(text)

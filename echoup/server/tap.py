@@ -1,11 +1,9 @@
 """The options of `twistd echoup`, and the service that they describe."""
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import version
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from twisted.application.service import IService
@@ -13,62 +11,28 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 from twisted.python import usage
 
-from echoup.addresses import Network
 from echoup.server.daemon import Daemon
 from echoup.server.datagram.port import parseDatagramListener
-from echoup.server.listening.inherited import InheritedListener
-from echoup.server.listening.listeners import parseListener
+from echoup.server.listening.listeners import parseListeners
 from echoup.server.service import EchoUpService
-from echoup.server.settings import Limits, Plan
+from echoup.server.settings import (
+    Limits,
+    Plan,
+    parseCount,
+    parseFlag,
+    parseNetwork,
+    parsePositiveSeconds,
+    parseSeconds,
+    parseWorkers,
+)
 
 if TYPE_CHECKING:
     from echoup.server.workers.supervisor import WorkersService
 
 T = TypeVar("T")
-
-MOST_WORKERS = 256
-"""More processes than that are a mistake."""
+V = TypeVar("V")
 
 _log = Logger()
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise ValueError(f"{text!r} is not a whole number from 0 to 999999999")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+", text):
-        raise ValueError(f"{text!r} is not a number of seconds from 0 to 999999999")
-    return float(text)
-
-
-def _positiveSeconds(text: str) -> float:
-    if not (seconds := _seconds(text)):
-        raise ValueError("0 would let a dead peer hang for ever")
-    return seconds
-
-
-def _flag(text: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if text.lower() not in words:
-        raise ValueError(f"{text!r} is neither yes nor no")
-    return words[text.lower()]
-
-
-def _workers(text: str) -> int:
-    if text == "auto":
-        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
-    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_WORKERS:
-        raise ValueError(f"{text!r} is neither auto nor a whole number from 1 to {MOST_WORKERS}")
-    return int(text)
-
-
-def _network(text: str) -> Network:
-    if "%" in text:
-        raise ValueError(f"{text!r} names an interface, which networks don't have")
-    return ip_network(text)
 
 
 class Options(usage.Options):
@@ -83,29 +47,37 @@ class Options(usage.Options):
         "ECHOUP_MAX_CONNECTIONS and so on; those that are repeatable take several values there, separated by blanks."
     )
 
-    _settings: ClassVar[dict[str, tuple[Callable[[str], object], str, str]]] = {
-        "max-connections": (_count, "1024", "stop accepting at this many, the rest waits; 0: no limit"),
-        "max-connections-per-peer": (_count, "0", "close more than this many from one address at once; 0: no limit"),
-        "idle-timeout": (_seconds, "600", "end a connection on which nothing moved for so many seconds; 0: never"),
+    _settings: ClassVar[dict[str, tuple[Callable[[str], object], float, str]]] = {
+        "max-connections": (
+            parseCount,
+            Limits.maxConnections,
+            "stop accepting at this many, the rest waits; 0: no limit",
+        ),
+        "max-connections-per-peer": (
+            parseCount,
+            Limits.maxConnectionsPerPeer,
+            "close more than this many from one address at once; 0: no limit",
+        ),
+        "idle-timeout": (
+            parseSeconds,
+            Limits.idleTimeout,
+            "end a connection on which nothing moved for so many seconds; 0: never",
+        ),
         "stall-timeout": (
-            _positiveSeconds,
-            "60",
+            parsePositiveSeconds,
+            Limits.stallTimeout,
             "abort a peer that takes nothing for so many seconds while bytes wait",
         ),
         "handshake-timeout": (
-            _positiveSeconds,
-            "5",
+            parsePositiveSeconds,
+            Limits.handshakeTimeout,
             "what comes before the first byte, PROXY header and TLS handshake, must be done in so many seconds",
         ),
-        "drain-timeout": (_seconds, "10", "the deadline of a graceful stop, in seconds"),
-        "workers": (
-            _workers,
-            "1",
-            "serve in so many processes, auto: one a core; the limits are for all together",
-        ),
+        "drain-timeout": (parseSeconds, Plan.drainTimeout, "the deadline of a graceful stop, in seconds"),
+        "workers": (parseWorkers, 1, "serve in so many processes, auto: one a core; the limits are for all together"),
     }
     optParameters: ClassVar[list[list[str | None]]] = [
-        *[[name, None, None, f"{text} [default: {default}]"] for name, (_, default, text) in _settings.items()],
+        *[[name, None, None, f"{text} [default: {default:g}]"] for name, (_, default, text) in _settings.items()],
         ["tls-client-ca", None, None, "with TLS, demand a client certificate signed by one in this file"],
     ]
     optFlags: ClassVar[list[list[object]]] = [["log-connections", None, "log one line as each connection ends"]]
@@ -146,44 +118,37 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Fill in what was not on the command line, and turn texts into values; raise UsageError for a bad one."""
         for name, (parse, default, _) in self._settings.items():
-            self[name] = self._parse(name, parse, self[name], default)
+            text = self._fromEnvironment(name) if self[name] is None else self[name]
+            self[name] = default if text is None else self._parse(name, parse, text)
         if not self["log-connections"]:
-            self["log-connections"] = self._parse("log-connections", _flag, None, "no")
+            text = self._fromEnvironment("log-connections")
+            self["log-connections"] = text is not None and self._parse("log-connections", parseFlag, text)
         if self["tls-client-ca"] is None:
-            self["tls-client-ca"] = self._fromEnvironment("tls-client-ca") or None
+            self["tls-client-ca"] = self._fromEnvironment("tls-client-ca")
         elif not self["tls-client-ca"]:
             raise usage.UsageError("--tls-client-ca: '' is not a file")
         clientCA = self["tls-client-ca"]
-        self._parseEach("listen", partial(parseListener, clientCA=clientCA), "127.0.0.1:8081")
-        self._parseEach("udp", parseDatagramListener, "")
-        self._parseEach("proxy-from", _network, "")
+        self._parseAll("listen", partial(parseListeners, clientCA=clientCA), "127.0.0.1:8081")
+        self._parseAll("udp", lambda texts: list(map(parseDatagramListener, texts)))
+        self._parseAll("proxy-from", lambda texts: list(map(parseNetwork, texts)))
         if clientCA and not any(listener.certificate for listener in self["listen"]):
             raise usage.UsageError("--tls-client-ca: there is no --listen ssl:... to use it")
-        self._refuseTwice(each for each in self["listen"] if isinstance(each, InheritedListener))
+
+    def _parseAll(self, name: str, parse: Callable[[list[str]], list[T]], default: str = "") -> None:
+        """Turn the texts of a repeatable option into values."""
+        self[name] = self._parse(name, parse, self[name] or (self._fromEnvironment(name) or default).split())
 
     @staticmethod
-    def _refuseTwice(listeners: Iterable[InheritedListener]) -> None:
-        """Whoever listens closes the descriptor, which may be another file's by the time of a second one."""
-        found: set[int] = set()
-        for listener in listeners:
-            if listener.descriptor in found:
-                raise usage.UsageError(f"--listen: {listener.description!r} is the same socket as one before it")
-            found.add(listener.descriptor)
-
-    def _parseEach(self, name: str, parse: Callable[[str], object], default: str) -> None:
-        given = self[name] or (self._fromEnvironment(name) or default).split()
-        self[name] = [self._parse(name, parse, text, "") for text in given]
-
-    def _parse(self, name: str, parse: Callable[[str], T], given: str | None, default: str) -> T:
-        text = given if given is not None else self._fromEnvironment(name) or default
+    def _parse(name: str, parse: Callable[[V], T], given: V) -> T:
         try:
-            return parse(text)
+            return parse(given)
         except ValueError as error:
             raise usage.UsageError(f"--{name}: {error}") from None
 
     @staticmethod
-    def _fromEnvironment(name: str) -> str:
-        return os.environ.get("ECHOUP_" + name.upper().replace("-", "_"), "").strip()
+    def _fromEnvironment(name: str) -> str | None:
+        """Return what the variable of an option has; one that is empty has nothing."""
+        return os.environ.get("ECHOUP_" + name.upper().replace("-", "_"), "").strip() or None
 
 
 def makeService(options: Options) -> IService:
@@ -202,12 +167,12 @@ def makeService(options: Options) -> IService:
     if limits != asked:
         _log.warn("the select reactor takes {maximum} connections at most", maximum=limits.maxConnections)
     plan = Plan(
-        tuple(options["listen"]),
-        limits,
-        options["drain-timeout"],
-        options["log-connections"],
-        tuple(options["proxy-from"]),
-        tuple(options["udp"]),
+        listeners=tuple(options["listen"]),
+        limits=limits,
+        drainTimeout=options["drain-timeout"],
+        logConnections=options["log-connections"],
+        proxies=tuple(options["proxy-from"]),
+        datagramListeners=tuple(options["udp"]),
     )
     return Daemon(reactor, _makeService(reactor, plan, options["workers"]))
 
@@ -215,7 +180,7 @@ def makeService(options: Options) -> IService:
 def _makeService(reactor: PosixReactorBase, plan: Plan, workers: int) -> "EchoUpService | WorkersService":
     if workers == 1:
         return EchoUpService(reactor, plan)
-    # A process that serves alone does without AMP and all else that only this needs, a tenth of what its start imports.
+    # Imported here, because AMP and the rest that only workers need are a tenth of what a start imports.
     from echoup.server.workers.supervisor import WorkersService
 
     return WorkersService(reactor, plan, workers)

@@ -194,6 +194,8 @@ class DaemonTests(DaemonTestCase):
 
 def makeService(test: ReactorTestCase, description: str) -> EchoUpService:
     """Return a service whose stop waits ten minutes for whoever is connected."""
-    service = EchoUpService(test.reactor, Plan((parseListener(description),), Limits(), drainTimeout=600))
+    service = EchoUpService(
+        test.reactor, Plan(listeners=(parseListener(description),), limits=Limits(), drainTimeout=600)
+    )
     test.addCleanup(service._forgetPorts)
     return service

@@ -40,7 +40,9 @@ class ServiceTestCase(ReactorTestCase):
     ) -> EchoUpService:
         """Return a service that isn't started."""
         listeners = tuple(map(parseListener, descriptions or ("127.0.0.1:0",)))
-        service = EchoUpService(self.reactor, Plan(listeners, limits, DRAIN, proxies=tuple(proxies)))
+        service = EchoUpService(
+            self.reactor, Plan(listeners=listeners, limits=limits, drainTimeout=DRAIN, proxies=tuple(proxies))
+        )
         self.addCleanup(service._forgetPorts)
         return service
 

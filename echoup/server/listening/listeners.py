@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from echoup.addresses import parsePort
 from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.hosts import openEach, parseOwnAddress
-from echoup.server.listening.inherited import parseInherited
+from echoup.server.listening.inherited import InheritedListener, parseInherited
 from echoup.server.listening.sockets import ListeningAddress, describeSocket, openTCP, prepare
 
 BACKLOG = 4096
@@ -146,6 +146,21 @@ def parseListener(description: str, clientCA: str | None = None) -> Listener:
         with parsing(description, kind):
             return _parseEndpoint(description, clientCA)
     return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {', '.join(KINDS)}"))
+
+
+def parseListeners(descriptions: Iterable[str], clientCA: str | None = None) -> list[Listener]:
+    """Return the listeners that `descriptions` name (see `parseListener`); raise ValueError, also for a socket twice.
+
+    A listener closes the inherited descriptor, which may be another file's when a second one opens it.
+    """
+    listeners = [parseListener(description, clientCA) for description in descriptions]
+    descriptors: set[int] = set()
+    for listener in listeners:
+        if isinstance(listener, InheritedListener):
+            if listener.descriptor in descriptors:
+                raise ValueError(f"{listener.description!r} is the same socket as one before it")
+            descriptors.add(listener.descriptor)
+    return listeners
 
 
 def _parseEndpoint(description: str, clientCA: str | None) -> Listener:

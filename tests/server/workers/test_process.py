@@ -93,7 +93,13 @@ class WorkerProcessTestCase(ReactorTestCase):
         """Spawn it, and return its configuration as it was given."""
         shared = Shared.make(2, 5)
         self.addCleanup(shared.close)
-        plan = Plan(listeners, Limits(maxConnections=5), 10.0, True, (ip_network("10.0.0.0/8"),))
+        plan = Plan(
+            listeners=listeners,
+            limits=Limits(maxConnections=5),
+            drainTimeout=10.0,
+            logConnections=True,
+            proxies=(ip_network("10.0.0.0/8"),),
+        )
         given = Configuration("reactor", 1, shared, plan)
         self.process.spawn(self.spawner, given, sockets)
         for descriptor in self.spawner.childFDs.values():

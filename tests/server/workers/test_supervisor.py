@@ -151,7 +151,12 @@ class WorkersTestCase(ReactorTestCase):
         """Return a service that isn't started."""
         listeners = tuple(map(parseListener, descriptions or ("127.0.0.1:0",)))
         limits = Limits(maxConnections=5, maxConnectionsPerPeer=1)
-        plan = Plan(listeners, limits, DRAIN, datagramListeners=tuple(map(parseDatagramListener, udp)))
+        plan = Plan(
+            listeners=listeners,
+            limits=limits,
+            drainTimeout=DRAIN,
+            datagramListeners=tuple(map(parseDatagramListener, udp)),
+        )
         return WorkersService(self.nursery, plan, workers=2)
 
     def said(self, call: Callable[[], object]) -> list[str]:
