@@ -214,6 +214,6 @@ def _parseTLS(
     """Return the listener for the arguments of Twisted's `ssl:` endpoint, which are named and ordered like these."""
     for name, value in (("sslmethod", sslmethod), ("dhParameters", dhParameters)):
         if value is not None:
-            raise ValueError(f"there is no {name}= here, but TLS 1.2 and 1.3 with ECDHE")
+            raise ValueError(f"it has {name}=, but TLS 1.2 and 1.3 with ECDHE is what there is")
     listener = _parseTCP(description, "", port, interface, backlog)
     return replace(listener, certificate=ServerCertificate(privateKey, certKey, extraCertChain, clientCA))

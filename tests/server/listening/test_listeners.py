@@ -201,9 +201,9 @@ class ParseTLSTests(SynchronousTestCase):
             (":8081:certKey=none.pem", "none.pem: No such file or directory"),
             (":8081:certKey=other.pem", "server.pem: "),
             (":8081:extraCertChain=none.pem", "none.pem: No such file or directory"),
-            (":8081:dhParameters=server.pem", "there is no dhParameters= here, but TLS 1.2 and 1.3 with ECDHE"),
-            (":8081:sslmethod=TLSv1_2_METHOD", "there is no sslmethod= here, but TLS 1.2 and 1.3 with ECDHE"),
-            (":8081:server.pem:server.pem:TLS_METHOD:127.0.0.1", "there is no sslmethod= here, but TLS 1.2 and "),
+            (":8081:dhParameters=server.pem", "it has dhParameters=, but TLS 1.2 and 1.3 with ECDHE is what there is"),
+            (":8081:sslmethod=TLSv1_2_METHOD", "it has sslmethod=, but TLS 1.2 and 1.3 with ECDHE is what there is"),
+            (":8081:server.pem:server.pem:TLS_METHOD:127.0.0.1", "it has sslmethod=, but TLS 1.2 and 1.3 with "),
         ):
             error = raised(ValueError, parseListener, f"ssl{rest}")
             assert error is not None, rest

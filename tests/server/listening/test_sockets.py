@@ -1,0 +1,162 @@
+"""A port accepts at a listening socket and leaves it as it is."""
+
+import os
+import socket
+from contextlib import ExitStack
+from errno import EADDRINUSE, EADDRNOTAVAIL
+from pathlib import Path
+from stat import S_IMODE
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from twisted.internet.protocol import Factory
+from twisted.protocols.wire import Echo
+
+from echoup.reactor.ports import Port, UNIXPort
+from echoup.server.listening.hosts import openEach
+from echoup.server.listening.listeners import Listener, parseListener
+from echoup.server.listening.sockets import ListeningAddress, accept, closePort
+from tests.support.descriptors import openDescriptors
+from tests.support.doubles import ReactorTestCase, raised
+from tests.support.recorders import ServerOf
+from tests.support.uvlooptests import UvloopTestCase, onReactor
+
+
+class AcceptTests(ReactorTestCase):
+    """`accept` gives a port a duplicate of a socket; only `ListeningAddress.close` removes what `open` made."""
+
+    def setUp(self) -> None:
+        """Make a directory for Unix sockets, which is removed after the reactor is closed."""
+        self.path = Path(self.enterContext(TemporaryDirectory()), "socket")
+        super().setUp()
+
+    def open(self, description: str) -> ListeningAddress:
+        """Return the one address that is described, which is open until the end of the test."""
+        (listening,) = parseListener(description).open(self.reactor)
+        self.addCleanup(listening.close)
+        return listening
+
+    def test_severalPorts(self) -> None:
+        """Closing one of two ports on a socket leaves the other one accepting, and the file where it is."""
+        listening = self.open(f"unix:{self.path}:mode=600")
+        first, second = (accept(self.reactor, Factory.forProtocol(Echo), listening) for _ in range(2))
+        closePort(first)
+        assert S_IMODE(self.path.stat().st_mode) == 0o600
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.path))
+            client.sendall(b"hello")
+            self.reactor.turn()
+            assert client.recv(5) == b"hello"
+        closePort(second)
+        listening.close()
+        assert list(self.path.parent.iterdir()) == []
+
+    def test_descriptors(self) -> None:
+        """After the port and the address are closed no descriptor is left, also if that is said twice."""
+        for description in ("127.0.0.1:0", f"unix:{self.path}"):
+            left = []
+            for _ in range(2):
+                listening = self.open(description)
+                closePort(accept(self.reactor, Factory.forProtocol(Echo), listening))
+                for _ in range(2):
+                    listening.close()
+                left.append(openDescriptors())
+            assert left[0] == left[1]
+
+    def test_fileIsGone(self) -> None:
+        """An address whose file and lock are gone is closed all the same, and so is one whose lock is another's."""
+        lock = Path(f"{self.path}.lock")
+        for other in (None, "1"):
+            listening = self.open(f"unix:{self.path}")
+            lock.unlink()
+            if other:
+                lock.symlink_to(other)
+            else:
+                self.path.unlink()
+            listening.close()
+            assert listening.sockets[0].fileno() == -1
+            assert not self.path.exists()
+        assert str(lock.readlink()) == "1"
+
+    def test_strangeLock(self) -> None:
+        """A lock that holds no process's number is an OSError like any other."""
+        Path(f"{self.path}.lock").symlink_to("nonsense")
+        assert raised(OSError, parseListener(f"unix:{self.path}").open, self.reactor)
+
+    def test_staleSocket(self) -> None:
+        """The socket of a process that is gone is replaced; a file that is no socket is not."""
+        dead = next(pid for pid in range(2**22, 0, -1) if not Path(f"/proc/{pid}").exists())
+        lock = Path(f"{self.path}.lock")
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(self.path))
+        lock.symlink_to(str(dead))
+        self.open(f"unix:{self.path}").close()
+        self.path.write_text("precious")
+        lock.symlink_to(str(dead))
+        error = raised(OSError, parseListener(f"unix:{self.path}").open, self.reactor)
+        assert error is not None
+        assert error.errno == EADDRINUSE
+        assert self.path.read_text() == "precious"
+
+
+class OpenEachTests(ReactorTestCase):
+    """`openEach` opens every address of a host, or leaves none open."""
+
+    def test_failure(self) -> None:
+        """When one can't be opened those before it are closed, and none of those that were passed over."""
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{i}", 0)) for i in range(4)]
+        self.patch(socket, "getaddrinfo", lambda *_, **__: found)
+        errors = {"192.0.2.1": EADDRNOTAVAIL, "192.0.2.3": EADDRINUSE}
+        closed: list[str] = []
+
+        def openOne(family: socket.AddressFamily, address: Any) -> str:
+            if address[0] in errors:
+                raise OSError(errors[address[0]], os.strerror(errors[address[0]]))
+            return str(address[0])
+
+        error = raised(OSError, openEach, "host", 0, socket.SOCK_STREAM, openOne, closed.append)
+        assert error is not None
+        assert error.errno == EADDRINUSE
+        assert sorted(closed) == ["192.0.2.0", "192.0.2.2"]
+
+
+class UvloopTests(UvloopTestCase):
+    """On the uvloop reactor, too, a port accepts at a socket and leaves it as it is."""
+
+    async def accepts(self, listener: Listener, kind: type[Port | UNIXPort]) -> socket.socket:
+        """Check that a port of `kind` serves a client; return a descriptor of the listening socket."""
+        with ExitStack() as opened:
+            (listening,) = listener.open(self.reactor)
+            opened.callback(listening.close)
+            port = accept(self.reactor, ServerOf(Echo()), listening)
+            assert type(port) is kind
+            own = listening.sockets[0]
+            copy = own.dup()
+            with socket.socket(own.family) as client:
+                await self.inThread(client.connect, own.getsockname())
+                await self.inThread(client.sendall, b"hello")
+                assert await self.inThread(client.recv, 5) == b"hello"
+            await port.stopListening()
+        return copy
+
+    @onReactor
+    async def test_kind(self) -> None:
+        """A port is of the reactor's own kind, and its socket goes on listening for other processes."""
+        for description, kind in (("127.0.0.1:0", Port), (f"unix:{self.path()}", UNIXPort)):
+            with await self.accepts(parseListener(description), kind) as copy:
+                assert copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+    @onReactor
+    async def test_queue(self) -> None:
+        """The queue of a Unix socket is as long as its listener says: it takes one client more than that."""
+        path = self.path()
+        (listening,) = parseListener(f"unix:{path}:backlog=2").open(self.reactor)
+        self.addCleanup(listening.close)
+        port = accept(self.reactor, ServerOf(), listening)
+        port.stopReading()
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        for client in clients:
+            self.addCleanup(client.close)
+            client.setblocking(False)
+        assert [bool(client.connect_ex(path)) for client in clients] == [False] * 3 + [True] * 2
+        await port.stopListening()
