@@ -3,7 +3,7 @@
 from twisted.internet.endpoints import _parse, quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.endpointstrings import applyTo, splitDescription
+from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
 from tests.support.doubles import raised
 from tests.support.properties import given, settings, st
 
@@ -11,9 +11,9 @@ TEXTS = st.text(":=\\ab\n", max_size=30) | st.text()
 
 
 class SplitDescriptionTests(SynchronousTestCase):
-    """`splitDescription` gives any text a meaning, and where it has one for Twisted it's the same."""
+    """`splitDescription` gives any text a meaning, the one that it has for Twisted if it has one there."""
 
-    def test_forms(self) -> None:
+    def test_separatorsAndBackslashes(self) -> None:
         """Values are separated by colons, a name and its value by an equals sign; a backslash makes both ordinary."""
         forms: dict[str, tuple[list[str], dict[str, str]]] = {
             "": ([""], {}),
@@ -33,14 +33,14 @@ class SplitDescriptionTests(SynchronousTestCase):
         for text, expected in forms.items():
             assert splitDescription(text) == expected
 
-    def test_loneBackslash(self) -> None:
+    def test_loneBackslashIsItself(self) -> None:
         """A backslash with nothing after it, which Twisted fails on, is itself."""
         assert splitDescription("unix:a\\") == (["unix", "a\\"], {})
         assert splitDescription("unix:a=\\\\\\") == (["unix"], {"a": "\\\\"})
 
     @settings(max_examples=5000)
     @given(TEXTS)
-    def test_anyText(self, text: str) -> None:
+    def test_anyTextMeansTwistedsMeaning(self, text: str) -> None:
         """Any text means what it means for Twisted, if it means anything there."""
         values, named = splitDescription(text)
         try:
@@ -50,27 +50,27 @@ class SplitDescriptionTests(SynchronousTestCase):
         assert (values, named) == expected
 
     @given(st.lists(st.text(), min_size=1), st.text().filter(lambda name: "=" not in name), st.text())
-    def test_quoted(self, texts: list[str], name: str, value: str) -> None:
-        """What Twisted's `quoteStringArgument` has quoted comes out as it was; an `=` may need more."""
+    def test_quotedTextIsUnquoted(self, texts: list[str], name: str, value: str) -> None:
+        """A text that `quoteStringArgument` quoted comes out as it was; an `=` may need a backslash, too."""
         values = [quoteStringArgument(text).replace("=", r"\=") for text in texts]
         description = ":".join([*values, f"{quoteStringArgument(name)}={quoteStringArgument(value)}"])
         assert splitDescription(description) == (texts, {name: value})
 
 
 class ApplyToTests(SynchronousTestCase):
-    """`applyTo` calls a function with the fields of a description, as far as it takes them."""
+    """`applyTo` calls a function with the fields of a description, or names the field that doesn't fit."""
 
     def add(self, first: str, second: str = "2", *, third: str = "3") -> str:
         """Return what was given."""
         return first + second + third
 
-    def test_taken(self) -> None:
-        """Values are its first arguments, and the others go by their names."""
+    def test_fieldsAreArguments(self) -> None:
+        """Values are the first arguments, and the others go by their names."""
         assert applyTo(self.add, ["a"], {"third": "c"}) == "a2c"
         assert applyTo(self.add, ["a"], {"second": "b"}) == "ab3"
 
-    def test_refused(self) -> None:
-        """What it doesn't take is a ValueError, in words that have nothing to do with our source."""
+    def test_mistakeIsNamed(self) -> None:
+        """A field that is unknown, repeated, missing or too much is named in a ValueError."""
         for values, named, message in (
             ([], {}, "it has no first"),
             (["a"], {"fourth": "d"}, "there is no such field: fourth"),
@@ -78,3 +78,28 @@ class ApplyToTests(SynchronousTestCase):
             (["a", "b", "c"], {}, "it has too many values"),
         ):
             assert str(raised(ValueError, applyTo, self.add, values, named)) == message
+
+    def test_mistakeOfOpenEndedFunction(self) -> None:
+        """The names of a function's own `*` and `**` arguments are no fields."""
+
+        def join(*values: str, end: str) -> str:
+            return "".join(values) + end
+
+        assert applyTo(join, ["a", "b"], {"end": "c"}) == "abc"
+        for named, message in (({}, "it has no end"), ({"end": "c", "values": "d"}, "there is no such field: values")):
+            assert str(raised(ValueError, applyTo, join, ["a"], named)) == message
+
+
+class ParsingTests(SynchronousTestCase):
+    """The message about a field names the description, and the number that can't be read."""
+
+    def test_description(self) -> None:
+        """`parsing` adds the description and its kind."""
+        parse = parsing("ssl:x", "ssl")(wholeNumber)
+        assert str(raised(ValueError, parse, "x")) == "'ssl:x' is not an ssl endpoint: 'x' is not a whole number"
+
+    def test_wholeNumbers(self) -> None:
+        """`wholeNumber` takes the digits of a number that the system's calls can take, and a sign."""
+        assert [wholeNumber(text) for text in ("0", "-1", "007", "999999999")] == [0, -1, 7, 999999999]
+        for text in ("", "-", "+1", "1.5", "1_000", " 1", "²", "1000000000"):
+            assert str(raised(ValueError, wholeNumber, text)) == f"{text!r} is not a whole number"

@@ -76,11 +76,11 @@ class OptionsTestCase(SynchronousTestCase):
 class OptionsTests(OptionsTestCase):
     """Each option has a default, a place on the command line and a variable."""
 
-    def test_defaults(self) -> None:
+    def test_defaultValues(self) -> None:
         """Without options everything has its default."""
         assert self.parse() == DEFAULTS
 
-    def test_each(self) -> None:
+    def test_commandLineWinsOverVariable(self) -> None:
         """Each option can be given on the command line and as a variable, and the command line wins."""
         for name, text, value in (
             ("max-connections", "10", 10),
@@ -106,28 +106,28 @@ class OptionsTests(OptionsTestCase):
             assert self.parse(f"--{name}={text}", **{variable: "9"}) == expected
             assert self.parse(**{variable: ""}) == DEFAULTS
 
-    def test_listen(self) -> None:
+    def test_listenIsRepeatable(self) -> None:
         """`--listen` is repeatable, also as `-l`, and its variable takes values separated by blanks."""
         expected = [parseListener(text) for text in ("8081", "[::1]:8082", "unix:/run/echoup")]
         assert self.parse("-l", "8081", "--listen", "[::1]:8082", "-l", "unix:/run/echoup")["listen"] == expected
         assert self.parse(ECHOUP_LISTEN="8081  [::1]:8082\nunix:/run/echoup ")["listen"] == expected
         assert self.parse("-l", "8081", ECHOUP_LISTEN="8082")["listen"] == expected[:1]
 
-    def test_proxyFrom(self) -> None:
+    def test_proxyFromIsRepeatable(self) -> None:
         """`--proxy-from` is repeatable, and its variable takes networks separated by blanks."""
         expected = [ip_network(text) for text in ("10.0.0.0/8", "fd00::/8")]
         assert self.parse("--proxy-from", "10.0.0.0/8", "--proxy-from=fd00::/8")["proxy-from"] == expected
         assert self.parse(ECHOUP_PROXY_FROM="10.0.0.0/8\t fd00::/8")["proxy-from"] == expected
         assert self.parse("--proxy-from=10.0.0.0/8", ECHOUP_PROXY_FROM="fd00::/8")["proxy-from"] == expected[:1]
 
-    def test_auto(self) -> None:
-        """`--workers auto` is one for each core that this process may use, as long as that's a sensible number."""
+    def test_autoIsOneWorkerForEachCore(self) -> None:
+        """`--workers auto` is one for each core that this process may use, up to the maximum."""
         for cores, expected in ((1, 1), (4, 4), (1000, 256)):
             self.patch(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
             assert self.parse("--workers=auto")["workers"] == expected
             assert self.parse(ECHOUP_WORKERS="auto")["workers"] == expected
 
-    def test_tlsClientCA(self) -> None:
+    def test_tlsClientCAIsForEachTLSListener(self) -> None:
         """`--tls-client-ca` is for every listener with TLS, wherever it is on the command line, and for no other."""
         folder = Path(self.enterContext(TemporaryDirectory()))
         writeCertificates(folder)
@@ -147,7 +147,7 @@ class OptionsTests(OptionsTestCase):
             assert values["tls-client-ca"] is None
             assert values["listen"][0].certificate.context.verify_mode == ssl.CERT_NONE
 
-    def test_logConnections(self) -> None:
+    def test_logConnectionsIsAFlag(self) -> None:
         """`--log-connections` is a flag, and its variable a word for yes or no."""
         assert self.parse("--log-connections")["log-connections"]
         assert self.parse("--log-connections", ECHOUP_LOG_CONNECTIONS="no")["log-connections"]
@@ -155,8 +155,8 @@ class OptionsTests(OptionsTestCase):
             for word in words.split():
                 assert self.parse(ECHOUP_LOG_CONNECTIONS=word)["log-connections"] == value, word
 
-    def test_kubernetes(self) -> None:
-        """The variables that Kubernetes makes for a service called echoup mean nothing here."""
+    def test_variablesOfKubernetesAreIgnored(self) -> None:
+        """The variables that Kubernetes makes for a service called echoup are ignored."""
         links = {
             "ECHOUP_PORT": "tcp://10.0.0.1:8081",
             "ECHOUP_PORT_8081_TCP": "tcp://10.0.0.1:8081",
@@ -169,14 +169,14 @@ class OptionsTests(OptionsTestCase):
         }
         assert self.parse(**links) == DEFAULTS
 
-    def test_version(self) -> None:
+    def test_versionIsPrinted(self) -> None:
         """`--version` prints the version of echoup."""
         self.patch(sys, "stdout", stdout := StringIO())
         error = raised(SystemExit, self.parse, "--version")
         assert error is not None
         assert (error.code, stdout.getvalue()) == (0, f"echoup {version('echoup')}\n")
 
-    def test_help(self) -> None:
+    def test_helpHasDefaults(self) -> None:
         """`--help` tells of every option and its default."""
         text = str(tap.Options())
         for name, value in DEFAULTS.items():
@@ -188,8 +188,8 @@ class OptionsTests(OptionsTestCase):
 class MistakeTests(OptionsTestCase):
     """A bad option is refused in one line that says which it is and what is wrong."""
 
-    def test_messages(self) -> None:
-        """Each kind of value has its words."""
+    def test_mistakeIsNamed(self) -> None:
+        """The message has the option, the value and the reason."""
         for name, text, words in (
             ("max-connections", "many", "'many' is not a whole number from 0 to 999999999"),
             ("max-connections", "-1", "'-1' is not a whole number from 0 to 999999999"),
@@ -221,13 +221,13 @@ class MistakeTests(OptionsTestCase):
             assert self.refusal(f"--{name}={text}") == message
             assert self.refusal(**{variable: text}) == message
 
-    def test_empty(self) -> None:
+    def test_emptyValueIsAMistake(self) -> None:
         """On the command line an empty value is a mistake."""
         for name in DEFAULTS.keys() - {"log-connections"}:
             assert self.refusal(f"--{name}=").startswith(f"--{name}: ")
 
-    def test_tlsClientCA(self) -> None:
-        """Where no listener uses TLS, asking for clients' certificates is a mistake, and so is a file of no use."""
+    def test_uselessTLSClientCA(self) -> None:
+        """`--tls-client-ca` without a listener with TLS is a mistake, and so is an unusable file."""
         refusal = "--tls-client-ca: there is no --listen ssl:... to use it"
         assert self.refusal("--tls-client-ca=/nowhere/ca.pem") == refusal
         assert self.refusal("--listen=8081", ECHOUP_TLS_CLIENT_CA="/nowhere/ca.pem") == refusal
@@ -240,8 +240,8 @@ class MistakeTests(OptionsTestCase):
             assert message.startswith("--listen: ")
             assert message.endswith(f"{folder}/{name}: {reason}")
 
-    def test_inheritedTwice(self) -> None:
-        """A socket of systemd's can be listened on once, whatever it's called; others of them as well."""
+    def test_inheritedSocketTwice(self) -> None:
+        """A socket of systemd's can be listened on once, by any of its names; others beside it as well."""
         path = Path(self.enterContext(TemporaryDirectory()), "environ")
         path.write_text(f"LISTEN_PID={os.getpid()}\0LISTEN_FDS=2\0LISTEN_FDNAMES=echo:other\0")
         self.patch(inherited, "Path", {"/proc/self/environ": path}.__getitem__)
@@ -252,23 +252,23 @@ class MistakeTests(OptionsTestCase):
             assert self.refusal(ECHOUP_LISTEN=f"{first} {other} {again}") == message
         assert len(self.parse("-l", first, "-l", other, "-l", "8081", "-l", "8081")["listen"]) == 4
 
-    def test_flag(self) -> None:
+    def test_neitherYesNorNo(self) -> None:
         """A word that means neither yes nor no is a mistake."""
         assert self.refusal(ECHOUP_LOG_CONNECTIONS="maybe") == "--log-connections: 'maybe' is neither yes nor no"
 
-    def test_unknown(self) -> None:
-        """An option or an argument that there isn't is a mistake."""
+    def test_unknownOptionOrArgument(self) -> None:
+        """An unknown option is a mistake, and so is an argument."""
         assert "--colour" in self.refusal("--colour=red")
         assert self.refusal("8081") == "Wrong number of arguments."
 
     @given(st.sampled_from(sorted(DEFAULTS.keys() - {"log-connections"})), st.text(st.characters()))
-    def test_anyText(self, name: str, text: str) -> None:
-        """Any value of any option either is taken or refused in one line."""
+    def test_anyValue(self, name: str, text: str) -> None:
+        """Any value of any option is taken or refused in one line."""
         if error := raised(UsageError, self.parse, f"--{name}={text}"):
             assert len(str(error).splitlines()) == 1
 
-    def test_underTwistd(self) -> None:
-        """As a subcommand of twistd it ends the process with that one line, and prints nothing."""
+    def test_mistakeUnderTwistdIsOneLine(self) -> None:
+        """As a subcommand of twistd a mistake ends the process with one line and prints nothing."""
         self.patch(sys, "stdout", stdout := StringIO())
         options = tap.Options()
         options.parent = ParentOptions()
@@ -282,7 +282,7 @@ class MakeServiceTests(ReactorTestCase):
     """`makeService` makes what the options describe."""
 
     def setUp(self) -> None:
-        """Let the reactor be the one that is installed."""
+        """Make the reactor the installed one."""
         super().setUp()
         self.patch(internet, "reactor", self.reactor)
         self.patch(os, "environ", {})
@@ -299,14 +299,14 @@ class MakeServiceTests(ReactorTestCase):
         return service
 
     def test_notStarted(self) -> None:
-        """It opens nothing yet."""
+        """A service that isn't started has opened nothing."""
         before = self.reactor.getReaders()
         self.make("--listen=127.0.0.1:0")
         assert self.reactor.getReaders() == before
         assert self.reactor.getDelayedCalls() == []
 
-    def test_options(self) -> None:
-        """It listens, limits, ends, logs and drains as the options say."""
+    def test_optionsAreUsed(self) -> None:
+        """The service listens, limits, ends, logs and drains as the options say."""
         service = self.make(
             "--listen=127.0.0.1:0",
             "--listen=127.0.0.1:0",
@@ -337,8 +337,8 @@ class MakeServiceTests(ReactorTestCase):
         assert sum("reason=idle" in line for line in said) == 2
         assert sum("reason=stopping" in line for line in said) == 1
 
-    def test_arrivals(self) -> None:
-        """It takes headers from proxies, speaks TLS, and waits for both no longer than the options say."""
+    def test_arrivalOptionsAreUsed(self) -> None:
+        """The service takes headers from proxies, speaks TLS, and waits for both as long as the options say."""
         folder = Path(self.enterContext(TemporaryDirectory()))
         writeCertificates(folder)
         service = self.make(
@@ -365,8 +365,8 @@ class MakeServiceTests(ReactorTestCase):
         self.reactor.advance(0.1)
         assert len(service.connections) == 1
 
-    def test_workers(self) -> None:
-        """With several workers it is their parent, and opens nothing yet either."""
+    def test_workersHaveAParent(self) -> None:
+        """With several workers the service is their parent, which has opened nothing before its start."""
         before = openDescriptors()
         options = tap.Options()
         options.parseOptions(["--listen=127.0.0.1:0", "--workers=2"])
@@ -374,8 +374,8 @@ class MakeServiceTests(ReactorTestCase):
         assert isinstance(service, WorkersService)
         assert openDescriptors() == before
 
-    def test_maximum(self) -> None:
-        """It has no more connections than the options say."""
+    def test_maximumIsKept(self) -> None:
+        """The service has no more connections than the options say."""
         service = self.make("--listen=127.0.0.1:0", "--max-connections=2")
         service.startService()
         host = service.ports[0].getHost()
@@ -385,8 +385,8 @@ class MakeServiceTests(ReactorTestCase):
         self.reactor.turn()
         assert len(service.connections) == 2
 
-    def test_select(self) -> None:
-        """On the select reactor it says so when there is less room than was asked for."""
+    def test_selectReactorLowersTheMaximum(self) -> None:
+        """On the select reactor a maximum that select can't keep is told."""
         reactor = SelectReactor()
         for reader in reactor._internalReaders:
             self.addCleanup(reader.connectionLost, Failure(CONNECTION_DONE))
@@ -400,23 +400,23 @@ class MakeServiceTests(ReactorTestCase):
 class PluginTests(SynchronousTestCase):
     """`twistd echoup` is a plugin."""
 
-    def test_interfaces(self) -> None:
-        """It is a plugin that makes a service."""
+    def test_pluginInterfaces(self) -> None:
+        """The plugin provides the interfaces of one that makes a service."""
         verifyObject(IServiceMaker, echoup)
         verifyObject(IPlugin, echoup)
 
-    def test_names(self) -> None:
-        """It is called echoup, and finds the options and the service."""
+    def test_pluginNames(self) -> None:
+        """The plugin is called echoup, and finds the options and the service."""
         assert echoup.tapname == "echoup"
         assert echoup.options is tap.Options
         assert echoup.makeService is tap.makeService
 
 
 class WordsTests(OptionsTestCase):
-    """A refusal begins with the option, and has the words of what has read the value."""
+    """A refusal begins with the option, and ends with the reason of the parser of its value."""
 
-    def test_values(self) -> None:
-        """The address, the number or the network is named that can't be read."""
+    def test_badValueIsNamed(self) -> None:
+        """The address, the number or the network that can't be read is named."""
         for option, reason in (
             ("--listen=127.0.0.1:99999", "'99999' is not a port number from 0 to 65535"),
             ("--listen=nonsense", "'nonsense' is not a port number from 0 to 65535"),
@@ -430,12 +430,12 @@ class WordsTests(OptionsTestCase):
             message = self.refusal(option)
             assert message.startswith(f"{option.partition('=')[0]}: {reason}"), message
 
-    def test_unknown(self) -> None:
-        """An option that there isn't is named as it was given."""
+    def test_unknownOptionIsNamed(self) -> None:
+        """An unknown option is named as it was given."""
         assert self.refusal("--no-such-option") == "option --no-such-option not recognized"
 
-    def test_workers(self) -> None:
-        """What is no number of workers is a mistake, as a word and as a fraction."""
+    def test_badNumberOfWorkers(self) -> None:
+        """A word, an empty text and a fraction are no numbers of workers."""
         for text in ("x", "", "1.5"):
             words = f"--workers: {text!r} is neither auto nor a whole number from 1 to 256"
             assert self.refusal(f"--workers={text}") == words

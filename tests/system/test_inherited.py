@@ -1,4 +1,4 @@
-"""Restarts on a listening socket that somebody else holds, as systemd does: nobody notices."""
+"""Restarts on a listening socket that another process holds, as systemd does, lose nothing."""
 
 import signal
 import socket
@@ -26,8 +26,8 @@ CLIENTS = 8
 
 @pytest.mark.slow
 @pytest.mark.parametrize("domain", ["INET", "UNIX"])
-def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str) -> None:
-    """Two restarts under load lose nothing: every session is exact, and a Unix socket's file and mode survive."""
+def test_restartsLoseNothing(tmp_path: Path, figure: Callable[[str], None], domain: str) -> None:
+    """Two restarts under load lose nothing: every session is exact, and a Unix socket keeps its file and mode."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_INET if domain == "INET" else socket.AF_UNIX) as held, ExitStack() as opened:
         held.bind(("127.0.0.1", 0) if domain == "INET" else str(path))
@@ -50,7 +50,7 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str) ->
             if len(rest) < len(data):
                 lateness = waited() - before
                 assert lateness > QUIET - 0.1, f"{len(rest)} bytes, after {lateness} s without a turn"
-                late.append(lateness)  # a daemon that stops may have found it quiet
+                late.append(lateness)  # long enough for a stop to find it quiet
 
         def start() -> Daemon:
             folder = tmp_path / f"daemon{len(daemons)}"
@@ -82,5 +82,5 @@ def test_restarts(tmp_path: Path, figure: Callable[[str], None], domain: str) ->
         f"stopped in {gaps[0]:.2f}, {gaps[1]:.2f} s"
     )
     assert not failed
-    assert len(late) <= 2 * CLIENTS  # at each of the two restarts, once for each client
+    assert len(late) <= 2 * CLIENTS  # one for each client at each of the two restarts
     assert sum(shares) == len(outcomes)

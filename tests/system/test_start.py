@@ -1,4 +1,4 @@
-"""The promise Loud at the start: a start works, or fails at once, with one line and an exit code that isn't 0."""
+"""The promise Loud at the start: a start works, or fails at once with one line and an exit code that isn't 0."""
 
 import fcntl
 import os
@@ -29,7 +29,7 @@ from tests.support.daemon import Daemon
 from tests.support.ending import endingDaemon
 from tests.support.waiting import eventually
 
-# Three of each kind: the tests of tests/server prove of all others which words there are for them.
+# A few of each kind: the tests in tests/server have all others.
 LISTEN_FAILURES = [
     ("127.0.0.1:{taken}", "Address already in use"),
     ("unix:locked:lockfile=1", "Cannot acquire lock"),
@@ -55,13 +55,13 @@ AUTHORITY_FAILURES = [
 
 @dataclass(frozen=True)
 class Occupied:
-    """A folder, and what is in the way of a start in it."""
+    """A folder with obstacles to a start in it, and a port that is taken."""
 
     folder: Path
     port: int
 
     def start(self, command: list[str], *options: str) -> "subprocess.CompletedProcess[str]":
-        """Run `command`, which can't start, with `options` for echoup, and return what became of it."""
+        """Run `command`, which can't start, with `options` for echoup, and return its outcome."""
         before = _childrensTime()
         ended = subprocess.run(
             [*command, "echoup", *(option.format(taken=self.port) for option in options)],
@@ -71,7 +71,7 @@ class Occupied:
             timeout=60,
             check=False,
         )
-        assert _childrensTime() - before < 5 * _timeOfHelp(), "it has done more than to look at its options"
+        assert _childrensTime() - before < 5 * _timeOfHelp(), "the start did more than to read its options"
         return ended
 
 
@@ -126,7 +126,7 @@ def test_badOption(occupied: Occupied, option: str, reason: str) -> None:
 
 @pytest.fixture
 def pems(occupied: Occupied, certificates: Certificates) -> Occupied:
-    """Fill the folder with files as TLS wants them, and as it doesn't."""
+    """Fill the folder with files that TLS can use, and with files that it can't."""
     folder = occupied.folder
     good = Path(certificates.server).read_text()
     key, begin, certificate = good.partition("-----BEGIN CERTIFICATE-----")
@@ -157,7 +157,7 @@ def test_badCertificate(pems: Occupied, description: str, reason: str) -> None:
 
 @pytest.mark.parametrize(("file", "reason"), AUTHORITY_FAILURES)
 def test_badClientAuthority(pems: Occupied, file: str, reason: str) -> None:
-    """So does an authority for clients that can't be used."""
+    """An authority for clients that can't be used ends the start with one line that says why."""
     ended = pems.start(twistd("-n", "--pidfile="), "--listen=ssl:0:privateKey=good.pem", f"--tls-client-ca={file}")
     assert ended.returncode == 1
     assert reason in ended.stderr
@@ -165,8 +165,8 @@ def test_badClientAuthority(pems: Occupied, file: str, reason: str) -> None:
     assert not ended.stdout
 
 
-def test_goodPems(pems: Occupied) -> None:
-    """The files that the failures are about are good where they aren't bad."""
+def test_goodFilesWork(pems: Occupied) -> None:
+    """The good files of the tests of failures work."""
     listen = [
         f"ssl:0:interface=127.0.0.1:privateKey={pems.folder}/{files}"
         for files in ("good.pem", f"key.pem:certKey={pems.folder}/certificate.pem")
@@ -175,7 +175,7 @@ def test_goodPems(pems: Occupied) -> None:
         assert [address.isTLS for address in daemon.addresses] == [True, True]
 
 
-def test_secondOfTwo(occupied: Occupied) -> None:
+def test_failureLeavesNoFile(occupied: Occupied) -> None:
     """When the second address is taken, nothing is left of the first: no socket, no lock, no pid file."""
     before = sorted(occupied.folder.iterdir())
     ended = occupied.start(twistd("-n"), "--listen=unix:first:lockfile=1", "--listen=127.0.0.1:{taken}")
@@ -184,8 +184,8 @@ def test_secondOfTwo(occupied: Occupied) -> None:
     assert sorted(occupied.folder.iterdir()) == before
 
 
-def test_takenStaysTaken(occupied: Occupied) -> None:
-    """A start that fails on a Unix socket in use doesn't open the way for the next one to take it away."""
+def test_usedUnixSocketIsNotReplaced(occupied: Occupied) -> None:
+    """A start that fails on a Unix socket in use leaves no lock, with which the next start would replace the socket."""
     for _ in range(2):
         ended = occupied.start(twistd("-n", "--pidfile="), "--listen=unix:taken")
         assert "cannot listen on unix:taken: Address already in use" in ended.stderr
@@ -193,8 +193,8 @@ def test_takenStaysTaken(occupied: Occupied) -> None:
     assert not (occupied.folder / "taken.lock").is_symlink()
 
 
-def test_afterAKill(tmp_path: Path) -> None:
-    """A Unix socket that a killed daemon left behind is no obstacle."""
+def test_socketOfAKilledDaemonIsReplaced(tmp_path: Path) -> None:
+    """A start replaces the Unix socket that a killed daemon left."""
     listen = [f"unix:{tmp_path}/socket"]
     Daemon.start(tmp_path, listen=listen).kill()
     with Daemon.start(tmp_path, listen=listen) as daemon:
@@ -202,7 +202,7 @@ def test_afterAKill(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["twist"], ["python", "-m", "twisted"]])
-def test_otherRunners(occupied: Occupied, command: list[str]) -> None:
+def test_failureUnderOtherRunners(occupied: Occupied, command: list[str]) -> None:
     """`twist` and `python -m twisted` fail in one line as well."""
     name, *arguments = command
     ended = occupied.start([str(COMMANDS / name), *arguments], "--listen=127.0.0.1:{taken}")
@@ -210,8 +210,8 @@ def test_otherRunners(occupied: Occupied, command: list[str]) -> None:
     assert ended.stderr == f"twistd echoup: cannot listen on 127.0.0.1:{occupied.port}: Address already in use\n"
 
 
-def test_daemonized(occupied: Occupied) -> None:
-    """A daemon that can't start lets its parent say why, and fail, and says it in the log."""
+def test_failureInTheBackground(occupied: Occupied) -> None:
+    """In the background, a daemon that can't start says why in its log, and its parent says it on stderr and fails."""
     ended = occupied.start(twistd(), "--listen=127.0.0.1:{taken}")
     assert ended.returncode == 1
     assert f"cannot listen on 127.0.0.1:{occupied.port}: Address already in use" in ended.stderr
@@ -220,7 +220,7 @@ def test_daemonized(occupied: Occupied) -> None:
 
 
 @pytest.mark.portable
-def test_environment(tmp_path: Path) -> None:
+def test_optionsFromTheEnvironment(tmp_path: Path) -> None:
     """The options can be given as variables; a repeatable one takes several values."""
     environment = {"ECHOUP_LISTEN": f"127.0.0.1:0 unix:{tmp_path}/socket", "ECHOUP_LOG_CONNECTIONS": "yes"}
     with Daemon.start(tmp_path, listen=(), environment=environment) as daemon:
@@ -229,11 +229,11 @@ def test_environment(tmp_path: Path) -> None:
         assert re.fullmatch(r"peer=127\.0\.0\.1:\d+ bytes=5 seconds=\d\.\d{3} reason=done", line)
 
 
-def test_default(occupied: Occupied) -> None:
-    """With no option it listens on 127.0.0.1:8081, as it says where that is taken: by this test, or by a stranger."""
+def test_defaultAddress(occupied: Occupied) -> None:
+    """Without options it listens on 127.0.0.1:8081: its failure says so while this test or another process has that."""
     lock = Path(tempfile.gettempdir(), f"echoup-tests-8081-{os.getuid()}.lock")
     with lock.open("w") as locked, socket.socket() as taken:
-        fcntl.flock(locked, fcntl.LOCK_EX)  # another run of this test would let go of the port in between
+        fcntl.flock(locked, fcntl.LOCK_EX)  # another run of this test would free the port in between
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with suppress(OSError):
             taken.bind(("127.0.0.1", 8081))
@@ -245,7 +245,7 @@ def test_default(occupied: Occupied) -> None:
 
 @pytest.mark.portable
 @pytest.mark.parametrize("command", [["twist"], ["python", "-m", "twisted"]])
-def test_runUnder(tmp_path: Path, command: list[str]) -> None:
+def test_otherRunnersServe(tmp_path: Path, command: list[str]) -> None:
     """`twist echoup` and `python -m twisted echoup` serve and stop as `twistd -n echoup` does."""
     name, *arguments = command
     runner = [str(COMMANDS / name), *arguments, "--log-format=text"]
@@ -255,8 +255,8 @@ def test_runUnder(tmp_path: Path, command: list[str]) -> None:
 
 
 @pytest.mark.portable
-def test_daemon(tmp_path: Path) -> None:
-    """`twistd echoup` goes into the background, echoes, rotates its log on SIGUSR1, and leaves nothing behind."""
+def test_serviceInTheBackground(tmp_path: Path) -> None:
+    """`twistd echoup` goes into the background, echoes, rotates its log on SIGUSR1, and removes its pid file."""
     command = [*twistd(), "echoup", "--listen=127.0.0.1:0"]
     with endingDaemon(tmp_path / "twistd.pid"):
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
@@ -273,7 +273,7 @@ def test_daemon(tmp_path: Path) -> None:
 
 
 def test_withoutUvloop(tmp_path: Path) -> None:
-    """Where uvloop and stringzilla are missing, twistd says so of that reactor, and the default one serves."""
+    """Without uvloop and stringzilla, twistd refuses that reactor, and the default one serves."""
     for name in ("uvloop", "stringzilla"):
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('there is no {name} here')")
     environment = {"PYTHONPATH": str(tmp_path)}

@@ -23,7 +23,7 @@ VARIANTS = pytest.mark.parametrize("isTLS", [False, True], ids=["plain", "TLS"])
 
 
 def service(isTLS: bool) -> str:
-    """Return the service, as it is or as the comments in it say for TLS."""
+    """Return the service unit, as it is or as its comments say for TLS."""
     text = (UNITS / "echoup.service").read_text()
     if not isTLS:
         return text
@@ -35,8 +35,8 @@ def service(isTLS: bool) -> str:
 
 
 @VARIANTS
-def test_units(tmp_path: Path, figure: Callable[[str], None], isTLS: bool) -> None:
-    """Systemd understands both units, with twistd where it is here, and finds the service well locked in."""
+def test_unitsAreValid(tmp_path: Path, figure: Callable[[str], None], isTLS: bool) -> None:
+    """Systemd accepts both units, and rates the exposure of the service as low."""
     need("systemd-analyze", "systemd")
     unit, listening = tmp_path / "echoup.service", tmp_path / "echoup.socket"
     unit.write_text(service(isTLS).replace("/opt/echoup/bin/twistd", str(COMMANDS / "twistd")))
@@ -56,14 +56,14 @@ def test_units(tmp_path: Path, figure: Callable[[str], None], isTLS: bool) -> No
 
 
 @VARIANTS
-def test_served(tmp_path: Path, certificates: Certificates, isTLS: bool) -> None:
-    """The service's own command serves what the socket unit opens, IPv4 and IPv6, on uvloop; and TLS beside it."""
+def test_commandServesTheSocket(tmp_path: Path, certificates: Certificates, isTLS: bool) -> None:
+    """The service's command serves the socket of the socket unit, IPv4 and IPv6, on uvloop, and TLS beside it."""
     (line,) = re.findall("^ExecStart=(.*)$", service(isTLS), re.MULTILINE)
     line = line.replace("ssl:8443:", "ssl:0:interface=127.0.0.1:").replace("/etc/echoup", str(tmp_path))
     command = line.split()
     runner, options = command[1 : command.index("echoup")], command[command.index("echoup") + 1 :]
     (name,) = re.findall("^FileDescriptorName=(.*)$", (UNITS / "echoup.socket").read_text(), re.MULTILINE)
-    for path in "key.pem", "cert.pem":  # one file with both is either
+    for path in "key.pem", "cert.pem":  # one file has both
         shutil.copy(certificates.server, tmp_path / path)
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as held:
         port = held.getsockname()[1]

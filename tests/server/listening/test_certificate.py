@@ -1,4 +1,4 @@
-"""A certificate is read from every form that its files may have, and again whenever it is wanted."""
+"""A certificate is read from every form that its files may have, and can be read again."""
 
 import contextlib
 import pickle
@@ -24,10 +24,10 @@ from tests.support.tlspeer import connectInMemory
 
 
 class CertificateTestCase(SynchronousTestCase):
-    """A test with a folder of files, the root that has signed them, and clients that trust it."""
+    """A test with a folder of files, the root that signed them, and clients that trust it."""
 
     def setUp(self) -> None:
-        """Make the folder, and a certificate by way of an authority between it and the root."""
+        """Make the folder, and a certificate signed by an authority between it and the root."""
         self.folder = Path(self.enterContext(TemporaryDirectory()))
         self.root = trustme.CA()
         self.between = self.root.create_child_ca()
@@ -44,7 +44,7 @@ class CertificateTestCase(SynchronousTestCase):
         return self.file(name, self.leaf.private_key_pem, *self.leaf.cert_chain_pems)
 
     def client(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
-        """Return the context of a client that trusts nobody but the root."""
+        """Return the context of a client that trusts only the root."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = context.maximum_version = version
         self.root.configure_trust(context)
@@ -61,7 +61,7 @@ class CertificateTestCase(SynchronousTestCase):
 
 
 class FormTests(CertificateTestCase):
-    """A certificate may come in all forms that Twisted's `ssl:` endpoint knows."""
+    """A certificate may come in all forms that Twisted's `ssl:` endpoint knows, and is used with good TLS only."""
 
     def chainOf(self, certificate: ServerCertificate) -> int:
         """Let a client that trusts only the root connect, and return how many certificates it was sent."""
@@ -70,21 +70,21 @@ class FormTests(CertificateTestCase):
             assert near.version() == version.name.replace("_", ".")
         return len(near._sslobj.get_unverified_chain())  # type: ignore[attr-defined]  # public from Python 3.13 on
 
-    def test_oneFile(self) -> None:
-        """Key, certificate and chain may be in one file, in any order of key and certificates."""
+    def test_oneFileHoldsEverything(self) -> None:
+        """Key, certificate and chain may be in one file, with the key first or last."""
         assert self.chainOf(ServerCertificate(self.server())) == 2
         other = self.file("other.pem", *self.leaf.cert_chain_pems, self.leaf.private_key_pem)
         assert self.chainOf(ServerCertificate(other)) == 2
 
-    def test_twoFiles(self) -> None:
-        """The key may be in a file of its own; the chain is then with the certificate, and sent whole."""
+    def test_keyInItsOwnFile(self) -> None:
+        """The key may be in a file of its own; the chain in the certificate's file is sent whole."""
         key = self.file("key.pem", self.leaf.private_key_pem)
         chain = self.file("chain.pem", *self.leaf.cert_chain_pems)
         assert self.chainOf(ServerCertificate(key, chain)) == 2
         assert self.chainOf(ServerCertificate(certKey=chain, privateKey=key)) == 2
 
-    def test_threeFiles(self) -> None:
-        """What is between the certificate and the root may be in yet another file, whether or not lines are ended."""
+    def test_chainInItsOwnFile(self) -> None:
+        """The certificates up to the root may be in a third file, also if the last line of each file isn't ended."""
         certificate, between = (blob.bytes().rstrip() for blob in self.leaf.cert_chain_pems)
         key = self.file("key.pem", self.leaf.private_key_pem)
         paths = key, self.file("certificate.pem", certificate)
@@ -92,20 +92,20 @@ class FormTests(CertificateTestCase):
         one = self.file("one.pem", self.leaf.private_key_pem, certificate)
         assert self.chainOf(ServerCertificate(one, extraCertChain=self.file("between.pem", between))) == 2
 
-    def test_default(self) -> None:
-        """Without a word, everything is in server.pem where the process is."""
+    def test_defaultFile(self) -> None:
+        """Without arguments everything is in server.pem in the current folder."""
         self.server()
         with contextlib.chdir(self.folder):
             assert self.chainOf(ServerCertificate()) == 2
 
-    def test_comments(self) -> None:
-        """What is between the blocks of a file isn't looked at, and neither is what encoding it has."""
+    def test_textBetweenBlocksIsIgnored(self) -> None:
+        """Text between the blocks of a file is ignored, in any encoding."""
         first, second = (blob.bytes() for blob in self.leaf.cert_chain_pems)
         noise = b"subject=\xff\n"
         path = self.file("server.pem", noise, self.leaf.private_key_pem, noise, first, noise, second, noise)
         assert self.chainOf(ServerCertificate(path)) == 2
 
-    def test_ciphers(self) -> None:
+    def test_otherCiphersAreRefused(self) -> None:
         """A client of TLS 1.2 that offers no ECDHE with authenticated encryption isn't served."""
         self.leaf = self.between.issue_cert("localhost", key_type=trustme.KeyType.RSA)
         context = ServerCertificate(self.server()).context
@@ -119,8 +119,8 @@ class FormTests(CertificateTestCase):
         client.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
         connectInMemory(client, context)
 
-    def test_oldClients(self) -> None:
-        """A client that offers TLS 1.1 at most isn't served, whatever ciphers it takes."""
+    def test_oldClientIsRefused(self) -> None:
+        """A client that offers TLS 1.1 at most isn't served, with any ciphers."""
         client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.root.configure_trust(client)
         client.set_ciphers("ALL:@SECLEVEL=0")
@@ -132,12 +132,12 @@ class FormTests(CertificateTestCase):
         assert error is not None
         assert error.reason == "UNSUPPORTED_PROTOCOL"
 
-    def test_renegotiation(self) -> None:
-        """A client can't begin another handshake in the middle of the stream, as it could before TLS 1.3."""
+    def test_renegotiationIsOff(self) -> None:
+        """A client can't begin another handshake in the middle of the stream, as TLS 1.2 allows."""
         assert ServerCertificate(self.server()).context.options & ssl.OP_NO_RENEGOTIATION
 
-    def test_clientCAsBetween(self) -> None:
-        """That authority may be one that another has signed: then the other's clients aren't meant."""
+    def test_intermediateClientAuthority(self) -> None:
+        """The authority for clients may be an intermediate one; clients that its root signed are then refused."""
         between = self.root.create_child_ca()
         context = ServerCertificate(self.server(), clientCA=self.file("clients.pem", between.cert_pem)).context
         for version in VERSIONS:
@@ -148,8 +148,8 @@ class FormTests(CertificateTestCase):
             self.root.issue_cert("client@example.org").configure_cert(client)
             assert raised(ssl.SSLCertVerificationError, connectInMemory, client, context)
 
-    def test_clientCA(self) -> None:
-        """With an authority for clients, a client needs a certificate that it has signed."""
+    def test_clientNeedsACertificate(self) -> None:
+        """With an authority for clients, a client needs a certificate that it signed."""
         clients, others = trustme.CA(), trustme.CA()
         path = self.file("clients.pem", others.cert_pem, clients.cert_pem)
         context = ServerCertificate(self.server(), clientCA=path).context
@@ -165,10 +165,10 @@ class FormTests(CertificateTestCase):
 
 
 class MistakeTests(CertificateTestCase):
-    """What can't be used is refused in one line that names the file."""
+    """A file that can't be used is refused in one line that names it."""
 
     def setUp(self) -> None:
-        """Write files of which each is right in one place at the most."""
+        """Write files of which each is right for one argument at the most."""
         super().setUp()
         self.server()
         self.file("key.pem", self.leaf.private_key_pem)
@@ -183,8 +183,8 @@ class MistakeTests(CertificateTestCase):
         """Return the path of a file in the folder."""
         return f"{self.folder}/{name}.pem"
 
-    def test_files(self) -> None:
-        """Wherever a file is named, it may be missing, a folder, or something else than it should be."""
+    def test_unusableFileIsNamed(self) -> None:
+        """For each argument, a file that is missing, a folder or of another format is refused."""
         reasons = {
             "missing": "No such file or directory",
             "folder": "Is a directory",
@@ -205,8 +205,8 @@ class MistakeTests(CertificateTestCase):
                 assert refusal.startswith(f"{name}.pem: {reason}")
                 assert refusal != f"{name}.pem: "
 
-    def test_kinds(self) -> None:
-        """A file of the right format may be in the wrong place."""
+    def test_misplacedFileIsNamed(self) -> None:
+        """A file of the right format for another argument is refused."""
         server, key, certificate, torn = map(self.path, ("server", "key", "certificate", "torn"))
         assert self.refusal(key) == "key.pem: no certificate or crl found"
         assert self.refusal(key, key) == "key.pem: no certificate or crl found"
@@ -216,13 +216,13 @@ class MistakeTests(CertificateTestCase):
         assert self.refusal(server, extraCertChain=torn) == "torn.pem: no usable certificate or private key in it"
         assert self.refusal(server, clientCA=key) == "key.pem: no certificate or crl found"
 
-    def test_mismatch(self) -> None:
-        """The key may be another one's."""
+    def test_mismatchedKeyIsNamed(self) -> None:
+        """A key that doesn't fit the certificate is refused."""
         other = self.file("other.pem", self.between.issue_cert("localhost").private_key_pem)
         assert self.refusal(other, self.path("certificate")) == "other.pem: key values mismatch"
 
-    def test_encrypted(self) -> None:
-        """There is nobody to ask for a passphrase, so an encrypted key is refused, in both formats that there are."""
+    def test_encryptedKeyIsNamed(self) -> None:
+        """An encrypted key is refused, in both formats, because a daemon can't ask for a passphrase."""
         key = load_pem_private_key(self.leaf.private_key_pem.bytes(), None)
         for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
             pem = key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret"))
@@ -231,8 +231,8 @@ class MistakeTests(CertificateTestCase):
             assert self.refusal(path, self.path("certificate")) == "encrypted.pem: the private key is encrypted"
             assert self.refusal(both) == "both.pem: the private key is encrypted"
 
-    def test_unreadable(self) -> None:
-        """A file may be one that this process is not allowed to read."""
+    def test_unreadableFileIsNamed(self) -> None:
+        """A file that can't be opened is told in the system's words."""
         link = Path(self.folder, "loop.pem")
         link.symlink_to(link)
         assert self.refusal(str(link)) == "loop.pem: Too many levels of symbolic links"
@@ -242,14 +242,14 @@ class ReloadTests(CertificateTestCase):
     """The files can be read again."""
 
     def subject(self, certificate: ServerCertificate) -> object:
-        """Return the serial number of what a new connection is shown."""
+        """Return the serial number of the certificate that a new connection is shown."""
         near, _ = connectInMemory(self.client(), certificate.context)
         shown = near.getpeercert()
         assert shown is not None
         return shown["serialNumber"]
 
-    def test_new(self) -> None:
-        """New connections get what is in the files now, and those that are open aren't touched."""
+    def test_newConnectionsGetTheNewFiles(self) -> None:
+        """New connections get the new certificate, and open ones go on."""
         certificate = ServerCertificate(self.server())
         old = connectInMemory(self.client(), certificate.context)
         before = self.subject(certificate)
@@ -261,7 +261,7 @@ class ReloadTests(CertificateTestCase):
         old[1].write(b"hello")
         assert old[0].read(5) == b"hello"
 
-    def test_everything(self) -> None:
+    def test_clientAuthorityIsReadAgain(self) -> None:
         """The authority for clients is read again, too."""
         clients, others = trustme.CA(), trustme.CA()
         certificate = ServerCertificate(self.server(), clientCA=self.file("clients.pem", clients.cert_pem))
@@ -272,8 +272,8 @@ class ReloadTests(CertificateTestCase):
         certificate.reload()
         connectInMemory(client, certificate.context)
 
-    def test_failed(self) -> None:
-        """Where they can't be read, what was read before stays; and that can be put right."""
+    def test_failureKeepsTheOldCertificate(self) -> None:
+        """Files that can't be used leave the certificate as it was, until they are put right."""
         certificate = ServerCertificate(self.server())
         before = self.subject(certificate)
         other = trustme.CA().issue_cert("localhost").private_key_pem
@@ -289,8 +289,8 @@ class ReloadTests(CertificateTestCase):
         certificate.reload()
         assert self.subject(certificate) != before
 
-    def test_otherFolder(self) -> None:
-        """Where the files are doesn't change when the process goes to another folder."""
+    def test_pathsAreAbsolute(self) -> None:
+        """The files stay the same when the process goes to another folder."""
         self.server()
         with contextlib.chdir(self.folder):
             certificate = ServerCertificate(certKey="server.pem", extraCertChain="server.pem")
@@ -302,8 +302,8 @@ class ReloadTests(CertificateTestCase):
         Path(self.folder, "server.pem").unlink()
         assert str(raised(ValueError, certificate.reload)) == "server.pem: No such file or directory"
 
-    def test_otherProcess(self) -> None:
-        """Another process that gets it has what was read last, whatever is in the files now; nothing is on the disk."""
+    def test_pickleHasWhatWasRead(self) -> None:
+        """A process that unpickles it has what was read last, also if the files have changed; no disk has a copy."""
         clients = trustme.CA()
         paths = [self.file("clients.pem", clients.cert_pem), self.server()]
         certificate = ServerCertificate(paths[1], clientCA=paths[0])
@@ -324,8 +324,8 @@ class ReloadTests(CertificateTestCase):
         copy.reload()
         assert {path.name for path in self.folder.iterdir()} == {"clients.pem", "server.pem"}
 
-    def test_noDescriptors(self) -> None:
-        """Where the process has no descriptor left for that, it is a failure like any other."""
+    def test_reloadWithoutDescriptors(self) -> None:
+        """A reload without a free descriptor fails, and leaves the certificate as it was."""
         certificate = ServerCertificate(self.server())
         before = self.subject(certificate)
         for spare in range(2):
@@ -335,8 +335,8 @@ class ReloadTests(CertificateTestCase):
         assert self.subject(certificate) == before
         certificate.reload()
 
-    def test_descriptors(self) -> None:
-        """Reading them leaves no descriptor open, whether or not it succeeds."""
+    def test_readingLeavesNoDescriptor(self) -> None:
+        """Reading leaves no descriptor open, whether or not it succeeds."""
         before = openDescriptors()
         certificate = ServerCertificate(self.server())
         self.file("server.pem", self.leaf.private_key_pem)
@@ -345,10 +345,10 @@ class ReloadTests(CertificateTestCase):
 
 
 class DamageTests(CertificateTestCase):
-    """A file of the right form may be damaged."""
+    """A file of the right format may be damaged."""
 
-    def test_reversed(self) -> None:
-        """A certificate with a line reversed isn't taken, although its key is good."""
+    def test_reversedLineIsRefused(self) -> None:
+        """A certificate with a line reversed is refused, although its key is good."""
         lines = self.leaf.cert_chain_pems[0].bytes().splitlines(keepends=True)
         lines[3] = lines[3].strip()[::-1] + b"\n"
         path = self.file("damaged.pem", self.leaf.private_key_pem, b"".join(lines))

@@ -1,4 +1,4 @@
-"""Sockets that the process was started with are listened on, and left as they were."""
+"""Sockets that the process was started with are listened on and left as they were."""
 
 import os
 import socket
@@ -32,16 +32,16 @@ INET = "systemd:domain=INET"
 
 
 class ParseTestCase(SynchronousTestCase):
-    """A test that says with what environment the process began."""
+    """A test that sets the environment with which the process began."""
 
     def begin(self, **environment: str) -> None:
-        """Let the process have begun with `environment`."""
+        """Set the environment with which the process began."""
         path = Path(self.enterContext(TemporaryDirectory()), "environ")
         path.write_bytes(b"".join(os.fsencode(f"{name}={value}\0") for name, value in environment.items()))
         self.patch(inherited, "Path", {"/proc/self/environ": path}.__getitem__)
 
     def beginUnderSystemd(self, count: str, names: str | None = None) -> None:
-        """Let systemd have passed so many sockets, with these names if there are any."""
+        """Have systemd pass `count` sockets, with `names` unless that is None."""
         named = {} if names is None else {"LISTEN_FDNAMES": names}
         self.begin(LISTEN_PID=str(os.getpid()), LISTEN_FDS=count, **named)
 
@@ -57,35 +57,35 @@ class ParseTestCase(SynchronousTestCase):
 class ParseInheritedTests(ParseTestCase):
     """`parseInherited` finds what systemd passed."""
 
-    def test_index(self) -> None:
-        """A socket can be named by its place, in Twisted's words, positional or not."""
+    def test_socketByIndex(self) -> None:
+        """A socket can be named by its index, as Twisted writes it, by position or by name."""
         self.beginUnderSystemd("2", "echo:status")
         for index, descriptor in ((0, 3), (1, 4)):
             for description in (f"systemd:domain=UNIX:index={index}", f"systemd:UNIX:{index}"):
                 assert parseListener(description) == InheritedListener(description, "UNIX", descriptor)
 
-    def test_name(self) -> None:
-        """Or by its name, which may be quoted as any value of an endpoint."""
+    def test_socketByName(self) -> None:
+        """A socket can be named by its name, quoted as any value of an endpoint."""
         self.beginUnderSystemd("2", "echo:my=socket")
         for name, descriptor in (("echo", 3), ("my=socket", 4), (r"e\cho", 3)):
             description = f"systemd:domain=INET6:name={name}"
             assert parseListener(description) == InheritedListener(description, "INET6", descriptor)
 
-    def test_noNames(self) -> None:
-        """Where nobody has named them there are places, and the one name that systemd uses then."""
+    def test_withoutNames(self) -> None:
+        """Without LISTEN_FDNAMES the sockets have indices, and the name that systemd gives them then."""
         self.beginUnderSystemd("2")
         assert parseInherited("", "INET", index="1").descriptor == 4
         assert parseInherited("", "INET", name="unknown").descriptor == 4
         assert self.refusal(f"{INET}:name=echo") == "systemd passed no such socket, but 2 others"
 
-    def test_missing(self) -> None:
-        """A socket that wasn't passed can't be had."""
+    def test_missingSocketIsRefused(self) -> None:
+        """A socket that wasn't passed is refused."""
         self.beginUnderSystemd("1", "echo")
         for which in ("index=1", "index=-1", "name=other", "name="):
             assert self.refusal(f"{INET}:{which}") == "systemd passed no such socket, but 1 others"
 
-    def test_otherProcess(self) -> None:
-        """What was passed to another process, or not at all, or in a way that nobody understands, isn't ours."""
+    def test_foreignEnvironmentIsIgnored(self) -> None:
+        """Sockets that were passed to another process, or with a malformed environment, aren't found."""
         ours = str(os.getpid())
         for environment in (
             {},
@@ -100,8 +100,8 @@ class ParseInheritedTests(ParseTestCase):
             self.begin(**environment)
             assert self.refusal(f"{INET}:index=0") == "systemd passed no such socket, but 0 others"
 
-    def test_mistakes(self) -> None:
-        """Anything else is refused, too, with the reason."""
+    def test_mistakeIsNamed(self) -> None:
+        """A wrong description is refused with the reason."""
         self.beginUnderSystemd("1", "echo")
         for domain in ("inet", "AF_INET", "NETLINK", ""):
             words = f"domain={domain} is none of INET, INET6 and UNIX"
@@ -113,8 +113,8 @@ class ParseInheritedTests(ParseTestCase):
             assert self.refusal(description)
 
     @given(st.text("0123456789:ab", max_size=5), st.none() | st.text("ab:", max_size=5), st.text("0123ab", max_size=2))
-    def test_anything(self, count: str, names: str | None, which: str) -> None:
-        """Whatever the environment says, a socket is one of those that it counts, or is refused."""
+    def test_anyEnvironment(self, count: str, names: str | None, which: str) -> None:
+        """In any environment, a description names one of the sockets that it counts or is refused."""
         self.beginUnderSystemd(count, names)
         for description in (f"{INET}:index={which}", f"{INET}:name={which}"):
             if error := raised(ValueError, parseListener, description):
@@ -126,7 +126,7 @@ class ParseInheritedTests(ParseTestCase):
 
 
 class StartedTests(SynchronousTestCase):
-    """The sockets are found by a process that really was started with them."""
+    """A process that was started with sockets finds them."""
 
     def start(self, environment: str, code: str) -> str:
         """Run `code` in a new process, the way systemd starts one; the descriptor 3 is a socket that listens."""
@@ -144,8 +144,8 @@ class StartedTests(SynchronousTestCase):
                 timeout=60,
             ).stdout
 
-    def test_found(self) -> None:
-        """By place or by name, as often as it is asked for, although Twisted clears the environment."""
+    def test_foundRepeatedly(self) -> None:
+        """A socket is found any number of times, although Twisted clears the environment."""
         code = (
             "from echoup.server.listening.listeners import parseListener\n"
             "from twisted.python.systemd import ListenFDs\n"
@@ -155,8 +155,8 @@ class StartedTests(SynchronousTestCase):
         )
         assert self.start("LISTEN_FDS=1 LISTEN_FDNAMES=echo", code) == "3 3 3 "
 
-    def test_noNames(self) -> None:
-        """Also where nobody has named them; and there it is."""
+    def test_foundWithoutNames(self) -> None:
+        """Without LISTEN_FDNAMES, too, a socket is found and listened on."""
         code = (
             "import socket\n"
             "from twisted.internet import reactor\n"
@@ -170,7 +170,7 @@ class StartedTests(SynchronousTestCase):
 
 
 class InheritedListenerTests(ReactorTestCase):
-    """`InheritedListener` listens on a socket that belongs to somebody else."""
+    """`InheritedListener` listens on a socket that another process holds, too."""
 
     def setUp(self) -> None:
         """Make a directory for Unix sockets, which is removed after the reactor is closed."""
@@ -178,7 +178,7 @@ class InheritedListenerTests(ReactorTestCase):
         super().setUp()
 
     def opened(self, family: socket.AddressFamily, backlog: int | None = 7) -> socket.socket:
-        """Return a socket that somebody has opened, and that listens if it is to have a queue."""
+        """Return a bound socket, which listens unless `backlog` is None."""
         addresses: dict[int, Any] = {
             socket.AF_INET: ("127.0.0.1", 0),
             socket.AF_INET6: ("::1", 0),
@@ -192,14 +192,14 @@ class InheritedListenerTests(ReactorTestCase):
         return other
 
     def listen(self, other: socket.socket, domain: str) -> Port:
-        """Return the port on the socket, as a process has it that was started with it."""
+        """Return the port that accepts at `other`, as in a process that was started with it."""
         (self.listening,) = InheritedListener("systemd:...", domain, os.dup(other.fileno())).open(self.reactor)
         assert self.listening.isInherited
         self.addCleanup(self.listening.close)
         return accept(self.reactor, Factory.forProtocol(Echo), self.listening)
 
     def close(self, stopped: object) -> None:
-        """Wait until a port is closed, and close what it accepted at."""
+        """Wait until a port has stopped listening, and close the address that it accepted at."""
         self.reactor.turn()
         self.successResultOf(cast("Deferred[object]", stopped))
         self.listening.close()
@@ -213,14 +213,14 @@ class InheritedListenerTests(ReactorTestCase):
 
     @contextmanager
     def client(self, other: socket.socket) -> Iterator[socket.socket]:
-        """Connect to the socket; it takes in clients by itself up to the length of its queue, and no more."""
+        """Return a client that connects to `other`, where the kernel takes clients up to the length of the queue."""
         with socket.socket(other.family) as client:
             client.setblocking(False)
             client.connect_ex(other.getsockname())
             yield client
 
     def echoes(self, client: socket.socket) -> bool:
-        """Is what `client` says answered?"""
+        """Return whether the text that `client` sends is echoed."""
         client.send(b"hello")
         client.setblocking(True)
         client.settimeout(0)
@@ -237,8 +237,8 @@ class InheritedListenerTests(ReactorTestCase):
         self.reactor.until(complete)
         return received == b"hello"
 
-    def test_domains(self) -> None:
-        """It has the socket's address and serves its clients, those that were there before it as well."""
+    def test_eachDomainIsServed(self) -> None:
+        """The port has the socket's address and serves its clients, also those that came before it."""
         for family, domain in ((socket.AF_INET, "INET"), (socket.AF_INET6, "INET6"), (socket.AF_UNIX, "UNIX")):
             other = self.opened(family)
             with self.client(other) as early:
@@ -252,8 +252,8 @@ class InheritedListenerTests(ReactorTestCase):
                     assert self.echoes(early)
                     assert self.echoes(late)
 
-    def test_abstract(self) -> None:
-        """A Unix socket needs no file."""
+    def test_abstractSocketIsServed(self) -> None:
+        """An abstract Unix socket, which has no file, is served."""
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(f"\0echoup-{uuid4()}")
             other.listen()
@@ -261,8 +261,8 @@ class InheritedListenerTests(ReactorTestCase):
             with self.client(other) as client:
                 assert self.echoes(client)
 
-    def test_closed(self) -> None:
-        """When the port closes the socket stays, with who is in its queue, for the next process."""
+    def test_closedPortLeavesTheQueue(self) -> None:
+        """When the port closes the socket stays, with the clients in its queue, for the next process."""
         for family, domain in ((socket.AF_INET, "INET"), (socket.AF_UNIX, "UNIX")):
             other = self.opened(family)
             port = self.listen(other, domain)
@@ -274,8 +274,8 @@ class InheritedListenerTests(ReactorTestCase):
                     assert self.echoes(early)
                     assert self.echoes(late)
 
-    def test_descriptors(self) -> None:
-        """A process that has closed the port has no descriptor of the socket any more."""
+    def test_closedPortLeavesNoDescriptor(self) -> None:
+        """After the port and the address are closed no descriptor of the socket is left."""
         for family, domain in ((socket.AF_INET, "INET"), (socket.AF_UNIX, "UNIX")):
             other = self.opened(family)
             left = []
@@ -285,8 +285,8 @@ class InheritedListenerTests(ReactorTestCase):
                 left.append(openDescriptors())
             assert left[0] == left[1]
 
-    def test_file(self) -> None:
-        """The file of a Unix socket keeps its mode, and is there when the port is closed."""
+    def test_fileStaysAsItWas(self) -> None:
+        """The file of a Unix socket keeps its mode, and is there after the port is closed."""
         other = self.opened(socket.AF_UNIX)
         for mode in (0o600, 0o640):
             self.path.chmod(mode)
@@ -296,14 +296,14 @@ class InheritedListenerTests(ReactorTestCase):
             self.close(stopped)
             assert self.path.stat() == before
 
-    def test_backlog(self) -> None:
-        """The queue is as long as it was."""
+    def test_queueKeepsItsLength(self) -> None:
+        """The queue of a TCP socket is as long as it was."""
         other = self.opened(socket.AF_INET, 7)
         self.listen(other, "INET")
         assert longestQueue(other) == 7
 
-    def test_backlogUNIX(self) -> None:
-        """That of a Unix socket, too, which takes one more than its length."""
+    def test_unixQueueKeepsItsLength(self) -> None:
+        """The queue of a Unix socket is as long as it was: it takes one client more than its length."""
         self.listen(self.opened(socket.AF_UNIX, 2), "UNIX")
         clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
         for client in clients:
@@ -311,8 +311,8 @@ class InheritedListenerTests(ReactorTestCase):
             client.setblocking(False)
         assert [bool(client.connect_ex(str(self.path))) for client in clients] == [False] * 3 + [True] * 2
 
-    def test_urgentBytes(self) -> None:
-        """Urgent bytes that come before a connection is taken in come back in their place."""
+    def test_urgentBytesStayInPlace(self) -> None:
+        """Urgent bytes that come before a connection is accepted come back in their place."""
         other = self.opened(socket.AF_INET)
         self.listen(other, "INET")
         peer = self.peerAt(other.getsockname())
@@ -321,8 +321,8 @@ class InheritedListenerTests(ReactorTestCase):
         peer.socket.send(b"c")
         assert peer.receive(3) == b"abc"
 
-    def test_wrongDomain(self) -> None:
-        """A socket of another domain than was said can't be listened on."""
+    def test_wrongDomainIsRefused(self) -> None:
+        """A socket of another domain than the description says is refused."""
         sockets = {domain: self.opened(getattr(socket, f"AF_{domain}")) for domain in ("INET", "INET6", "UNIX")}
         for said in sockets:
             for domain, other in sockets.items():
@@ -330,14 +330,14 @@ class InheritedListenerTests(ReactorTestCase):
                     error = self.failure(other.fileno(), said)
                     assert (error.errno, error.strerror) == (EINVAL, f"the socket's domain is {domain}")
 
-    def test_notListening(self) -> None:
-        """A socket that doesn't listen can't be, either."""
+    def test_unlisteningSocketIsRefused(self) -> None:
+        """A socket that doesn't listen is refused."""
         for family, domain in ((socket.AF_INET, "INET"), (socket.AF_UNIX, "UNIX")):
             error = self.failure(self.opened(family, backlog=None).fileno(), domain)
             assert (error.errno, error.strerror) == (EINVAL, "it is not a listening socket")
 
-    def test_notASocket(self) -> None:
-        """Nor can something that isn't a socket, or isn't there."""
+    def test_otherDescriptorIsRefused(self) -> None:
+        """A descriptor that isn't a socket, or isn't open, is refused."""
         with Path(os.devnull).open() as null:
             assert self.failure(null.fileno()).strerror == "Socket operation on non-socket"
             free = os.dup(0)

@@ -35,7 +35,7 @@ EXAMPLES = 20_000
 """Texts that the fuzz test makes up."""
 
 LETTERS = ":::===\\\\[]%*.,/-+_ 0123456789abcfglmnpstux\n\0\x7f\xa0\u200bé²日\udc80"
-"""Those of which descriptions are made, and some that nobody should see in one."""
+"""The characters of descriptions, and some that no description should have."""
 
 GOOD = (
     *("8081", "*:8081", "127.0.0.1:8081", "localhost:8081", "[::1]:8081", "[fe80::1%lo]:8081"),
@@ -53,7 +53,7 @@ KINDS = st.sampled_from(["", "*:", "tcp:", "tcp6:", "unix:", "systemd:", "ssl:",
 class ParseListenerTests(SynchronousTestCase):
     """`parseListener` knows every form, and refuses everything else in one line."""
 
-    def test_addresses(self) -> None:
+    def test_addressForms(self) -> None:
         """Each form of an address has its host and its port."""
         forms: dict[str, tuple[str | None, int]] = {
             "8081": (None, 8081),
@@ -67,8 +67,8 @@ class ParseListenerTests(SynchronousTestCase):
         for text, (host, port) in forms.items():
             assert parseListener(text) == AddressListener(text, host, port)
 
-    def test_endpoints(self) -> None:
-        """The endpoints that keep the promises are taken."""
+    def test_tcpEndpoints(self) -> None:
+        """A TCP endpoint has the host, the family and the queue that Twisted gives it."""
         v4, v6 = socket.AF_INET, socket.AF_INET6
         for text, host, family, backlog in (
             ("tcp:8081", None, v4, BACKLOG),
@@ -81,8 +81,8 @@ class ParseListenerTests(SynchronousTestCase):
         ):
             assert parseListener(text) == AddressListener(text, host, 8081, family, backlog)
 
-    def test_unix(self) -> None:
-        """A Unix endpoint is Twisted's, except that its queue is long unless the description says otherwise."""
+    def test_unixEndpoints(self) -> None:
+        """A Unix endpoint has Twisted's mode and lock; its queue is long unless the description says otherwise."""
         for text, mode, backlog, lock in (
             (r"unix:/run/a\=b", 0o666, BACKLOG, True),
             ("unix:address=/run/a=b:mode=660:lockfile=0", 0o660, BACKLOG, False),
@@ -92,8 +92,8 @@ class ParseListenerTests(SynchronousTestCase):
             assert listener == UNIXListener(text, "/run/a=b", mode, backlog, lock)
             assert listener.certificate is None
 
-    def test_mistakes(self) -> None:
-        """What is near to a form is refused, with the reason."""
+    def test_mistakeIsNamed(self) -> None:
+        """A text that is near to a form is refused with the reason."""
         mistakes = {
             "": "'' is not a port number",
             "65536": "'65536' is not a port number",
@@ -125,7 +125,7 @@ class ParseListenerTests(SynchronousTestCase):
 
 
 class ParseTLSTests(SynchronousTestCase):
-    """Of `ssl:` all of Twisted's own arguments are taken, by their names or in their order."""
+    """`ssl:` takes Twisted's arguments by their names or in their order."""
 
     def setUp(self) -> None:
         """Go to a folder of certificates."""
@@ -141,8 +141,8 @@ class ParseTLSTests(SynchronousTestCase):
         assert listener.certificate is not None
         return listener
 
-    def test_endpoint(self) -> None:
-        """What isn't TLS's is as it is in a TCP endpoint."""
+    def test_addressArguments(self) -> None:
+        """The interface and the queue are as in a TCP endpoint."""
         for description, interface, backlog in (
             ("ssl:8081", None, BACKLOG),
             ("ssl:port=8081", None, BACKLOG),
@@ -154,8 +154,8 @@ class ParseTLSTests(SynchronousTestCase):
             assert (listener.host, listener.port, listener.backlog) == (interface, 8081, backlog)
             assert listener.family == (socket.AF_INET6 if interface == "::1" else socket.AF_INET)
 
-    def test_certificate(self) -> None:
-        """The rest is the certificate's."""
+    def test_certificateArguments(self) -> None:
+        """The other arguments are the certificate's."""
         seen: list[tuple[object, ...]] = []
         self.patch(listen, "ServerCertificate", lambda *arguments: seen.append(arguments))
         named = "privateKey=a:certKey=b:interface=d:extraCertChain=e"
@@ -176,14 +176,14 @@ class ParseTLSTests(SynchronousTestCase):
                 parseListener(description, clientCA)
                 assert seen == [expected]
 
-    def test_files(self) -> None:
-        """Files are where the process is, unless their paths say otherwise, and may have any name."""
+    def test_filePaths(self) -> None:
+        """A relative path begins at the current folder, and a file may have any name."""
         for path in ("server.pem", "other.pem", f"{Path.cwd()}/other.pem", "key=1.pem", r"colon\:.pem"):
             self.parse(f"ssl:8081:privateKey={path}")
         assert self.parse("ssl:8081", "ca.pem").certificate
 
-    def test_mistakes(self) -> None:
-        """Whatever is wrong is said in one line, which has the description and the reason."""
+    def test_mistakeIsNamed(self) -> None:
+        """A mistake is told in one line, with the description and the reason."""
         for rest, reason in (
             ("", "it has no port"),
             (":", "'' is not a port number from 0 to 65535"),
@@ -215,30 +215,30 @@ class ParseTLSTests(SynchronousTestCase):
 
 
 class AnyTextTests(SynchronousTestCase):
-    """Any text either is a listener that describes itself as written, or is refused in one printable line."""
+    """Any text is a listener that describes itself as written, or is refused in one printable line."""
 
     def setUp(self) -> None:
-        """Go to a folder of certificates, and let there be no files anywhere else."""
+        """Go to a folder of certificates; elsewhere there are no files."""
         enterFolder(self)
         self.patch(certificate, "Path", inFolder)
 
     def parses(self, text: str) -> bool:
-        """Check what becomes of `text`; is it a listener?"""
+        """Return whether `text` is a listener, after a check of what becomes of it."""
         try:
             listener = parseListener(text, "ca.pem")
         except ValueError as error:
-            assert str(error).isprintable(), str(error)  # noqa: PT017  # whatever else is raised is to be seen whole
+            assert str(error).isprintable(), str(error)  # noqa: PT017  # other errors are shown whole
             return False
         assert listener.description == text
         return True
 
     @given(KINDS, TEXTS)
     def test_anyText(self, kind: str, rest: str) -> None:
-        """So it is with texts that Hypothesis thinks of."""
+        """Any text of Hypothesis is parsed or refused."""
         self.parses(kind + rest)
 
-    def test_fuzz(self) -> None:
-        """So it is with texts in which something is wrong, and with nonsense; no two runs have the same."""
+    def test_garbledDescriptions(self) -> None:
+        """Good descriptions after accidents, and nonsense, are parsed or refused; each run has other texts."""
         first = int.from_bytes(randomBytes(4))
         kept = 0
         for seed in range(first, first + EXAMPLES):
@@ -251,14 +251,14 @@ class AnyTextTests(SynchronousTestCase):
 
 
 def enterFolder(test: SynchronousTestCase) -> None:
-    """Go to a folder of certificates for the time of the test."""
+    """Go to a folder of certificates until the end of the test."""
     folder = test.enterContext(TemporaryDirectory())
     test.enterContext(contextlib.chdir(folder))
     writeCertificates(Path())
 
 
 def inFolder(name: str) -> Path:
-    """Return a path in the current folder; in others there is nothing."""
+    """Return a path in the current folder, or one where nothing is for a file of another folder."""
     return Path("nowhere/nothing" if "/" in name or name in ("", ".", "..") else name)
 
 
@@ -294,14 +294,14 @@ class ListenTestCase(ReactorTestCase):
         super().setUp()
 
     def listen(self, listener: Listener) -> list[Port]:
-        """Return the ports that `listener` opens."""
+        """Return the ports that accept at the addresses that `listener` opens."""
         opened = listener.open(self.reactor)
         for address in opened:
             self.addCleanup(address.close)
         return [accept(self.reactor, Factory.forProtocol(Echo), address) for address in opened]
 
     def failure(self, description: str) -> OSError:
-        """Return the error with which listening on what is described fails."""
+        """Return the error with which listening on `description` fails."""
         error = raised(OSError, self.listen, parseListener(description))
         assert error is not None
         return error
@@ -311,55 +311,55 @@ class AddressListenerTests(ListenTestCase):
     """`AddressListener` listens on every address of a host."""
 
     def resolveTo(self, *hosts: str) -> None:
-        """Let every name stand for `hosts`."""
+        """Have every name resolve to `hosts`."""
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in hosts]
         self.patch(socket, "getaddrinfo", lambda *_, **__: found)
 
-    def test_host(self) -> None:
-        """A host of one address is one port, which takes connections."""
+    def test_hostIsOnePort(self) -> None:
+        """A host of one address is one port, which accepts connections."""
         (port,) = self.listen(parseListener("127.0.0.1:0"))
         self.peerAt(("127.0.0.1", port.getHost().port))
 
-    def test_everyAddress(self) -> None:
+    def test_portAloneIsEveryAddress(self) -> None:
         """A port alone is every address, of IPv4 and of IPv6."""
         hosts = [port.getHost().host for port in self.listen(parseListener("*:0"))]
         assert sorted(hosts) == ["0.0.0.0", "::"]  # noqa: S104  # this is about what it means
 
-    def test_taken(self) -> None:
+    def test_takenAtOneAddress(self) -> None:
         """A port that is taken at one of the addresses can't be listened on."""
         assert self.failure(str(self.occupy())).errno == EADDRINUSE
 
-    def test_sameNumber(self) -> None:
-        """IPv6 leaves the same port of IPv4 to others."""
+    def test_ipv6LeavesIPv4Free(self) -> None:
+        """Listening on IPv6 leaves the same port of IPv4 free."""
         numbers = [self.occupy() for _ in range(10)]
         opened: list[int] = []
         for number in numbers:
-            with contextlib.suppress(OSError):  # somebody else may have one of them for IPv6
+            with contextlib.suppress(OSError):  # another process may have one of them for IPv6
                 opened += [port.getHost().port for port in self.listen(parseListener(f"[::]:{number}"))]
         assert opened
         assert set(opened) <= set(numbers)
 
-    def test_missingFamily(self) -> None:
+    def test_missingAddressIsPassedOver(self) -> None:
         """An address that this machine lacks is passed over where there is another."""
         self.resolveTo("192.0.2.1", "127.0.0.1")
         (port,) = self.listen(parseListener("host:0"))
         assert port.getHost().host == "127.0.0.1"
 
-    def test_noAddress(self) -> None:
-        """Where this machine has none of the addresses, that is an error."""
+    def test_noAddressIsAnError(self) -> None:
+        """A host none of whose addresses this machine has is an error."""
         assert self.failure("192.0.2.1:0").errno == EADDRNOTAVAIL
 
-    def test_twice(self) -> None:
+    def test_repeatedAddressIsOpenedOnce(self) -> None:
         """An address that a name has twice is listened on once."""
         self.resolveTo("127.0.0.1", "127.0.0.1")
         assert len(self.listen(parseListener("host:0"))) == 1
 
-    def test_unknownName(self) -> None:
-        """A name that stands for nothing is an error like any other."""
+    def test_unknownNameIsAnError(self) -> None:
+        """A name that doesn't resolve is an OSError."""
         assert isinstance(self.failure("256.256.256.256:0"), socket.gaierror)
 
-    def test_everyHostThatParses(self) -> None:
-        """A host that `parseListener` takes, however strange, can fail as an OSError only."""
+    def test_everyParsedHostListensOrFails(self) -> None:
+        """A host that `parseListener` takes, however strange, fails with nothing but an OSError."""
         for host in ("fe80::1%a..b", f"fe80::1%{'a' * 64}", "fe80::1%é", "fe80::1%\0", "fe80::1%\udcff"):
             if not raised(ValueError, parseListener, f"[{host}]:0"):
                 self.failure(f"[{host}]:0")
@@ -368,19 +368,19 @@ class AddressListenerTests(ListenTestCase):
 class EndpointTests(ListenTestCase):
     """An endpoint string is listened on as it says."""
 
-    def test_tcp(self) -> None:
-        """A TCP endpoint is one port."""
+    def test_tcpIsOnePort(self) -> None:
+        """A TCP endpoint is one port at its interface."""
         (port,) = self.listen(parseListener("tcp:0:interface=127.0.0.1"))
         assert port.getHost().host == "127.0.0.1"
 
-    def test_unix(self) -> None:
+    def test_unixIsAFile(self) -> None:
         """A Unix endpoint is a socket in the file system."""
         self.listen(parseListener(f"unix:{self.directory}/socket"))
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(f"{self.directory}/socket")
 
-    def test_backlog(self) -> None:
-        """The kernel's queue is long, unless the description says otherwise."""
+    def test_queueLength(self) -> None:
+        """The kernel's queue is long unless the description says otherwise."""
         longest = min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
         endpoint = "tcp:0:interface=127.0.0.1"
         writeCertificates(Path(self.directory))
@@ -395,27 +395,27 @@ class EndpointTests(ListenTestCase):
             (port,) = self.listen(parseListener(description))
             assert longestQueue(port.socket) == expected
 
-    def test_taken(self) -> None:
+    def test_takenPort(self) -> None:
         """A port that is taken is an OSError that says so."""
         assert self.failure(f"tcp:{self.occupy()}:interface=127.0.0.1").errno == EADDRINUSE
 
-    def test_lock(self) -> None:
-        """A Unix socket that can't be had isn't left locked: somebody else may be using it."""
+    def test_failureLeavesNoLock(self) -> None:
+        """A Unix socket of another process isn't left locked: with the lock, the next start would replace it."""
         path = f"{self.directory}/socket"
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(path)
             assert self.failure(f"unix:{path}:lockfile=1").errno == EADDRINUSE
             assert not Path(f"{path}.lock").is_symlink()
 
-    def test_othersLock(self) -> None:
-        """A lock that a living process holds stays, and so does its socket."""
+    def test_foreignLockStays(self) -> None:
+        """The lock of a living process stays."""
         lock = Path(self.directory, "socket.lock")
         lock.symlink_to("1")
         self.failure(f"unix:{self.directory}/socket:lockfile=1")
         assert lock.is_symlink()
 
-    def test_tls(self) -> None:
-        """With a certificate it is the port that its endpoint says; what to do with that is left to the factory."""
+    def test_tlsIsOnePort(self) -> None:
+        """A TLS endpoint is a plain port; the factory does the TLS."""
         writeCertificates(Path(self.directory))
         certificate = f"{self.directory}/server.pem"
         for interface, host in (("127.0.0.1", "127.0.0.1"), (r"\:\:1", "::1")):
@@ -423,8 +423,8 @@ class EndpointTests(ListenTestCase):
             assert port.getHost().host == host
             self.peerAt((host, port.getHost().port))
 
-    def test_otherErrors(self) -> None:
-        """Whatever else an endpoint fails with is an OSError with a reason."""
+    def test_errorHasAReason(self) -> None:
+        """An endpoint fails with an OSError that has a reason."""
         for description in (
             f"unix:{self.directory}/none/socket",
             f"unix:/{'long' * 50}",
@@ -434,25 +434,25 @@ class EndpointTests(ListenTestCase):
 
 
 class OpenTests(ListenTestCase):
-    """A listener can be opened for several processes, in which somebody accepts later, or never."""
+    """A listener can be opened for several processes that accept later, or never."""
 
     def open(self, description: str, count: int) -> list[ListeningAddress]:
-        """Open it, until the end of the test."""
+        """Return the addresses that `description` names, open until the end of the test."""
         opened = parseListener(description).open(self.reactor, count)
         for address in opened:
             self.addCleanup(address.close)
         return opened
 
-    def test_tcp(self) -> None:
-        """At each address of a host there is a socket for each process, all of them with the same number."""
+    def test_tcpHasASocketForEachProcess(self) -> None:
+        """At each address of a host there is a socket for each process, all of them on the same port."""
         for listening in self.open("*:0", 3):
             assert len({describeSocket(each) for each in listening.sockets}) == 1
             assert listening.address == describeSocket(listening.sockets[0])
             assert len(listening.sockets) == 3
             assert not listening.isInherited
 
-    def test_spread(self) -> None:
-        """The kernel spreads the connections among them."""
+    def test_connectionsAreSpread(self) -> None:
+        """The kernel spreads the connections among the sockets."""
         (listening,) = self.open("127.0.0.1:0", 2)
         for _ in range(100):
             self.peerAt(listening.sockets[0].getsockname())
@@ -468,8 +468,8 @@ class OpenTests(ListenTestCase):
         assert sum(counts) == 100
         assert min(counts) > 15
 
-    def test_taken(self) -> None:
-        """Where somebody listens already it fails, also if he shares his port with others of his own."""
+    def test_takenPortIsNotShared(self) -> None:
+        """Listening fails where another process listens, also if that one shares its port among several sockets."""
         taken = [str(self.occupy()), *(listening.address for listening in self.open("127.0.0.1:0", 2))]
         for address in taken:
             for count in (1, 2):
@@ -477,8 +477,8 @@ class OpenTests(ListenTestCase):
                 assert error is not None
                 assert error.errno == EADDRINUSE
 
-    def test_unix(self) -> None:
-        """A Unix socket is one for all; its file and its lock are there until it is closed."""
+    def test_unixHasOneSocket(self) -> None:
+        """A Unix socket is one for all processes; its file and its lock are there until it is closed."""
         path = Path(self.directory, "socket")
         (listening,) = parseListener(f"unix:{path}:mode=600:lockfile=1").open(self.reactor, 3)
         assert (listening.address, len(listening.sockets)) == (f"unix:{path}", 1)
@@ -489,12 +489,12 @@ class OpenTests(ListenTestCase):
             client.connect(str(path))
             self.reactor.turn()
             listening.close()
-            accepted, _ = copy.accept()  # nobody else did, and nothing was shut down
+            accepted, _ = copy.accept()  # it is still in the queue, which wasn't shut down
             accepted.close()
         assert list(Path(self.directory).iterdir()) == []
 
-    def test_inherited(self) -> None:
-        """What connections have in common they have from the listening socket."""
+    def test_connectionsInheritOptions(self) -> None:
+        """A connection inherits its options from the listening socket."""
         for description in ("127.0.0.1:0", "[::1]:0", "tcp:0:interface=127.0.0.1"):
             (own,) = self.open(description, 1)[0].sockets
             self.peerAt(own.getsockname()[:2])
@@ -507,21 +507,21 @@ class OpenTests(ListenTestCase):
 class ListenErrorTests(SynchronousTestCase):
     """`ListenError` says in one line which address and why."""
 
-    def test_message(self) -> None:
+    def test_systemsWords(self) -> None:
         """The message has the description and the system's words, without the number."""
         error = ListenError("127.0.0.1:80", OSError(EADDRINUSE, "Address already in use"))
         assert str(error) == "cannot listen on 127.0.0.1:80: Address already in use"
 
-    def test_withoutNumber(self) -> None:
-        """A reason that isn't the system's is said as it is."""
+    def test_otherWords(self) -> None:
+        """A reason that isn't the system's is told as it is."""
         assert str(ListenError("tcp:99999", OSError("too much"))) == "cannot listen on tcp:99999: too much"
 
 
 class ReasonTests(ListenTestCase):
-    """Whatever is in the way of a listener, `ListenError` has the words for it."""
+    """`ListenError` tells each obstacle to listening."""
 
-    def test_messages(self) -> None:
-        """A port that is taken at every address, a socket of somebody else's or none, no such address: each is told."""
+    def test_eachObstacleIsTold(self) -> None:
+        """A taken port, a Unix socket of another process, a missing folder, a lock, a missing address: each is told."""
         with (
             socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as port,
             socket.socket(socket.AF_UNIX) as listening,
@@ -548,10 +548,10 @@ class ReasonTests(ListenTestCase):
 
 
 class DefaultFileTests(SynchronousTestCase):
-    """What a description of `ssl:` leaves out is a mistake where it can't be done without."""
+    """A description of `ssl:` needs a port, and a file where the default one is missing."""
 
-    def test_mistakes(self) -> None:
-        """The file may be missing that is the default, and so may the port."""
+    def test_missingDefaults(self) -> None:
+        """A missing default file and a missing port are told."""
         enterFolder(self)
         Path("server.pem").unlink()
         for description, reason in (
