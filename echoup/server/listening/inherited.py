@@ -13,7 +13,8 @@ from twisted.python.systemd import ListenFDs
 
 from echoup.endpointstrings import wholeNumber
 from echoup.server.listening.certificate import ServerCertificate
-from echoup.server.listening.sockets import ListeningAddress, describeSocket, prepare
+from echoup.server.listening.sockets import ListeningAddress, describeSocket
+from echoup.server.socketoptions import prepare
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class InheritedListener:
                 raise OSError(EINVAL, f"the socket's domain is {inherited.family.name.removeprefix('AF_')}")
             if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise OSError(EINVAL, "it is not a listening socket")
+            inherited.setblocking(False)
             prepare(inherited)
             os.close(self.descriptor)
             return [

@@ -17,7 +17,8 @@ from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumb
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.hosts import openEach, parseOwnAddress
 from echoup.server.listening.inherited import InheritedListener, parseInherited
-from echoup.server.listening.sockets import ListeningAddress, describeSocket, openTCP, prepare
+from echoup.server.listening.sockets import ListeningAddress, describeSocket, openTCP
+from echoup.server.socketoptions import prepare
 
 BACKLOG = 4096
 """How many clients the kernel may queue at a socket, up to its own limit, somaxconn. With Twisted's 50, most of 1000
@@ -100,6 +101,7 @@ class UNIXListener:
             if self.isLocked:
                 self._lock(opened)
             listening = opened.enter_context(socket.socket(socket.AF_UNIX))
+            listening.setblocking(False)
             prepare(listening)
             listening.bind(self.path)
             opened.callback(_remove, self.path)

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,10 +16,8 @@ from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from echoup.addresses import describeAddress, joinAddress
+from echoup.server.socketoptions import prepare
 from echoup.server.twistedports import leaveOpen
-
-_LEAST_HOPS = {socket.AF_INET: (socket.IPPROTO_IP, 21), socket.AF_INET6: (socket.IPPROTO_IPV6, 73)}
-"""IP_MINTTL and IPV6_MINHOPCOUNT, which Linux has and Python doesn't: packets with fewer hops left are dropped."""
 
 
 @dataclass(frozen=True)
@@ -42,37 +40,6 @@ class ListeningAddress:
         self.opened.close()
 
 
-def prepare(listening: socket.socket) -> None:
-    """Set what a TCP connection needs from its first byte on: it inherits these options from its listening socket."""
-    listening.setblocking(False)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2).
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-    if listening.family != socket.AF_UNIX:
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def stopHandshakes(listening: socket.socket) -> None:
-    """Have the kernel drop the first segment of new TCP handshakes, as if it came from too many hops away.
-
-    Closing the socket resets the clients in its queue, which believe that they are connected; so no client may enter
-    the queue before that. A client sends the segment again after a second. A handshake that has begun is completed,
-    and its connection inherits the option (see `allowPackets`).
-    """
-    _setLeastHops(listening, 255)
-
-
-def allowPackets(connected: socket.socket) -> None:
-    """Let a connection receive, although its listening socket may have been through `stopHandshakes`."""
-    _setLeastHops(connected, 0)
-
-
-def _setLeastHops(connected: socket.socket, hops: int) -> None:
-    if connected.family in _LEAST_HOPS:
-        with suppress(OSError):  # where there is no such option
-            connected.setsockopt(*_LEAST_HOPS[connected.family], hops)
-
-
 def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any) -> ListeningAddress:
     """Listen on `address` with `count` sockets, among which the kernel spreads the connections (SO_REUSEPORT).
 
@@ -83,6 +50,7 @@ def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any
         sockets: list[socket.socket] = []
         for _ in range(count):
             listening = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listening.setblocking(False)
             prepare(listening)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

@@ -22,9 +22,10 @@ from twisted.logger import Logger
 from echoup.server.admission.peers import PeerLimit
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import Listener, ListenError, StartError, listeningOn
-from echoup.server.listening.sockets import ListeningAddress, stopHandshakes
+from echoup.server.listening.sockets import ListeningAddress
 from echoup.server.service import EchoUpService, logTotals, reloadCertificates
 from echoup.server.settings import Plan
+from echoup.server.socketoptions import stopHandshakes
 from echoup.server.workers.commands import LISTENING, AbortDrain, Configuration, Drain, Reload
 from echoup.server.workers.memory import BYTES, SERVED, Page, Shared
 from echoup.server.workers.process import CLEANLY, WorkerProcess
