@@ -136,8 +136,16 @@ def startable(bench: Bench, peer: Peer) -> str:
         return str(error)
 
 
-def raiseDescriptorLimit() -> int:
-    """Let this process and its children open as many files as the system admits; return how many connections fit."""
+def raiseDescriptorLimit(connections: int = 0) -> int:
+    """Let this process and its children open as many files as the system admits; return how many connections fit.
+
+    With CAP_SYS_RESOURCE the system admits as many as `connections` need.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard - SPARE
+    most = max(hard, connections + SPARE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except ValueError:
+        most = hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most - SPARE

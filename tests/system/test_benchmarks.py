@@ -115,10 +115,10 @@ def test_marks(load: str) -> None:
 
 
 @contextmanager
-def running(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
+def running(*arguments: str, module: str = "benchmarks") -> "Iterator[subprocess.Popen[str]]":
     """Run the command; if it still runs in the end, kill it, and the servers and the load that it has started."""
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=CHECKOUT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -134,9 +134,9 @@ def running(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
                 process.kill()
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, module: str = "benchmarks") -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    with running(*arguments) as process:
+    with running(*arguments, module=module) as process:
         output, errors = process.communicate(timeout=150)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
@@ -157,6 +157,20 @@ def test_quick(tmp_path: Path, figure: Callable[[str], None]) -> None:
     assert report in done.stdout
     assert "\n### 64 B × 100\n" in report
     figure(next(line for line in report.splitlines() if line.startswith("| echoup ")))
+
+
+def test_stopOfEachReactorIsMeasured(figure: Callable[[str], None]) -> None:
+    """The benchmark of a stop prints for each reactor the longest turn, and how every connection ended."""
+    done = run("50", module="benchmarks.stop")
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split("|") for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    assert [row[0].strip() for row in rows] == ["epoll", "uvloop"]
+    for row in rows:
+        turn, turnCPU, stop, cpu, ended, reset = map(float, row[1:])
+        assert 0 < turn < stop * 1000
+        assert 0 < turnCPU <= cpu * 1000 + 10  # two decimals of a second
+        assert (ended, reset) == (50, 0)
+        figure(f"{row[0].strip()}: longest turn {turn} ms, of which CPU {turnCPU} ms, with 50 connections")
 
 
 def test_withoutCompiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
