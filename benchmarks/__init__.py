@@ -1,1 +1,1 @@
-"""echoup beside what people use instead; `python -m benchmarks` runs it, docs/benchmarks.md explains it."""
+"""Measure echoup beside other servers: `python -m benchmarks` runs it, docs/benchmarks.md explains it."""

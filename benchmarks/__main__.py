@@ -59,7 +59,7 @@ def main(
 
     It takes half an hour or so; what is left out, and what has been measured, is said on stderr.
     """
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # or the servers would outlive us
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the servers end with this process
     if not (output or quick or peerNames or scenarioNames):
         output = Path(__file__).parent
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in scenarioNames or not scenarioNames]
@@ -93,19 +93,19 @@ def main(
 
 
 def complain(message: str) -> None:
-    """Say what isn't as it should be, in one line on stderr."""
+    """Print what is wrong, in one line on stderr."""
     click.echo(f"benchmarks: {message}", err=True)
 
 
 def tell(record: Record) -> None:
-    """Say on stderr what was measured just now."""
+    """Print one line about a measurement on stderr."""
     figures = record.figures
     said = f"failed, {record.error}" if figures is None else f"{figures.cpu:.1f} µs, {figures.rate:.0f}/s"
     click.echo(f"round {record.round}, {record.scenario}, {record.peer}: {said}", err=True)
 
 
 def fitting(scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """Return the scenarios with as many connections as this system admits, and say so where these are fewer."""
+    """Return the scenarios with as many connections as this system admits, and complain where these are fewer."""
     room = raiseDescriptorLimit()
     for scenario in scenarios:
         if scenario.connections > room:
@@ -114,7 +114,7 @@ def fitting(scenarios: Sequence[Scenario]) -> list[Scenario]:
 
 
 def startableOf(bench: Bench, wanted: Sequence[Peer]) -> list[Peer]:
-    """Return the peers that can be built and started here, and say why others are left out."""
+    """Return the peers that can be built and started here, and complain about the others."""
     reasons = {peer.name: startable(bench, peer) for peer in wanted}
     for peer in wanted:
         if reasons[peer.name]:

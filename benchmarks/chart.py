@@ -1,4 +1,4 @@
-"""The two figures that matter most, as a drawing."""
+"""A bar chart of the two scenarios that matter most."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ SHOWN = ("64b-100", "64k-8")
 """The scenarios that are drawn."""
 
 GREY = "#7d8590"
-"""For text: it can be read on white and on black, so the drawing needs no background of its own."""
+"""The colour of text: readable on white and on black, so the drawing needs no background."""
 
 
 def draw(records: Sequence[Record], peers: Sequence[Peer], scenarios: Sequence[Scenario], path: Path) -> bool:

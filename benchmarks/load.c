@@ -3,11 +3,11 @@
    load exchange PORT CONNECTIONS SIZE SECONDS WARMUP   every connection sends a message of SIZE bytes, waits for the
                                                         whole reply and sends the next, for SECONDS; 0: just one
    load connect PORT CONNECTIONS SIZE SECONDS WARMUP    the same, with a new connection for each message
-   load idle PORT CONNECTIONS SIZE SECONDS WARMUP       connections are made, each exchanges one message, and stay
+   load idle PORT CONNECTIONS SIZE SECONDS WARMUP       each connection exchanges one message and stays open
 
-   On stdout it says "begin" when what is measured is about to begin, "end" when it has ended, and waits on stdin for
-   a line after each; no message is in flight then, so that whoever watches the server sees it at rest. A JSON
-   object with the figures comes last. What goes wrong ends it with one line on stderr and exit code 1. */
+   It prints "begin" before the measurement and "end" after it, and waits for a line on stdin after each; no message is
+   in flight then, so the server is at rest. A JSON object with the figures comes last. An error ends it with one line
+   on stderr and exit code 1. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,8 +26,8 @@
 #define PATTERN 1048573 /* bytes before the text repeats: a prime, so that no buffer's size divides it */
 #define CHUNK 262144    /* bytes at most in one send or receive */
 #define BATCH 256       /* connections made at once: fewer than any server's backlog */
-#define SETTLED 100     /* idle connections before the first that counts: what a server allocates once is there then */
-#define SOURCES 250     /* addresses to connect from: each has its own ports, of which TIME_WAIT keeps some back */
+#define SETTLED 100     /* idle connections that don't count: the server makes its one-time allocations for them */
+#define SOURCES 250     /* addresses to connect from, each with its own ports, since TIME_WAIT keeps some of them */
 #define PATIENCE 10     /* seconds without any reply */
 #define LIMIT 300       /* seconds for a phase */
 #define BUCKETS 8192
@@ -35,7 +35,7 @@
 
 struct connection {
     int fd;
-    size_t size, start, sent, received; /* of the message: bytes, where in the text it begins, what of it has moved */
+    size_t size, start, sent, received; /* of the message: its bytes, its offset in the text, the bytes that moved */
     int64_t since;
 };
 
@@ -45,7 +45,7 @@ static struct sockaddr_in server = {.sin_family = AF_INET};
 static int poller, active;
 static size_t size;
 static bool reconnect;
-static int64_t until; /* no message is begun after this, in nanoseconds */
+static int64_t until; /* when the last message begins, in nanoseconds */
 static uint64_t messages, histogram[BUCKETS];
 
 static void fail(const char *format, ...) {
@@ -63,7 +63,7 @@ static int64_t now(void) {
     return time.tv_sec * SECOND + time.tv_nsec;
 }
 
-/* Below 256 ns a bucket is one nanosecond, above that 1/128 to 1/256 of its own value. */
+/* A bucket is one nanosecond wide below 256 ns, and 1/128 to 1/256 of its own value above. */
 static unsigned bucketOf(uint64_t value) {
     int shift = value < 256 ? 0 : 56 - __builtin_clzll(value);
     return shift * 128 + (value >> shift);
@@ -74,7 +74,7 @@ static uint64_t middleOf(unsigned bucket) {
     return ((uint64_t)(bucket - shift * 128) << shift) + ((1ULL << shift) >> 1);
 }
 
-/* ASCII, since there are peers that take the bytes for UTF-8; a message begins anywhere in it. */
+/* The text is ASCII, because some peers take the bytes for UTF-8. A message begins anywhere in it. */
 static void writeText(void) {
     uint32_t random = 2463534242u;
     for (int i = 0; i < PATTERN + CHUNK; i++) {
@@ -84,7 +84,7 @@ static void writeText(void) {
     }
 }
 
-/* Return whether there may be room for more. */
+/* Send some; return whether there may be room for more. */
 static bool push(struct connection *c) {
     size_t left = c->size - c->sent, asked = left < CHUNK ? left : CHUNK;
     ssize_t n = send(c->fd, text + (c->start + c->sent) % PATTERN, asked, MSG_NOSIGNAL);
@@ -95,7 +95,7 @@ static bool push(struct connection *c) {
     return n == (ssize_t)asked && c->sent < c->size;
 }
 
-/* Return whether there may be more to read. One byte more than is due is asked for: there mustn't be one. */
+/* Receive some; return whether there may be more to read. It asks for a byte more than is due, to find long replies. */
 static bool pull(struct connection *c) {
     size_t left = c->size - c->received, asked = left < CHUNK ? left + 1 : CHUNK;
     ssize_t n = recv(c->fd, buffer, asked < CHUNK ? asked : CHUNK, 0);
@@ -120,7 +120,7 @@ static bool pull(struct connection *c) {
 }
 
 static void sendMessage(struct connection *c) {
-    c->start = (c->start + c->size + 4099) % PATTERN; /* no two neighbours alike: a reply of another message is wrong */
+    c->start = (c->start + c->size + 4099) % PATTERN; /* successive messages differ: the reply to another is wrong */
     c->sent = c->received = 0;
     while (push(c))
         ;
@@ -132,7 +132,7 @@ static void begin(struct connection *c) {
     sendMessage(c);
 }
 
-/* Connect and send the first message; the kernel keeps it back (EAGAIN) should the handshake take longer. */
+/* Connect and send the first message; send(2) fails with EAGAIN until the handshake is done. */
 static void beginConnection(struct connection *c) {
     static uint32_t source;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002 + source++ % SOURCES)};
@@ -144,7 +144,7 @@ static void beginConnection(struct connection *c) {
     if (c->fd < 0)
         fail("can't make a socket: %s", strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    /* The port is chosen in connect(), where one is free unless the same server was reached from it. */
+    /* connect() chooses the port, so one that is in use towards another server is free here. */
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     if (bind(c->fd, (struct sockaddr *)&address, sizeof address))
         fail("can't bind %s: %s", inet_ntoa(address.sin_addr), strerror(errno));
@@ -166,7 +166,7 @@ static void complete(struct connection *c) {
         reconnect ? beginConnection(c) : begin(c);
 }
 
-/* Edges are polled for: no call is needed to find out that there is nothing more, unless the server's end is near. */
+/* Polling is edge-triggered: a call that moves less than it asked for is the last, unless the server's end is near. */
 static void advance(struct connection *c, bool ending) {
     bool busy = c->received < c->size, moving = true;
     while (moving) {
@@ -196,7 +196,7 @@ static void finishAll(void) {
 static void establish(int first, int count) {
     until = 0;
     for (int i = 0; i < count; i++) {
-        connections[first + i].size = size < 64 ? size : 64; /* to know that it is served, a small message will do */
+        connections[first + i].size = size < 64 ? size : 64; /* a small message shows that it is served */
         beginConnection(&connections[first + i]);
         if (i % BATCH == BATCH - 1)
             finishAll();

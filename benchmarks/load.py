@@ -1,4 +1,4 @@
-"""The load generator, load.c, from Python."""
+"""Compile and run the load generator, load.c."""
 
 import json
 import subprocess
@@ -10,14 +10,14 @@ from benchmarks.peer import reasonIn
 
 
 class LoadError(Exception):
-    """A reply was wrong, or none came; the message says what, in one line."""
+    """A reply was wrong, or none came; the message is one line that says which."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the load says: messages that came back right, their bytes, and the seconds from the first to the last.
+    """The result of a load: messages that came back right, their bytes, and the seconds from the first to the last.
 
-    `histogram` has pairs of a latency in nanoseconds, right to 0.4 %, and how many messages had it, in ascending order.
+    `histogram` has pairs, in ascending order: a latency in nanoseconds, right to 0.4 %, and the number of messages.
     """
 
     messages: int
@@ -27,14 +27,14 @@ class Outcome:
 
 
 def parseOutcome(line: str) -> Outcome:
-    """Return what the load's last line says."""
+    """Return the outcome that the load's last line describes."""
     fields = json.loads(line)
     histogram = tuple((nanoseconds, count) for nanoseconds, count in fields["histogram"])
     return Outcome(fields["messages"], fields["bytes"], fields["seconds"], histogram)
 
 
 def percentile(histogram: Sequence[tuple[int, int]], percent: float) -> int:
-    """Return the latency in nanoseconds that `percent` of all messages didn't exceed."""
+    """Return the latency in nanoseconds that `percent` of all messages didn't exceed; raise ValueError for none."""
     due = sum(count for _, count in histogram) * percent / 100
     for nanoseconds, count in histogram:
         due -= count
@@ -57,9 +57,9 @@ def compileLoad(folder: Path) -> str:
 
 
 def runLoad(command: Sequence[str], atMark: Callable[[str], None]) -> Outcome:
-    """Run the load and return what it says; raise LoadError if a reply was wrong, short or reset.
+    """Run the load and return its outcome; raise LoadError if a reply was wrong, short or reset.
 
-    `atMark` is called with `begin` before what is measured, and with `end` after it; nothing is in flight meanwhile.
+    `atMark` is called with `begin` before the measurement and with `end` after it; no message is in flight then.
     """
     line = ""
     with subprocess.Popen(
@@ -77,7 +77,7 @@ def runLoad(command: Sequence[str], atMark: Callable[[str], None]) -> Outcome:
             error = process.stderr.read()
         except BaseException:
             process.kill()
-            process.wait()  # after Ctrl-C, Popen's own end doesn't
+            process.wait()  # Popen.__exit__ doesn't wait after Ctrl-C
             raise
     if process.returncode:
         raise LoadError(error.strip() or f"it ended with {process.returncode}")

@@ -1,4 +1,4 @@
-"""The machine that the figures come from."""
+"""A description of the machine that the figures come from."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ PROGRAMS = {"cc": "--version", "go": "version", "socat": "-V", "ncat": "--versio
 
 
 def describeMachine() -> dict[str, str | int]:
-    """Return the processor, the kernel, and the versions of all that takes part, as far as they are here."""
+    """Return the processor, the kernel, and the versions of the packages and programs that are installed."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     found: dict[str, str | int] = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -35,13 +35,13 @@ def describeMachine() -> dict[str, str | int]:
 
 
 def versionIn(text: str) -> str:
-    """Return the first thing that looks like a version."""
+    """Return the first number with a dot in it, or `unknown`."""
     number = re.search(r"\d+(\.\d+)+", text)
     return number[0] if number else "unknown"
 
 
 def cores() -> tuple[set[int], set[int]]:
-    """Return the cores for the server and for the load: one each, or the same where there is only one."""
+    """Return the cores for the server and for the load: one each, or the same one on a machine with one core."""
     available = sorted(os.sched_getaffinity(0))
     return {available[0]}, {available[1 % len(available)]}
 

@@ -1,4 +1,4 @@
-"""One server under one load, and all of them in turns."""
+"""Measure one server under one load, and all servers in turns."""
 
 import resource
 from collections.abc import Callable, Sequence
@@ -11,17 +11,16 @@ from benchmarks.process import Process, pinned, running
 from benchmarks.scenario import MIB, Scenario
 
 SPARE = 200
-"""File descriptors that a process needs besides its connections."""
+"""The file descriptors that a process needs besides its connections."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one server in one scenario in one round.
+    """The measured values of one server in one scenario in one round.
 
-    `cpu` is in microseconds of the server for each message (or connection, or MiB), `rate` in these a second,
-    `throughput` in MB a second in one direction, the percentiles of the latency in microseconds, `memory` in KiB of RSS
-    for each connection, `share` the part of the connections that the process with the most of them has. None means not
-    measured.
+    `cpu` is the server's CPU time in µs for each unit (message, connection or MiB), `rate` is units a second,
+    `throughput` MB a second in one direction; the percentiles of the latency are in µs, `memory` is in KiB of RSS for
+    each connection, and `share` is the largest part of the connections that one process has. None is not measured.
     """
 
     cpu: float
@@ -36,7 +35,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Record:
-    """One cell of one round: figures, or the error for the lack of them."""
+    """One cell of one round: figures, or the error that prevented them."""
 
     round: int
     scenario: str
@@ -47,7 +46,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all measurements share: the load program, the folder for logs, seconds for each, and the cores."""
+    """The settings of all measurements: the load program, the folder for logs, seconds for each, and the cores."""
 
     load: str
     folder: Path
@@ -56,7 +55,7 @@ class Bench:
     loadCores: set[int]
 
     def measure(self, peer: Peer, scenario: Scenario) -> Figures:
-        """Start a server, put the load on it and end it; raise LeftOutError or LoadError where one of them fails."""
+        """Start a server, put the load on it and end it; raise LeftOutError or LoadError where that fails."""
         serverCores, loadCores = self.serverCores, self.loadCores
         if peer.everywhere:
             serverCores = loadCores = serverCores | loadCores
@@ -84,7 +83,7 @@ class Bench:
 def figuresOf(
     scenario: Scenario, outcome: Outcome, before: list[Process], after: list[Process], share: float | None
 ) -> Figures:
-    """Return the figures: what the load says, and what the server's processes took between two looks at them."""
+    """Return the figures from the load's outcome and from the server's processes before and after it."""
     count = outcome.bytes / MIB if scenario.unit == "MiB" else outcome.messages
     cpu = sum(process.cpu for process in after) - sum(process.cpu for process in before)
     grown = sum(process.memory for process in after) - sum(process.memory for process in before)
@@ -101,7 +100,10 @@ def figuresOf(
 
 
 def largestShare(before: dict[int, int], after: dict[int, int]) -> float | None:
-    """Return the largest part of the sockets that came to a process, by process id; None where none came."""
+    """Return the largest part of the new sockets that one process has; None without new sockets.
+
+    `before` and `after` are numbers of sockets by process id.
+    """
     came = [count - before.get(pid, 0) for pid, count in after.items()]
     return max(came) / sum(came) if sum(came) else None
 
@@ -109,7 +111,7 @@ def largestShare(before: dict[int, int], after: dict[int, int]) -> float | None:
 def measureAll(
     bench: Bench, peers: Sequence[Peer], scenarios: Sequence[Scenario], rounds: int, tell: Callable[[Record], None]
 ) -> list[Record]:
-    """Measure all in turns, each round beginning with another peer, and `tell` each record as it comes."""
+    """Measure all in turns and `tell` each record as it comes; each round begins with another peer."""
     records = []
     for number in range(rounds):
         first = number * len(peers) // rounds
@@ -127,7 +129,7 @@ def measureAll(
 
 
 def startable(bench: Bench, peer: Peer) -> str:
-    """Build and start a peer once; return an empty string, or why it can't be measured, in one line."""
+    """Build and start a peer once; return an empty string, or in one line why it can't be measured."""
     try:
         peer.prepare()
         with running(peer.command, bench.serverCores, bench.folder / f"{peer.name}.log"):
@@ -137,9 +139,9 @@ def startable(bench: Bench, peer: Peer) -> str:
 
 
 def raiseDescriptorLimit(connections: int = 0) -> int:
-    """Let this process and its children open as many files as the system admits; return how many connections fit.
+    """Raise the limit of open files, for child processes too, and return how many connections fit.
 
-    With CAP_SYS_RESOURCE the system admits as many as `connections` need.
+    It is raised to the hard limit, or with CAP_SYS_RESOURCE to what `connections` need.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(hard, connections + SPARE)

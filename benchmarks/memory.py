@@ -1,4 +1,4 @@
-"""`python -m benchmarks.memory`: what a connection costs the daemon on uvloop, and the kernel at the daemon's end."""
+"""`python -m benchmarks.memory`: the memory of a connection, in the daemon on uvloop and in the kernel at its end."""
 
 import signal
 import ssl
@@ -20,10 +20,10 @@ from benchmarks.process import Server, running
 
 ROUNDS = 3
 WARM = 100
-"""Connections that are made before, so that what is allocated once doesn't count."""
+"""Connections that are made first, so that one-time allocations don't count."""
 
 SO_MEMINFO = 55
-"""Of a socket: nine counters of bytes, in the order of SK_MEMINFO_… in <linux/sock_diag.h>."""
+"""The socket option with nine counters of bytes, in the order of SK_MEMINFO_… in <linux/sock_diag.h>."""
 
 DAEMON = (str(Path(sys.executable).parent / "twistd"), "-n", "--reactor=uvloop", "--pidfile=", "echoup")
 OPTIONS = ("--max-connections=0", "--stall-timeout=600", "--listen")
@@ -32,7 +32,7 @@ CERTIFICATE = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -no
 
 @dataclass(frozen=True)
 class State:
-    """Connections that have exchanged `size` bytes. Then `more` come to a daemon that is stopped, or without end."""
+    """Connections that have exchanged `size` bytes; then `more` arrive at a stopped daemon, or `endless` ones."""
 
     title: str
     connections: int
@@ -49,7 +49,7 @@ STATES = (
 
 
 def main() -> None:
-    """Print a table of the KiB for each connection: medians."""
+    """Print a table of the median KiB for each connection."""
     raiseDescriptorLimit()
     print("| a connection | daemon, KiB | kernel's objects, KiB | kernel's buffers, KiB |\n|---|---:|---:|---:|")
     with TemporaryDirectory() as name:
@@ -89,16 +89,16 @@ def measure(state: State, listen: str, folder: Path) -> list[float]:
 
 
 def connect(port: int, secure: bool) -> socket:
-    """Connect, with TLS on request; it will end with a reset, so that nothing of it stays in the kernel."""
+    """Connect, with TLS on request; closing resets the connection, which leaves nothing of it in the kernel."""
     connection = create_connection(("127.0.0.1", port))
     connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
     connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-    # The certificate has just been made.
+    # The certificate is this program's own.
     return ssl._create_unverified_context().wrap_socket(connection) if secure else connection  # noqa: S323
 
 
 def exchange(connection: socket, size: int) -> None:
-    """Send a message and take the whole reply."""
+    """Send a message and read the whole reply."""
     connection.sendall(b"x" * size)
     while size:
         size -= len(connection.recv(size))
@@ -107,8 +107,8 @@ def exchange(connection: socket, size: int) -> None:
 def memory(server: Server, ours: list[socket]) -> tuple[float, float, float]:
     """Return bytes: the daemon's RSS, the kernel's objects, and its TCP buffers.
 
-    Of the objects, which are sockets, files and the like (and all others on the machine), it's half: there are two ends
-    here. The kernel has the buffers of all ends together, in pages; our end's, which it knows too, don't count.
+    The objects are half of the machine's slabs, because both ends of each connection are here. The buffers are those of
+    all sockets, less those of `ours`.
     """
     rss = sum(process.memory for process in server.settle())
     counters = [array("I", connection.getsockopt(SOL_SOCKET, SO_MEMINFO, 36)) for connection in ours]

@@ -1,4 +1,4 @@
-"""The servers that are measured: echoup, and what people use instead."""
+"""The servers that are measured: echoup and the alternatives to it."""
 
 import subprocess
 import sys
@@ -7,25 +7,25 @@ from pathlib import Path
 from shutil import which
 
 BASELINE = "c"
-"""The peer that the others are compared with in the tables and in the chart."""
+"""The peer that the tables and the chart compare the others with."""
 
 FEW = ("64b-1", "64k-8", "stream", "connect")
-"""What a server that starts two programs for each connection is good for."""
+"""The scenarios for a server that starts two programs for each connection."""
 
 MANY = ("64b-100", "64b-10000", "64k-8", "connect")
-"""What gives two workers something to share."""
+"""The scenarios with enough connections for two workers."""
 
 
 class LeftOutError(Exception):
-    """A peer can't be measured here; the message says why, in one line."""
+    """A peer can't be measured here; the message is one line that says why."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One server: how it is named, built and started.
+    """One server, with its name, its title and its command line.
 
-    `program` has to be on PATH. `build` is a command that is run once. `scenarios` are the names of those that make
-    sense for it; none means all. `everywhere` means that it, and the load with it, may use all cores.
+    `program` has to be on PATH. `build` is a command that is run once. `scenarios` are the names of those that it is
+    measured in; none means all. `everywhere` lets the server and the load use all cores.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Peer:
     everywhere: bool = False
 
     def prepare(self) -> None:
-        """Build it; raise LeftOutError where that isn't possible."""
+        """Build it; raise LeftOutError where that is impossible."""
         if self.program and not which(self.program):
             raise LeftOutError(f"there is no {self.program} on PATH")
         if self.build:
@@ -47,7 +47,7 @@ class Peer:
 
 
 def peers(folder: Path) -> list[Peer]:
-    """Return all peers; what has to be built for them goes into `folder`."""
+    """Return all peers; their programs are built in `folder`."""
     sources = Path(__file__).parent / "peers"
     binary = str(folder / "echo-c"), str(folder / "echo-go")
 
@@ -63,7 +63,7 @@ def peers(folder: Path) -> list[Peer]:
     one, two = (echoup("--workers", count, reactor="uvloop") for count in "12")
     tr = "stdbuf -o0 tr a-z A-Z"
     socat = ("socat", "TCP-LISTEN:0,bind=127.0.0.1,backlog=4096,nodelay,fork", f"EXEC:{tr}")
-    compileC = ("cc", "-O3", "-o", binary[0], str(sources / "echo.c"))  # -O3: for SIMD, as the others have
+    compileC = ("cc", "-O3", "-o", binary[0], str(sources / "echo.c"))  # -O3 uses SIMD, which -O2 doesn't
     compileGo = ("go", "build", "-o", binary[1], str(sources / "echo.go"))
     return [
         Peer("echoup", "echoup", echoup()),
@@ -91,6 +91,6 @@ def peers(folder: Path) -> list[Peer]:
 
 
 def reasonIn(text: str) -> str:
-    """Return the line in which a program says what it died of: the last with a colon; at most 200 characters."""
+    """Return the line in which a program says why it ended: the last with a colon; at most 200 characters."""
     lines = [line.strip() for line in text.splitlines() if ": " in line]
     return lines[-1][:200] if lines else "no reason given"

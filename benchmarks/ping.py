@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ping`: what a health check by `echoup ping` costs beside an import of Twisted's reactor."""
+"""`python -m benchmarks.ping`: the cost of a health check by `echoup ping`, beside an import of Twisted's reactor."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ DAEMON = (str(COMMANDS / "twistd"), "-n", "--pidfile=", "echoup", "--listen", "1
 
 
 def main() -> None:
-    """Print the wall time and the processor time of each, in ms: medians of runs in turns, and their ratios."""
+    """Print the wall time and the CPU time of each in ms, and their ratios: medians of runs in turns."""
     with TemporaryDirectory() as folder, running(DAEMON, os.sched_getaffinity(0), Path(folder) / "log") as server:
         address = f"127.0.0.1:{server.port}"
         commands = {
@@ -25,7 +25,7 @@ def main() -> None:
             "echoup ping -c 1 --quiet": [str(COMMANDS / "echoup"), "ping", "-c", "1", "--quiet", address],
         }
         for command in commands.values():
-            measure(command)  # which compiles what is imported
+            measure(command)  # compiles the modules that it imports
         runs = [[measure(command) for command in commands.values()] for _ in range(ROUNDS)]
     print("| command | wall, ms | CPU, ms | wall / reactor | CPU / reactor |\n|---|---:|---:|---:|---:|")
     for index, name in enumerate(commands):
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def measure(command: list[str]) -> tuple[float, float]:
-    """Return the seconds and the seconds of processor time that a command takes."""
+    """Return the wall seconds and the CPU seconds of a command."""
     began, before = time.monotonic(), getrusage(RUSAGE_CHILDREN)
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     ended, after = time.monotonic(), getrusage(RUSAGE_CHILDREN)

@@ -1,4 +1,4 @@
-"""A server's processes: started on certain cores, watched, and ended."""
+"""Start a server on certain cores, watch its processes, and end them."""
 
 import os
 import signal
@@ -13,17 +13,17 @@ from pathlib import Path
 from benchmarks.peer import LeftOutError, reasonIn
 
 START = 20.0
-"""Seconds in which a server has to listen."""
+"""The seconds that a server has until it listens."""
 
 PAUSE = 0.02
-"""Seconds between two looks at a server."""
+"""The seconds between two looks at a server."""
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Process:
-    """What the kernel knows of a process: CPU seconds (also of its children that have ended) and bytes of RSS."""
+    """The kernel's figures of a process: CPU seconds (with those of its children that have ended) and bytes of RSS."""
 
     pid: int
     cpu: float
@@ -31,19 +31,19 @@ class Process:
 
 
 def processesOf(session: int) -> list[Process]:
-    """Return all processes of a session: a server's own and its descendants', whoever their parent is by now.
+    """Return all processes of a session: a server and its descendants, orphans included.
 
     The CPU time is that of the process's CPU clock, in nanoseconds, with all threads, also those that have ended
-    (clock_getcpuclockid(3) makes its number like this). Of children that it has waited for there are only clock ticks
-    of 10 ms; only what forks for each connection has such. Those that nobody waits for come to us (`adoptingOrphans`)
-    and stay until the server is ended, so they are counted, too.
+    (clock_getcpuclockid(3) computes its number like this). Children that the process has waited for add theirs in clock
+    ticks of 10 ms, which concerns servers that fork for each connection. Orphans become children of this process
+    (`adoptingOrphans`) and stay until the server is ended, so they are counted too.
     """
     processes = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             pid = int(entry.name)
             try:
-                # The name before the bracket may hold blanks; the numbers are those of proc_pid_stat(5), less 3.
+                # The name before the bracket may hold blanks; the indices are the numbers in proc_pid_stat(5), less 3.
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) != session:
                     continue
@@ -56,13 +56,13 @@ def processesOf(session: int) -> list[Process]:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its first process, whose id is the number of its session, and its port on 127.0.0.1."""
+    """A running server: its first process, whose id is the number of its session, and its port of 127.0.0.1."""
 
     process: subprocess.Popen[bytes]
     port: int
 
     def hasEnded(self) -> bool:
-        """Return whether its first process is gone, or goes within half a second."""
+        """Return whether its first process has ended, or ends within half a second."""
         try:
             self.process.wait(0.5)
         except subprocess.TimeoutExpired:
@@ -70,7 +70,7 @@ class Server:
         return True
 
     def settle(self) -> list[Process]:
-        """Wait until it does nothing any more, two seconds at most, and return its processes."""
+        """Wait until it uses no CPU time any more, two seconds at most, and return its processes."""
         processes = processesOf(self.process.pid)
         for _ in range(100):
             before = sum(process.cpu for process in processes)
@@ -81,13 +81,13 @@ class Server:
         return processes
 
     def sockets(self) -> dict[int, int]:
-        """Return how many sockets each of its processes has, by process id."""
+        """Return the number of sockets of each of its processes, by process id."""
         return {process.pid: len(socketsOf(process.pid)) for process in processesOf(self.process.pid)}
 
 
 @contextmanager
 def running(command: Sequence[str], cores: set[int], log: Path) -> Iterator[Server]:
-    """Run a server on certain cores; what it prints goes to `log`.
+    """Run a server on certain cores, with its output in `log`; kill it at the end.
 
     Raises LeftOutError, with its last line, where it doesn't listen.
     """
@@ -98,7 +98,7 @@ def running(command: Sequence[str], cores: set[int], log: Path) -> Iterator[Serv
     try:
         yield Server(process, awaitPort(process, log))
     finally:
-        # Nothing of it is worth an orderly end; its children, which are in its group, have to go as well.
+        # The process group is the server with its children.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -108,7 +108,7 @@ def running(command: Sequence[str], cores: set[int], log: Path) -> Iterator[Serv
 
 
 def awaitPort(process: subprocess.Popen[bytes], log: Path) -> int:
-    """Return the port that a server listens on, as soon as it does."""
+    """Wait until a server listens and return its port."""
     end = time.monotonic() + START
     while process.poll() is None and time.monotonic() < end:
         for listening in processesOf(process.pid):
@@ -143,9 +143,9 @@ def socketsOf(pid: int) -> set[str]:
 
 @contextmanager
 def adoptingOrphans() -> Iterator[None]:
-    """Become the parent of all descendants whose own has ended, and leave nobody behind.
+    """Become the parent of all descendants whose own has ended (prctl(2)), and kill all children at the end.
 
-    A signal may come while a process is being started, when nobody else knows yet that there is one.
+    A signal may come while a child is being started and no variable refers to it yet.
     """
     if CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):  # PR_SET_CHILD_SUBREAPER
         raise OSError(get_errno(), "prctl")
@@ -160,7 +160,7 @@ def adoptingOrphans() -> Iterator[None]:
 
 @contextmanager
 def pinned(cores: set[int]) -> Iterator[None]:
-    """Stay on certain cores for a while, as do processes that are started meanwhile."""
+    """Run on certain cores meanwhile, with the processes that are started then."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:

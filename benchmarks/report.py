@@ -1,4 +1,4 @@
-"""The records as tables in Markdown, which are aligned to be read as they are, too."""
+"""Format the records as tables in Markdown, aligned so that they are readable as text."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ MISSING = "–"
 
 
 def reportOf(records: Sequence[Record], peers: Sequence[Peer], scenarios: Sequence[Scenario]) -> str:
-    """Return all tables: one for each scenario, then the ratios of these peers beside their targets."""
+    """Return all tables: one for each scenario, then the targets."""
     parts = [part for scenario in scenarios for part in scenarioReport(records, peers, scenario)]
     return "\n\n".join([*parts, "### Targets", targetTable(records, peers, scenarios)]) + "\n"
 
 
 def scenarioReport(records: Sequence[Record], peers: Sequence[Peer], scenario: Scenario) -> list[str]:
-    """Return a scenario's title, its table with the best first, and what failed in it."""
+    """Return a scenario's title, its table with the best server first, and a list of its failures."""
     titles = {peer.name: peer.title for peer in peers}
     errors = [record for record in records if record.scenario == scenario.name and record.error]
     measuredHere = {record.peer for record in records if record.scenario == scenario.name}
@@ -32,7 +32,7 @@ def scenarioReport(records: Sequence[Record], peers: Sequence[Peer], scenario: S
 
 
 def columnsOf(records: Sequence[Record], scenario: Scenario) -> dict[str, str]:
-    """Return the columns of a scenario's table: fields of `Figures` with their heads; `ratio` is to the baseline."""
+    """Return the fields of `Figures` in a scenario's table with their heads; `ratio` is the CPU's to the baseline."""
     if scenario.mode == "idle":
         return {"memory": "RSS, KiB/connection"}
     columns = {"cpu": f"CPU, µs/{scenario.unit}", "ratio": "× C", "rate": f"{scenario.unit}s/s", "throughput": "MB/s"}
@@ -47,7 +47,7 @@ def columnsOf(records: Sequence[Record], scenario: Scenario) -> dict[str, str]:
 
 
 def cellOf(records: Sequence[Record], scenario: Scenario, peer: str, column: str) -> str:
-    """Return the median of the rounds as text."""
+    """Return the text of a cell: the median of the rounds, or a dash."""
     if column == "ratio":
         value = ratioOf(records, scenario.name, peer, "cpu", BASELINE)
     else:
@@ -62,7 +62,7 @@ def cellOf(records: Sequence[Record], scenario: Scenario, peer: str, column: str
 
 
 def targetTable(records: Sequence[Record], peers: Sequence[Peer], scenarios: Sequence[Scenario]) -> str:
-    """Return the table of the targets of these scenarios."""
+    """Return the table of the targets for these scenarios and peers."""
     titles = {peer.name: peer.title for peer in peers}
     kinds = {"cpu": "CPU", "rate": "messages/s", "memory": "KiB/connection", "share": "busiest process"}
     rows = []
@@ -78,7 +78,7 @@ def targetTable(records: Sequence[Record], peers: Sequence[Peer], scenarios: Seq
 
 
 def layout(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown; all columns but the first are aligned as numbers are."""
+    """Return a table in Markdown; all columns but the first are aligned to the right."""
     first, *others = ([*column] for column in zip(heads, *rows, strict=True))
     width = max(map(len, first))
     widths = [max(map(len, column)) for column in others]

@@ -1,4 +1,4 @@
-"""What is done to every server."""
+"""The loads that every server is measured under."""
 
 from dataclasses import dataclass, replace
 
@@ -9,8 +9,8 @@ MIB = 1 << 20
 class Scenario:
     """One kind of load.
 
-    `mode` is the load's (see load.c). `size` is a message's, in bytes. `timed` means for as many seconds as were
-    asked for; otherwise each connection has one message. `unit` is what is counted: a message, a connection, or a MiB.
+    `mode` is the load's (see load.c). `size` is a message's, in bytes. With `timed` the load runs for the seconds of
+    `--seconds`; otherwise each connection has one message. `unit` is what is counted: message, connection or MiB.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Scenario:
 
     @property
     def title(self) -> str:
-        """What it is, in words."""
+        """The heading of its table."""
         if self.mode == "connect":
             return f"Connect, {inBytes(self.size)} there and back, close; {self.connections} at a time"
         if self.mode == "idle":
@@ -46,12 +46,12 @@ SCENARIOS = [
 
 
 def smaller(scenario: Scenario, connections: int, size: int) -> Scenario:
-    """Return `scenario` with at most that many connections, and messages of at most `size` bytes."""
+    """Return `scenario` with at most `connections` connections, and messages of at most `size` bytes."""
     return replace(scenario, connections=min(scenario.connections, connections), size=min(scenario.size, size))
 
 
 def inBytes(size: int) -> str:
-    """Return a size in the unit in which it is a small whole number: `64 KiB`."""
+    """Return a size in the largest unit that it reaches: `64 KiB`."""
     for shift, unit in (30, "GiB"), (20, "MiB"), (10, "KiB"):
         if size >= 1 << shift:
             return f"{size >> shift} {unit}"
@@ -59,5 +59,5 @@ def inBytes(size: int) -> str:
 
 
 def inThousands(number: float) -> str:
-    """Return a number rounded to a whole one, its thousands apart: `10 000`."""
+    """Return a number rounded to a whole one, with blanks between the thousands: `10 000`."""
     return f"{number:,.0f}".replace(",", " ")

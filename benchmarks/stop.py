@@ -1,4 +1,4 @@
-"""`python -m benchmarks.stop [CONNECTIONS]`: how long a stop of the daemon keeps its reactor busy in one turn."""
+"""`python -m benchmarks.stop [CONNECTIONS]`: the longest turn of the daemon's reactor during a stop."""
 
 import json
 import signal
@@ -59,7 +59,7 @@ def measure(reactor: str, count: int, folder: Path) -> list[str]:
 def hold(port: int, count: int, pipe: Connection) -> None:
     """Open connections, exchange a byte on each, and read all of them to the end.
 
-    Tells `pipe` when they are open, and finally how many got an end and how many a reset.
+    `pipe` gets a word when they are open, and at the end the numbers of those that were ended and that were reset.
     """
     with DefaultSelector() as selector:
         for number in range(count):

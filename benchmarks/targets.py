@@ -1,4 +1,4 @@
-"""Which figures matter, what they ought to be, and what they are: medians of the rounds, and of ratios."""
+"""The figures that have a target, and their values: medians of the rounds, or of the rounds' ratios."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from benchmarks.measure import Record
 
 @dataclass(frozen=True)
 class Target:
-    """What a field of a peer's `Figures` ought to be: itself, or its ratio to that of the peer `against`.
+    """The target of a field of a peer's `Figures`, or of its ratio to that of the peer `against`.
 
-    It is to be at most `limit`, or with `least` more than that; without a limit it is only shown.
+    The value must be at most `limit`, or with `least` more than `limit`; without a limit it is only shown.
     """
 
     scenario: str
@@ -22,7 +22,7 @@ class Target:
     least: bool = False
 
     def judge(self, value: float | None) -> str:
-        """Say in a word whether a value is as it ought to be."""
+        """Return in a word whether a value meets the target."""
         if value is None:
             return "not measured"
         if self.limit is None:
@@ -52,7 +52,7 @@ TARGETS = [
 
 
 def valuesOf(records: Sequence[Record], scenario: str, peer: str, field: str) -> dict[int, float]:
-    """Return a figure of every round in which it was measured, by the round's number."""
+    """Return a figure of each round in which it was measured, by the round's number."""
     return {
         record.round: value
         for record in records
@@ -63,13 +63,13 @@ def valuesOf(records: Sequence[Record], scenario: str, peer: str, field: str) ->
 
 
 def medianOf(records: Sequence[Record], scenario: str, peer: str, field: str) -> float | None:
-    """Return the median of the rounds, or None where there is none."""
+    """Return the median of the rounds, or None without any."""
     values = valuesOf(records, scenario, peer, field)
     return median(values.values()) if values else None
 
 
 def ratioOf(records: Sequence[Record], scenario: str, peer: str, field: str, against: str) -> float | None:
-    """Return the median of two peers' ratios in each round: what slows down a round slows down both of them."""
+    """Return the median of the rounds' ratios: a disturbance of a round slows down both peers."""
     others = valuesOf(records, scenario, against, field)
     values = valuesOf(records, scenario, peer, field)
     ratios = [value / others[number] for number, value in values.items() if others.get(number)]
@@ -77,7 +77,7 @@ def ratioOf(records: Sequence[Record], scenario: str, peer: str, field: str, aga
 
 
 def measured(records: Sequence[Record], target: Target) -> float | None:
-    """Return what a target is about, as measured, or None where it wasn't."""
+    """Return the value that a target judges, or None where it wasn't measured."""
     if target.against:
         return ratioOf(records, target.scenario, target.peer, target.field, target.against)
     return medianOf(records, target.scenario, target.peer, target.field)

@@ -18,7 +18,7 @@ class Echo(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Serve for ever."""
+    """Serve until the process is killed."""
     server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=4096)
     await server.serve_forever()
 

@@ -13,7 +13,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def serve() -> None:
-    """Serve for ever."""
+    """Serve until the process is killed."""
     server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=4096)
     await server.serve_forever()
 

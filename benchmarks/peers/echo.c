@@ -1,4 +1,4 @@
-/* An echo server in upper case: one thread, one epoll. Nothing is read from a client that hasn't taken its echo yet. */
+/* An echo server in upper case: one thread, one epoll. A client that hasn't read its echo yet isn't read from. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,7 +15,7 @@
 #define SIZE 65536
 
 struct rest {
-    char *data; /* what the client hasn't taken; NULL: nothing */
+    char *data; /* what the client hasn't read yet; NULL: nothing */
     size_t size;
 };
 
@@ -42,7 +42,7 @@ static void acceptAll(int listener) {
     }
 }
 
-/* Return how much of it was sent, or -1 where the client is gone. */
+/* Return the number of bytes that were sent, or -1 if the connection is lost. */
 static ssize_t sendSome(int fd, const char *data, size_t size) {
     ssize_t sent = send(fd, data, size, MSG_NOSIGNAL);
     if (sent < 0 && errno == EAGAIN)
@@ -75,7 +75,7 @@ static void echo(int fd) {
         drop(fd);
         return;
     }
-    for (ssize_t i = 0; i < size; i++) /* without a branch, for the compiler to do many at once */
+    for (ssize_t i = 0; i < size; i++) /* without a branch, so that the compiler uses SIMD */
         data[i] -= (data[i] >= 'a' && data[i] <= 'z') << 5;
     ssize_t sent = sendSome(fd, data, size);
     if (sent >= 0 && sent < size) {

@@ -1,4 +1,4 @@
-"""twistd, with a heartbeat in its reactor while it stops: a turn is as long as the gap between two beats.
+"""twistd with a timer that measures the turns of its reactor while it stops: a turn is the gap between two beats.
 
 `heartbeat.py FILE ARGUMENTS...` runs twistd with ARGUMENTS, and at the end writes a JSON object into FILE.
 """
@@ -13,11 +13,11 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.scripts import twistd
 
 INTERVAL = 0.001
-"""Seconds between two beats of an idle reactor."""
+"""The seconds between two beats of an idle reactor."""
 
 
 class Heartbeat:
-    """Measures a reactor's turns from the beginning of its stop to the end, in wall seconds and in CPU seconds."""
+    """A timer that finds the longest turn of a reactor's stop, in wall seconds and in CPU seconds."""
 
     def __init__(self, reactor: PosixReactorBase, path: Path) -> None:
         """Write the figures into the file `path`."""

@@ -1,4 +1,4 @@
-"""The tutorials' server, which echoes to one client at a time in upper case."""
+"""The server of most tutorials echoes in upper case to one client at a time."""
 
 from socket import IPPROTO_TCP, TCP_NODELAY, create_server
 

@@ -17,7 +17,7 @@ class Echo(BaseRequestHandler):
 
 
 class Server(ThreadingTCPServer):
-    """Keeps no list of its threads, as a server that runs for long does."""
+    """A server that keeps no list of its threads: with `daemon_threads` it doesn't wait for them."""
 
     request_queue_size = 4096
     daemon_threads = True

@@ -15,7 +15,7 @@ class Echo(Protocol):
     transport: ITCPTransport
 
     def connectionMade(self) -> None:
-        """Send each echo at once."""
+        """Turn Nagle's algorithm off."""
         self.transport.setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -24,7 +24,7 @@ class Echo(Protocol):
 
 
 async def serve(reactor: Any) -> None:
-    """Serve for ever."""
+    """Serve until the process is killed."""
     await TCP4ServerEndpoint(reactor, 0, backlog=4096, interface="127.0.0.1").listen(Factory.forProtocol(Echo))
     await Deferred()
 
