@@ -1,4 +1,4 @@
-"""The tests; they mirror the package, and tests/system/ runs it for real."""
+"""The tests: they mirror the package, and those in tests/system run the real commands."""
 
 from tests.support.signals import restoreSignals
 

@@ -1,4 +1,4 @@
-"""What all tests share: their order, their random input, what they must clean up, and the figures they print."""
+"""The hooks and fixtures of all tests: order, random input, checks for leftovers, and printed figures."""
 
 import gc
 import os
@@ -22,7 +22,7 @@ from tests.support.chance import SEED, beginTest
 from tests.support.leftovers import markProcesses, outlasting
 from tests.support.signals import disregard, restoreSignals
 
-# Let a failed assertion in what they share show its values, as in a test module.
+# A failed assertion in tests/support shows its values, as in a test module.
 for path in Path(__file__).parent.glob("support/*.py"):
     if (name := f"tests.support.{path.stem}") not in sys.modules:
         pytest.register_assert_rewrite(name)
@@ -30,7 +30,7 @@ for path in Path(__file__).parent.glob("support/*.py"):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare this process, which runs the tests or hands them out; Hypothesis draws from the same seed."""
+    """Mark the processes of this run, ignore the signals that xdist's controller ignores, and seed Hypothesis."""
     markProcesses()
     for number in getattr(config, "workerinput", {}).get("ignored", ()):
         disregard(number)
@@ -40,29 +40,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Let a process that runs tests ignore the signals that the one that hands them out ignores."""
+    """Tell a worker of xdist which signals the controller ignores."""
     node.workerinput["ignored"] = restoreSignals()
 
 
 def pytest_report_header() -> str:
-    """Name the seed."""
+    """Print the seed."""
     return f"random input: TEST_SEED={SEED}"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """With `-n auto`, let four tests a core run side by side: most of them wait."""
+    """Return four processes a core for `-n auto`: most tests wait."""
     return 4 * len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow tests first, so that none of them begins when all else has ended."""
+    """Put the slow tests first, so that none of them begins when all others have ended."""
     items.sort(key=lambda item: not item.get_closest_marker("slow"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a failure say how to repeat its random input; where TEST_PEERS=required, what is missing is a failure."""
+    """Add the seed to a failure's report; with TEST_PEERS=required a skip for a missing program is a failure."""
     report = yield
     if report.skipped and " is missing: " in str(report.longrepr) and os.environ.get("TEST_PEERS") == "required":
         report.outcome = "failed"
@@ -73,24 +73,24 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session", autouse=True)
 def _lastProcess() -> Iterator[None]:
-    """Fail a run that leaves a process behind."""
+    """Fail the run if a process outlives it."""
     yield
     assert not outlasting()
 
 
 @pytest.fixture(autouse=True)
 def _ownTest(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give a test the random input that is its own, and fail it if a process that it has started outlives it."""
+    """Give each test its own random input, and fail it if a process that it has started outlives it."""
     beginTest(request.node.nodeid)
     yield
     if request.cls is None:
-        # pytest sets this variable, so what the test itself has started began with it.
+        # pytest sets this variable, so the processes that the test itself has started inherit it.
         assert not outlasting(f"PYTEST_CURRENT_TEST={request.node.nodeid} (call)")
 
 
 @pytest.fixture
 def clean() -> Iterator[None]:
-    """Fail a test function on the reactor that leaves a connection, a timer or an error, as trial fails a TestCase."""
+    """Fail a test function that leaves a connection, a timer or an error in the reactor, as trial fails a TestCase."""
     from twisted.internet import reactor as installed
 
     reactor = cast("ReactorBase", installed)
@@ -98,7 +98,7 @@ def clean() -> Iterator[None]:
     observe = FilteringLogObserver(cast("ILogObserver", errors.append), [LogLevelFilterPredicate(LogLevel.error)])
     globalLogPublisher.addObserver(observe)
     yield
-    gc.collect()  # a Deferred tells of an error that nobody handled when it is deleted
+    gc.collect()  # a Deferred logs an unhandled error when it is deleted
     globalLogPublisher.removeObserver(observe)
     assert not errors
     assert set(reactor.getReaders()) <= reactor._internalReaders
@@ -107,7 +107,7 @@ def clean() -> Iterator[None]:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Print a measured figure in the summary of the run, whether or not the test passes."""
+    """A function that prints a measured figure in the summary of the run, also when the test fails."""
 
     def note(text: str) -> None:
         request.node.user_properties.append(("figure", f"{request.node.name}: {text}"))

@@ -1,4 +1,4 @@
-"""The benchmarks count what they say, and write it so that it can be read."""
+"""The benchmarks compute their figures right, and write them in readable tables."""
 
 from pathlib import Path
 
@@ -19,66 +19,66 @@ EXCHANGE = Scenario("64b-100", "exchange", 100, 64)
 
 
 def record(number: int, peer: str, cpu: float, scenario: str = "64b-100") -> Record:
-    """Return the record of a round in which `peer` took `cpu` microseconds for a message."""
+    """Return the record of a round in which `peer` needed `cpu` microseconds for a message."""
     return Record(number, scenario, peer, Figures(cpu, 1e6 / cpu, 64 / cpu, 10.0, 20.0, 30.0))
 
 
 class LoadTests(SynchronousTestCase):
-    """What the load generator prints is understood."""
+    """The load generator's output is parsed, and its latencies have percentiles."""
 
-    def test_parseOutcome(self) -> None:
-        """Its last line is a JSON object."""
+    def test_lastLineIsParsed(self) -> None:
+        """The last line is a JSON object with the outcome."""
         line = '{"messages": 3, "bytes": 192, "seconds": 0.5, "histogram": [[1000, 2], [2000, 1]]}\n'
         assert parseOutcome(line) == Outcome(3, 192, 0.5, ((1000, 2), (2000, 1)))
 
-    def test_percentile(self) -> None:
-        """A percentile is the least latency that so many messages didn't exceed."""
+    def test_percentileIsTheLeastSufficientLatency(self) -> None:
+        """A percentile is the least latency that this part of the messages didn't exceed."""
         histogram = [(10, 50), (20, 49), (30, 1)]
         assert [percentile(histogram, percent) for percent in (50, 51, 99, 99.9, 100)] == [10, 20, 20, 30, 30]
 
-    def test_nothing(self) -> None:
+    def test_noMessagesHaveNoPercentile(self) -> None:
         """Without any message there is no percentile."""
         assert str(raised(ValueError, percentile, [], 50)) == "there are no messages"
 
     @given(st.lists(st.integers(1, 10**9), min_size=1), st.integers(1, 100))
-    def test_samples(self, samples: list[int], percent: int) -> None:
-        """Of a histogram that has each sample in a place of its own it's what sorting them gives."""
+    def test_percentileAgreesWithSorting(self, samples: list[int], percent: int) -> None:
+        """The percentile of a histogram is the one that sorting its samples gives."""
         histogram = [(sample, samples.count(sample)) for sample in sorted(set(samples))]
         assert percentile(histogram, percent) == sorted(samples)[-(-len(samples) * percent // 100) - 1]
 
 
 class FiguresTests(SynchronousTestCase):
-    """Figures are what the load says and what the kernel says of the server's processes."""
+    """Figures come from the load's outcome and from the kernel's figures of the server's processes."""
 
     before = (Process(1, 1.0, 1 << 20), Process(2, 2.0, 1 << 20))
     after = (Process(1, 1.5, 2 << 20), Process(2, 2.5, 2 << 20))
 
-    def test_exchange(self) -> None:
+    def test_cpuIsThatOfAllProcesses(self) -> None:
         """CPU time is that of all processes, for each message."""
         outcome = Outcome(1000, 64_000, 2.0, ((5000, 1000),))
         figures = figuresOf(EXCHANGE, outcome, [*self.before], [*self.after], None)
         assert figures == Figures(cpu=1000.0, rate=500.0, throughput=0.032, p50=5.0, p99=5.0, p999=5.0)
 
-    def test_stream(self) -> None:
-        """A stream's unit is the MiB, however few messages it is made of."""
+    def test_streamCountsMiB(self) -> None:
+        """A stream's unit is the MiB, although it is one message."""
         stream = Scenario("stream", "exchange", 1, 1 << 30, timed=False, unit="MiB")
         figures = figuresOf(stream, Outcome(1, 1 << 30, 2.0, ((1, 1),)), [*self.before], [*self.after], None)
         assert (figures.rate, figures.cpu) == (512.0, 1e6 / 1024)
 
-    def test_idle(self) -> None:
-        """Memory is what came to it for each connection, in KiB."""
+    def test_memoryIsTheGrowthForEachConnection(self) -> None:
+        """Memory is the growth of the processes for each idle connection, in KiB."""
         idle = Scenario("idle", "idle", 512, 64, timed=False, unit="connection")
         figures = figuresOf(idle, Outcome(512, 32_768, 2.0, ((1, 512),)), [*self.before], [*self.after], None)
         assert figures.memory == 4.0
 
-    def test_largestShare(self) -> None:
-        """Only sockets that came count, also those of a process that wasn't there before."""
+    def test_shareCountsNewSockets(self) -> None:
+        """Only new sockets count, also those of a process that wasn't there before."""
         assert largestShare({1: 5, 2: 3}, {1: 5, 2: 63, 3: 40}) == 0.6
         assert largestShare({1: 5}, {1: 5}) is None
 
 
 class TargetTests(SynchronousTestCase):
-    """Ratios are taken round by round, and a target is a word beside them."""
+    """Ratios are taken round by round, and a target judges them in a word."""
 
     records = (
         record(1, "echoup", 10.0),
@@ -90,32 +90,32 @@ class TargetTests(SynchronousTestCase):
         record(1, "c", 1.0, scenario="connect"),
     )
 
-    def test_median(self) -> None:
-        """The median is that of the rounds in which it was measured."""
+    def test_medianIsOfMeasuredRounds(self) -> None:
+        """The median is that of the rounds in which the figure was measured."""
         assert medianOf(self.records, "64b-100", "echoup", "cpu") == 10.0
         assert medianOf(self.records, "64b-100", "c", "cpu") == 7.5
         assert medianOf(self.records, "64b-100", "go", "cpu") is None
         assert medianOf(self.records, "64b-100", "c", "memory") is None
 
-    def test_ratio(self) -> None:
-        """A round's ratio is of the figures of this round; a round that lacks one has none."""
+    def test_ratioIsOfFiguresOfOneRound(self) -> None:
+        """A ratio is of two figures of the same round; a round that lacks one of them has none."""
         assert ratioOf(self.records, "64b-100", "echoup", "cpu", "c") == 2.5
         assert ratioOf(self.records, "64b-100", "echoup", "cpu", "go") is None
 
-    def test_measured(self) -> None:
-        """A target is about a figure, or about its ratio to another's."""
+    def test_targetIsOfFigureOrRatio(self) -> None:
+        """A target judges a figure, or its ratio to that of another peer."""
         assert measured(self.records, Target("64b-100", "echoup", "cpu", "c")) == 2.5
         assert measured(self.records, Target("64b-100", "echoup", "cpu")) == 10.0
 
-    def test_judge(self) -> None:
-        """At most, more than, no limit, no value."""
+    def test_verdictOfTarget(self) -> None:
+        """A target is reached or missed, only shown without a limit, and not measured without a value."""
         most, least = Target("", "", "cpu", "", 1.0), Target("", "", "rate", "", 1.0, least=True)
         assert [most.judge(1.0), most.judge(1.01), most.judge(None)] == ["reached", "missed", "not measured"]
         assert [least.judge(1.01), least.judge(1.0)] == ["reached", "missed"]
         assert Target("", "", "cpu").judge(5.0) == "shown only"
 
-    def test_names(self) -> None:
-        """All targets and all peers name peers, scenarios and fields that there are."""
+    def test_targetsAndPeersNameWhatExists(self) -> None:
+        """All targets and all peers name existing peers, scenarios and fields."""
         everyone = {peer.name: peer for peer in peers(Path())}
         scenarios = {scenario.name for scenario in SCENARIOS}
         for target in TARGETS:
@@ -127,10 +127,10 @@ class TargetTests(SynchronousTestCase):
 
 
 class ReportTests(SynchronousTestCase):
-    """The tables can be read as they are, and are Markdown."""
+    """The tables are Markdown, and readable as text."""
 
-    def test_layout(self) -> None:
-        """Columns are as wide as what is in them; all but the first are aligned to the right."""
+    def test_columnsAreAligned(self) -> None:
+        """Columns are as wide as their widest cell; all but the first are aligned to the right."""
         assert layout(["server", "µs"], [["a", "1.0"], ["echoup", "10.0"]]).splitlines() == [
             "| server |   µs |",
             "|--------|-----:|",
@@ -138,8 +138,8 @@ class ReportTests(SynchronousTestCase):
             "| echoup | 10.0 |",
         ]
 
-    def test_report(self) -> None:
-        """The best comes first, who failed last and with the reason; the targets follow."""
+    def test_bestPeerComesFirst(self) -> None:
+        """The best peer comes first, one that failed last and with the reason; the targets follow."""
         records = [record(1, "echoup", 10.0), record(1, "c", 5.0), Record(1, "64b-100", "go", None, "short reply")]
         everyone = [Peer(name, name.title(), ()) for name in ("echoup", "go", "c", "twisted")]
         assert reportOf(records, everyone, [EXCHANGE]).splitlines() == [
@@ -160,8 +160,8 @@ class ReportTests(SynchronousTestCase):
             "| 64 B × 100: CPU, Echoup ÷ Twisted |        – | ≤ 1.00 | not measured |",
         ]
 
-    def test_titles(self) -> None:
-        """A scenario's title says what it is, also if it is smaller than usual."""
+    def test_titleNamesSizeAndConnections(self) -> None:
+        """A scenario's title names its size and connections, also of one that is smaller than usual."""
         titles = [smaller(scenario, 200, 1 << 24).title for scenario in SCENARIOS]
         assert titles == [
             "64 B × 1",
@@ -175,19 +175,19 @@ class ReportTests(SynchronousTestCase):
             "200 idle connections",
         ]
 
-    def test_numbers(self) -> None:
-        """Numbers are short, and easy to read."""
+    def test_numbersAreShort(self) -> None:
+        """Sizes have a unit, and thousands are apart."""
         assert [inBytes(size) for size in (64, 1 << 16, 1 << 30)] == ["64 B", "64 KiB", "1 GiB"]
         assert [inThousands(number) for number in (999.4, 15000, 1e6)] == ["999", "15 000", "1 000 000"]
 
-    def test_versions(self) -> None:
-        """Whatever a program says of itself, the version is the first number with a dot."""
+    def test_versionIsTheFirstNumberWithDot(self) -> None:
+        """The version in a program's output is the first number with a dot."""
         assert versionIn("go version go1.19.8 linux/amd64") == "1.19.8"
         assert versionIn("cc (Debian 12.2.0-14+deb12u1) 12.2.0") == "12.2.0"
         assert versionIn("no idea") == "unknown"
 
-    def test_reasons(self) -> None:
-        """A program's reason is the last line that has a colon; there may be none."""
+    def test_reasonIsTheLastLineWithColon(self) -> None:
+        """The reason in a program's output is the last line that has a colon; there may be none."""
         said = (
             "Traceback (most recent call last):\n  x\nModuleNotFoundError: No module named 'uvloop'\nSee the manual\n"
         )

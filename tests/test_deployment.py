@@ -1,4 +1,4 @@
-"""What is in docker/ and docs/systemd/ fits together, and fits the daemon."""
+"""The files in docker/ and docs/systemd/ agree with each other and with the daemon."""
 
 import os
 import re
@@ -14,23 +14,23 @@ CHECKOUT = Path(__file__).parent.parent
 KUBERNETES = CHECKOUT / "docker" / "kubernetes"
 
 MARGIN = 2
-"""Seconds that whoever stops the daemon has to leave it beyond the deadline of its drain."""
+"""The seconds that a process manager has to leave the daemon beyond the deadline of its drain."""
 
 
 def find(pattern: str, path: str) -> list[str]:
-    """Return what a pattern finds at the beginnings of a file's lines."""
+    """Return the matches of a pattern at the beginnings of a file's lines."""
     return re.findall("^" + pattern, (CHECKOUT / path).read_text(), re.MULTILINE)
 
 
 class StopTests(SynchronousTestCase):
-    """Whoever stops the daemon waits for the end of its drain."""
+    """A process manager that stops the daemon waits for the end of its drain."""
 
-    def test_compose(self) -> None:
+    def test_composeLeavesTimeForDrain(self) -> None:
         """The replicas of docker/compose.yaml have enough time."""
         (seconds,) = find(r" *stop_grace_period: (\d+)s", "docker/compose.yaml")
         assert int(seconds) >= drain() + MARGIN
 
-    def test_systemd(self) -> None:
+    def test_systemdLeavesTimeForDrain(self) -> None:
         """The service of systemd has enough time."""
         (seconds,) = find(r"TimeoutStopSec=(\d+)$", "docs/systemd/echoup.service")
         assert int(seconds) >= drain() + MARGIN
@@ -48,7 +48,7 @@ class KubernetesTests(SynchronousTestCase):
     """The objects for Kubernetes agree with each other, with the image and with the daemon."""
 
     def setUp(self) -> None:
-        """Read all of them, and have the daemon read its settings in the Deployment and in the image."""
+        """Read the objects, and parse the daemon's settings in the Deployment and in the image."""
         objects = {path.stem: yaml.safe_load(path.read_text()) for path in KUBERNETES.iterdir()}
         self.kustomization: dict[str, Any] = objects.pop("kustomization")
         self.objects: dict[str, dict[str, Any]] = objects
@@ -62,14 +62,14 @@ class KubernetesTests(SynchronousTestCase):
         self.options.parseOptions([])
 
     def spec(self, name: str) -> dict[str, Any]:
-        """Return what an object is to be."""
+        """Return the `spec` of an object."""
         spec: dict[str, Any] = self.objects[name]["spec"]
         return spec
 
-    def test_listed(self) -> None:
-        """Every file is listed in the kustomization, and named as what is in it; the image is one that it can name.
+    def test_kustomizationListsEveryFile(self) -> None:
+        """The kustomization lists every file, each named after its kind, and can rename the image.
 
-        There is nothing else in it, which could change them.
+        It has nothing else, which could change the objects.
         """
         assert sorted(self.kustomization["resources"]) == sorted(f"{name}.yaml" for name in self.objects)
         assert {name: content["kind"].lower() for name, content in self.objects.items()} == {
@@ -78,37 +78,37 @@ class KubernetesTests(SynchronousTestCase):
         assert [image["name"] for image in self.kustomization["images"]] == [self.container["image"]]
         assert self.kustomization.keys() == {"apiVersion", "kind", "resources", "images"}
 
-    def test_named(self) -> None:
-        """All have the name by which the others know them, and the label of the pods."""
+    def test_objectsShareNameAndLabel(self) -> None:
+        """All objects have the name that the others refer to, and the label of the pods."""
         for content in self.objects.values():
             assert content["metadata"] == {"name": "echoup", "labels": self.template["metadata"]["labels"]}
 
-    def test_settings(self) -> None:
-        """Every variable is one that the daemon knows."""
+    def test_daemonKnowsEveryVariable(self) -> None:
+        """Every variable is one of the daemon's."""
         assert set(self.settings) <= {"ECHOUP_" + name.upper().replace("-", "_") for name in self.options}
 
-    def test_grace(self) -> None:
-        """Before it's killed there is time for the preStop hook and the drain."""
+    def test_gracePeriodLeavesTimeForHookAndDrain(self) -> None:
+        """The grace period is long enough for the preStop hook and the drain."""
         hook, seconds = self.container["lifecycle"]["preStop"]["exec"]["command"]
         assert hook == "/bin/sleep"
         needed = int(seconds) + self.options["drain-timeout"] + MARGIN
         assert self.pod["terminationGracePeriodSeconds"] >= needed
 
-    def test_port(self) -> None:
-        """The port is the image's; the others call it by its name."""
+    def test_portIsTheImages(self) -> None:
+        """The port is the image's, and the other objects refer to it by its name."""
         (port,) = self.container["ports"]
         assert [str(port["containerPort"])] == find(r"EXPOSE (\d+)$", "docker/Dockerfile")
         assert self.settings["ECHOUP_LISTEN"] == f"*:{port['containerPort']}"
         assert self.spec("service")["ports"][0]["targetPort"] == port["name"]
         assert self.spec("networkpolicy")["ingress"][0]["ports"][0]["port"] == port["name"]
 
-    def test_user(self) -> None:
+    def test_userIsTheImages(self) -> None:
         """The user is the image's, by number."""
         context = self.pod["securityContext"]
         assert [f"{context['runAsUser']}:{context['runAsGroup']}"] == find("USER (.+)$", "docker/Dockerfile")
 
-    def test_probes(self) -> None:
-        """A probe gives up before it is given up; the last asks over UDP, which a daemon that is full still answers."""
+    def test_probesEndBeforeTheirTimeout(self) -> None:
+        """A probe gives up before Kubernetes does; the liveness probe uses UDP, which a full daemon still answers."""
         for kind in "startup", "readiness", "liveness":
             probe = self.container[f"{kind}Probe"]
             command = probe["exec"]["command"]
@@ -116,8 +116,8 @@ class KubernetesTests(SynchronousTestCase):
             assert int(command[command.index("-W") + 1]) < probe["timeoutSeconds"]
         assert command[-1] == "udp:" + self.settings["ECHOUP_UDP"]
 
-    def test_selected(self) -> None:
-        """What selects pods by labels selects these; the autoscaler has this Deployment."""
+    def test_selectorsMatchThePods(self) -> None:
+        """Every selector matches the pods of the Deployment, which is the autoscaler's target."""
         selectors = [
             self.spec("deployment")["selector"]["matchLabels"],
             self.spec("service")["selector"],

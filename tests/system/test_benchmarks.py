@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say, find what is wrong, and leave nothing behind."""
+"""The benchmarks measure real servers, report wrong replies, and leave no process behind."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @contextmanager
 def serveOnce(answer: Callable[[socket.socket, bytes], None]) -> Iterator[int]:
-    """Accept one connection and `answer` what comes in at first, in a thread; yield the port."""
+    """Accept one connection and `answer` its first bytes, in a thread; yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -47,12 +47,12 @@ def serveOnce(answer: Callable[[socket.socket, bytes], None]) -> Iterator[int]:
             port: int = listener.getsockname()[1]
             yield port
         finally:
-            listener.shutdown(socket.SHUT_RDWR)  # wakes the one who accepts
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept(2)
             serving.join()
 
 
 def sendAndReset(connection: socket.socket, data: bytes) -> None:
-    """Reset the connection when something has come."""
+    """Reset the connection after its first bytes."""
     reset(connection)
 
 
@@ -70,16 +70,16 @@ WRONG: dict[str, tuple[Callable[[socket.socket, bytes], None], str]] = {
 
 @pytest.mark.parametrize("mode", ["exchange", "connect"])
 @pytest.mark.parametrize("name", WRONG)
-def test_wrongReply(load: str, mode: str, name: str) -> None:
-    """The load stops at the first reply that isn't what it has to be, and says what it was."""
+def test_wrongReplyEndsLoad(load: str, mode: str, name: str) -> None:
+    """The load stops at the first wrong reply, and says what is wrong with it."""
     answer, message = WRONG[name]
     with serveOnce(answer) as port:
         error = raised(LoadError, runLoad, [load, mode, str(port), "1", "64", "0.1", "0.1"], lambda _: None)
     assert str(error).startswith(message), error
 
 
-def test_refused(load: str) -> None:
-    """Where nobody listens the load says so."""
+def test_refusedConnectionEndsLoad(load: str) -> None:
+    """The load reports a port that refuses."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = str(bound.getsockname()[1])
@@ -87,8 +87,8 @@ def test_refused(load: str) -> None:
     assert str(error) == "can't send after 0 of 64 bytes: Connection refused"
 
 
-def test_marks(load: str) -> None:
-    """The load says when it begins and when it has ended, and every message that it counts is in the histogram."""
+def test_marksEncloseTheCountedMessages(load: str) -> None:
+    """The load prints `begin` and `end`, and every message that it counts is in the histogram."""
     busy: list[float] = []
     marks: list[str] = []
 
@@ -109,14 +109,14 @@ def test_marks(load: str) -> None:
     assert marks == ["begin", "end"]
     assert outcome.messages == sum(count for _, count in outcome.histogram) > 0
     assert outcome.bytes == outcome.messages * 1_000_000
-    # The server's own time is a part of the latencies, and these are a part of all the time, as one follows another.
+    # The server's time is a part of the latencies, and they are a part of all the time: one message follows another.
     waited = sum(latency * count for latency, count in outcome.histogram) / 1e9
     assert sum(busy[: outcome.messages]) * 0.995 < waited < outcome.seconds * 1.005
 
 
 @contextmanager
 def running(*arguments: str, module: str = "benchmarks") -> "Iterator[subprocess.Popen[str]]":
-    """Run the command; if it still runs in the end, kill it, and the servers and the load that it has started."""
+    """Run the command; if it still runs at the end, kill it, with the servers and the load that it has started."""
     with subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=CHECKOUT,
@@ -128,7 +128,7 @@ def running(*arguments: str, module: str = "benchmarks") -> "Iterator[subprocess
             yield process
         finally:
             if process.poll() is None:
-                process.send_signal(signal.SIGSTOP)  # so that it starts no more
+                process.send_signal(signal.SIGSTOP)  # it starts no more processes then
                 for child in childrenOf(process.pid):
                     os.kill(child, signal.SIGKILL)
                 process.kill()
@@ -142,8 +142,8 @@ def run(*arguments: str, module: str = "benchmarks") -> subprocess.CompletedProc
 
 
 @pytest.mark.slow
-def test_quick(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """A quick run measures of some peers, all of echoup's among them, all that there is to measure, and saves it."""
+def test_quickRunMeasuresEveryFigure(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A quick run of some peers, all of echoup's among them, measures every figure and saves the results."""
     names = ["c", "asyncio-protocol", "echoup", "echoup-uvloop", "echoup-1", "echoup-2"]
     done = run("--quick", "--output", str(tmp_path), *(f"--peer={name}" for name in names), "--scenario=64b-100")
     assert done.returncode == 0, done.stderr
@@ -173,7 +173,7 @@ def test_stopOfEachReactorIsMeasured(figure: Callable[[str], None]) -> None:
         figure(f"{row[0].strip()}: longest turn {turn} ms, of which CPU {turnCPU} ms, with 50 connections")
 
 
-def test_withoutCompiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missingCompilerIsNamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a C compiler the command says what is missing, in one line."""
     monkeypatch.setenv("PATH", str(tmp_path))
     done = run("--quick")
@@ -181,7 +181,7 @@ def test_withoutCompiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert done.stderr == "benchmarks: the load generator is written in C, and there is no cc on PATH\n"
 
 
-def test_leftOut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peerThatCannotBeBuiltIsLeftOut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that can't be built is left out, with the reason in one line; the others are measured."""
     for program in "cc", "as", "ld":
         (tmp_path / program).symlink_to(Path("/usr/bin") / program)
@@ -193,19 +193,19 @@ def test_leftOut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def childrenOf(pid: int) -> list[int]:
-    """Return the processes that a process has started and not waited for."""
+    """Return the children of a process that it hasn't waited for."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
-def test_stopped(number: signal.Signals, code: int) -> None:
-    """Whoever stops the command stops the server and the load, too."""
+def test_signalEndsServerAndLoad(number: signal.Signals, code: int) -> None:
+    """A signal that ends the command ends the server and the load too."""
     with running("--peer=sequential", "--scenario=64b-1", "--seconds=100") as process, ExitStack() as opened:
         end = time.monotonic() + 60
         while len(children := childrenOf(process.pid)) < 2:
             assert time.monotonic() < end
             time.sleep(0.01)
-        descriptors = [os.pidfd_open(child) for child in children]  # nobody else has them, whose number may be theirs
+        descriptors = [os.pidfd_open(child) for child in children]  # which stay theirs when the numbers are used again
         for descriptor in descriptors:
             opened.callback(os.close, descriptor)
         process.send_signal(number)
@@ -223,8 +223,8 @@ raise SystemExit("server: enough for today")
 """
 
 
-def test_diedServer(load: str, tmp_path: Path) -> None:
-    """A server that dies is in the records, with what the load saw and what the server said; others are measured."""
+def test_serverThatEndsIsRecorded(load: str, tmp_path: Path) -> None:
+    """A server that ends early is recorded with the load's error and its own last line; others are measured."""
     bench = Bench(load, tmp_path, 0.1, *cores())
     everyone = [
         Peer("once", "", (sys.executable, "-c", ONCE)),
@@ -247,7 +247,7 @@ def test_diedServer(load: str, tmp_path: Path) -> None:
             assert record.figures, record
 
 
-def test_neverListens(load: str, tmp_path: Path) -> None:
-    """A server that ends before it listens can't be measured, because of what it said last."""
+def test_serverThatNeverListensIsLeftOut(load: str, tmp_path: Path) -> None:
+    """A server that ends before it listens can't be measured, and its last line is the reason."""
     command = (sys.executable, "-c", "raise SystemExit('server: no port')")
     assert startable(Bench(load, tmp_path, 0.1, *cores()), Peer("none", "", command)) == "server: no port"
