@@ -1,4 +1,4 @@
-"""A stand-in for the base image, of Debian's packages, so that a machine needs no registry of images."""
+"""Build a stand-in for the base image from Debian's packages, so that the tests need no image registry."""
 
 import os
 import platform
@@ -17,34 +17,34 @@ _LIBRARIES = [
     *("libbz2-1.0", "libexpat1", "libffi8", "liblzma5", "libncursesw6", "libreadline8"),
     *("libsqlite3-0", "libssl3", "libuuid1", "zlib1g"),
 ]
-"""What a CPython that was built on Debian needs."""
+"""The libraries that a CPython built on Debian needs."""
 _UNUSED = ["*.a", "__pycache__", "_tkinter*", "idlelib", "test", "turtledemo"]
 
 
 def makeBase(podman: "Podman", name: str, folder: Path) -> None:
-    """Make the image `name`, of which a tag such as `3.13-slim` begins with the version of Python.
+    """Make the image `name`, whose tag, such as `3.13-slim`, begins with the version of Python.
 
-    With a CPython of that version under pyenv: this machine's Debian, as little of it as works, and that CPython in
-    /usr/local, as the official image has it. Without: Debian trixie, whose own Python is 3.13. haproxy is in it because
-    another image is made of it.
+    With a CPython of that version under pyenv, it is the least of this machine's Debian that works, and that CPython in
+    /usr/local, where the official image has it. Otherwise it is Debian trixie, whose own Python is 3.13. It includes
+    haproxy, because haproxy's image is made from it too.
     """
     version = re.findall(r":(\d+\.\d+)", name)[0]
     installed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     built = sorted(installed.glob(f"{version}.*"), key=lambda path: [int(part) for part in path.name.split(".")])
     if built:
-        suite = platform.freedesktop_os_release()["VERSION_CODENAME"]  # that this CPython was built on
+        suite = platform.freedesktop_os_release()["VERSION_CODENAME"]  # the one that this CPython was built on
         packages = [*_PACKAGES, *_LIBRARIES]
     else:
         assert version == "3.13", f"there is no CPython {version} under pyenv, and Debian has only 3.13"
         suite = "trixie"
         packages = [*_PACKAGES, "python3-venv"]
     root = folder / "root"
-    shutil.rmtree(root, ignore_errors=True)  # of a build that was interrupted
+    shutil.rmtree(root, ignore_errors=True)  # an interrupted build leaves it
     _bootstrap(suite, packages, root)
     if built:
         _install(built[-1], root)
     else:
-        # So that pip has nothing to do with Debian's own packages, which it can't change.
+        # pip can't change Debian's own packages.
         _within(root, "python3", "-m", "venv", "/usr/local")
     changes = [f"--change=ENV {each}" for each in (f"PATH={PATH}", "LANG=C.UTF-8")]
     with subprocess.Popen(["tar", "-C", root, "--exclude=./dev/*", "-c", "."], stdout=subprocess.PIPE) as tar:
@@ -54,7 +54,7 @@ def makeBase(podman: "Podman", name: str, folder: Path) -> None:
 
 
 def _bootstrap(suite: str, packages: list[str], root: Path) -> None:
-    """Install Debian in the folder `root`, from where apt has it, without fsync and without documentation."""
+    """Install Debian in the folder `root` from apt's first mirror, without fsync and without documentation."""
     targets = subprocess.run(
         [
             "apt-get",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 COMMANDS = Path(sys.executable).parent
-"""Where the installed commands are."""
+"""The folder of the installed commands."""
 COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 """The variables that let a process measure its coverage."""
 CONNECT = [str(COMMANDS / "echoup"), "connect"]
@@ -17,7 +17,7 @@ os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 os.execvp(sys.argv[2], sys.argv[2:])
 """
-"""Does what systemd does between fork and exec: the socket becomes descriptor 3 (sd_listen_fds(3))."""
+"""A program that does systemd's part between fork and exec: the socket becomes descriptor 3 (sd_listen_fds(3))."""
 
 
 def twistd(*arguments: str) -> list[str]:
@@ -28,7 +28,7 @@ def twistd(*arguments: str) -> list[str]:
 
 
 def listenTLS(certificate: str) -> str:
-    """Return what --listen takes for a TLS listener with `certificate`."""
+    """Return the --listen description of a TLS listener with `certificate`."""
     return f"ssl:0:interface=127.0.0.1:privateKey={certificate}"
 
 

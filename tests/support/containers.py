@@ -1,4 +1,4 @@
-"""podman, with the images, containers and networks of one folder, and what is run in it."""
+"""Run podman, with its images, containers and networks in one folder."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ from tests.support.leftovers import MARK
 CHECKOUT = Path(__file__).parents[2]
 IMAGE = "echoup"
 HARDENED = ["--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
-"""The image as it should be run: with nothing to write to, and no right."""
+"""The options for a container without a writable file system and without rights."""
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _HAPROXY = """
 FROM {base}
@@ -30,7 +30,7 @@ CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
 
 
 def missing() -> str:
-    """Return what this machine lacks to build and run images, or nothing."""
+    """Return what this machine lacks to build and run images, or an empty string."""
     if os.geteuid():
         return "root is missing: run it as root"
     if not shutil.which("dpkg-query") or not shutil.which("unshare"):
@@ -46,7 +46,7 @@ def missing() -> str:
 
 
 def program(name: str) -> str | None:
-    """Return the path of a program beside this Python's, or of the system's."""
+    """Return the path of a program, beside this Python or on PATH."""
     return shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
@@ -57,7 +57,7 @@ def run(
     codes: Sequence[int] = (0,),
     environment: dict[str, str] | None = None,
 ) -> bytes:
-    """Run a command in the checkout, and return what it prints; it has to end with one of `codes`."""
+    """Run a command in the checkout and return its output; its exit code has to be one of `codes`."""
     given = subprocess.Popen(
         command,
         stdin=stdin or subprocess.PIPE,
@@ -79,12 +79,12 @@ def run(
 
 
 def baseOf(dockerfile: Path = CHECKOUT / "docker/Dockerfile") -> str:
-    """Return the image that ours is made from."""
+    """Return the base of the image that `dockerfile` builds."""
     return dockerfile.read_text().rpartition("\nFROM ")[2].split()[0]
 
 
 def answers() -> bool:
-    """Does the service on port 8081 answer?"""
+    """Return whether the service on port 8081 answers."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", 8081), 2) as connection:
         connection.sendall(b"hello")
         return connection.recv(5) == b"HELLO"
@@ -93,7 +93,7 @@ def answers() -> bool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Wait until nobody else uses the folder, and have it alone."""
+    """Hold the lock of the folder, after waiting for another process that holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -101,18 +101,18 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class Podman:
-    """podman, with all that it makes in one folder.
+    """The podman command, with all its files in one folder.
 
-    It pulls no image. It runs runc, because crun refuses mixed versions of control groups, with limits no higher than
-    this process's own, because that takes CAP_SYS_RESOURCE. Health checks run when they are asked for: to repeat them
-    podman needs systemd.
+    It pulls no image. It runs runc, because crun refuses mixed versions of control groups. Containers have this
+    process's limits, because higher ones take CAP_SYS_RESOURCE. Health checks run only on request: podman needs systemd
+    to repeat them.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Configure it."""
+        """Write the configuration into `folder`."""
         self.folder = folder
         self.seconds: dict[str, float] = {}
-        """How long each image took that had to be built."""
+        """The seconds that each image took to build, by name."""
         files, processes = (resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
         numbers = int(Path("/proc/sys/kernel/pid_max").read_text())
         limits = {
@@ -144,7 +144,7 @@ class Podman:
         for name, content in contents.items():
             (folder / f"{name}.conf").write_text(content)
         for name in ("run", "state"):
-            # What an interrupted run has left there, podman would believe.
+            # podman takes the state of an interrupted run for true.
             shutil.rmtree(folder / name, ignore_errors=True)
         self.environment = {
             **os.environ,
@@ -158,17 +158,17 @@ class Podman:
     def raw(
         self, *arguments: str | Path, data: bytes = b"", stdin: IO[bytes] | None = None, codes: Sequence[int] = (0,)
     ) -> bytes:
-        """Run podman, and return what it prints, as it is."""
+        """Run podman and return its output in bytes."""
         return run("podman", *arguments, data=data, stdin=stdin, codes=codes, environment=self.environment)
 
     def __call__(
         self, *arguments: str | Path, data: bytes = b"", stdin: IO[bytes] | None = None, codes: Sequence[int] = (0,)
     ) -> str:
-        """Run podman, and return what it prints, without blanks around it."""
+        """Run podman and return its output, without blanks around it."""
         return self.raw(*arguments, data=data, stdin=stdin, codes=codes).decode(errors="backslashreplace").strip()
 
     def compose(self, *arguments: str) -> None:
-        """Run a command of docker/compose.yaml."""
+        """Run a command of podman-compose with docker/compose.yaml."""
         run(
             program("podman-compose") or "podman-compose",
             "-f",
@@ -180,20 +180,20 @@ class Podman:
     # Images.
 
     def build(self) -> None:
-        """Build the image as the README does, and what docker/compose.yaml needs beside it."""
+        """Build the image with the README's command, and haproxy's image for docker/compose.yaml."""
         base = baseOf()
         if not self.has(base):
             with self._measured(base):
                 makeBase(self, base, self.folder)
         proxy = re.findall(r"image: (haproxy\S*)", (CHECKOUT / "docker/compose.yaml").read_text())[0]
         self("build", "-q", "--pull=never", "-t", proxy, "-", data=_HAPROXY.format(base=base).encode())
-        # What pip has to trust on this machine; it stays out of the image.
+        # pip trusts this machine's certificates, which stay out of the image.
         trusted = ["-v", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"] if Path(_CERTIFICATES).exists() else []
         with self._measured(IMAGE):
             self("build", "--pull=never", "--network=host", *trusted, "-f", "docker/Dockerfile", "-t", IMAGE, ".")
 
     def has(self, image: str) -> bool:
-        """Is there an image of that name?"""
+        """Return whether there is an image of that name."""
         return image in self("images", "--format={{.Repository}}:{{.Tag}}").replace("localhost/", "").split()
 
     @contextmanager
@@ -206,10 +206,10 @@ class Podman:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """End all containers afterwards, also when this process is killed meanwhile."""
+        """Remove all containers afterwards, also when this process is killed meanwhile."""
         environment = {name: value for name, value in self.environment.items() if name != MARK}
         command = "cat; podman rm --force --all --time=0"
-        # Its input ends with this process, or here.
+        # The guard's input ends at the end of this block, or with this process.
         with subprocess.Popen(
             ["sh", "-c", command],
             stdin=subprocess.PIPE,
@@ -222,7 +222,7 @@ class Podman:
 
     @contextmanager
     def container(self, *arguments: str) -> Iterator[str]:
-        """Run the image as it should be run, on the network that there is, and return the container's name."""
+        """Run the image hardened, in the network of this process, and yield the container's name."""
         assert not answers(), "another one answers there"
         name = self("run", "-d", "--pull=never", "--network=host", *HARDENED, *arguments, IMAGE)
         try:
@@ -233,10 +233,10 @@ class Podman:
     def client(
         self, *arguments: str, options: Sequence[str] = (), data: bytes = b"", codes: Sequence[int] = (0,)
     ) -> bytes:
-        """Run the client that is in the image, and return what it prints."""
+        """Run the client of the image and return its output."""
         command = ["--rm", "-i", "--pull=never", "--network=host", *HARDENED, *options, IMAGE, "echoup", *arguments]
         return self.raw("run", *command, data=data, codes=codes)
 
     def exitCode(self, name: str) -> int:
-        """Wait for the end of a container, and return its exit code."""
+        """Wait for the end of a container and return its exit code."""
         return int(self("wait", name))

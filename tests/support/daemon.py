@@ -1,4 +1,4 @@
-"""Start, watch and stop the daemon under test."""
+"""Start, observe and stop the daemon under test."""
 
 import os
 import re
@@ -19,15 +19,15 @@ _LISTENING = re.compile(r"listening on (?!udp:)(tls:)?(?:unix:(\S+)|\[(\S+)\]:(\
 
 
 def foreground(reactor: str = "") -> list[str]:
-    """Return the command line of a twistd that stays in the foreground, on `reactor` or on that of the test."""
+    """Return the command line of a twistd in the foreground, on `reactor` or on the test's reactor."""
     return twistd(f"--reactor={reactor or Daemon.reactor}", "-n", "--pidfile=")
 
 
 class Daemon:
-    """A running `twistd -n echoup`, with everything that can be seen of it from outside."""
+    """A running `twistd -n echoup`, seen from outside."""
 
     reactor = REACTORS[0]
-    """The reactor of those that are started without another one."""
+    """The reactor of daemons that are started without another one."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path, pid: int = 0) -> None:
         self.process = process
@@ -48,7 +48,7 @@ class Daemon:
     ) -> Self:
         """Start it in `folder` and wait until it listens.
 
-        `descriptors` is its `ulimit -n`; `inherited` are those of our own that it gets, too.
+        `descriptors` is its `ulimit -n`; `inherited` are descriptors of this process that it inherits.
         """
         runner = command or foreground(reactor)
         listening = [f"--listen={description}" for description in listen]
@@ -56,7 +56,7 @@ class Daemon:
 
         variables = {**os.environ, **(environment or {})}
         if (reactor or cls.reactor) != "uvloop":
-            # What the daemon does is the same on all reactors: its coverage is measured on the package's own one.
+            # The daemon's code is the same on all reactors, so one of them is enough for its coverage.
             for name in COVERAGE:
                 variables.pop(name, None)
         limit = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"] if descriptors else []
@@ -86,10 +86,10 @@ class Daemon:
 
     @property
     def isRunning(self) -> bool:
-        """Does its reactor run?
+        """Whether its reactor runs.
 
-        Catching SIGCHLD is what Twisted's reactors do last before that. uvloop opens some descriptors even later,
-        before it waits for the first time; under load that is seldom seen, but then it has served.
+        Twisted's reactors catch SIGCHLD last before they run. uvloop opens some descriptors later, before it waits for
+        the first time: a reactor that is in poll, or has served a connection, has done that.
         """
         status = Path(f"/proc/{self.pid}/status").read_text()
         caught = int(status.partition("SigCgt:")[2].split()[0], 16)
@@ -98,12 +98,12 @@ class Daemon:
 
     @property
     def text(self) -> str:
-        """What it has printed so far."""
+        """Its output so far."""
         return self.log.read_text(errors="backslashreplace")
 
     @property
     def addresses(self) -> list[Address]:
-        """Where it listens, in the order of the `--listen` options."""
+        """The addresses on which it listens, in the order of the `--listen` options."""
         found = []
         for tls, path, v6, port6, host, port in _LISTENING.findall(self.text):
             if path:
@@ -116,18 +116,18 @@ class Daemon:
 
     @property
     def address(self) -> Address:
-        """Where it listens first."""
+        """The first address on which it listens."""
         return self.addresses[0]
 
     @property
     def connections(self) -> list[dict[str, str]]:
-        """What the log tells of each connection that has ended, with --log-connections."""
+        """The fields of each log line about a connection that has ended, with --log-connections."""
         lines = re.findall(r"\] connection (peer=.*)", self.text)
         return [dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line)) for line in lines]
 
     @property
     def descriptors(self) -> int:
-        """How many file descriptors it has open."""
+        """The number of its open file descriptors."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     @property
@@ -137,7 +137,7 @@ class Daemon:
 
     @property
     def cpu(self) -> float:
-        """The seconds of processor time that its main thread, which does all the work, has used."""
+        """The CPU seconds of its main thread, which does all the work."""
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
 
     def signal(self, number: int) -> None:
@@ -145,12 +145,12 @@ class Daemon:
         self.process.send_signal(number)
 
     def wait(self, seconds: float = 60.0) -> int:
-        """Wait for its end and return the exit code, or what a shell would say of the signal."""
+        """Wait for its end and return the exit code; for a signal that is 128 and its number, as in a shell."""
         code = self.process.wait(seconds)
         return 128 - code if code < 0 else code
 
     def stop(self) -> int:
-        """End it gracefully, if it still runs."""
+        """Stop it gracefully, if it still runs, and return the exit code."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -159,7 +159,7 @@ class Daemon:
         raise AssertionError(f"the daemon did not end:\n{self.text}")
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it and wait for its end."""
         self.process.kill()
         self.process.wait()
 

@@ -8,13 +8,13 @@ from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 
 def openDescriptors() -> set[str]:
-    """Return the descriptors that this process has open."""
+    """Return the open descriptors of this process."""
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 @contextmanager
 def fewDescriptors(spare: int = 0) -> Iterator[None]:
-    """Let this process open no more than `spare` descriptors meanwhile."""
+    """Limit this process to `spare` more descriptors meanwhile."""
     soft, hard = getrlimit(RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)

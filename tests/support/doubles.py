@@ -1,4 +1,4 @@
-"""A real reactor in the tests' hands: its transports, ports and timers are real, but time stands still."""
+"""A reactor that the test drives: its transports, ports and timers are real, and its clock is the test's."""
 
 import socket
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from tests.support.sockets import connectedPair, reset
 E = TypeVar("E", bound=BaseException)
 
 TURNS, PATIENCE = 2000, 60
-"""After so many turns and seconds, what a test waits for isn't going to happen; a pause of the process is few turns."""
+"""`until` fails after as many turns and seconds; a pause of the process takes seconds, but few turns."""
 
 
 class HandReactor(PollReactor):
-    """A reactor that nobody runs: events happen in `turn` and `until`, time passes in `advance`."""
+    """A reactor without a loop of its own: events happen in `turn` and `until`, time passes in `advance`."""
 
     def __init__(self) -> None:
         self._seen: set[IReadDescriptor] = set()
@@ -30,24 +30,24 @@ class HandReactor(PollReactor):
         self.seconds = self.clock.seconds
 
     def addReader(self, reader: IReadDescriptor) -> None:
-        """Look at `reader`, and remember it: what is paused in the end has to be closed, too."""
+        """Poll `reader`, and record it, so that `close` also closes a paused one."""
         self._seen.add(reader)
         super().addReader(reader)
 
     def turn(self, count: int = 10) -> None:
-        """Do what there is to do, in `count` turns of the loop."""
+        """Process the events of `count` turns of the loop."""
         for _ in range(count):
             self.iterate(0)
 
     def advance(self, seconds: float, step: float = 0.05) -> None:
-        """Let `seconds` pass, and do what there is to do after each `step`."""
+        """Let `seconds` pass, and process the events after each `step`."""
         end = self.clock.seconds() + seconds
         while (left := end - self.clock.seconds()) > 1e-9:
             self.clock.advance(min(step, left))
             self.turn()
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Turn until `condition` holds; the kernel may take its time."""
+        """Turn until `condition` holds, which may depend on the kernel."""
         turns, end = 0, monotonic() + PATIENCE
         while not condition():
             assert turns < TURNS or monotonic() < end, f"never came true: {condition}"
@@ -55,7 +55,7 @@ class HandReactor(PollReactor):
             turns += 1
 
     def close(self) -> None:
-        """Close all sockets that are open; nobody is told."""
+        """Close all open sockets without a call of `connectionLost`."""
         self.removeAll()
         for reader in self._seen - self._internalReaders:
             if opened := getattr(reader, "socket", None):
@@ -65,7 +65,7 @@ class HandReactor(PollReactor):
 
 
 class Peer:
-    """The far end of a connection, whose near end a HandReactor serves."""
+    """The far end of a connection whose near end a HandReactor serves."""
 
     def __init__(self, reactor: HandReactor, end: socket.socket) -> None:
         self.reactor = reactor
@@ -73,7 +73,7 @@ class Peer:
         end.setblocking(False)
 
     def offer(self, data: bytes) -> int:
-        """Send what the other side takes of `data` and return how much that was; read nothing."""
+        """Send what the near end takes of `data` and return its size; read nothing."""
         sent = refused = 0
         while sent < len(data) and refused < 20:
             try:
@@ -86,7 +86,7 @@ class Peer:
         return sent
 
     def receive(self, size: int) -> bytes:
-        """Return the next `size` bytes, or those that come before the end."""
+        """Return the next `size` bytes, or fewer at the end of the stream."""
         data = bytearray()
 
         def complete() -> bool:
@@ -102,7 +102,7 @@ class Peer:
         return bytes(data)
 
     def take(self, size: int) -> bytes | None:
-        """Return up to `size` bytes of what has come, nothing at the end, and None if nothing has come yet."""
+        """Return up to `size` bytes that have come, no bytes at the end, and None if nothing has come yet."""
         try:
             return self.socket.recv(size)
         except BlockingIOError:
@@ -115,7 +115,7 @@ class Peer:
         return self.receive(2**40)
 
     def end(self) -> None:
-        """Send our end."""
+        """End this side of the connection."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -123,7 +123,7 @@ class Peer:
         reset(self.socket)
 
     def _acknowledge(self) -> None:
-        """Let the kernel tell at once what it has taken; it would do so in its own time, which isn't the reactor's."""
+        """Make the kernel acknowledge at once; its delayed ACK has a time of its own, which isn't the reactor's."""
         if self.socket.family == socket.AF_INET:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
@@ -132,12 +132,12 @@ class ReactorTestCase(SynchronousTestCase):
     """A test with a HandReactor of its own."""
 
     def setUp(self) -> None:
-        """Make the reactor, and close it in the end."""
+        """Make the reactor, which is closed after the test."""
         self.reactor = HandReactor()
         self.addCleanup(self.reactor.close)
 
     def peerOf(self, factory: IProtocolFactory, family: socket.AddressFamily = socket.AF_INET) -> Peer:
-        """Let `factory` build a protocol for a new connection, and return the connection's far end."""
+        """Return the far end of a new connection, for whose near end `factory` builds a protocol."""
         near, far = connectedPair(family)
         self.addCleanup(far.close)
         with near:
@@ -151,7 +151,7 @@ class ReactorTestCase(SynchronousTestCase):
         return Peer(self.reactor, far)
 
     def occupy(self) -> int:
-        """Return the number of a TCP port of 127.0.0.1 that somebody else listens on."""
+        """Return the number of a TCP port of 127.0.0.1 on which another socket listens."""
         other = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(other.close)
         number: int = other.getsockname()[1]

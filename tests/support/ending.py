@@ -1,4 +1,4 @@
-"""Processes that end with the test that has started them, also when the test fails halfway."""
+"""Processes that end with the test that has started them, also when the test fails."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +11,7 @@ from typing import AnyStr
 
 @contextmanager
 def ending(process: "Popen[AnyStr]") -> "Iterator[Popen[AnyStr]]":
-    """Yield `process`, and kill it in the end if it still runs."""
+    """Yield `process`, and kill it afterwards if it still runs."""
     with process:
         try:
             yield process
@@ -21,7 +21,7 @@ def ending(process: "Popen[AnyStr]") -> "Iterator[Popen[AnyStr]]":
 
 @contextmanager
 def endingDaemon(pidFile: Path) -> Iterator[None]:
-    """Kill in the end the process that has written its number into `pidFile`, if the file is still there."""
+    """Kill the process whose number is in `pidFile` afterwards, if the file still exists."""
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
-"""Processes that tests have started: which of them still run, and their end when the process of the tests is gone.
+"""Find processes that tests have started and that still run, and kill them when the tests' process ends.
 
-A process inherits the environment of the one that starts it, so a variable with a value of its own marks all that
-come from this process, also when their parent has ended. A guard, a process of its own, kills them when this one is
-gone, also when it was killed, or ended by pytest-timeout.
+A process inherits the environment of its parent, so a variable with a unique value marks all descendants of this
+process, also orphans. A guard, a process of its own, kills them when this one has ended, also when it was killed, or
+ended by pytest-timeout.
 """
 
 import os
@@ -17,7 +17,7 @@ MARK = "TEST_PROCESSES"
 
 
 def markProcesses() -> None:
-    """Mark what this process starts from here on, and start the guard."""
+    """Mark the processes that this one starts from here on, and start the guard."""
     value = uuid4().hex
     guards, _ = os.pipe()  # no other process inherits it (PEP 446), so it ends with this one
     command = [sys.executable, "-IS", __file__, value]
@@ -28,21 +28,21 @@ def markProcesses() -> None:
 
 
 def leftovers(mark: str, *others: str) -> dict[int, str]:
-    """Return the commands of the running processes, by their numbers, that began with `mark`.
+    """Return the commands of the running processes that have `mark`, by their numbers.
 
     `others` are more entries, `NAME=VALUE`, that their environment must have.
     """
     wanted = {f"{MARK}={mark}", *others}
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or is somebody else's
+        with suppress(OSError):  # it has ended, or belongs to another user
             if wanted <= set((path / "environ").read_text(errors="replace").split("\0")):
                 found[int(path.name)] = (path / "cmdline").read_text(errors="replace").replace("\0", " ")
     return found
 
 
 def outlasting(*others: str, seconds: float = 30.0) -> dict[int, str]:
-    """Return what this process has started and is still there after `seconds`, as `leftovers` does."""
+    """Return the leftovers of this process that still run after `seconds`."""
     deadline = time.monotonic() + seconds
     while (found := leftovers(os.environ[MARK], *others)) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -51,7 +51,7 @@ def outlasting(*others: str, seconds: float = 30.0) -> dict[int, str]:
 
 if __name__ == "__main__":
     sys.stdin.read()
-    for _ in range(100):  # one may have started another before it was killed
+    for _ in range(100):  # a process may have started another one before it was killed
         if not (found := leftovers(sys.argv[1])):
             break
         for process in found:

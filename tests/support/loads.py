@@ -1,4 +1,4 @@
-"""What weighs on a daemon: a peer that sends and doesn't read, and clients that come again and again."""
+"""Loads for a daemon: a peer that sends and doesn't read, and clients that connect again and again."""
 
 import sys
 import threading
@@ -11,10 +11,10 @@ from termios import FIONREAD
 
 
 class Growth:
-    """When it was that what waits at our end to be read grew for the last time, as far as one can tell by looking."""
+    """The time at which a socket's receive queue last grew, as precise as the calls of `look` are frequent."""
 
     before = 0.0
-    """The last time that it was seen to be less than it is now."""
+    """When it was last seen to be smaller than it is now, in seconds of the monotonic clock."""
 
     def __init__(self, connection: socket) -> None:
         self._connection = connection
@@ -22,7 +22,7 @@ class Growth:
         self._looked = 0.0
 
     def look(self) -> None:
-        """Look how much waits."""
+        """Compare the size of the queue with the last one."""
         now = time.monotonic()
         size = int.from_bytes(ioctl(self._connection, FIONREAD, bytes(4)), sys.byteorder)
         if size != self._size:
@@ -31,9 +31,9 @@ class Growth:
 
 
 def offer(connection: socket, size: int, patience: float, look: Callable[[], None] = lambda: None) -> int:
-    """Send up to `size` bytes, and return how many could be sent before none could for `patience` seconds.
+    """Send up to `size` bytes, until none can be sent for `patience` seconds, and return the number sent.
 
-    Call `look` each time before something is sent.
+    `look` is called before each send.
     """
     connection.settimeout(patience)
     chunk = b"x" * 65536
@@ -48,7 +48,7 @@ def offer(connection: socket, size: int, patience: float, look: Callable[[], Non
 
 
 def isCut(connection: socket) -> bool:
-    """Has the server dropped the connection, before all it owed was read?"""
+    """Return whether the server has aborted the connection, although its echo hasn't been read."""
     connection.setblocking(False)
     try:
         connection.send(b"x")
@@ -61,7 +61,7 @@ def isCut(connection: socket) -> bool:
 
 @contextmanager
 def load(work: Callable[[], None], clients: int) -> Iterator[list[str]]:
-    """Let `clients` do `work` again and again; yield what came of it, session by session: an error, or nothing."""
+    """Repeat `work` in `clients` threads; yield the outcome of each session: an error, or an empty string."""
     outcomes: list[str] = []
     done = threading.Event()
 

@@ -1,6 +1,6 @@
-"""`twistd`, for a measurement of coverage: it exits where twistd would kill itself with the signal that it got.
+"""`twistd` for a measurement of coverage: it exits, instead of killing itself with the signal that it got.
 
-coverage saves what it saw when the interpreter exits, so of a daemon that a signal ends it would see nothing.
+coverage saves its data when the interpreter exits, which a signal prevents.
 """
 
 import sys

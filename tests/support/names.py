@@ -1,4 +1,4 @@
-"""The names that a test's reactor knows."""
+"""A resolver with a test's own host names."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 @implementer(IHostnameResolver, IHostResolution)
 class Names:
-    """Resolves the names that it knows, at once."""
+    """A resolver that knows the addresses of some names, and answers synchronously."""
 
     name = "the only resolution"
 
@@ -25,7 +25,7 @@ class Names:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        """Tell the addresses of `hostName`."""
+        """Tell `resolutionReceiver` the addresses of `hostName`."""
         resolutionReceiver.resolutionBegan(self)
         for host in self.known.get(hostName, []):
             kind = IPv6Address if isIPv6Address(host) else IPv4Address
@@ -34,4 +34,4 @@ class Names:
         return self
 
     def cancel(self) -> None:
-        """Do nothing: it is complete."""
+        """Do nothing: the resolution is complete."""

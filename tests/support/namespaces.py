@@ -1,7 +1,7 @@
-"""A network and mounts of this thread's own, and of all processes and threads that it starts from then on.
+"""Give this thread, and the processes and threads that it starts, a network and mounts of their own.
 
-A namespace lasts as long as a process or a descriptor is in it; with its last process go its addresses and its mounts.
-`os.unshare` does the same from Python 3.12 on.
+A namespace lasts as long as a process or a descriptor refers to it; its addresses and mounts end with it. `os.unshare`
+does the same from Python 3.12 on.
 """
 
 import ctypes
@@ -18,19 +18,19 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def ownMounts() -> Iterator[None]:
-    """Have mounts of one's own: nobody else sees new ones."""
+    """Enter a mount namespace, so that other processes don't see new mounts."""
     before = Path.cwd()
     try:
         with _namespace(_CLONE_NEWNS, "mnt"):
             _call("mount", b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
             yield
     finally:
-        os.chdir(before)  # setns(2) has changed to the root
+        os.chdir(before)  # setns(2) has changed it to the root
 
 
 @contextmanager
 def inMemory(folder: Path) -> Iterator[None]:
-    """Have an empty folder in memory in place of `folder`, within mounts of one's own; it's gone with them."""
+    """Mount an empty folder in memory at `folder`, which ends with the mount namespace at the latest."""
     _call("mount", b"tmpfs", bytes(folder), b"tmpfs", ctypes.c_ulong(0), None)
     try:
         yield
@@ -40,7 +40,7 @@ def inMemory(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def ownNetwork() -> Iterator[None]:
-    """Have a network of one's own: 127.0.0.1 and ::1, with all ports free, and no way out."""
+    """Enter a network namespace with nothing but 127.0.0.1 and ::1."""
     with _namespace(_CLONE_NEWNET, "net"):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         yield
@@ -53,7 +53,7 @@ def _namespace(kind: int, name: str) -> Iterator[None]:
         try:
             yield
         finally:
-            _call("unshare", _CLONE_FS)  # setns(2) changes no root that another thread has, too
+            _call("unshare", _CLONE_FS)  # setns(2) refuses while another thread shares the root
             _call("setns", before.fileno(), kind)
 
 

@@ -1,4 +1,4 @@
-"""Programs that aren't ours: the balancers, wrappers and cats that people put around an echo service."""
+"""Run other programs beside echoup: load balancers, TLS wrappers, netcats."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ PACKAGES = (Path(__file__).parents[2] / ".ci" / "packages").read_text().split()
 
 
 def need(program: str, package: str = "") -> str:
-    """Return the path of `program`, from one of PACKAGES, which may have another name; skip a test that lacks it."""
+    """Return the path of `program`, or skip the test; `package` is the one of PACKAGES that has it."""
     package = package or program
     assert package in PACKAGES, f"{package} is not in .ci/packages"
     path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
@@ -28,7 +28,7 @@ def need(program: str, package: str = "") -> str:
 
 
 def isListening(address: Address) -> bool:
-    """Does anybody listen there? To connect would be an answer, too, but some programs serve only one client."""
+    """Return whether a socket listens on `address`, without connecting: some programs serve only one client."""
     if address.family == AF_UNIX:
         entries = Path("/proc/net/unix").read_text().splitlines()
         return any(" 00010000 " in entry and entry.endswith(f" {address.address}") for entry in entries)
@@ -39,7 +39,7 @@ def isListening(address: Address) -> bool:
 
 @contextmanager
 def running(command: Sequence[str], listening: Address, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run `command` once it listens; what it prints is in `log`."""
+    """Run `command`, with its output in `log`; yield it once it listens."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:

@@ -1,6 +1,6 @@
-"""Hypothesis, set up for these tests: what tests of properties import from here finds its settings loaded.
+"""Hypothesis with the settings of these tests, which an import from here loads.
 
-A slow or paused machine is no failure, so no limit of time applies to an example or to its making.
+A slow or paused machine is no failure, so neither an example nor its generation has a time limit.
 """
 
 from random import Random
@@ -15,9 +15,9 @@ settings.load_profile("tests")
 
 
 def manyBytes(least: int, most: int) -> st.SearchStrategy[bytes]:
-    """Return a strategy of `least` to `most` bytes, more than Hypothesis itself makes."""
+    """Return a strategy of `least` to `most` bytes, which may be longer than Hypothesis' own."""
     return st.builds(_bytes, st.integers(least, most), st.integers(0, 2**32))
 
 
 def _bytes(size: int, seed: int) -> bytes:
-    return Random(seed).randbytes(size)  # noqa: S311  # to be repeatable
+    return Random(seed).randbytes(size)  # noqa: S311  # the seed repeats it

@@ -1,4 +1,4 @@
-"""Servers for the client's unit tests: right ones and wrong ones, in the test's own reactor."""
+"""Protocols of correct and of broken servers, for the client's unit tests."""
 
 import ssl
 
@@ -19,52 +19,52 @@ class Server(Protocol):
     gone = False
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer."""
+        """Send `data` back in upper case."""
         self.taken += len(data)
         self.transport.write(data.upper())
 
     def readConnectionLost(self) -> None:
-        """End."""
+        """Close, once everything is sent."""
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Do nothing: the connection is closed as a whole."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note it."""
+        """Record the end."""
         self.gone = True
 
 
 class Silence(Server):
-    """A server that takes everything and answers nothing."""
+    """A server that reads everything and answers nothing."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Count."""
+        """Count the bytes."""
         self.taken += len(data)
 
 
 class Mirror(Server):
-    """A server that answers with what came."""
+    """A server that echoes without uppercasing."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer."""
+        """Send `data` back as it came."""
         self.transport.write(data)
 
 
 class Deserter(Server):
-    """A server that goes away in the middle of its answer."""
+    """A server that closes in the middle of its answer."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer, half."""
+        """Answer three bytes and close."""
         self.transport.write(data.upper()[:3])
         self.transport.loseConnection()
 
 
 class Resetter(Server):
-    """A server that resets the connection when something comes."""
+    """A server that resets the connection when data comes."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Reset."""
+        """Reset the connection."""
         self.transport.abortConnection()
 
 
@@ -72,29 +72,29 @@ class Stutterer(Server):
     """A server that answers with one byte too many."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer."""
+        """Answer with one byte too many."""
         self.transport.write(data.upper() + b"!")
 
 
 class Greeter(Server):
-    """A server that says something first."""
+    """A server that begins with a greeting."""
 
     def connectionMade(self) -> None:
-        """Say it."""
+        """Send the greeting."""
         self.transport.write(b"220 hi\n")
 
 
 class Goodbye(Server):
-    """A server that answers once and then goes away."""
+    """A server that answers once and then closes."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer, and go."""
+        """Answer and close."""
         self.transport.write(data.upper())
         self.transport.loseConnection()
 
 
 def tlsServer(context: ssl.SSLContext, refused: list[Failure]) -> TLSTransport:
-    """Return a server that answers in upper case, over TLS; why a handshake fails comes into `refused`."""
+    """Return a server that answers in upper case over TLS; the failure of its handshake is added to `refused`."""
     transport = TLSTransport(context, Server)
     transport.established.addErrback(refused.append)
     return transport

@@ -1,6 +1,6 @@
-"""Servers that are not ours: simple ones that uppercase too, and broken ones.
+"""Other servers than echoup: simple ones that uppercase too, and broken ones.
 
-`python -m tests.support.servers NAME` listens on 127.0.0.1 and prints the port; that is one of SERVERS, over TCP.
+`python -m tests.support.servers NAME` runs one of SERVERS on TCP at 127.0.0.1 and prints its port.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from tests.support.sockets import reset
 
 
 def tutorial(listening: socket) -> None:
-    """The sequential server of a socket tutorial: one client at a time, 1024 bytes at a time."""
+    """Uppercase as the server of a socket tutorial does: one client at a time, 1024 bytes at a time."""
     while True:
         connection, _ = listening.accept()
         with connection:
@@ -25,7 +25,7 @@ def tutorial(listening: socket) -> None:
 
 
 def netcat(listening: socket) -> None:
-    """What `nc -l -e 'tr a-z A-Z'` does: a program whose input and output are the connection."""
+    """Uppercase as `nc -l -e 'tr a-z A-Z'` does: with a program whose input and output are the connection."""
     while True:
         connection, _ = listening.accept()
         with connection:
@@ -34,7 +34,7 @@ def netcat(listening: socket) -> None:
 
 
 def unchanged(listening: socket) -> None:
-    """A plain echo."""
+    """Send everything back as it came."""
     while True:
         connection, _ = listening.accept()
         with connection:
@@ -43,7 +43,7 @@ def unchanged(listening: socket) -> None:
 
 
 def corrupting(listening: socket) -> None:
-    """Gets byte 1000 wrong."""
+    """Uppercase all up to the end, with a wrong byte 1000."""
     while True:
         connection, _ = listening.accept()
         with connection, connection.makefile("rwb") as stream:
@@ -53,7 +53,7 @@ def corrupting(listening: socket) -> None:
 
 
 def flipping(listening: socket) -> None:
-    """Gets byte 1000 of each connection wrong, and waits for no end to do so."""
+    """Uppercase at once, with a wrong byte 1000 on each connection."""
     while True:
         connection, _ = listening.accept()
         with connection:
@@ -66,7 +66,7 @@ def flipping(listening: socket) -> None:
 
 
 def replaying(listening: socket) -> None:
-    """Uppercases for its first client; all others get the same again, as from a cache."""
+    """Uppercase for the first client, and send the others the same answer, as a cache does."""
     answer = b""
     while True:
         connection, _ = listening.accept()
@@ -77,7 +77,7 @@ def replaying(listening: socket) -> None:
 
 
 def chatty(listening: socket) -> None:
-    """Greets, with a control sequence, before it uppercases."""
+    """Send a greeting with a control sequence, then uppercase."""
     while True:
         connection, _ = listening.accept()
         with connection:
@@ -87,7 +87,7 @@ def chatty(listening: socket) -> None:
 
 
 def short(listening: socket) -> None:
-    """Answers three bytes, then ends."""
+    """Answer three bytes, then end the stream."""
     while True:
         connection, _ = listening.accept()
         with connection:
@@ -98,7 +98,7 @@ def short(listening: socket) -> None:
 
 
 def resetting(listening: socket) -> None:
-    """Answers three bytes, then resets the connection."""
+    """Answer three bytes, then reset the connection."""
     while True:
         connection, _ = listening.accept()
         with connection:
@@ -107,13 +107,13 @@ def resetting(listening: socket) -> None:
 
 
 def silent(listening: socket) -> None:
-    """Never accepts; the kernel does, so that the connection is made."""
+    """Never accept: the kernel completes the connections."""
     while True:
         time.sleep(60)
 
 
 def endless(listening: socket) -> None:
-    """Uppercases, but never ends its side."""
+    """Uppercase, but never end the stream."""
     connections = []
     while True:
         connection, _ = listening.accept()
@@ -154,7 +154,7 @@ def serving(name: str) -> Iterator[Address]:
 
 @contextmanager
 def blackHole() -> Iterator[Address]:
-    """Listen where nobody accepts and the queue is full, so that the kernel answers no SYN, and yield the address."""
+    """Yield an address whose accept queue is full and stays full, so that the kernel answers no SYN."""
     address = unused()
     with ExitStack() as stack:
         listening = stack.enter_context(socket())
@@ -169,7 +169,7 @@ def blackHole() -> Iterator[Address]:
 
 @contextmanager
 def answering(answer: Callable[[bytes], bytes] | None) -> Iterator[str]:
-    """Answer datagrams, if at all, with `answer` of each, and yield the target."""
+    """Answer each datagram with `answer` of it, or with None not at all; yield the target."""
     with socket(AF_INET, SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
 

@@ -1,4 +1,4 @@
-"""Signals as every test expects them, whatever has started the run."""
+"""Default signal handling for the processes that tests start."""
 
 import signal
 
@@ -6,10 +6,10 @@ _ignored: list[int] = []
 
 
 def restoreSignals() -> list[int]:
-    """Let child processes begin with the default of each signal that this process ignores, and go on ignoring it.
+    """Give child processes the default of each signal that this process ignores, and return those signals.
 
-    A shell's background job ignores SIGINT and SIGQUIT, and `nohup` SIGHUP. What is ignored stays so in a child, what
-    is caught is back at its default there (execve(2)). Returns the signals that were ignored at first.
+    A shell's background job ignores SIGINT and SIGQUIT, and `nohup` SIGHUP. A child inherits an ignored signal, but
+    has the default of one that is caught (execve(2)). This process goes on ignoring them.
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -1,7 +1,7 @@
 """Sizes that tests share."""
 
 MIB = 2**20
-"""Bytes."""
+"""The bytes of a MiB."""
 
 MUCH = b"abcdefghijklmnop" * MIB
-"""More than the kernel and any transport take for a peer that doesn't read."""
+"""More bytes than the kernel and any transport buffer for a peer that doesn't read."""

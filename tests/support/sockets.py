@@ -1,4 +1,4 @@
-"""Sockets that tests open, refuse, reset and ask without a reactor."""
+"""Operations on sockets without a reactor."""
 
 import socket
 from collections.abc import Iterator
@@ -7,23 +7,23 @@ from struct import pack, unpack_from
 
 
 def reset(end: socket.socket) -> None:
-    """Reset a connection at one of its ends (socket(7), SO_LINGER)."""
+    """Close one end of a connection with a reset (socket(7), SO_LINGER)."""
     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
     end.close()
 
 
 @contextmanager
 def unheard() -> Iterator[int]:
-    """Yield the number of a TCP port of 127.0.0.1 that refuses: it is taken, so that nobody else can listen on it."""
+    """Yield the number of a TCP port of 127.0.0.1 that refuses: a socket is bound to it that doesn't listen."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 
 def leave(server: socket.socket) -> socket.socket:
-    """Close a UDP server of 127.0.0.1, so that its port refuses, and return what keeps the port from others.
+    """Close a UDP server of 127.0.0.1, so that its port refuses, and return a socket that keeps the port's number.
 
-    Its number stays taken at another address: a client binds to all addresses, and could get it.
+    That socket is at another address; a client binds to all addresses, so it can't get the number.
     """
     kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     kept.bind(("127.0.0.2", server.getsockname()[1]))
@@ -34,7 +34,7 @@ def leave(server: socket.socket) -> socket.socket:
 def connectedPair(family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a connection, non-blocking.
 
-    Their receive buffers have a size of their own, which the kernel doesn't raise: it may, to 32 MiB (tcp(7)).
+    Their receive buffers have a fixed size; the kernel raises others to up to 32 MiB (tcp(7)).
     """
     if family == socket.AF_UNIX:
         pair = socket.socketpair()
@@ -51,7 +51,7 @@ def connectedPair(family: socket.AddressFamily) -> tuple[socket.socket, socket.s
 
 
 def longestQueue(listening: socket.socket) -> int:
-    """Return how many connections the kernel keeps for a listening TCP socket (tcpi_sacked, linux/tcp.h)."""
+    """Return the length of a listening TCP socket's backlog (tcpi_sacked, linux/tcp.h)."""
     information = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
     longest: int = unpack_from("I", information, 28)[0]
     return longest

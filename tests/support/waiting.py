@@ -1,4 +1,4 @@
-"""Wait for what comes in its own time, on a machine that others use too."""
+"""Wait for conditions, on a machine that other processes use too."""
 
 import time
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def waited() -> float:
-    """Return the seconds in which threads of this process could have run and got no processor, all of them together.
+    """Return the seconds that all threads of this process have been runnable without getting a processor.
 
-    A thread that waits for the interpreter's lock waits for the one that has it. The source is the Linux kernel's
+    A thread that waits for the interpreter's lock waits for the thread that has it. The source is the Linux kernel's
     Documentation/scheduler/sched-stats.rst, on /proc/PID/schedstat.
     """
     nanoseconds = 0
@@ -21,7 +21,7 @@ def waited() -> float:
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Return the first true value of `condition`, or fail if there is none within `seconds`, even on a busy machine."""
+    """Return the first true value of `condition`; fail without one in `seconds`, which is enough on a busy machine."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{condition} did not come true in {seconds} s"

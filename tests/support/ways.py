@@ -1,4 +1,4 @@
-"""Ways to the daemon, and a client that goes them: in clear, through TLS, and with a PROXY header before either."""
+"""A client on every kind of path to the daemon: in clear or with TLS, with a PROXY header or without."""
 
 import threading
 import time
@@ -18,20 +18,20 @@ HEADERS = {f"PROXY v{version}": encodeProxyHeader(version, SOURCE, SOURCE) for v
 
 @dataclass(frozen=True)
 class Way:
-    """A way to the daemon, and how a client ends its side on it."""
+    """A path to the daemon, and the way in which the client ends its side."""
 
     address: Address
     context: SSLContext | None = None
     end: str = CLOSE_NOTIFY_AND_FIN
 
     def exchange(self, data: bytes, late: bool = False, together: bool = False) -> bytes:
-        """Send `data`, then the end, and return what comes back, reading at once or only when no more can be sent.
+        """Send `data`, then the end, and return the echo; read at once, or `late`, when no more can be sent.
 
-        What there is of a header and of a handshake goes `together` with what follows it, or before it.
+        A header and the last part of a handshake are sent `together` with what follows, or before it.
         """
         with self.address.connect() as connection:
             if self.address.header and not together:
-                connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # which sends what waits
+                connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # sends the header, which waits (MSG_MORE)
             tls = TLSConnection(connection, self.context, together) if self.context else None
             wire = tls.seal(data, self.end) if tls else data
             sent = threading.Event()
@@ -45,7 +45,7 @@ class Way:
             sending = threading.Thread(target=send)
             sending.start()
             if late:
-                # What is too much for all buffers together can't be sent until somebody reads.
+                # More than all buffers hold can't be sent before it is read.
                 sent.wait(0.2)
                 time.sleep(0.02)
             received = tls.receiveAll() if tls else receiveAll(connection)
