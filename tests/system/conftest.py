@@ -1,4 +1,4 @@
-"""What the tests of the real commands share."""
+"""The fixtures of the tests of the real commands."""
 
 from collections.abc import Iterator
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
@@ -17,7 +17,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(params=REACTORS)
 def reactor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let all daemons of a test run on the same reactor, once on each of REACTORS; return its name."""
+    """Run all daemons of a test on the same reactor, once on each of REACTORS; return its name."""
     name: str = request.param
     monkeypatch.setattr(Daemon, "reactor", name)
     return name
@@ -25,20 +25,20 @@ def reactor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Certificates for all tests of a run."""
+    """The certificates for all tests of a run."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture
 def manyConnections(reactor: str, manyDescriptors: None) -> None:
-    """Let a test have a thousand connections."""
+    """Allow a test a thousand connections, or skip it on the select reactor."""
     if reactor == "select":
         pytest.skip("the select reactor takes 960 connections at most")
 
 
 @pytest.fixture
 def manyDescriptors() -> Iterator[None]:
-    """Let this process have more files open than the 1024 that are usual."""
+    """Raise this process's limit of open files to the hard limit."""
     soft, hard = getrlimit(RLIMIT_NOFILE)
     setrlimit(RLIMIT_NOFILE, (hard, hard))
     yield

@@ -1,4 +1,4 @@
-"""What comes before the stream, a PROXY header or a TLS handshake: who hangs in it, who forges it, who is too many."""
+"""PROXY headers and TLS handshakes: unfinished, forged and broken ones, limits, reload, and stops meanwhile."""
 
 import re
 import select
@@ -36,7 +36,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.usefixtures("reactor")
 
 PROXY = "127.0.0.2"
-"""Where connections with a header come from."""
+"""The address from which connections with a header come."""
 
 
 def headerOf(host: str, version: int = 1, port: int = 4242) -> bytes:
@@ -45,14 +45,14 @@ def headerOf(host: str, version: int = 1, port: int = 4242) -> bytes:
 
 
 def withTLVs(source: IAddress, *tlvs: tuple[int, bytes]) -> bytes:
-    """Return a header of version 2 of a client at `source` that says more of it."""
+    """Return a header of version 2 of a client at `source`, with these TLVs."""
     header = encodeProxyHeader(2, source, source)
     block = header[16:] + b"".join(pack("!BH", kind, len(value)) + value for kind, value in tlvs)
     return header[:14] + pack("!H", len(block)) + block
 
 
 def clientHello(context: SSLContext) -> bytes:
-    """Return the first that a TLS client sends."""
+    """Return the first message of a TLS client."""
     incoming, outgoing = MemoryBIO(), MemoryBIO()
     with pytest.raises(SSLWantReadError):
         context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
@@ -60,9 +60,9 @@ def clientHello(context: SSLContext) -> bytes:
 
 
 def watch(connections: dict[socket, float], dripping: dict[socket, bytes], seconds: float) -> list[float]:
-    """Return how long after the times in `connections` the server dropped them; it has `seconds`.
+    """Return the seconds that `connections` lived, since the times in it, until the server aborted them.
 
-    `dripping` get their bytes one by one in the meantime.
+    The server has `seconds`, in which the bytes of `dripping` are sent one by one.
     """
     poll = select.poll()
     waiting = {connection.fileno(): began for connection, began in connections.items()}
@@ -78,18 +78,20 @@ def watch(connections: dict[socket, float], dripping: dict[socket, bytes], secon
             lived.append(time.monotonic() - waiting.pop(descriptor))
         for connection, data in dripping.items():
             if connection.fileno() in waiting:
-                with suppress(ConnectionError):  # dropped just now: the next look will see it
+                with suppress(ConnectionError):  # aborted just now: the next poll sees it
                     connection.send(data[dripped : dripped + 1])
         dripped += 1
     return lived
 
 
 @pytest.mark.slow
-def test_halfDone(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
-    """100 half-finished TLS handshakes and 100 half-sent headers are gone after their time, in which others are served.
+def test_unfinishedHandshakesAndHeadersAreAborted(
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]
+) -> None:
+    """100 unfinished TLS handshakes and 100 unfinished headers are aborted in time, and don't delay other clients.
 
-    Of the handshakes some have sent nothing, some half of their first words, and some all of these. Of the headers, of
-    both versions, half come at once, and half drip.
+    Some handshakes have sent nothing, some half of a ClientHello, and some all of it. Half of the headers, of both
+    versions, are sent up to the middle at once, and half byte by byte.
     """
     timeout = 3
     hello = clientHello(certificates.context())
@@ -129,14 +131,14 @@ def test_halfDone(tmp_path: Path, certificates: Certificates, figure: Callable[[
     )
     assert len(lived) == 200
     assert min(lived) >= timeout - 0.1
-    assert latency.p99 < 1000 * timeout  # which is the time that one of them could have held it up
+    assert latency.p99 < 1000 * timeout  # the time for which one of them could delay it
 
 
 TOO_MANY = 21
 
 
 class Crowd:
-    """Clients that come all at once, say hello, and stay until they are sent away."""
+    """Clients that connect at the same time, send a word, and stay until they are sent away."""
 
     def __init__(self, addresses: Iterable[Address], context: SSLContext) -> None:
         """`context` is for those of `addresses` that speak TLS."""
@@ -167,15 +169,15 @@ class Crowd:
             self.refused.append(address)
 
     def hasServed(self, count: int) -> bool:
-        """Were so many served?"""
+        """Return whether at least `count` were served."""
         return len(self.served) >= count
 
     def send(self, count: int) -> None:
-        """Send `count` of those that were served away."""
+        """Send away `count` of the clients that were served."""
         self._leave.release(count)
 
     def end(self) -> None:
-        """Wait for all to be gone."""
+        """Send all clients away and wait for their threads."""
         self.send(len(self._threads))
         for thread in self._threads:
             thread.join(60)
@@ -183,10 +185,10 @@ class Crowd:
 
 @pytest.mark.parametrize("version", [0, 1, 2])
 @pytest.mark.parametrize("isTLS", [False, True])
-def test_maximumOfArrivals(
+def test_arrivalsBeyondMaximumWait(
     tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], isTLS: bool, version: int
 ) -> None:
-    """At the maximum, the rest of 21 clients waits for its turn, through TLS and through a proxy, and is served."""
+    """Clients beyond the maximum wait and are then served, through TLS and through a proxy."""
     listen = listenTLS(certificates.server) if isTLS else "127.0.0.1:0"
     options = ("--max-connections=10", f"--proxy-from={PROXY}", "--log-connections", "--handshake-timeout=60")
     with Daemon.start(tmp_path, *options, listen=[listen]) as daemon:
@@ -211,8 +213,10 @@ def test_maximumOfArrivals(
 
 @pytest.mark.parametrize("version", [0, 1, 2])
 @pytest.mark.parametrize("isTLS", [False, True])
-def test_maximumPerPeer(tmp_path: Path, certificates: Certificates, isTLS: bool, version: int) -> None:
-    """Of 21 clients from one address five are served, and of those from another all: behind a proxy, too."""
+def test_maximumPerPeerCountsClientsBehindProxy(
+    tmp_path: Path, certificates: Certificates, isTLS: bool, version: int
+) -> None:
+    """Five of 21 clients from one address are served, and all from another, also behind a proxy."""
     listen = listenTLS(certificates.server) if isTLS else "127.0.0.1:0"
     options = ("--max-connections-per-peer=5", f"--proxy-from={PROXY}", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=[listen]) as daemon:
@@ -237,11 +241,11 @@ def test_maximumPerPeer(tmp_path: Path, certificates: Certificates, isTLS: bool,
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_letInLater(tmp_path: Path, certificates: Certificates, workers: int) -> None:
-    """Who waits, for a place or for the parent's word, loses nothing by it, whatever comes before his stream.
+def test_admissionAfterWaitLosesNothing(tmp_path: Path, certificates: Certificates, workers: int) -> None:
+    """A connection that waits for a slot, or for the parent's answer, loses none of its data.
 
-    A place is waited for inside where there are several ports, or processes, to accept at; the parent is asked where
-    there is a limit to each peer.
+    With several ports, or processes, an accepted connection may wait for a slot; with a limit to each peer the parent
+    is asked.
     """
     listen = ["127.0.0.1:0", listenTLS(certificates.server)] * 2
     limits = ("--max-connections=1", "--max-connections-per-peer=100")
@@ -263,8 +267,8 @@ def test_letInLater(tmp_path: Path, certificates: Certificates, workers: int) ->
 
 @pytest.mark.portable
 @pytest.mark.parametrize("version", [1, 2])
-def test_forged(tmp_path: Path, certificates: Certificates, version: int) -> None:
-    """A header from outside the networks is data, in clear and inside TLS, and in front of TLS an error."""
+def test_headerFromOtherNetworksIsData(tmp_path: Path, certificates: Certificates, version: int) -> None:
+    """A header from outside the networks is data, in clear and inside TLS, and before TLS an error."""
     header = headerOf("192.0.2.1", version)
     listen = ["127.0.0.1:0", listenTLS(certificates.server)]
     with Daemon.start(tmp_path, f"--proxy-from={PROXY}", "--log-connections", listen=listen) as daemon:
@@ -286,8 +290,8 @@ NASTY = b"\x1b[31m\"' x=y\r\n2026-11-22T00:00:00+0000 [-] forged\x00\x07\xff\xe2
 
 
 @pytest.mark.parametrize("isTLS", [False, True])
-def test_nastyValues(tmp_path: Path, certificates: Certificates, isTLS: bool) -> None:
-    """What a header says can't command the terminal of whoever reads the log, nor forge a line or a field of it."""
+def test_headerCannotForgeLog(tmp_path: Path, certificates: Certificates, isTLS: bool) -> None:
+    """The values of a header bring no control character, no line and no field into the log."""
     ssl = pack("!BI", 7, 0) + b"".join(pack("!BH", kind, len(NASTY)) + NASTY for kind in (0x21, 0x22, 0x23))
     headers = [
         withTLVs(IPv4Address("TCP", "192.0.2.1", 4242), (0x02, NASTY), (0x05, NASTY), (0x20, ssl)),
@@ -331,8 +335,8 @@ def test_nastyValues(tmp_path: Path, certificates: Certificates, isTLS: bool) ->
 @pytest.mark.parametrize(
     "first", [b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00" + bytes(2**16)], ids=["HTTP", "zeros"]
 )
-def test_garbage(tmp_path: Path, certificates: Certificates, first: bytes) -> None:
-    """What is no TLS gets an alert, one line in the log, and time until the handshake timeout to take it."""
+def test_otherProtocolThanTLSGetsAlert(tmp_path: Path, certificates: Certificates, first: bytes) -> None:
+    """A client that doesn't speak TLS gets an alert and a line in the log, and is open until the handshake timeout."""
     options = ("--handshake-timeout=1", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
@@ -346,8 +350,10 @@ def test_garbage(tmp_path: Path, certificates: Certificates, first: bytes) -> No
         assert "Traceback" not in daemon.text
 
 
-def test_reload(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
-    """SIGHUP under load: old connections go on, new ones get the new certificate, and none is dropped."""
+def test_reloadUnderLoadLosesNoConnection(
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]
+) -> None:
+    """After SIGHUP old connections go on, new ones get the new certificate, and none is lost."""
     file = tmp_path / "server.pem"
     contents = [Path(certificates.issue(f"reloaded{i}", "localhost")).read_bytes() for i in range(5)]
     serials = [load_pem_x509_certificate(content).serial_number for content in contents]
@@ -400,9 +406,9 @@ def test_reload(tmp_path: Path, certificates: Certificates, figure: Callable[[st
 
 
 def offer(tls: TLSConnection, size: int, patience: float, look: Callable[[], None] = lambda: None) -> int:
-    """Send up to `size` bytes, and return how many could be sent before none could for `patience` seconds.
+    """Send up to `size` bytes, until none can be sent for `patience` seconds, and return the number sent.
 
-    Call `look` each time before something is sent.
+    `look` is called before each send.
     """
     tls.socket.settimeout(patience)
     sent = 0
@@ -417,8 +423,10 @@ def offer(tls: TLSConnection, size: int, patience: float, look: Callable[[], Non
 
 
 @pytest.mark.slow
-def test_neverReaderOverTLS(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
-    """Over TLS, too, a peer that never reads costs a little memory and no processor time, and is aborted in the end."""
+def test_peerThatNeverReadsIsBoundedAndAborted(
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]
+) -> None:
+    """Over TLS too, a peer that never reads costs little memory and no CPU time, and is aborted."""
     options = ("--stall-timeout=6", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
@@ -446,13 +454,13 @@ def test_neverReaderOverTLS(tmp_path: Path, certificates: Certificates, figure: 
     assert stalled >= 5.9
 
 
-def test_slowToTakeTheRest(tmp_path: Path, certificates: Certificates) -> None:
-    """A peer that has sent its end and reads nothing has the stall timeout, and then is aborted."""
+def test_peerThatDoesNotReadAfterItsEndIsAborted(tmp_path: Path, certificates: Certificates) -> None:
+    """A peer that has sent its end and reads nothing is aborted after the stall timeout."""
     options = ("--stall-timeout=1", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
         with TLSConnection.to(daemon.address, certificates.context()) as tls:
-            with suppress(ConnectionError):  # where this process had no turn for a second, it is too late already
+            with suppress(ConnectionError):  # without a processor for a second, this process is too late
                 offer(tls, 600 * MIB, 0.3)
                 tls.socket.shutdown(SHUT_WR)
             connections = eventually(lambda: daemon.connections)
@@ -460,8 +468,8 @@ def test_slowToTakeTheRest(tmp_path: Path, certificates: Certificates) -> None:
         eventually(lambda: daemon.descriptors == before)
 
 
-def test_idle(tmp_path: Path, certificates: Certificates) -> None:
-    """An idle connection gets a close_notify and a FIN, and may take its time to end its own side."""
+def test_idleConnectionIsEnded(tmp_path: Path, certificates: Certificates) -> None:
+    """An idle connection gets a close_notify and a FIN, and may end its own side later."""
     options = ("--idle-timeout=3", "--stall-timeout=60", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
@@ -474,13 +482,13 @@ def test_idle(tmp_path: Path, certificates: Certificates) -> None:
             assert daemon.descriptors == before + 1
             tls.finish(b"too late")
             eventually(lambda: daemon.descriptors == before)
-        eventually(lambda: daemon.connections)  # a line comes when the descriptor is closed already
+        eventually(lambda: daemon.connections)  # the line follows the closing of the descriptor
         assert [(one["reason"], one["bytes"]) for one in daemon.connections] == [("idle", "5")]
         assert "Traceback" not in daemon.text
 
 
-def test_deafToTheEnd(tmp_path: Path, certificates: Certificates) -> None:
-    """A peer that is told the end and goes on sending is discarded, then dropped."""
+def test_peerThatSendsAfterTheEndIsAborted(tmp_path: Path, certificates: Certificates) -> None:
+    """After the daemon's end, data is discarded and the connection aborted."""
     options = ("--idle-timeout=0.5", "--stall-timeout=1", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
@@ -501,8 +509,8 @@ def test_deafToTheEnd(tmp_path: Path, certificates: Certificates) -> None:
         assert "Traceback" not in daemon.text
 
 
-def test_resets(tmp_path: Path, certificates: Certificates) -> None:
-    """Resets in every state leave no descriptor and no traceback: before, in and after the handshake and the header."""
+def test_resetsInEveryStateLeaveNothingBehind(tmp_path: Path, certificates: Certificates) -> None:
+    """Resets before, in and after the handshake and the header leave no descriptor and no traceback."""
     hello = clientHello(certificates.context())
     header = headerOf("192.0.2.1", 2)
     listen = [listenTLS(certificates.server)]
@@ -517,7 +525,7 @@ def test_resets(tmp_path: Path, certificates: Certificates) -> None:
         for beginning in beginnings * 10:
             with proxied.connect() as connection:
                 connection.sendall(beginning)
-                for _ in range(3):  # turns of the reactor: on uvloop one that is reset before it has begun isn't logged
+                for _ in range(3):  # turns of the reactor: uvloop doesn't log a connection reset before its protocol
                     assert other.ask(b"hello") == b"HELLO"
                 reset(connection)
         for _ in range(10):
@@ -531,10 +539,10 @@ def test_resets(tmp_path: Path, certificates: Certificates) -> None:
 
 @pytest.mark.usefixtures("manyConnections")
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
-def test_idleCostOfTLS(
+def test_idleConnectionCostsLittleMemory(
     tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], version: TLSVersion
 ) -> None:
-    """An idle TLS connection costs some tens of KiB of memory."""
+    """An idle TLS connection costs at most 32 KiB of memory."""
     context = certificates.context(version)
     with Daemon.start(tmp_path, listen=[listenTLS(certificates.server)]) as daemon, ExitStack() as stack:
         with TLSConnection.to(daemon.address, context) as tls:
@@ -549,11 +557,11 @@ def test_idleCostOfTLS(
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
-def test_endless(tmp_path: Path, certificates: Certificates, version: TLSVersion) -> None:
-    """Who never stops sending is ended by a stop: what was taken in has come back, then the end, as TLS has it.
+def test_stopEndsClientThatKeepsSending(tmp_path: Path, certificates: Certificates, version: TLSVersion) -> None:
+    """A stop ends a client that never stops sending: it gets the echo of all that was received, then a close_notify.
 
-    For that the client has to take all that is left, in a fifth of the deadline. Where it doesn't get its turns then,
-    that attempt tells nothing.
+    The client has a fifth of the deadline to read the rest. When it has no processor for a while then, the attempt is
+    repeated.
     """
     deadline = 8.0
     options = (f"--drain-timeout={deadline:g}", "--log-connections")
@@ -569,7 +577,7 @@ def test_endless(tmp_path: Path, certificates: Certificates, version: TLSVersion
             sent = threading.Event()
 
             def send() -> None:
-                with suppress(OSError):  # at the deadline the daemon is gone, whoever still sends
+                with suppress(OSError):  # at the deadline the daemon has ended
                     for records in wire:  # noqa: B023  # the thread ends before the next attempt
                         if sent.is_set():  # noqa: B023
                             break
@@ -579,18 +587,18 @@ def test_endless(tmp_path: Path, certificates: Certificates, version: TLSVersion
             sending = threading.Thread(target=send)
             sending.start()
             try:
-                with suppress(ConnectionError):  # of a connection that was cut at the deadline
+                with suppress(ConnectionError):  # the connection was aborted at the deadline
                     began = time.monotonic()
                     while more := tls.receive():
                         assert more == expected[received : received + len(more)]
                         if not received:
                             daemon.signal(signal.SIGTERM)
-                            quick = time.monotonic() + 0.85 * deadline  # the daemon ends what is busy just before
+                            quick = time.monotonic() + 0.85 * deadline  # the daemon ends busy connections just before
                         received += len(more)
                         now = time.monotonic()
                         if now > quick:
                             longest = max(longest, now - began)
-                        # Of 64 MiB there is enough for longer than the stop; what is left then isn't much.
+                        # 64 MiB last longer than the stop at this rate, and little is left at its end.
                         time.sleep(len(more) / (2**22 if now < quick else 2**26))
                         began = time.monotonic()
             finally:
@@ -604,16 +612,16 @@ def test_endless(tmp_path: Path, certificates: Certificates, version: TLSVersion
     assert [(one["bytes"], one["reason"]) for one in daemon.connections] == [(str(received), "stopping")]
 
 
-def test_stopWhileArriving(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
-    """A stop loses nothing of what is in flight, through TLS and through a proxy.
+def test_stopServesArrivals(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
+    """A stop loses no data in flight, through TLS and through a proxy.
 
-    100 clients with a header wait in the kernel's queue, 20 with TLS try to get in, one reads 4 MiB slowly, ten are
-    idle and are told the end as TLS has it, ten hang in the header or the handshake.
+    100 clients with a header wait in the kernel's queue, 20 with TLS are connecting, one reads 4 MiB slowly, ten are
+    idle and get a close_notify, and ten don't finish the header or the handshake.
     """
     data = randomBytes(4 * MIB)
     context = certificates.context()
     listen = ["127.0.0.1:0", listenTLS(certificates.server)]
-    # Those who hang are waited for, five seconds by default, in which the others are let in.
+    # The stop waits for unfinished handshakes, five seconds by default, in which the others are served.
     options = ("--drain-timeout=600", f"--proxy-from={PROXY}", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=listen) as daemon, ExitStack() as stack:
         plain, secured = daemon.addresses

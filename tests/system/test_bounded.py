@@ -1,4 +1,4 @@
-"""The promises Bounded and Nothing hangs: what a peer can cost, and who is cut off."""
+"""The promises Bounded and Nothing hangs: the cost of a peer, and the connections that are aborted."""
 
 import re
 import time
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.usefixtures("reactor")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reactor", MULTIPLEXERS, indirect=True)
-def test_neverReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """A peer that sends and never reads costs a little memory and no processor time, and is aborted in the end."""
+def test_peerThatNeverReadsIsBoundedAndAborted(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A peer that sends and never reads costs little memory and no CPU time, and is aborted."""
     with Daemon.start(tmp_path, "--stall-timeout=6", "--log-connections") as daemon:
         assert daemon.address.echo(b"warm") == b"WARM"
         memory = daemon.memory
@@ -52,10 +52,10 @@ def test_neverReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
 
 @pytest.mark.slow
-def test_slowReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """A peer that reads 10 KiB in a stall period, for three of them and more, is not cut, and what it reads is exact.
+def test_slowReaderIsNotAborted(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A peer that reads 10 KiB in each of three stall periods is not aborted, and its echo is exact.
 
-    Its receive buffer is small, because its kernel tells of progress only after a good part of that is read.
+    Its receive buffer is small, because its kernel acknowledges only after a good part of that is read.
     """
     data = randomBytes(32 * MIB)
     with (
@@ -69,7 +69,7 @@ def test_slowReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
                 sent += connection.send(data[sent:])
             except BlockingIOError:
                 time.sleep(0.25)
-                with suppress(BlockingIOError):  # where the daemon had no turn
+                with suppress(BlockingIOError):  # the daemon may have had no processor
                     received += connection.recv(640)
         figure(f"lived {lived:.0f} s with a stall timeout of 4 s, at {len(received) / lived:.0f} B/s")
         assert received == data[: len(received)].upper()
@@ -77,8 +77,8 @@ def test_slowReader(tmp_path: Path, figure: Callable[[str], None]) -> None:
         assert not isCut(connection)
 
 
-def test_slowToTakeTheRest(tmp_path: Path) -> None:
-    """A peer that has sent its end and not read yet has the stall timeout, and then is aborted."""
+def test_peerThatDoesNotReadAfterItsEndIsAborted(tmp_path: Path) -> None:
+    """A peer that has sent its end and reads nothing is aborted after the stall timeout."""
     with Daemon.start(tmp_path, "--stall-timeout=2", "--log-connections") as daemon:
         with daemon.address.connect() as connection:
             sent = offer(connection, 600 * MIB, 0.3)
@@ -89,8 +89,8 @@ def test_slowToTakeTheRest(tmp_path: Path) -> None:
         assert daemon.address.echo(b"hello") == b"HELLO"
 
 
-def test_littleForANeverReader(tmp_path: Path) -> None:
-    """A peer that takes nothing stalls too when what waits for it is less than the kernel has room for."""
+def test_peerStallsWithRoomInSendBuffer(tmp_path: Path) -> None:
+    """A peer that reads nothing stalls also while its echo fits into the kernel's send buffer."""
     with (
         Daemon.start(tmp_path, "--stall-timeout=1", "--idle-timeout=0", "--log-connections") as daemon,
         daemon.address.connect(receiveBuffer=4096) as connection,
@@ -99,8 +99,8 @@ def test_littleForANeverReader(tmp_path: Path) -> None:
         eventually(lambda: "bytes=40000 " in daemon.text and "reason=stalled" in daemon.text)
 
 
-def test_lateOnUnixSocket(tmp_path: Path) -> None:
-    """A peer of a Unix socket that has room for all of its echo may fetch it when it likes."""
+def test_unixPeerWithRoomDoesNotStall(tmp_path: Path) -> None:
+    """A peer of a Unix socket whose buffer has room for all of its echo never stalls."""
     with (
         Daemon.start(tmp_path, "--stall-timeout=0.5", listen=[f"unix:{tmp_path}/socket"]) as daemon,
         daemon.address.connect() as connection,
@@ -112,8 +112,8 @@ def test_lateOnUnixSocket(tmp_path: Path) -> None:
         assert receiveAll(connection) == b"HELLOWORLD"
 
 
-def test_idle(tmp_path: Path) -> None:
-    """A connection on which nothing moves is ended, cleanly, and goes for good when the peer ends it too."""
+def test_idleConnectionIsEnded(tmp_path: Path) -> None:
+    """A connection on which nothing moves is ended cleanly, and is closed when the peer ends its side too."""
     with Daemon.start(tmp_path, "--idle-timeout=3", "--log-connections") as daemon:
         before = daemon.descriptors
         with daemon.address.connect() as connection:
@@ -124,8 +124,8 @@ def test_idle(tmp_path: Path) -> None:
         eventually(lambda: daemon.descriptors == before)
 
 
-def test_deafToTheEnd(tmp_path: Path) -> None:
-    """A peer that is told the end and goes on sending is discarded, then dropped: it can't hold the connection."""
+def test_peerThatSendsAfterTheEndIsAborted(tmp_path: Path) -> None:
+    """After the daemon's end, data is discarded and the connection aborted: the peer can't keep it open."""
     with Daemon.start(tmp_path, "--idle-timeout=0.5", "--stall-timeout=1", "--log-connections") as daemon:
         before = daemon.descriptors
         with daemon.address.connect() as connection:
@@ -143,8 +143,8 @@ def test_deafToTheEnd(tmp_path: Path) -> None:
         eventually(lambda: daemon.descriptors == before)
 
 
-def test_talkingIsNotIdle(tmp_path: Path) -> None:
-    """A connection on which something moves now and then outlives the idle timeout."""
+def test_movingConnectionIsNotIdle(tmp_path: Path) -> None:
+    """A connection on which bytes move more often than the idle timeout is not ended."""
     with Daemon.start(tmp_path, "--idle-timeout=3") as daemon, daemon.address.connect() as connection:
         for _ in range(8):
             connection.sendall(b"hello")
@@ -153,8 +153,8 @@ def test_talkingIsNotIdle(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("manyConnections")
-def test_idleCost(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """An idle connection costs a few KiB of memory."""
+def test_idleConnectionCostsLittleMemory(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """An idle connection costs at most 4 KiB of memory."""
     with Daemon.start(tmp_path) as daemon:
         assert daemon.address.echo(b"warm") == b"WARM"
         before = daemon.memory
@@ -169,7 +169,7 @@ def test_idleCost(tmp_path: Path, figure: Callable[[str], None]) -> None:
     assert each <= 4 * 1024
 
 
-def test_resets(tmp_path: Path, figure: Callable[[str], None]) -> None:
+def test_resetsLeaveNothingBehind(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """Resets leave no descriptor, no traceback and no line in the log."""
     with Daemon.start(tmp_path) as daemon:
         before, log = daemon.descriptors, daemon.text
@@ -183,8 +183,8 @@ def test_resets(tmp_path: Path, figure: Callable[[str], None]) -> None:
         assert daemon.text == log
 
 
-def test_noDescriptorsLeft(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
-    """Out of file descriptors, it serves whom it can, refuses the rest, says so briefly, and recovers."""
+def test_daemonRecoversFromNoDescriptors(tmp_path: Path, figure: Callable[[str], None], reactor: str) -> None:
+    """Without free descriptors the daemon serves the open connections, refuses others, logs that, and recovers."""
     isUvloop = reactor == "uvloop"
     with Daemon.start(tmp_path, descriptors=50 if isUvloop else 40) as daemon:
         before = daemon.descriptors
@@ -204,7 +204,7 @@ def test_noDescriptorsLeft(tmp_path: Path, figure: Callable[[str], None], reacto
         recovered = daemon.address.echo(b"again") == b"AGAIN"
         size = len(daemon.text)
         figure(f"{served} served, {refused} refused of 100, {size} bytes of log, recovered {recovered}")
-        # libuv refuses them itself, in C, and tells nobody.
+        # libuv refuses them itself, in C, and reports nothing.
         assert isUvloop or "refused 1 connections: no file descriptors left" in daemon.text
     assert recovered
     assert served >= 25
@@ -213,8 +213,8 @@ def test_noDescriptorsLeft(tmp_path: Path, figure: Callable[[str], None], reacto
 
 
 @pytest.mark.parametrize("reactor", MULTIPLEXERS, indirect=True)
-def test_maximum(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """At the maximum the rest waits, unharmed, and comes in as room appears: exactly as many as there is room for."""
+def test_connectionsBeyondMaximumWait(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Connections beyond the maximum wait, and exactly as many as have room are accepted when others end."""
     listen = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
     with Daemon.start(tmp_path, "--max-connections=10", listen=listen) as daemon:
         before = daemon.descriptors
@@ -249,8 +249,8 @@ def _answered(connection: socket) -> bool:
         return False
 
 
-def test_maximumPerPeer(tmp_path: Path) -> None:
-    """More than the maximum from one address are closed at once, with one line in the log, others are served."""
+def test_connectionsBeyondMaximumPerPeerAreClosed(tmp_path: Path) -> None:
+    """Connections beyond the maximum from one address are closed, with one log line; other addresses are served."""
     with Daemon.start(tmp_path, "--max-connections-per-peer=5") as daemon:
         before = daemon.descriptors
         inside = [daemon.address.connect() for _ in range(5)]
@@ -274,8 +274,8 @@ def test_maximumPerPeer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reactor", ["select"], indirect=True)
 @pytest.mark.usefixtures("manyDescriptors")
-def test_selectReactor(tmp_path: Path) -> None:
-    """More clients than select(2) has room for do not upset the select reactor: the rest waits."""
+def test_selectReactorStopsAcceptingBeforeItsLimit(tmp_path: Path) -> None:
+    """Clients beyond the limit of select(2) wait, and the select reactor serves the others."""
     if getrlimit(RLIMIT_NOFILE)[0] < 1200:
         pytest.skip("this user may not open as many files as there are clients here (ulimit -Hn)")
     with Daemon.start(tmp_path, "--max-connections=0") as daemon:
@@ -290,8 +290,8 @@ def test_selectReactor(tmp_path: Path) -> None:
         assert "the select reactor takes 960 connections at most" in daemon.text
 
 
-def test_softLimit(tmp_path: Path) -> None:
-    """It takes as many descriptors as the hard limit lets it, so that the soft one refuses nobody."""
+def test_softLimitOfDescriptorsIsRaised(tmp_path: Path) -> None:
+    """The daemon raises the soft limit of descriptors to the hard one, so that it refuses no connection for it."""
     command = ["sh", "-c", 'ulimit -S -n 40 && exec "$@"', "sh", *foreground()]
     with Daemon.start(tmp_path, command=command) as daemon:
         connections = [daemon.address.connect() for _ in range(100)]
@@ -302,8 +302,8 @@ def test_softLimit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_memoryOfSessions(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Sessions leave no memory behind: after 10 000 it is within 5 MiB of that after the first 1000."""
+def test_sessionsLeaveNoMemoryBehind(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """The memory after 10 000 sessions is within 5 MiB of that after the first 1000."""
     with Daemon.start(tmp_path) as daemon:
         memory = []
         for sessions in (1000, 9000):

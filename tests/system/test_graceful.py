@@ -1,4 +1,4 @@
-"""The promise Graceful: how it stops, and which signals do not stop it."""
+"""The promise Graceful: how the daemon stops, and which signals don't stop it."""
 
 import os
 import signal
@@ -31,8 +31,8 @@ pytestmark = pytest.mark.usefixtures("reactor")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reactor", MULTIPLEXERS, indirect=True)
-def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """A stop serves what the kernel has accepted and what is in flight; when that is done it doesn't wait any longer.
+def test_stopServesQueueAndFlight(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A stop serves the connections in the kernel's queue and the data in flight, and then ends before the deadline.
 
     500 clients wait in the kernel's queue, one reads 4 MiB slowly, ten are idle.
     """
@@ -62,7 +62,7 @@ def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
             served = sum(receiveAll(connection) == b"HELLO" for connection in queued)
             ended = [receiveAll(connection) for connection in idle]
             for connection in idle:
-                connection.close()  # or the daemon would wait for their ends
+                connection.close()  # the daemon waits for their ends
             code = daemon.wait(60)
             stopped = time.monotonic() - began
         assert "Traceback" not in daemon.text
@@ -78,7 +78,7 @@ def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
 @contextmanager
 def reading(read: Callable[[], None]) -> Iterator[None]:
-    """Let `read` run in a thread that ends with the test."""
+    """Run `read` in a thread, and wait for its end."""
     thread = threading.Thread(target=read)
     thread.start()
     try:
@@ -89,8 +89,8 @@ def reading(read: Callable[[], None]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_deadline(tmp_path: Path, figure: Callable[[str], None], workers: int) -> None:
-    """A stop is over at the deadline, not earlier, although a peer that never reads has ten minutes to stall."""
+def test_deadlineEndsStop(tmp_path: Path, figure: Callable[[str], None], workers: int) -> None:
+    """With a peer that never reads a stop ends at the deadline, not earlier and not at the stall timeout."""
     timeout = 1.0
     options = (f"--workers={workers}", "--stall-timeout=600", f"--drain-timeout={timeout}")
     with Daemon.start(tmp_path, *options) as daemon, daemon.address.connect() as never:
@@ -106,8 +106,8 @@ def test_deadline(tmp_path: Path, figure: Callable[[str], None], workers: int) -
 
 
 @pytest.mark.portable
-def test_requestsAtTheDoor(tmp_path: Path) -> None:
-    """What has reached the machine before the stop is answered, however quiet its connection was until then."""
+def test_dataInKernelBeforeStopIsEchoed(tmp_path: Path) -> None:
+    """Data that the kernel has received before the stop is echoed, also on a connection that was quiet."""
     with Daemon.start(tmp_path) as daemon:
         connections = [daemon.address.connect() for _ in range(100)]
         for connection in connections:
@@ -127,10 +127,10 @@ def test_requestsAtTheDoor(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_nobodyReset(tmp_path: Path, figure: Callable[[str], None], workers: int) -> None:
-    """Of clients that come all the time during a stop each is either served or refused: none believes in a connection.
+def test_stopResetsNoNewConnection(tmp_path: Path, figure: Callable[[str], None], workers: int) -> None:
+    """Clients that connect all the time during a stop are served or refused, and none is reset.
 
-    Several stops, because it takes one at the wrong moment.
+    There are three stops, because a reset depends on the moment.
     """
     ends: Counter[str] = Counter()
 
@@ -149,7 +149,7 @@ def test_nobodyReset(tmp_path: Path, figure: Callable[[str], None], workers: int
                     ends["reset"] += 1
 
     for _ in range(3):
-        # At an address that nobody else gets when the daemon is gone: whom they'd visit then would not refuse them.
+        # At an address that no other process gets when the daemon has ended, so that connecting is refused then.
         listen = [unused().target]
         with Daemon.start(tmp_path, f"--workers={workers}", listen=listen) as daemon:
             threads = [threading.Thread(target=visit, args=[daemon.address]) for _ in range(8)]
@@ -165,11 +165,11 @@ def test_nobodyReset(tmp_path: Path, figure: Callable[[str], None], workers: int
 
 
 @pytest.mark.parametrize("isStopped", [True, False])
-def test_slowRecord(tmp_path: Path, certificates: Certificates, isStopped: bool) -> None:
-    """A TLS record in many small pieces moves all the time: neither a stop nor --idle-timeout ends it halfway.
+def test_partsOfTLSRecordAreMovement(tmp_path: Path, certificates: Certificates, isStopped: bool) -> None:
+    """While a TLS record arrives in small pieces neither a stop nor --idle-timeout ends the connection.
 
-    That holds as long as the pieces come in time. Where they don't, because this process got no turn for a while, the
-    daemon may end it, and that attempt tells nothing.
+    When this process has no processor for a while, the pieces come too late and the daemon may end the connection:
+    such an attempt is repeated.
     """
     data = randomBytes(2**14)
     listen = [listenTLS(certificates.server)]
@@ -179,7 +179,7 @@ def test_slowRecord(tmp_path: Path, certificates: Certificates, isStopped: bool)
         with (
             Daemon.start(tmp_path, "--idle-timeout=0.5", listen=listen) as daemon,
             TLSConnection.to(daemon.address, certificates.context()) as connection,
-            suppress(OSError),  # of a connection that was ended halfway
+            suppress(OSError),  # the connection was ended halfway
         ):
             record = connection.seal(data)
             for start in range(0, len(record), 500):
@@ -196,7 +196,7 @@ def test_slowRecord(tmp_path: Path, certificates: Certificates, isStopped: bool)
 
 
 @pytest.mark.portable
-def test_quickWhenQuiet(tmp_path: Path, figure: Callable[[str], None]) -> None:
+def test_stopWithQuietConnectionsIsShort(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """With only quiet connections a stop doesn't wait for the deadline."""
     with Daemon.start(tmp_path, "--drain-timeout=600") as daemon, daemon.address.connect() as connection:
         connection.sendall(b"hello")
@@ -209,9 +209,9 @@ def test_quickWhenQuiet(tmp_path: Path, figure: Callable[[str], None]) -> None:
         figure(f"stopped {time.monotonic() - began:.2f} s after SIGTERM")
 
 
-def test_busyAtTheStop(tmp_path: Path) -> None:
-    """A busy connection is served until most of the deadline is over, then ended without a loss of what was echoed."""
-    for _ in range(20):  # it is busy as long as this process gets its turns
+def test_busyConnectionIsServedDuringStop(tmp_path: Path) -> None:
+    """A busy connection is served for most of the time to the deadline, then ended without loss."""
+    for _ in range(20):  # it isn't busy when this process has no processor for a while
         options = ("--drain-timeout=2", "--log-connections")
         with Daemon.start(tmp_path, *options) as daemon, daemon.address.connect() as busy:
             daemon.signal(signal.SIGTERM)
@@ -234,8 +234,8 @@ def test_busyAtTheStop(tmp_path: Path) -> None:
     assert exchanges > 10
 
 
-def test_waitingAtTheMaximum(tmp_path: Path) -> None:
-    """Clients that wait in the kernel's queue because of the maximum are served during a stop as room appears."""
+def test_connectionsBeyondMaximumAreServedDuringStop(tmp_path: Path) -> None:
+    """Clients that wait in the kernel's queue because of the maximum are served during a stop when others end."""
     with Daemon.start(tmp_path, "--max-connections=10", "--drain-timeout=600") as daemon:
         connections = [daemon.address.connect() for _ in range(40)]
         for connection in connections:
@@ -251,8 +251,8 @@ def test_waitingAtTheMaximum(tmp_path: Path) -> None:
 
 @pytest.mark.portable
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_secondSignal(tmp_path: Path, number: int) -> None:
-    """A second signal ends it at once, without a traceback, however long the deadline is."""
+def test_secondSignalEndsStop(tmp_path: Path, number: int) -> None:
+    """A second signal ends the daemon before the deadline, without a traceback."""
     options = ("--stall-timeout=600", "--drain-timeout=600")
     with Daemon.start(tmp_path, *options) as daemon, daemon.address.connect() as never:
         offer(never, 600 * MIB, 0.3)
@@ -263,8 +263,8 @@ def test_secondSignal(tmp_path: Path, number: int) -> None:
         assert "Traceback" not in daemon.text
 
 
-def test_otherSignals(tmp_path: Path) -> None:
-    """SIGHUP, SIGUSR1 and SIGUSR2 don't kill it."""
+def test_otherSignalsDoNotEndDaemon(tmp_path: Path) -> None:
+    """SIGHUP, SIGUSR1 and SIGUSR2 don't end the daemon."""
     with Daemon.start(tmp_path) as daemon:
         assert daemon.address.echo(b"hello") == b"HELLO"
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -273,8 +273,8 @@ def test_otherSignals(tmp_path: Path) -> None:
         assert daemon.process.poll() is None
 
 
-def test_noUnixSocketLeft(tmp_path: Path) -> None:
-    """A stop removes the Unix socket; that it's gone already is no reason to fail."""
+def test_stopRemovesUnixSocket(tmp_path: Path) -> None:
+    """A stop removes the Unix socket, and doesn't fail if it has been removed already."""
     first, second = tmp_path / "first", tmp_path / "second"
     with Daemon.start(tmp_path, listen=[f"unix:{first}", f"unix:{second}"]) as daemon:
         second.unlink()
@@ -284,8 +284,8 @@ def test_noUnixSocketLeft(tmp_path: Path) -> None:
     assert not first.exists()
 
 
-def test_asFirstProcess(tmp_path: Path) -> None:
-    """As process 1, the first of a container, it stops on SIGTERM too, with 143 or, as the kernel shields it, 0."""
+def test_firstProcessOfNamespaceStops(tmp_path: Path) -> None:
+    """As process 1, the first of a container, it stops on SIGTERM too, with 143, or 0 where the kernel shields it."""
     log = tmp_path / "log"
     inNamespace = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*inNamespace, "true"], check=False, capture_output=True).returncode:

@@ -1,4 +1,4 @@
-"""The tests' own runs: whatever starts them, and however they end."""
+"""The tests' own runs: inherited signals, processes left behind, and the seed."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def runTest(folder: Path, body: str, before: Callable[[], None] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run a test with `body` as these tests are run, in a process that is handed it; call `before` in the first one."""
+    """Run a test with `body` in a worker of xdist, with the hooks of these tests; call `before` in the controller."""
     test = folder / "test_it.py"
     imports = "import os, signal, subprocess, sys\nfrom tests.support.chance import randomBytes\n"
     test.write_text(f"{imports}def test_it():\n    {body}\n")
@@ -25,7 +25,7 @@ def runTest(folder: Path, body: str, before: Callable[[], None] | None = None) -
 
 
 def isRunning(*command: str) -> bool:
-    """Does a process run that was started with this command?"""
+    """Return whether a process runs that was started with this command."""
     wanted = "\0".join([*command, ""])
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended
@@ -34,8 +34,8 @@ def isRunning(*command: str) -> bool:
     return False
 
 
-def test_ignoredSignals(tmp_path: Path) -> None:
-    """What a run in the background ignores is at its default in what a test starts."""
+def test_childHasDefaultsOfIgnoredSignals(tmp_path: Path) -> None:
+    """Signals that a run in the background ignores have their defaults in the processes that a test starts."""
 
     def ignore() -> None:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
@@ -45,8 +45,8 @@ def test_ignoredSignals(tmp_path: Path) -> None:
     assert "1 passed" in ended.stdout, ended.stdout
 
 
-def test_ignoredBesides(tmp_path: Path) -> None:
-    """The process that runs the tests goes on ignoring it."""
+def test_ignoredSignalStaysIgnored(tmp_path: Path) -> None:
+    """The process that runs the tests goes on ignoring such a signal."""
 
     def ignore() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -55,16 +55,16 @@ def test_ignoredBesides(tmp_path: Path) -> None:
     assert "1 passed" in ended.stdout, ended.stdout
 
 
-def test_lostProcess(tmp_path: Path) -> None:
-    """What a test has started ends when the process that runs the test dies."""
+def test_processEndsWithItsTestsProcess(tmp_path: Path) -> None:
+    """A process that a test has started ends when the process that runs the test dies."""
     number = str(10**6 + os.getpid())
     ended = runTest(tmp_path, f"subprocess.Popen(['sleep', '{number}']); os._exit(0)")
     assert "1 failed" in ended.stdout, ended.stdout
     eventually(lambda: not isRunning("sleep", number))
 
 
-def test_seed(tmp_path: Path) -> None:
-    """A failure says which seed repeats its random input."""
+def test_failureNamesSeed(tmp_path: Path) -> None:
+    """A failure names the seed that repeats its random input."""
     drawn = [runTest(tmp_path, "print(randomBytes(8).hex(), file=sys.stderr); assert False").stdout for _ in range(2)]
     assert drawn[0].count(f"TEST_SEED={os.environ['TEST_SEED']} repeats it") == 1
     inputs = [text.split("Captured stderr call")[1].split()[1] for text in drawn]

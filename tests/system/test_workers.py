@@ -1,4 +1,4 @@
-"""Several processes that serve as one: `--workers`."""
+"""Several processes that serve as one daemon: `--workers`."""
 
 import os
 import re
@@ -34,17 +34,17 @@ pytestmark = pytest.mark.usefixtures("reactor")
 
 SIZES = (0, 1, 1000, 65537, 4 * MIB)
 ROUNDED = 0.1
-"""Seconds by which what the log says of seconds may be off."""
+"""The error of seconds in the log, by rounding, in seconds."""
 TOTALS = re.compile(r"served (\d+) connections, (\d+) bytes")
 
 
 def workers(daemon: Daemon) -> list[int]:
-    """Return the process numbers of the workers of `daemon`, the oldest first."""
+    """Return the process numbers of the daemon's workers, the oldest first."""
     return [int(pid) for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()]
 
 
 def descriptors(pid: int) -> int:
-    """Return how many file descriptors a process has open."""
+    """Return the number of a process's open file descriptors."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
@@ -59,11 +59,11 @@ def owner(daemon: Daemon, connection: socket.socket) -> int:
                 with suppress(FileNotFoundError):
                     if f"socket:[{inode}]" in {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}:
                         return pid
-    raise AssertionError("nobody has it")
+    raise AssertionError("no worker has it")
 
 
 def says(connection: socket.socket, data: bytes = b"hello") -> bool:
-    """Is `data` answered on a connection that stays open?"""
+    """Send `data` and return whether it is echoed, on a connection that stays open."""
     connection.sendall(data)
     answer = b""
     while len(answer) < len(data) and (more := connection.recv(65536)):
@@ -72,14 +72,14 @@ def says(connection: socket.socket, data: bytes = b"hello") -> bool:
 
 
 def totals(daemon: Daemon) -> tuple[int, int]:
-    """Return what the daemon says, at its end, that it has done: connections and bytes."""
+    """Return the connections and bytes of the last line of the daemon's log."""
     ((connections, size),) = TOTALS.findall(daemon.text)
     return int(connections), int(size)
 
 
 @contextmanager
 def alive(pids: list[int]) -> Iterator[Callable[[], list[int]]]:
-    """Yield what tells which of `pids` still run; a process that another one has taken the number of isn't it."""
+    """Yield a function that returns those of `pids` that still run; a new process with an old number doesn't count."""
     with ExitStack() as opened:
         found = {pid: os.pidfd_open(pid) for pid in pids}
         for descriptor in found.values():
@@ -88,8 +88,10 @@ def alive(pids: list[int]) -> Iterator[Callable[[], list[int]]]:
 
 
 @pytest.mark.portable
-def test_exact(tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]) -> None:
-    """What two workers send back is exact, on every transport; each has a share, and the totals are those of both."""
+def test_workersEchoExactlyOnEveryTransport(
+    tmp_path: Path, certificates: Certificates, figure: Callable[[str], None]
+) -> None:
+    """Two workers echo exactly on every transport, and the totals are those of both."""
     tls = listenTLS(certificates.server)
     listen = ["127.0.0.1:0", "[::1]:0", f"unix:{tmp_path}/socket", tls, "127.0.0.1:0"]
     options = ("--workers=2", "--log-connections", "--proxy-from=127.0.0.2/32")
@@ -118,7 +120,7 @@ def test_exact(tmp_path: Path, certificates: Certificates, figure: Callable[[str
 
 
 @pytest.mark.usefixtures("manyConnections")
-def test_spread(tmp_path: Path, figure: Callable[[str], None]) -> None:
+def test_connectionsAreSpreadOverWorkers(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """The kernel spreads 1000 connections over two workers, no worse than 60 to 40."""
     with Daemon.start(tmp_path, "--workers=2", "--max-connections=2000") as daemon, ExitStack() as opened:
         before = {pid: descriptors(pid) for pid in workers(daemon)}
@@ -130,8 +132,8 @@ def test_spread(tmp_path: Path, figure: Callable[[str], None]) -> None:
     assert min(shares) >= 400
 
 
-def test_descriptors(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Sessions leave no descriptor behind, neither in the parent nor in a worker; nor does a worker that dies."""
+def test_sessionsAndDeathsLeaveNoDescriptor(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Neither sessions nor workers that die leave a descriptor open, in the parent or in a worker."""
     listen = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
     options = ("--workers=2", "--udp=127.0.0.1:0", "--max-connections-per-peer=500")
     with Daemon.start(tmp_path, *options, listen=listen) as daemon:
@@ -148,8 +150,8 @@ def test_descriptors(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
 
 @pytest.mark.slow
-def test_killed(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """A worker killed under load loses only its own connections, and is replaced; its places and totals aren't lost."""
+def test_killedWorkerLosesOnlyItsConnections(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A killed worker loses only its own connections, and is replaced; its slots and totals aren't lost."""
     options = ("--workers=2", "--max-connections=10", "--log-connections")
     with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
         lost = others = 0
@@ -170,7 +172,7 @@ def test_killed(tmp_path: Path, figure: Callable[[str], None]) -> None:
                     others += 1
                 connection.close()
             eventually(lambda: len(workers(daemon)) == 2 and victim not in workers(daemon))  # noqa: B023
-        # All ten places are there again, and none more.
+        # There are ten slots again, and no more.
         waiting = [opened.enter_context(daemon.address.connect()) for _ in range(11)]
         for connection in waiting:
             connection.sendall(b"hello")
@@ -192,14 +194,14 @@ def test_killed(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
 
 def _answered(connections: list[socket.socket]) -> list[socket.socket]:
-    """Return those that something has come in on, or comes in on in a moment; it stays there."""
+    """Return the connections that are readable now or in a moment, without reading."""
     readable, _, _ = select(connections, [], [], 0.1)
     return readable
 
 
 @pytest.mark.slow
-def test_killedWhileBusy(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """However many connections come and go while workers are killed, there are as many places as before in the end."""
+def test_killedWorkersUnderLoadLoseNoSlot(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Workers that are killed while connections come and go leave as many slots as before."""
     with Daemon.start(tmp_path, "--workers=2", "--max-connections=10") as daemon:
 
         def session() -> None:
@@ -224,7 +226,7 @@ def test_killedWhileBusy(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
 
 def _rounds(daemon: Daemon, count: int) -> list[int]:
-    """Let `count` clients connect and stay; return how many are served together, as those who are served leave."""
+    """Connect `count` clients, which leave when they are served; return how many are served together, in turn."""
     rounds = []
     with ExitStack() as opened:
         addresses = daemon.addresses
@@ -245,8 +247,8 @@ def _rounds(daemon: Daemon, count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_maximum(tmp_path: Path, figure: Callable[[str], None], count: int) -> None:
-    """The maximum is one for all workers and ports, exactly: 30 clients are served 10 by 10, never 11 at a time."""
+def test_workersShareMaximum(tmp_path: Path, figure: Callable[[str], None], count: int) -> None:
+    """The maximum is for all workers and ports together, exactly: 30 clients are served 10 at a time, never 11."""
     listen = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
     with Daemon.start(tmp_path, f"--workers={count}", "--max-connections=10", listen=listen) as daemon:
         before = {pid: descriptors(pid) for pid in workers(daemon)}
@@ -258,8 +260,8 @@ def test_maximum(tmp_path: Path, figure: Callable[[str], None], count: int) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("header", ["", "PROXY v1"])
-def test_maximumPerPeer(tmp_path: Path, header: str) -> None:
-    """The maximum of each peer is one for all workers, too: 5 of 21 come in, and others, and a dead worker's leave."""
+def test_workersShareMaximumPerPeer(tmp_path: Path, header: str) -> None:
+    """The maximum of each peer is for all workers together; connections that end, or whose worker dies, don't count."""
     options = ["--workers=2", "--max-connections-per-peer=5", *["--proxy-from=127.0.0.1"] * bool(header)]
     with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
         address = replace(daemon.address, header=HEADERS.get(header, b""))
@@ -267,7 +269,7 @@ def test_maximumPerPeer(tmp_path: Path, header: str) -> None:
         for attempt in range(3):
             connections = []
             for _ in range(21):
-                with suppress(ConnectionResetError):  # a refusal may come before it's known that there's a connection
+                with suppress(ConnectionResetError):  # a refusal may come before connect(2) returns
                     connections.append(opened.enter_context(address.connect()))
             served = []
             for connection in connections:
@@ -295,7 +297,7 @@ def test_maximumPerPeer(tmp_path: Path, header: str) -> None:
 
 
 def _askedByAll(daemon: Daemon) -> None:
-    """Let each worker ask the parent for somebody, which it does when it has told of all who are gone."""
+    """Connect to every worker, which then asks the parent, after it has reported the connections that have ended."""
     asked: set[int] = set()
     with ExitStack() as opened:
         for number in range(100):
@@ -308,8 +310,8 @@ def _askedByAll(daemon: Daemon) -> None:
 
 
 @pytest.mark.slow
-def test_dyingAgainAndAgain(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """A worker that keeps dying is replaced at once, and then later and later, with a line in the log each time."""
+def test_repeatedDeathsDelayReplacement(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A worker that keeps dying is replaced at once, then after longer and longer delays, with a log line each time."""
     with Daemon.start(tmp_path, "--workers=2") as daemon:
         steady, victim = workers(daemon)
         delays = []
@@ -331,8 +333,8 @@ def test_dyingAgainAndAgain(tmp_path: Path, figure: Callable[[str], None]) -> No
 
 
 @pytest.mark.slow
-def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """SIGTERM drains all workers: who is queued is served, a slow reader gets all, and then it is over."""
+def test_stopDrainsAllWorkers(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """SIGTERM drains all workers: queued connections are served, slow readers get all, and then the daemon ends."""
     data = randomBytes(4 * MIB)
     options = ("--workers=2", "--drain-timeout=600")
     with Daemon.start(tmp_path, *options) as daemon, ExitStack() as opened:
@@ -370,7 +372,7 @@ def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
         served = sum(receiveAll(connection) == b"HELLO" for connection in queued)
         ended = [receiveAll(connection) for connection in idle]
         for connection in idle:
-            connection.close()  # or the workers would wait for their ends
+            connection.close()  # the workers wait for their ends
         code = daemon.wait(60)
         stopped = time.monotonic() - began
         for thread in reading:
@@ -383,8 +385,8 @@ def test_drain(tmp_path: Path, figure: Callable[[str], None]) -> None:
     assert code == 143
 
 
-def test_waitingAtTheMaximum(tmp_path: Path) -> None:
-    """Clients that wait for a place are served during a stop as there is room."""
+def test_connectionsBeyondMaximumAreServedDuringStop(tmp_path: Path) -> None:
+    """Connections that wait for a slot are served during a stop when others end."""
     options = ("--workers=2", "--max-connections=10", "--drain-timeout=600")
     with Daemon.start(tmp_path, *options) as daemon:
         connections = [daemon.address.connect() for _ in range(40)]
@@ -403,8 +405,8 @@ def test_waitingAtTheMaximum(tmp_path: Path) -> None:
 
 @pytest.mark.portable
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_secondSignal(tmp_path: Path, number: int) -> None:
-    """A second signal ends all of them at once, also when the group of processes gets both, as from a terminal."""
+def test_secondSignalEndsAllWorkers(tmp_path: Path, number: int) -> None:
+    """A second signal ends all workers at once, also when the process group gets both, as from a terminal."""
     options = ("--workers=2", "--stall-timeout=600", "--drain-timeout=600")
     with Daemon.start(tmp_path, *options) as daemon, daemon.address.connect() as never:
         offer(never, 600 * MIB, 0.3)
@@ -421,8 +423,8 @@ def test_secondSignal(tmp_path: Path, number: int) -> None:
         assert "ended by" not in daemon.text
 
 
-def test_stuckWorker(tmp_path: Path) -> None:
-    """A worker that doesn't end is killed after the deadline of a stop, and half a second of grace."""
+def test_stuckWorkerIsKilledAfterDeadline(tmp_path: Path) -> None:
+    """A worker that doesn't end is killed half a second after the deadline of a stop."""
     with Daemon.start(tmp_path, "--workers=2", "--drain-timeout=1") as daemon:
         pids = workers(daemon)
         with alive(pids) as living:
@@ -436,9 +438,9 @@ def test_stuckWorker(tmp_path: Path) -> None:
     assert stopped > 1.4
 
 
-def test_orphans(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """When the parent is killed its workers are gone, too, whatever they are doing, and the port is free."""
-    listen = [unused().target]  # one that nobody else gets, once it's free
+def test_workersEndWithTheirParent(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """When the parent is killed its workers end too, idle or busy, and the port is free."""
+    listen = [unused().target]  # an address that no other process gets, once it's free
     with Daemon.start(tmp_path, "--workers=2", listen=listen) as daemon, ExitStack() as opened:
         for size in (0, 5, 600 * MIB):
             offer(opened.enter_context(daemon.address.connect()), size, 0.2)
@@ -453,8 +455,8 @@ def test_orphans(tmp_path: Path, figure: Callable[[str], None]) -> None:
             daemon.address.connect()
 
 
-def test_orphansAtTheStart(tmp_path: Path) -> None:
-    """So they are when it is killed before they serve."""
+def test_startingWorkersEndWithTheirParent(tmp_path: Path) -> None:
+    """When the parent is killed before its workers serve, they end too."""
     for pause in (0.0, 0.05, 0.1, 0.2, 0.3):
         command = [*foreground(), "echoup", "--workers=2", "--listen=127.0.0.1:0"]
         with ending(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)) as process:
@@ -466,8 +468,8 @@ def test_orphansAtTheStart(tmp_path: Path) -> None:
                 eventually(lambda: not living())
 
 
-def test_otherSignals(tmp_path: Path) -> None:
-    """What is sent to a worker is ignored, except SIGKILL."""
+def test_workersIgnoreSignals(tmp_path: Path) -> None:
+    """A worker ignores every signal that ends or reloads the daemon, except SIGKILL."""
     with Daemon.start(tmp_path, "--workers=2") as daemon:
         pids = workers(daemon)
         for pid in pids:
@@ -480,8 +482,8 @@ def test_otherSignals(tmp_path: Path) -> None:
         assert workers(daemon) == pids
 
 
-def test_reload(tmp_path: Path, certificates: Certificates) -> None:
-    """SIGHUP makes all workers read the certificates, with one line for each listener; bad ones are kept."""
+def test_reloadReachesAllWorkers(tmp_path: Path, certificates: Certificates) -> None:
+    """SIGHUP renews the certificates of all workers, with one line for each listener; an unreadable one stays."""
     path = tmp_path / "server.pem"
     first, second = (Path(certificates.issue(f"worker{i}", "localhost")).read_bytes() for i in range(2))
     path.write_bytes(first)
@@ -510,7 +512,7 @@ def test_reload(tmp_path: Path, certificates: Certificates) -> None:
         time.sleep(0.3)
         assert daemon.text.count("read the certificate of ssl:") == 2
         assert daemon.text.count("kept the certificate of ssl:") == 2
-        # Whoever takes the place of a worker can't read it, and has what the others have all the same.
+        # A new worker can't read the file, and has the same certificate as the others all the same.
         for worker in workers(daemon):
             os.kill(worker, signal.SIGKILL)
             eventually(lambda worker=worker: worker not in workers(daemon) and len(workers(daemon)) == 2)  # type: ignore[misc]
@@ -523,7 +525,7 @@ def test_reload(tmp_path: Path, certificates: Certificates) -> None:
 
 
 def failure(folder: Path, *options: str, command: list[str] | None = None) -> str:
-    """Start a daemon that can't, and return the one line that it says; no process stays."""
+    """Run a daemon that can't start, and return the one line on its stderr."""
     ended = subprocess.run(
         [*(command or foreground()), "echoup", *options],
         cwd=folder,
@@ -538,8 +540,8 @@ def failure(folder: Path, *options: str, command: list[str] | None = None) -> st
     return ended.stderr
 
 
-def test_taken(tmp_path: Path) -> None:
-    """A port that somebody listens on can't be had, also if he is a daemon with workers like this one."""
+def test_takenPortIsRefused(tmp_path: Path) -> None:
+    """A port on which another process listens is refused, also if that is a daemon with workers."""
     words = "twistd echoup: cannot listen on {}: Address already in use\n"
     with socket.create_server(("127.0.0.1", 0)) as plain, Daemon.start(tmp_path, "--workers=2") as daemon:
         for port in (plain.getsockname()[1], daemon.address.address[1]):
@@ -557,16 +559,16 @@ def test_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "x", "257"])
-def test_badOption(tmp_path: Path, text: str) -> None:
-    """What is no number of workers is a mistake, said in one line."""
+def test_badNumberOfWorkersIsUsageError(tmp_path: Path, text: str) -> None:
+    """A bad number of workers is reported in one line."""
     words = f"twistd echoup: --workers: {text!r} is neither auto nor a whole number from 1 to 256\n"
     assert failure(tmp_path, f"--workers={text}", "--listen=127.0.0.1:0") == words
 
 
-def test_cannotServe(tmp_path: Path) -> None:
-    """A worker that can't listen, for it isn't the socket that it was told of, ends the start with one line.
+def test_workerThatCannotListenEndsStart(tmp_path: Path) -> None:
+    """A worker that can't listen, because its socket has another domain, ends the start with one line.
 
-    In the background, too, where the one who waits for the start is told.
+    In the background the line goes to twistd's parent process and to the log.
     """
     misleading = (
         "import sys; from echoup.server.workers import supervisor as workers; from twisted.scripts import twistd;"
@@ -588,8 +590,8 @@ def test_cannotServe(tmp_path: Path) -> None:
         eventually(lambda: not (tmp_path / "twistd.pid").exists())
 
 
-def test_auto(tmp_path: Path) -> None:
-    """`auto` is one worker for each core that may be used, and with one core, as without the option, there is none."""
+def test_autoIsOneWorkerPerCore(tmp_path: Path) -> None:
+    """`auto` is one worker for each usable core; with one core, as without the option, there is a single process."""
     cores = len(os.sched_getaffinity(0))
     first = min(os.sched_getaffinity(0))
     for number, (options, command, expected) in enumerate(
@@ -613,8 +615,8 @@ def test_auto(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("domain", ["INET", "UNIX"])
-def test_systemd(tmp_path: Path, domain: str) -> None:
-    """A socket that systemd holds is one for all workers, and lives on: who comes during a restart is served."""
+def test_workersShareSystemdSocket(tmp_path: Path, domain: str) -> None:
+    """All workers accept at a socket of systemd's, which outlives them: a connection during a restart is served."""
     path = tmp_path / "held"
     with socket.socket(socket.AF_INET if domain == "INET" else socket.AF_UNIX) as held:
         held.bind(("127.0.0.1", 0) if domain == "INET" else str(path))
@@ -639,8 +641,8 @@ def test_systemd(tmp_path: Path, domain: str) -> None:
         assert domain == "INET" or path.is_socket()
 
 
-def test_unixSocket(tmp_path: Path) -> None:
-    """A Unix socket's file and lock are there as long as the daemon, also when workers die, and not longer."""
+def test_unixSocketLastsAsLongAsDaemon(tmp_path: Path) -> None:
+    """A Unix socket's file and lock outlive workers that die, and are removed at the end of the daemon."""
     path = tmp_path / "socket"
     listen = [f"unix:{path}:mode=600"]
     with Daemon.start(tmp_path, "--workers=2", listen=listen) as daemon:
@@ -659,8 +661,8 @@ def test_unixSocket(tmp_path: Path) -> None:
         assert daemon.address.echo(b"hello") == b"HELLO"
 
 
-def test_datagrams(tmp_path: Path) -> None:
-    """UDP is served as well, also while workers die."""
+def test_datagramsAreAnsweredWhileWorkersDie(tmp_path: Path) -> None:
+    """UDP is served with workers too, also while workers die."""
     with Daemon.start(tmp_path, "--workers=2", "--udp=127.0.0.1:0") as daemon:
         port = int(re.findall(r"listening on udp:127\.0\.0\.1:(\d+)", daemon.text)[0])
         with client(("127.0.0.1", port)) as asking:
@@ -671,8 +673,8 @@ def test_datagrams(tmp_path: Path) -> None:
                 assert asking.recv(100) == b"HELLO"
 
 
-def test_queueOfTheDead(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Who connects while a worker is dead waits in its queue for the next one, and isn't refused."""
+def test_connectionsToDeadWorkerWaitForNext(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Connections to a dead worker wait in its queue for the next one, and aren't refused."""
     with Daemon.start(tmp_path, "--workers=2") as daemon, ExitStack() as opened:
         for pid in workers(daemon):
             os.kill(pid, signal.SIGKILL)
@@ -683,8 +685,8 @@ def test_queueOfTheDead(tmp_path: Path, figure: Callable[[str], None]) -> None:
     figure("200 of 200 clients that came when all workers were dead were served")
 
 
-def test_daemonized(tmp_path: Path) -> None:
-    """In the background it serves, logs into its file and stops just the same."""
+def test_workersServeInBackground(tmp_path: Path) -> None:
+    """In the background the daemon serves with workers, logs into its file and stops."""
     command = [*twistd(), "echoup", "--workers=2", "--listen=127.0.0.1:0", "--log-connections"]
     with endingDaemon(tmp_path / "twistd.pid"):
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
