@@ -1,4 +1,4 @@
-"""What a change has to pass: `nox -l` lists the sessions, `nox -s NAME` runs one, plain `nox` the unit tests."""
+"""The tests and checks of a change: `nox -l` lists the sessions, `nox -s NAME` runs one, plain `nox` the unit tests."""
 
 import os
 import re
@@ -18,14 +18,14 @@ nox.needs_version = ">=2026.10.20"
 nox.options.sessions = ["unit"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.error_on_missing_interpreters = False  # a machine has the Pythons that it has
+nox.options.error_on_missing_interpreters = False  # a machine may lack some of them
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 OTHERS = [python for python in PYTHONS if python != f"{sys.version_info.major}.{sys.version_info.minor}"]
 ELSEWHERE = ["oldest", *(f"portable-{python}" for python in OTHERS)]
-"""The sessions that need `wheel`, which nox runs by itself only before those that the command line names."""
+"""The sessions that need `wheel`, which nox itself runs only before sessions that the command line names."""
 
 PYTEST = ("python", "-m", "pytest", "-n", "auto")
 UNIT = "not system and not twisteds and not image"
@@ -35,7 +35,7 @@ EVERYTHING = "not image"
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Run the unit tests, or of them what the arguments name."""
+    """Run the unit tests, or those of them that the arguments name."""
     session.install("-e", ".[test]")
     session.run(*PYTEST, "-m", UNIT, *session.posargs)
 
@@ -78,7 +78,7 @@ def trial(session: nox.Session) -> None:
 
 @nox.session
 def image(session: nox.Session) -> None:
-    """Build the image, and run it and what is deployed with it; this takes root, and podman."""
+    """Build the image, and run it alone and with docker/compose.yaml; this needs root and podman."""
     if os.geteuid():
         session.skip("only root can build it here")
     session.install("-e", ".[test]", *_group("image"))
@@ -97,14 +97,14 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(python=OTHERS, requires=["wheel"])
 def portable(session: nox.Session) -> None:
-    """Run on another Python, with the wheel: the unit tests, and the system tests that are marked for that."""
+    """Run the unit tests, and the system tests marked `portable`, on another Python, with the wheel."""
     session.install(f"echoup[test] @ {_wheel(session).as_uri()}")
     _testAway(session, PORTABLE)
 
 
 @nox.session(requires=["wheel"])
 def oldest(session: nox.Session) -> None:
-    """Run the same with the oldest versions that pyproject.toml admits, and Twisted's own tests of reactors."""
+    """Run the same, and Twisted's own tests of reactors, with the oldest versions that pyproject.toml admits."""
     project = PROJECT["project"]
     admitted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     session.install(*(each.replace(">=", "==") for each in admitted), str(_wheel(session)))
@@ -113,9 +113,9 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def readme(session: nox.Session) -> None:
-    """Run README.md's test command as it is written, and measure the branch coverage of all that it starts.
+    """Run README.md's test command as it is written, and measure the branch coverage of all its processes.
 
-    The arguments are the reactors of the daemons, if they aren't to be the usual ones.
+    The arguments are the reactors of the daemons under test, instead of the default ones.
     """
     data = _folder(session, "coverage")
     measuring = {"COVERAGE_FILE": str(data / "data"), "COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve())}
@@ -128,7 +128,7 @@ def readme(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def daemon(session: nox.Session) -> None:
-    """Run README.md's daemon command as it is written, in a copy of the checkout, and ask it with the client there."""
+    """Run README.md's daemon command as it is written, in a copy of the checkout, and test it with the client there."""
     copy = _copy(session)
     log = copy / "log"
     command = ["bash", "-euo", "pipefail", "-c", _command("daemon")]
@@ -152,7 +152,7 @@ def daemon(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Try the benchmarks for a moment, with all peers that can be built here."""
+    """Run the benchmarks for a moment, with all peers that can be built here."""
     session.install("-e", ".", *_group("bench"))
     session.run("python", "-m", "benchmarks", "--quick")
     session.run("python", "-m", "benchmarks.ping")
@@ -160,14 +160,14 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def gate(session: nox.Session) -> None:
-    """Run what every change has to pass."""
+    """Run the sessions that every change has to pass."""
     for name in ("readme", "lint", "trial", "wheel", *ELSEWHERE, "image", "daemon"):
         session.notify(name)
 
 
 @nox.session(name="all", venv_backend="none")
 def everything(session: nox.Session) -> None:
-    """Run all that there is, on every reactor and every Python: for a night, or a release."""
+    """Run all sessions, on every reactor and every Python: for a night, or a release."""
     session.notify("readme", ["epoll", "uvloop", "asyncio", "poll", "select"])
     for name in ("lint", "trial", "benchmarks", "wheel"):
         session.notify(name)
@@ -183,7 +183,7 @@ def _group(name: str) -> tuple[str, ...]:
 
 
 def _folder(session: nox.Session, name: str) -> Path:
-    """Return an empty folder; as nox' own for a session it would be $TMPDIR, too long for the tests' Unix sockets."""
+    """Return an empty folder; nox' own for a session is $TMPDIR then, which is too long for the tests' Unix sockets."""
     folder = Path(session.cache_dir, name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -197,7 +197,7 @@ def _wheel(session: nox.Session) -> Path:
 
 
 def _copy(session: nox.Session, *without: str) -> Path:
-    """Return a new copy of what git tracks here, but for the folders `without`."""
+    """Return a new copy of the files that git tracks here, without the folders `without`."""
     copy = _folder(session, "copy")
     tracked = subprocess.check_output(["git", "ls-files", "-z"], text=True).split("\0")
     for name in tracked[:-1]:
@@ -208,7 +208,7 @@ def _copy(session: nox.Session, *without: str) -> Path:
 
 
 def _testAway(session: nox.Session, expression: str) -> None:
-    """Run the tests that `expression` selects away from the package's source, so that the installed one is tested."""
+    """Run the tests that `expression` selects in a copy without the package, so that the installed one is tested."""
     with session.chdir(_copy(session, "echoup/", "twisted/")):
         session.run(*PYTEST, "-m", expression, *session.posargs)
 

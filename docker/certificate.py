@@ -1,4 +1,4 @@
-"""Makes a self-signed certificate of localhost, with its key, in one PEM file, unless that is there: to try things."""
+"""Make a self-signed certificate for localhost, with its key, in one PEM file, unless the file exists: for tests."""
 
 import sys
 from datetime import UTC, datetime, timedelta
