@@ -1,5 +1,6 @@
-"""What belongs to the daemon's process as a whole: its clock, its signals, its descriptors and its last words."""
+"""What belongs to the daemon's process as a whole: its clock, signals, descriptors, and how it fails to start."""
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from types import FrameType
 from typing import Protocol
 
 from twisted.application.service import IServiceCollection, MultiService
+from twisted.internet.defer import Deferred
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 
@@ -29,16 +31,16 @@ class CannotStart(SystemExit, Exception):
 
 
 class MainService(Protocol):
-    """What a process does."""
+    """The one service of a process."""
 
     def setServiceParent(self, parent: IServiceCollection) -> object:
-        """Join it, as `IService` has it."""
+        """Join `parent` (`IService`)."""
 
     def reload(self) -> None:
         """Read the certificates again."""
 
     def abortDrain(self) -> None:
-        """Cut short a stop that is under way."""
+        """End a stop that is under way without waiting any longer."""
 
 
 class Daemon(MultiService):
@@ -54,7 +56,7 @@ class Daemon(MultiService):
         service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
-        """Listen, while the process may still do so on the first 1024 ports, or end it."""
+        """Listen, while the process may still use ports below 1024, or end it."""
         with self._failingInOneLine():
             super().privilegedStartService()
 
@@ -71,14 +73,22 @@ class Daemon(MultiService):
         with self._failingInOneLine():
             super().startService()
 
+    def stopService(self) -> "Deferred[object]":
+        """Stop gracefully; the Deferred fires when the service has stopped."""
+        # A full garbage collection looks at every object, with 20 000 connections for 50 to 120 ms, in which none of
+        # them is served. It leaves out what is frozen; the process is about to end.
+        gc.freeze()
+        stopped: Deferred[object] = super().stopService()
+        return stopped
+
     def _expectSecondSignal(self) -> None:
-        """Let the second SIGTERM or SIGINT cut the stop short; Twisted would stop again and fail (#2265)."""
+        """Let the second SIGTERM or SIGINT abort the drain; Twisted would stop again and fail (twisted#2265)."""
         for number in (signal.SIGTERM, signal.SIGINT):
             first = signal.getsignal(number)
             if callable(first):
-                signal.signal(number, self._stopOrHurry(first))
+                signal.signal(number, self._stopOrAbort(first))
 
-    def _stopOrHurry(self, first: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], None]:
+    def _stopOrAbort(self, first: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], None]:
         def received(number: int, frame: FrameType | None) -> None:
             if self._stopping:
                 self._reactor.callFromThread(self._service.abortDrain)

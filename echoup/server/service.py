@@ -22,7 +22,7 @@ from echoup.server.settings import Plan
 from echoup.server.socketoptions import stopHandshakes
 from echoup.server.stream.arrival import ArrivalFactory
 from echoup.server.stream.protocol import EchoUpFactory
-from echoup.server.stream.writethrough import writeThrough
+from echoup.server.twistedports import writeThrough
 
 _log = Logger()
 

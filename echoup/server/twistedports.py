@@ -1,7 +1,12 @@
-"""Every private name of Twisted's ports and transports that the server leans on, each with its reason and its test."""
+"""Every private name of Twisted's ports and transports that the server leans on.
+
+Each has its reason here, where in Twisted it stands, and the test that fails first when it changes.
+"""
 
 from collections.abc import Callable
+from contextlib import suppress
 
+from twisted.internet import tcp, unix
 from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
@@ -14,8 +19,9 @@ def limitAccepts(port: Port, free: Callable[[], int], pause: Callable[[], None])
     """Let `port` accept no more connections in a row than there are `free` places, and `pause` it where there are none.
 
     `Port.doRead` accepts `numberAccepts` connections before it looks at anything else, and sets that number anew after
-    each row; nothing public changes it, and Twisted's own limits fail (twisted#5232, twisted#12183). On the uvloop
-    reactor `doRead` is never called. Pinned by `test_portsServeExactlyTheLimit`.
+    each row (`twisted.internet.tcp`). Nothing public changes it, and Twisted's own limits fail (twisted#5232,
+    twisted#12183). On the uvloop reactor `doRead` is never called, and this has no effect.
+    Test: tests/server/admission/test_gate.py, test_portsServeExactlyTheLimit.
     """
     accept = port.doRead
 
@@ -42,17 +48,17 @@ class _Exhaustion:
 def reportExhaustion(port: Port, refused: Callable[[], None]) -> None:
     """Call `refused` for each client that `port` can't accept for want of descriptors, instead of logging it.
 
-    `Port._logger` gets several lines for each such client, without a limit. Pinned by
-    `test_clientsWithoutDescriptorCostOneLineAMinute`.
+    `Port._logger` (`twisted.internet.tcp`) gets several lines for each such client, without a limit.
+    Test: tests/server/admission/test_gate.py, test_clientsWithoutDescriptorCostOneLineAMinute.
     """
     port._logger = Logger(observer=_Exhaustion(refused))
 
 
 def acceptingPort(transport: object) -> Port | None:
-    """Return the port that accepted the connection of `transport`; None if it wasn't accepted by one.
+    """Return the port that accepted the connection of `transport`; None if none did.
 
-    No interface has it; Twisted's transports, and those of the uvloop reactor, keep it as `server`. Pinned by
-    `test_factoryAlonePausesItsPort`.
+    No interface has it; `twisted.internet.tcp.Server`, and the streams of the uvloop reactor, keep it as `server`.
+    Test: tests/server/stream/test_protocol.py, test_factoryAlonePausesItsPort.
     """
     return getattr(transport, "server", None)
 
@@ -65,3 +71,37 @@ def leaveOpen(port: Port) -> None:
     Test: tests/server/listening/test_inherited.py, test_closedPortLeavesTheQueue.
     """
     port._shouldShutdown = False
+
+
+class _WriteThrough(tcp.Server):
+    """A transport that sends at once what the kernel takes at once.
+
+    `FileDescriptor.write` waits for the reactor to find the socket writable: for each message one more round of epoll,
+    and two of its system calls. What can't be sent at once goes that way here, too, and so does every error. The
+    buffers `dataBuffer` and `_tempDataBuffer` (`twisted.internet.abstract`) and `_writeDisconnected` tell whether
+    something waits already. Test: tests/server/test_twistedports.py, WriteThroughTests.
+    """
+
+    def write(self, data: bytes) -> None:
+        """Send what the kernel takes, and the rest later."""
+        if self.connected and not (self.dataBuffer or self._tempDataBuffer or self._writeDisconnected):
+            with suppress(OSError):
+                data = data[self.socket.send(data) :]
+        if data:
+            super().write(data)
+
+
+class TCPTransport(_WriteThrough):
+    """A TCP connection."""
+
+
+class UNIXTransport(_WriteThrough, unix.Server):
+    """A connection over a Unix socket."""
+
+
+def writeThrough(port: Port) -> None:
+    """Have the connections that `port` accepts write through; the uvloop reactor's transports do that already."""
+    if port.transport is tcp.Server:
+        port.transport = TCPTransport
+    elif port.transport is unix.Server:
+        port.transport = UNIXTransport

@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass
 
-from echoup.server.stream.writethrough import TCPTransport, UNIXTransport, writeThrough
+from echoup.server.twistedports import TCPTransport, UNIXTransport, writeThrough
 
 
 class FakeSocket:
@@ -47,11 +47,11 @@ class Watch:
         """Do nothing."""
 
     def addWriter(self, writer: object) -> None:
-        """Note who wants to write."""
+        """Note that `writer` wants to write."""
         self.writers.append(writer)
 
     def removeWriter(self, writer: object) -> None:
-        """Forget him."""
+        """Forget it."""
         self.writers.clear()
 
 
@@ -64,18 +64,18 @@ class WriteThroughTests(SynchronousTestCase):
         transport = TCPTransport(socket, Protocol(), ("192.0.2.1", 1), None, 0, reactor)  # type: ignore[arg-type]
         return transport, socket, reactor
 
-    def test_interfaces(self) -> None:
+    def test_transportsAreWhatTwistedsAre(self) -> None:
         """The transports are what Twisted's are."""
         verifyClass(ITCPTransport, TCPTransport)
         verifyClass(IUNIXTransport, UNIXTransport)
 
-    def test_all(self) -> None:
+    def test_allThatTheKernelTakesIsSentAtOnce(self) -> None:
         """What the kernel takes is gone, and nothing waits for the reactor."""
         transport, socket, reactor = self.transport(100)
         transport.write(b"hello")
         assert (socket.taken, reactor.writers) == (b"hello", [])
 
-    def test_rest(self) -> None:
+    def test_restWaitsInOrder(self) -> None:
         """What it doesn't take waits for the reactor, and so does all that comes after it, in order."""
         transport, socket, reactor = self.transport(3)
         transport.write(b"hello")
@@ -88,14 +88,14 @@ class WriteThroughTests(SynchronousTestCase):
         transport.write(b"!")
         assert socket.taken == b"hello world!"
 
-    def test_error(self) -> None:
+    def test_errorReachesTheReactor(self) -> None:
         """An error isn't lost: the reactor meets it again, and ends the connection then."""
         transport, _, reactor = self.transport(0, EPIPE)
         transport.write(b"hello")
         assert reactor.writers
         assert transport.doWrite() is not None
 
-    def test_afterTheEnd(self) -> None:
+    def test_writeAfterTheEndIsDropped(self) -> None:
         """What is written after the end of our side, or of the connection, is dropped."""
         for attribute, value in (("_writeDisconnected", True), ("connected", 0)):
             transport, socket, reactor = self.transport(100)
@@ -103,11 +103,11 @@ class WriteThroughTests(SynchronousTestCase):
             transport.write(b"hello")
             assert (socket.taken, reactor.writers) == (b"", [])
 
-    def test_ports(self) -> None:
-        """Ports of Twisted's make such transports; whoever has transports of their own keeps them."""
+    def test_onlyTwistedsTransportsAreReplaced(self) -> None:
+        """Twisted's ports make such transports; a port with transports of its own keeps them."""
 
         class Own(tcp.Server):
-            """Somebody else's."""
+            """Another program's."""
 
         port = tcp.Port(0, Factory(), reactor=MemoryReactorClock())
         for before, after in ((tcp.Server, TCPTransport), (unix.Server, UNIXTransport), (Own, Own)):
