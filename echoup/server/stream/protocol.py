@@ -39,6 +39,9 @@ class StreamState(Enum):
     """Our end was sent, after everything else; the peer's end closes the connection."""
 
 
+ECHOING = StreamState.ECHOING  # in Python 3.11 a look-up in the class costs 0.1 us, 1 % of a short message
+
+
 @implementer(IConnectionProtocol, IHalfCloseableProtocol, IPushProducer)
 class EchoUp(Protocol):
     """The stream of one connection."""
@@ -46,7 +49,7 @@ class EchoUp(Protocol):
     factory: "EchoUpFactory"
     transport: IStreamTransport
 
-    _state = StreamState.ECHOING
+    _state = ECHOING
 
     def __init__(self, connection: Connection, progress: type[SocketProgress] = SocketProgress) -> None:
         """`progress` is what tells whether anything moves on the transport."""
@@ -68,7 +71,7 @@ class EchoUp(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Send `data` back in upper case."""
-        if self._state is StreamState.ECHOING:
+        if self._state is ECHOING:
             self.connection.received += len(data)
             self.transport.write(upper(data))
 
@@ -88,7 +91,7 @@ class EchoUp(Protocol):
 
         `loseConnection` may call `connectionLost` before it returns (twisted#5210), so it comes last.
         """
-        if self._state is StreamState.ECHOING:
+        if self._state is ECHOING:
             self._state = StreamState.CLOSING
             self.connection.reason = EndReason.DONE
         self.transport.unregisterProducer()
@@ -100,7 +103,7 @@ class EchoUp(Protocol):
 
     def finish(self, reason: EndReason) -> None:
         """End the connection without losing a byte of what was received; the peer has the stall timeout to end, too."""
-        if self._state is not StreamState.ECHOING:
+        if self._state is not ECHOING:
             return
         self._state = StreamState.FINISHING
         self.connection.reason = reason
@@ -129,7 +132,7 @@ class EchoUp(Protocol):
             self._movedAt = now
             return
         quiet = now - self._movedAt
-        if self._state is not StreamState.ECHOING or self._progress.isBlocked:
+        if self._state is not ECHOING or self._progress.isBlocked:
             if quiet >= limits.stallTimeout:
                 self.abort(EndReason.STALLED)
         elif limits.idleTimeout and quiet >= limits.idleTimeout and not self._progress.hasInput:
