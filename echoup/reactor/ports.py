@@ -1,30 +1,27 @@
-"""Ports of which uvloop accepts the connections."""
+"""Ports whose connections uvloop accepts."""
 
 from os import fsdecode
 from socket import AF_UNIX, IPPROTO_TCP, TCP_INFO
 from struct import unpack_from
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet import tcp, unix
 
+from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.sockets import addressOf
-from echoup.reactor.stream import Stream, leaveToTwisted, logPrefixOf, passesDescriptors
+from echoup.reactor.stream import Stream, leaveToTwisted, passesDescriptors
 
-if TYPE_CHECKING:
-    from echoup.reactor.uvloopreactor import UvloopReactor
-
-_LONGEST_QUEUE = 28
-"""Where in tcp_info (linux/tcp.h) a listening socket says how long its queue may be: tcpi_sacked, 32 bits."""
+_QUEUE_LIMIT = 28
+"""Where tcp_info (linux/tcp.h) has a listening socket's limit of its accept queue: tcpi_sacked, 32 bits."""
 
 
 class ServerStream(Stream):
     """A connection that a port accepted."""
 
-    _origin: Any = "-"
-
-    def __init__(self, port: "_AcceptedByUvloop") -> None:
+    def __init__(self, port: "_UvloopPort") -> None:
         super().__init__(port.reactor, port.addressFamily)
         self._port = port
+        self._place = port.place
         self.sessionno = port.sessionno
         port.sessionno += 1
 
@@ -32,10 +29,10 @@ class ServerStream(Stream):
         """Connect what the port's factory builds."""
         name = self._uv.get_extra_info("peername")
         if name is None:
-            self._uv.abort()  # it was reset before we came to it, and nobody knows any more who it was
+            self._uv.abort()  # it was reset since, and the kernel has forgotten the peer's address
             return
         peer = addressOf(self._family, name)
-        self._origin = self._port.place if self._family == AF_UNIX else peer.host
+        self._origin = self._place if self._family == AF_UNIX else peer.host
         protocol = self._port.factory.buildProtocol(peer)
         if protocol is None:
             self._uv.abort()
@@ -47,31 +44,23 @@ class ServerStream(Stream):
             self.protocol = protocol
             protocol.makeConnection(self)
 
-    @property
-    def logstr(self) -> str:
-        """What log lines of the protocol begin with."""
-        return f"{logPrefixOf(self.protocol)},{self.sessionno},{self._origin}"
 
-    def __repr__(self) -> str:
-        return f"<{logPrefixOf(self.protocol)} #{self.sessionno} on {self._port.place}>"
-
-
-class _AcceptedByUvloop(tcp.Port):
+class _UvloopPort(tcp.Port):
     """Has uvloop accept, one connection in each turn of its loop, while this port reads."""
 
-    reactor: "UvloopReactor"
+    reactor: IStreamReactor
     factory: Any
-    _server: Any = None
+    _server: Any = None  # uvloop's, while this port reads
 
     @property
     def isReading(self) -> bool:
-        """Does this port accept connections?"""
+        """Whether this port accepts connections."""
         return self._server is not None
 
     def startReading(self) -> None:
-        """Accept connections from now on."""
+        """Accept connections."""
         if self._server is None:
-            self._server = self.reactor.serve(self.socket.dup(), self._accepted, self._longestQueue())
+            self._server = self.reactor.serve(self.socket.dup(), self._accepted, self._queueLimit())
             self.reactor.opened(self)
 
     def stopReading(self) -> None:
@@ -86,30 +75,30 @@ class _AcceptedByUvloop(tcp.Port):
 
     @property
     def place(self) -> Any:
-        """Where this port is, for log lines: a number or a path."""
-        return self._realPortNumber
+        """The port's number or path, for log lines."""
+        return self._realPortNumber  # private; fails first: test_namesOfAConnection
 
-    def _longestQueue(self) -> int:
-        """Uvloop listens once more, which sets the length of the queue; return the one that it has."""
+    def _queueLimit(self) -> int:
+        """Return the limit of the accept queue: uvloop calls listen() again, which sets it."""
         raise NotImplementedError
 
 
-class Port(_AcceptedByUvloop):
+class Port(_UvloopPort):
     """A TCP port."""
 
-    def _longestQueue(self) -> int:
+    def _queueLimit(self) -> int:
         information = self.socket.getsockopt(IPPROTO_TCP, TCP_INFO, 64)
-        longest: int = unpack_from("I", information, _LONGEST_QUEUE)[0]
-        return longest
+        limit: int = unpack_from("I", information, _QUEUE_LIMIT)[0]
+        return limit
 
 
-class UNIXPort(_AcceptedByUvloop, unix.Port):
+class UNIXPort(_UvloopPort, unix.Port):
     """A port in the file system."""
 
     @property
     def place(self) -> Any:
-        """The path."""
-        return fsdecode(self._bindPath)
+        """The port's path, for log lines."""
+        return fsdecode(self._bindPath)  # private; fails first: test_addressesOfBothEnds
 
-    def _longestQueue(self) -> int:
+    def _queueLimit(self) -> int:
         return self.backlog

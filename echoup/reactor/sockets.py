@@ -1,7 +1,9 @@
-"""A connection's socket: its addresses and options. Its bytes are uvloop's business."""
+"""A stream's socket: its addresses and options. uvloop reads, writes and closes it."""
 
 import os
 import struct
+from collections.abc import Callable
+from enum import Enum, auto
 from errno import ENOTCONN
 from socket import (
     AF_INET,
@@ -20,25 +22,49 @@ from socket import (
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IProtocol
+
+from echoup.reactor.interfaces import IStreamReactor
 
 
-class Connection:
-    """A TCP or Unix connection that uvloop transports."""
+class StreamState(Enum):
+    """How near to its end a stream is: it moves down this list, and never up."""
 
-    connected = False
-    _uv: Any = None  # uvloop's transport, as soon as there is one
+    OPEN = auto()
+    CLOSING = auto()  # loseConnection was called: what was written is sent first
+    ABORTING = auto()  # abortConnection was called: a reset
+    LOST = auto()
+
+
+class StreamSocket:
+    """What both halves of a stream share: its socket and its state."""
+
+    reactor: IStreamReactor
+    protocol: IProtocol
+    _uv: Any = None  # uvloop's transport, from connection_made on
     _handle: socket | None = None
 
     def __init__(self, family: int) -> None:
-        """`family` is the socket's: AF_INET, AF_INET6 or AF_UNIX."""
+        """Begin without a connection; `family` is AF_INET, AF_INET6 or AF_UNIX."""
         self._family = family
+        self._state = StreamState.OPEN
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection has begun and isn't lost."""
+        return self._uv is not None and self._state is not StreamState.LOST
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether the connection is lost."""
+        return self._state is StreamState.LOST
 
     def getHandle(self) -> socket:
-        """Return the connection's socket, for its options; to read, write or close it is uvloop's business."""
+        """Return the connection's socket, for its options; only uvloop may read, write or close it."""
         return self._socket()
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, -1 when the connection is gone."""
+        """Return the socket's descriptor, -1 when the connection is lost."""
         return self._socket().fileno() if self.connected else -1
 
     def getPeer(self) -> Any:
@@ -50,21 +76,32 @@ class Connection:
         return addressOf(self._family, self._uv.get_extra_info("sockname"))
 
     def getTcpNoDelay(self) -> bool:
-        """Is what is written sent at once, also when the peer hasn't acknowledged all?"""
+        """Return whether the kernel sends at once, also before the peer has acknowledged what was sent (RFC 896)."""
         return self._family != AF_UNIX and bool(self._socket().getsockopt(IPPROTO_TCP, TCP_NODELAY))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Say whether what is written is sent at once; a Unix socket always does."""
+        """Have the kernel send at once, or not; a Unix socket always does."""
         if self._family != AF_UNIX:
             self._socket().setsockopt(IPPROTO_TCP, TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Does the kernel look whether a silent peer is there?"""
+        """Return whether the kernel probes a silent peer (RFC 9293, 3.8.4)."""
         return bool(self._socket().getsockopt(SOL_SOCKET, SO_KEEPALIVE))
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Say whether the kernel looks if a silent peer is there."""
+        """Have the kernel probe a silent peer, or not."""
         self._socket().setsockopt(SOL_SOCKET, SO_KEEPALIVE, enabled)
+
+    def _callOrLose(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call, and lose the connection if that fails."""
+        try:
+            call(*arguments)
+        except Exception:
+            self._fail()
+
+    def _fail(self) -> None:
+        """Log the exception that is being handled, and lose the connection because of it, unless it is lost."""
+        raise NotImplementedError
 
     def _reset(self) -> None:
         self._socket().setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
@@ -72,16 +109,16 @@ class Connection:
 
     def _socket(self) -> socket:
         if self._handle is None:
-            if not self.connected:  # the descriptor may be somebody else's by now
+            if not self.connected:  # another file may have the descriptor by now
                 raise OSError(ENOTCONN, os.strerror(ENOTCONN))
             self._handle = socket(self._family, SOCK_STREAM, 0, self._uv.get_extra_info("socket").fileno())
         return self._handle
 
 
 def addressOf(family: int, name: Any) -> Any:
-    """Return Twisted's address for a socket address of `family`.
+    """Return Twisted's address for the socket address `name` of `family`.
 
-    That of a link-local host names the interface in it (RFC 4007, 11), as Twisted writes it.
+    A link-local host names its interface (RFC 4007, 11), as in Twisted.
     """
     if family == AF_UNIX:
         return UNIXAddress(name or None)

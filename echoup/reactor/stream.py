@@ -1,15 +1,47 @@
-"""A Twisted transport that has a uvloop transport do its work."""
+"""A stream: the Twisted transport of a TCP or Unix connection that uvloop's own transport moves.
 
-from collections.abc import Callable
+Theory of operation. uvloop takes a stream for an asyncio protocol and calls the methods with underscores between their
+words; the stream's Twisted protocol, and Twisted, call the others. All run in the reactor's thread. Four enums say what
+a stream does; these methods move them:
+
+    state (sockets)     OPEN -> CLOSING    loseConnection
+                        -> ABORTING        abortConnection
+                        -> LOST            _lose, by connection_lost (uvloop) or connectionLost (Twisted, an error)
+    reading (reading)   FLOWING -> PAUSED  pauseProducing
+                        PAUSED -> FLOWING  resumeProducing, if nothing is held back; else
+                        PAUSED -> RESUMING resumeProducing; a client's stream starts so
+                        RESUMING -> FLOWING    _deliver, in the next turn
+                        -> SHUT            eof_received, loseConnection, abortConnection, _lose; for good
+    writing (writing)   SHUT -> OPEN       connection_made
+                        OPEN -> ENDING     loseWriteConnection
+                        -> SHUT            _endWriting, when uvloop's buffer is empty, or _lose; for good
+    buffer (writing)    -> FULL            pause_writing
+                        LOW -> DUE         _awaitDrained, if nothing waits
+                        -> LOW             _drained, by resume_writing, or when it is due
+
+A stream exists before uvloop's transport does: an adopted one, which its owner has at once, and a client's. What is
+asked of it until connection_made only moves `state` and `reading`; connection_made acts on them.
+
+Why the protocol gets each byte once, in order: data_received hands bytes on only while FLOWING. uvloop begins to read
+after connection_made, whatever that asked for, so one read can come in any other state; it is held back, and uvloop
+stops reading, so no second one follows. Only _deliver moves from RESUMING to FLOWING: it hands over what was held back
+before it lets uvloop read again. The peer's end takes the same way, as b"".
+
+Why each byte that is written is sent: `write` hands it to uvloop while OPEN or ENDING, and the stream has no buffer of
+its own. CLOSING is uvloop's close(), which sends its buffer first; the end is sent only when that buffer is empty. Both
+wait for a producer that is paused or pulled, and _drained asks that producer for more before it looks again.
+
+Why connectionLost comes once: only _lose calls it, and only when it moves `state` to LOST.
+"""
+
 from socket import AF_UNIX, socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
     IFileDescriptorReceiver,
     IHalfCloseableDescriptor,
-    IHalfCloseableProtocol,
     ILoggingContext,
     IProtocol,
     IPushProducer,
@@ -21,37 +53,36 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echoup.reactor.writing import Writing
-
-if TYPE_CHECKING:
-    from echoup.reactor.uvloopreactor import UvloopReactor
+from echoup.reactor.interfaces import IStreamReactor
+from echoup.reactor.reading import ReadableStream, ReadingState
+from echoup.reactor.sockets import StreamState
+from echoup.reactor.writing import WritableStream, WritingState
 
 _THROUGH_TLS = ("write", "writeSequence", "loseConnection", "registerProducer", "unregisterProducer")
 
 
 @implementer(ITLSTransport, IConsumer, IPushProducer, ISystemHandle, IHalfCloseableDescriptor, ILoggingContext)
-class Stream(Writing):
-    """A TCP or Unix connection.
+class Stream(ReadableStream, WritableStream):
+    """A TCP or Unix connection."""
 
-    uvloop sees in it an asyncio protocol (the methods with underscores between their words), and a Twisted protocol its
-    transport.
-    """
-
-    protocol: IProtocol = None  # type: ignore[assignment]  # until it begins, and again when it is gone
+    protocol: IProtocol = None  # type: ignore[assignment]  # before the beginning and after the loss
     """What gets the data; another may take its place at any time."""
 
+    disconnecting = False
+    """Whether loseConnection was called, also when the connection is lost; protocols read it, the stream doesn't."""
+
     TLS = False
-    _tlsClientDefault = False
+    _tlsClientDefault = False  # private, for Twisted's startTLS; fails first: test_startTLSAtAnyTime
+
+    sessionno = 0
+    _place: Any  # this end's port or path
+    _origin: Any = "-"  # the peer's host, or the path
 
     _log = Logger()
-    _readDisconnected = False
-    _aborting = False
-    _heldBack: bytes | None = None  # what came in while paused, empty for the end
 
-    def __init__(self, reactor: "UvloopReactor", family: int) -> None:
+    def __init__(self, reactor: IStreamReactor, family: int) -> None:
         super().__init__(family)
         self.reactor = reactor
-        self._paused = False
         reactor.opened(self)
 
     def begin(self) -> None:
@@ -59,48 +90,26 @@ class Stream(Writing):
         raise NotImplementedError
 
     def ended(self, reason: Failure) -> None:
-        """Tell whoever made this connection, after the protocol, that it is gone."""
+        """Tell the connection's maker, after the protocol, that it is lost."""
 
-    # What uvloop calls
+    # uvloop calls these
 
     def connection_made(self, transport: Any) -> None:
-        """Begin; then close, if that was asked for while uvloop wasn't ready."""
+        """Begin; then close, if that was asked for before."""
         self._uv = transport
-        if self.disconnected:  # the reactor has ended
+        if self._state is StreamState.LOST:
             transport.abort()
             return
-        self.connected = True
+        self._writing = WritingState.OPEN
         self._callOrLose(self.begin)
-        if self.connected and self._aborting:
+        if self._state is StreamState.ABORTING:
             self._reset()
-        elif self.connected and self.disconnecting:
+        elif self._state is StreamState.CLOSING:
             self._closeUnlessProducing()
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes came in."""
-        if self._paused:  # since `connection_made`, after which uvloop begins to read, come what may
-            self._holdBack(data)
-            return
-        try:
-            self.protocol.dataReceived(data)
-        except Exception:
-            self._fail()
-
-    def eof_received(self) -> bool:
-        """The peer has sent its last byte; return True: what follows from that is not for uvloop to decide."""
-        if self._paused:
-            self._holdBack(b"")
-            return True
-        self._readDisconnected = True
-        if IHalfCloseableProtocol.providedBy(self.protocol):
-            self._callOrLose(self.protocol.readConnectionLost)
-        else:
-            self._uv.abort()
-        return True
-
     def connection_lost(self, error: Exception | None) -> None:
-        """The end, with the `error` that was the reason, if there was one."""
-        if self._aborting:
+        """Lose the connection; `error` is the reason, if there was one."""
+        if self._state is StreamState.ABORTING:
             reason: BaseException = ConnectionAborted()
         elif error is None:
             reason = ConnectionDone()
@@ -108,109 +117,75 @@ class Stream(Writing):
             reason = ConnectionLost(str(error)) if isinstance(error, OSError) else error
         self._lose(Failure(reason))
 
-    # What the protocol calls
+    # The protocol calls these
 
     def loseConnection(self) -> None:
-        """Close when all that was written is sent, and the producer, if it pauses or is pulled, has no more."""
-        if not self.disconnecting:
-            self.disconnecting = True
-            self.pauseProducing()
-            if self.connected:
+        """Close after what was written is sent, and after what a producer that is paused or pulled still writes."""
+        self.disconnecting = True
+        if self._state is StreamState.OPEN:
+            self._state = StreamState.CLOSING
+            self._reading = ReadingState.SHUT
+            if self._uv is not None:
+                self._uv.pause_reading()
                 self._closeUnlessProducing()
 
     def abortConnection(self) -> None:
         """Close with a reset, now."""
-        if not self._aborting:
-            self._aborting = True
-            if self.connected:
+        if self._state in (StreamState.OPEN, StreamState.CLOSING):
+            self._state = StreamState.ABORTING
+            self._reading = ReadingState.SHUT
+            if self._uv is not None:
                 self._reset()
 
     def stopConsuming(self) -> None:
-        """Close: the producer has lost what it produces from."""
+        """Close: the producer has lost its source."""
         self.unregisterProducer()
         self.loseConnection()
 
-    def pauseProducing(self) -> None:
-        """Read no more."""
-        self._paused = True
-        if self.connected:
-            self._uv.pause_reading()
-
-    def resumeProducing(self) -> None:
-        """Read again, unless there is nothing more to read."""
-        if self.disconnecting:
-            return
-        self._paused = False
-        if self._heldBack is not None:
-            self.reactor.callLater(0, self._deliver)  # whoever resumes may not be ready for data before that returns
-        elif self.isReading:
-            self._uv.resume_reading()
-
-    def _holdBack(self, data: bytes) -> None:
-        self._heldBack = data
-        self._uv.pause_reading()
-
-    def _deliver(self) -> None:
-        """Give the protocol what was held back, unless it has paused again."""
-        if self._heldBack is None or not self.isReading:
-            return
-        heldBack, self._heldBack = self._heldBack, None
-        if heldBack:
-            self.data_received(heldBack)
-        else:
-            self.eof_received()
-        if self.isReading:
-            self._uv.resume_reading()
-
     def stopProducing(self) -> None:
-        """Close: nobody takes what comes in."""
+        """Close: the consumer of this stream has stopped."""
         self.loseConnection()
 
-    stopReading = pauseProducing
-    startReading = resumeProducing
+    stopReading = ReadableStream.pauseProducing
+    startReading = ReadableStream.resumeProducing
 
     def startTLS(self, contextFactory: object, normal: bool = True) -> None:
-        """Speak TLS from now on, Twisted's (which needs pyOpenSSL): as client or server, as the connection was made."""
-        from twisted.internet._newtls import startTLS
+        """Speak TLS from now on, Twisted's (which needs pyOpenSSL).
+
+        If `normal`, a client connection is the TLS client; else the TLS server.
+        """
+        from twisted.internet._newtls import startTLS  # private; fails first: test_startTLSAtAnyTime
 
         producer = self.producer
         self.unregisterProducer()
-        # What goes past the TLS to the connection, Twisted calls on the class.
+        # The TLS layer calls the class's methods, the protocol the instance's.
         startTLS(self, contextFactory, normal, Stream)
         for name in _THROUGH_TLS:
             setattr(self, name, getattr(self.protocol, name))
         if producer is not None:
             self.registerProducer(producer, self.streamingProducer)
 
-    @property
-    def isReading(self) -> bool:
-        """Does the protocol get what comes in?"""
-        return self.connected and not (self._paused or self._readDisconnected or self.disconnecting or self._aborting)
-
-    # What the reactor calls
+    # The reactor calls these
 
     def connectionLost(self, reason: Failure) -> None:
-        """Lose the connection at once: the reactor ends, or something failed."""
+        """Lose the connection at once: the reactor stops, or something failed."""
         if self._uv is not None:
             self._uv.abort()
         self._lose(reason)
 
     readConnectionLost = writeConnectionLost = connectionLost
 
-    @property
-    def logstr(self) -> str:
-        """What log lines of the protocol begin with."""
-        return logPrefixOf(self.protocol)
-
     def logPrefix(self) -> str:
         """Return what log lines of the protocol begin with."""
-        return self.logstr
+        return f"{logPrefixOf(self.protocol)},{self.sessionno},{self._origin}"
 
-    def _callOrLose(self, call: Callable[..., object], *arguments: object) -> None:
-        try:
-            call(*arguments)
-        except Exception:
-            self._fail()
+    @property
+    def logstr(self) -> str:
+        """The same; twisted.test.test_tcp reads it."""
+        return self.logPrefix()
+
+    def __repr__(self) -> str:
+        return f"<{logPrefixOf(self.protocol)} #{self.sessionno} on {self._place}>"
 
     def _fail(self) -> None:
         """Log the exception that is being handled, and lose the connection because of it, unless it is lost."""
@@ -219,10 +194,11 @@ class Stream(Writing):
         self.connectionLost(failure)
 
     def _lose(self, reason: Failure) -> None:
-        if self.disconnected:
+        if self._state is StreamState.LOST:
             return
-        self.connected = False
-        self.disconnected = True
+        self._state = StreamState.LOST
+        self._reading = ReadingState.SHUT
+        self._writing = WritingState.SHUT
         for name in _THROUGH_TLS:
             vars(self).pop(name, None)
         self.reactor.closed(self)
@@ -233,7 +209,7 @@ class Stream(Writing):
             self._callOrLose(producer.stopProducing)
         if self.protocol is not None and self._uv is not None:
             self._callOrLose(self.protocol.connectionLost, reason)
-        vars(self).pop("protocol", None)  # it has a reference to this: without this cycle it is deleted at once
+        vars(self).pop("protocol", None)  # without this reference cycle the protocol is deleted at once
         self._callOrLose(self.ended, reason)
 
 
@@ -245,12 +221,12 @@ def logPrefixOf(thing: object) -> str:
 
 
 def passesDescriptors(protocol: IProtocol, family: int) -> bool:
-    """Can `protocol` pass descriptors over a socket of `family`? uvloop's transports can't."""
+    """Return whether `protocol` passes descriptors over a socket of `family`; uvloop's transports can't."""
     return family == AF_UNIX and IFileDescriptorReceiver.providedBy(protocol)
 
 
-def leaveToTwisted(connected: socket, protocol: IProtocol, reactor: "UvloopReactor") -> UNIXServer:
-    """Give `protocol` a transport of Twisted's own, which passes descriptors."""
+def leaveToTwisted(connected: socket, protocol: IProtocol, reactor: IStreamReactor) -> UNIXServer:
+    """Give `protocol` a transport of Twisted's own, which passes descriptors; return it."""
     transport = UNIXServer(connected, protocol, connected.getpeername(), None, 0, reactor)
     transport.repstr = f"<{type(protocol).__name__} with descriptors>"
     protocol.makeConnection(transport)

@@ -13,15 +13,21 @@ from twisted.internet.main import installReactor
 from twisted.internet.process import reapAllProcesses
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from echoup.reactor.clients import AdoptedStream, Connector, UNIXConnector
+from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.ports import Port, UNIXPort
 from echoup.reactor.sockets import addressOf
 from echoup.reactor.stream import Stream, leaveToTwisted, passesDescriptors
 
 
+@implementer(IStreamReactor)
 class UvloopReactor(AsyncioSelectorReactor):
-    """A reactor whose TCP and Unix streams are uvloop's; everything else is Twisted's, on uvloop's loop."""
+    """A reactor whose TCP and Unix streams are uvloop's; everything else is Twisted's, on uvloop's loop.
+
+    Comments name the attributes that are private to Twisted, and the test that fails first without each.
+    """
 
     _log = Logger()
 
@@ -33,17 +39,16 @@ class UvloopReactor(AsyncioSelectorReactor):
         super().__init__(loop)
 
     def startRunning(self, installSignalHandlers: bool = True) -> None:
-        """Begin, and hear of child processes that end in a way that uvloop leaves alone."""
+        """Start, and notice the ends of child processes by SIGCHLD's signal handler.
+
+        Twisted's own way is signal.set_wakeup_fd(), which uvloop sets to a descriptor of its own.
+        """
         super().startRunning(installSignalHandlers)
         if installSignalHandlers:
-            # Twisted's own way is signal.set_wakeup_fd(), and there uvloop puts a descriptor of its own.
             signal.signal(signal.SIGCHLD, lambda *_: self.callFromThread(reapAllProcesses))
 
     def serve(self, listening: socket, makeStream: Callable[[], Any], backlog: int) -> Any:
-        """Accept the connections of `listening`, whose queue is `backlog` long; return uvloop's server.
-
-        The socket is closed with the server, but only this descriptor of it.
-        """
+        """See `IStreamReactor`."""
         try:
             self._asyncioEventloop.create_server(makeStream, sock=listening, backlog=backlog).send(None)
         except StopIteration as result:
@@ -51,16 +56,16 @@ class UvloopReactor(AsyncioSelectorReactor):
         raise AssertionError("uvloop had to wait for something to listen on an open socket")
 
     def adopt(self, connected: socket, stream: Any) -> None:
-        """Have uvloop transport for `stream`, from the next turn on, what goes through the socket `connected`."""
-        loop = self._asyncioEventloop
+        """See `IStreamReactor`."""
+        loop = self._asyncioEventloop  # private; fails first: test_adoptedConnectionIsServed
         loop.create_task(loop.connect_accepted_socket(lambda: stream, connected))
 
     def opened(self, stream: Any) -> None:
-        """Remember an open stream, or a port that accepts."""
+        """See `IStreamReactor`."""
         self._opened.add(stream)
 
     def closed(self, stream: Any) -> None:
-        """Forget what was opened."""
+        """See `IStreamReactor`."""
         self._opened.discard(stream)
 
     def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> Any:
@@ -73,9 +78,9 @@ class UvloopReactor(AsyncioSelectorReactor):
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         """See `IReactorSocket`."""
-        if addressFamily == AF_UNIX:
+        if addressFamily == AF_UNIX:  # _fromListeningDescriptor is private; fails first: test_adoptedPortAccepts
             port = UNIXPort._fromListeningDescriptor(self, fileDescriptor, factory)
-            port.backlog = SOMAXCONN  # Unix sockets don't tell how long theirs is; make it no shorter
+            port.backlog = SOMAXCONN  # a Unix socket doesn't tell the limit of its queue: don't lower it
             return self._listening(port)
         self._check(addressFamily)
         return self._listening(Port._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory))
@@ -114,7 +119,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         return connector
 
     def getReaders(self) -> Any:
-        """See `IReactorFDSet`; the streams and ports count, although uvloop does their reading."""
+        """See `IReactorFDSet`; streams and ports count, although uvloop reads for them."""
         return [stream for stream in self._opened if stream.isReading] + super().getReaders()
 
     def removeAll(self) -> Any:
@@ -126,7 +131,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         return opened + super().removeAll()
 
     def _check(self, family: int) -> None:
-        if family not in self._supportedAddressFamilies:
+        if family not in self._supportedAddressFamilies:  # private; fails first: test_otherFamiliesAreRefused
             raise UnsupportedAddressFamily(family)
 
     def _listening(self, port: Any) -> Any:
@@ -134,7 +139,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         return port
 
     def _logError(self, loop: object, context: dict[str, Any]) -> None:
-        """Log what went wrong in a callback of uvloop's."""
+        """Log an error in one of uvloop's callbacks."""
         error = context.get("exception")
         if error:
             self._log.failure("{message}", Failure(error, type(error), error.__traceback__), message=context["message"])
@@ -143,5 +148,5 @@ class UvloopReactor(AsyncioSelectorReactor):
 
 
 def install() -> None:
-    """Install the reactor, for `from twisted.internet import reactor`; call it before anything else imports that."""
+    """Make this the reactor that `from twisted.internet import reactor` gives; call it before anything imports that."""
     installReactor(UvloopReactor())

@@ -1,73 +1,86 @@
-"""The writing half of a connection: what is sent, who produces it, and when all of it is gone."""
+"""The writing half of a stream: what is sent, who produces it, and what follows when all of it is sent."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
+from enum import Enum, auto
 from socket import SHUT_WR
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer, IProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer
 
-from echoup.reactor.sockets import Connection
-
-if TYPE_CHECKING:
-    from echoup.reactor.uvloopreactor import UvloopReactor
+from echoup.reactor.sockets import StreamSocket, StreamState
 
 
-class Writing(Connection):
-    """A connection that can be written to."""
+class WritingState(Enum):
+    """Whether bytes go out."""
 
-    reactor: "UvloopReactor"
-    protocol: IProtocol
-    disconnecting = False
-    disconnected = False
-    producer: Any = None  # an IPushProducer if it is streaming, else an IPullProducer
+    SHUT = auto()  # none: before the beginning, after the end was sent, after the loss
+    OPEN = auto()
+    ENDING = auto()  # loseWriteConnection was called: the end is sent after what was written
+
+
+class BufferState(Enum):
+    """What waits in uvloop's buffer for the kernel, and what calls `_drained`."""
+
+    LOW = auto()  # less than the limit; nothing calls it
+    DUE = auto()  # nothing, when it was asked for; a call in the next turn
+    FULL = auto()  # more than the limit, and a streaming producer is paused; resume_writing
+
+
+_SHUT = WritingState.SHUT  # saves `write`, which runs for each message, the look-up of the member
+
+
+class WritableStream(StreamSocket):
+    """A stream that can be written to."""
+
+    producer: Any  # an IPushProducer if it is streaming, else an IPullProducer; Twisted's startTLS reads both
     streamingProducer = False
 
-    _isFull = False  # has uvloop asked for a pause in writing?
-    _producerPaused = False
-    _awaitsDrained = False
-    _writeDisconnecting = False
-    _writeDisconnected = False
+    def __init__(self, family: int) -> None:
+        super().__init__(family)
+        self.producer = None
+        self._writing = WritingState.SHUT
+        self._buffer = BufferState.LOW
 
-    # What uvloop calls
+    # uvloop calls these
 
     def pause_writing(self) -> None:
-        """More waits than should: pause the producer."""
-        self._isFull = True
-        self._pauseProducer()
+        """Pause a streaming producer: more waits than should."""
+        self._buffer = BufferState.FULL
+        if self.producer is not None and self.streamingProducer:
+            self.producer.pauseProducing()
 
     def resume_writing(self) -> None:
-        """The kernel has taken all."""
-        self._isFull = False
+        """Go on: the kernel has taken enough."""
         self._callOrLose(self._drained)
 
-    # What the protocol calls
+    # The protocol calls these
 
     def write(self, data: bytes) -> None:
-        """Send `data`: at once, as far as the kernel takes it, and the rest later."""
-        if self.connected and not self._writeDisconnected:
+        """Send `data`: at once what the kernel takes, the rest as it makes room."""
+        if self._writing is not _SHUT:
             self._uv.write(data)
             if self.producer is not None and not self.streamingProducer:
                 self._awaitDrained()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send all of `data`."""
+        """Send all of `data` as one."""
         parts = list(data)
         if not all(isinstance(part, bytes) for part in parts):
             raise TypeError("Data must be bytes")
-        Writing.write(self, b"".join(parts))
+        WritableStream.write(self, b"".join(parts))
 
     def loseWriteConnection(self) -> None:
-        """Send the end when all that was written is sent."""
-        if self.connected and not self._writeDisconnecting:
-            self._writeDisconnecting = True
+        """Send the end after what was written."""
+        if self._writing is WritingState.OPEN:
+            self._writing = WritingState.ENDING
             self._awaitDrained()
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Have `producer` pause when more than 64 KiB wait, or, if it isn't streaming, pull when nothing waits."""
+        """Pause `producer` while more than 64 KiB wait; if it isn't streaming, ask it for more when nothing waits."""
         if self.producer is not None:
             raise RuntimeError(f"Cannot register producer {producer}: producer {self.producer} was never unregistered.")
-        if self.disconnected:
+        if self._state is StreamState.LOST:
             producer.stopProducing()
             return
         self.producer = producer
@@ -75,29 +88,20 @@ class Writing(Connection):
         if not streaming:
             self.producer.resumeProducing()
             self._awaitDrained()
-        elif self._isFull:
-            self._pauseProducer()
-
-    def unregisterProducer(self) -> None:
-        """Forget the producer, and close if only that was missing."""
-        self.producer = None
-        self._producerPaused = False
-        if self.connected and self.disconnecting:
-            self._uv.close()
-        elif self.connected and self._writeDisconnecting:
-            self._awaitDrained()
-
-    def _callOrLose(self, call: Callable[..., object], *arguments: object) -> None:
-        """Call, and lose the connection if that fails."""
-        raise NotImplementedError
-
-    def _pauseProducer(self) -> None:
-        if self.producer is not None and self.streamingProducer and not self._producerPaused:
-            self._producerPaused = True
+        elif self._buffer is BufferState.FULL:
             self.producer.pauseProducing()
 
+    def unregisterProducer(self) -> None:
+        """Forget the producer; send the end if that was asked for."""
+        self.producer = None
+        if self.connected and self._state is StreamState.CLOSING:
+            self._uv.close()
+        elif self._writing is WritingState.ENDING:
+            self._awaitDrained()
+
     def _awaitsProducer(self) -> bool:
-        return self.producer is not None and (self._producerPaused or not self.streamingProducer)
+        """Return whether the producer is still to be asked for more."""
+        return self.producer is not None and (self._buffer is BufferState.FULL or not self.streamingProducer)
 
     def _closeUnlessProducing(self) -> None:
         if not self._awaitsProducer():
@@ -105,30 +109,31 @@ class Writing(Connection):
 
     def _awaitDrained(self) -> None:
         """Have `_drained` called when the kernel has all that was written, but not before the next turn."""
-        if not self._awaitsDrained:
-            self._awaitsDrained = True
-            if self._uv.get_write_buffer_size():
-                self._uv.set_write_buffer_limits(0)  # from now on `resume_writing` comes when nothing is left
-            else:
-                self.reactor.callLater(0, self._callOrLose, self._drained)
+        if self._uv.get_write_buffer_size():
+            self._uv.set_write_buffer_limits(0)  # FULL, until nothing waits
+        elif self._buffer is not BufferState.DUE:
+            self._buffer = BufferState.DUE
+            self.reactor.callLater(0, self._drainIfDue)
+
+    def _drainIfDue(self) -> None:
+        if self._buffer is BufferState.DUE:
+            self._callOrLose(self._drained)
 
     def _drained(self) -> None:
-        self._awaitsDrained = False
-        if self.producer is not None and self._awaitsProducer():
-            self._producerPaused = False
+        asks = self._awaitsProducer()
+        self._buffer = BufferState.LOW
+        if asks:
             self.producer.resumeProducing()
-        if self.disconnected:
-            return
-        if self.disconnecting:
+        if self._state is StreamState.CLOSING:
             self._closeUnlessProducing()
-        elif self._writeDisconnecting and not self._writeDisconnected and not self._awaitsProducer():
+        elif self._writing is WritingState.ENDING and not self._awaitsProducer():
             if self._uv.get_write_buffer_size():
                 self._awaitDrained()
             else:
                 self._endWriting()
 
     def _endWriting(self) -> None:
-        self._writeDisconnected = True
+        self._writing = WritingState.SHUT
         with suppress(OSError):
             self._socket().shutdown(SHUT_WR)
         if IHalfCloseableProtocol.providedBy(self.protocol):
