@@ -1,7 +1,7 @@
 """Twisted's own reactor tests, on `UvloopReactor`: for trial, in a process and a folder of their own.
 
-The environment says which: CONFORMANCE_MODULE is a module of `twisted.internet.test`. With CONFORMANCE_TIMEOUT, the
-exceptions aren't skipped and no test may take longer than so many seconds.
+CONFORMANCE_MODULE, in the environment, is a module of `twisted.internet.test`. With CONFORMANCE_TIMEOUT the exceptions
+aren't skipped, and a test fails after that many seconds.
 """
 
 import os
@@ -31,12 +31,12 @@ def _skipping(test: Callable[..., None], reason: str) -> Callable[..., None]:
 
 
 def _withPythonForAll(test: Callable[..., None]) -> Callable[..., None]:
-    """Have the child processes of `test` use a Python that another user may use, too; the tests' own may be root's."""
+    """Run the child processes of `test` with a Python that every user may use; this one may be only root's."""
     from twisted.internet.test import test_process
 
     python = shutil.which("python3", path="/usr/bin")
     if python is None:
-        return _skipping(test, "no Python here that another user may use")
+        return _skipping(test, "no Python that another user may use")
 
     @wraps(test)
     def patched(self: SynchronousTestCase) -> None:
@@ -47,7 +47,7 @@ def _withPythonForAll(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def _givingUpItsSocket(test: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `test` take a connection over, for which it closes the `socket` of Twisted's transports; ours have none."""
+    """Let `test` take a connection over: it closes the `socket` of Twisted's transports, which streams don't have."""
     from echoup.reactor.ports import ServerStream
 
     @wraps(test)

@@ -1,8 +1,8 @@
-"""Which of Twisted's own reactor tests the reactor doesn't pass, and why."""
+"""The tests of Twisted's that the reactor doesn't pass, and why."""
 
-_LOG_CONTEXT = "a log context around each message costs 2.5 us, a quarter of what a message costs"
-_AT_ONCE = "what is written goes to the kernel at once, so that the 1000 bytes of the test never wait"
-_SENDS_DESCRIPTORS = "its sender doesn't provide IFileDescriptorReceiver, and so gets uvloop's transport, which can't"
+_LOG_CONTEXT = "a log context around each message costs 2.5 us, a quarter of a message"
+_AT_ONCE = "the kernel gets what is written at once, so the 1000 bytes of the test never wait"
+_SENDS_DESCRIPTORS = "its sender doesn't provide IFileDescriptorReceiver, and gets a stream, which passes none"
 
 EXCEPTIONS = {
     "test_tcp": {
@@ -27,17 +27,17 @@ EXCEPTIONS = {
 }
 """By module of `twisted.internet.test` and by "Class.test"."""
 
-_A_TURN_LATER = "it ends while the other end is still open, which hears of that a turn later"
+_A_TURN_LATER = "it ends while the other end is still open, which is told a turn later"
 
 PROGRAMS = {
     "twisted.test.test_tcp": {
         "HalfCloseBuggyApplicationTests.test_readNotificationRaises": _A_TURN_LATER,
         "HalfCloseBuggyApplicationTests.test_writeNotificationRaises": _A_TURN_LATER,
-        "HalfCloseTests.testCloseWriteCloser": "it looks at _tempDataBuffer, which is private",
+        "HalfCloseTests.testCloseWriteCloser": "it reads _tempDataBuffer, which is private",
         "LoopbackTests.test_tcpNoDelay": "uvloop sets TCP_NODELAY on every connection",
     },
 }
-"""The same of tests that are made for no reactor in particular, by module and by "Class.test"."""
+"""The same for tests of what is built on reactors, by module and by "Class.test"."""
 
 SUFFIX = "_UvloopReactorTests"
 """What Twisted appends to the name of a class, for each reactor."""

@@ -1,4 +1,4 @@
-"""Ports and connections that were opened elsewhere."""
+"""Ports and connections whose sockets were opened elsewhere."""
 
 import socket
 from typing import Any
@@ -26,8 +26,8 @@ class AdoptTests(UvloopTestCase):
         return listening
 
     @onReactor
-    async def test_port(self) -> None:
-        """A port that is adopted accepts, and only its own copy of the descriptor is closed with it."""
+    async def test_adoptedPortAccepts(self) -> None:
+        """An adopted port accepts, and its end closes only its own copy of the descriptor."""
         for kind in KINDS:
             listening = self.open(kind)
             port = self.reactor.adoptStreamPort(listening.fileno(), FAMILIES[kind], ServerOf())
@@ -37,8 +37,8 @@ class AdoptTests(UvloopTestCase):
             assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
     @onReactor
-    async def test_queue(self) -> None:
-        """The kernel's queue is no shorter after a port was adopted."""
+    async def test_adoptedPortKeepsItsQueue(self) -> None:
+        """Adopting a port doesn't shorten the kernel's accept queue."""
         listening = self.open("tcp4")
         self.reactor.adoptStreamPort(listening.fileno(), socket.AF_INET, ServerOf())
         assert longestQueue(listening) == 200
@@ -54,15 +54,15 @@ class AdoptTests(UvloopTestCase):
         await self.accepted(port, 200)
 
     @onReactor
-    async def test_unsupported(self) -> None:
-        """What is neither TCP nor Unix can't be adopted."""
+    async def test_otherFamiliesAreRefused(self) -> None:
+        """A socket that is neither TCP nor Unix can't be adopted."""
         for adopt in (self.reactor.adoptStreamPort, self.reactor.adoptStreamConnection):
             with pytest.raises(UnsupportedAddressFamily):
                 adopt(0, socket.AF_PACKET, ServerOf())
 
     @onReactor
-    async def test_connection(self) -> None:
-        """A connection that is adopted is like one that was accepted; the original descriptor stays its owner's."""
+    async def test_adoptedConnectionIsServed(self) -> None:
+        """An adopted connection works like an accepted one; the caller keeps the original descriptor."""
         for kind in KINDS:
             listening = self.open(kind)
             peer = connected(FAMILIES[kind], listening.getsockname())
@@ -81,8 +81,8 @@ class AdoptTests(UvloopTestCase):
             await recorder.event("lost")
 
     @onReactor
-    async def test_unwanted(self) -> None:
-        """To close in the turn before uvloop is ready works: the protocol hears of the beginning and of the end."""
+    async def test_closesBeforeItBegins(self) -> None:
+        """A close before uvloop is ready takes effect; the protocol gets connectionMade and connectionLost."""
         for close, reason in (("loseConnection", ConnectionDone), ("abortConnection", ConnectionAborted)):
             ours, theirs = socket.socketpair()
             recorder = Recorder(lambda recorder: recorder.transport.write(b"hello"))
@@ -98,8 +98,8 @@ class AdoptTests(UvloopTestCase):
             theirs.close()
 
     @onReactor
-    async def test_goneAtOnce(self) -> None:
-        """A peer that resets in that turn doesn't leave a protocol that can't say who it was."""
+    async def test_resetConnectionKeepsItsPeerAddress(self) -> None:
+        """A protocol whose peer resets before uvloop is ready still gets the peer's address."""
         listening = self.open("tcp4")
         peer = connected(socket.AF_INET, listening.getsockname())
         name = peer.getsockname()
@@ -113,8 +113,8 @@ class AdoptTests(UvloopTestCase):
         assert seen == [IPv4Address("TCP", *name)]
 
     @onReactor
-    async def test_noProtocol(self) -> None:
-        """A connection for which the factory has no protocol, or fails, is closed."""
+    async def test_connectionWithoutProtocolIsClosed(self) -> None:
+        """A connection is closed if buildProtocol returns None or fails."""
 
         class Nothing(ServerOf):
             def buildProtocol(self, addr: object) -> Any:

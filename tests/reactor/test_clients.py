@@ -1,4 +1,4 @@
-"""Clients: what connects, what doesn't, and what happens in the turns between connected and begun."""
+"""Clients: connecting, failing, and the turns between the connection and its beginning."""
 
 import gc
 import os
@@ -22,15 +22,15 @@ from tests.support.sockets import unheard
 from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
 
 NOWHERE = "192.0.2.1"
-"""Nobody is there, nor ever answers (RFC 5737)."""
+"""An address of no host (RFC 5737)."""
 
 
 class ConnectTests(UvloopTestCase):
-    """Connecting."""
+    """How a client connects."""
 
     @onReactor
     async def test_connects(self) -> None:
-        """A client and a server of ours exchange bytes, and both hear of the end."""
+        """A client and a server exchange bytes, and both are told of the end."""
         for kind in KINDS:
             server, client = Recorder(), Recorder(lambda recorder: recorder.transport.write(b"to the server"))
             port, _ = self.listen(kind, server)
@@ -48,8 +48,8 @@ class ConnectTests(UvloopTestCase):
             assert (server.data, client.data) == (b"to the server", b"to the client")
 
     @onReactor
-    async def test_refused(self) -> None:
-        """Where nobody listens, the attempt fails."""
+    async def test_refusedAttemptFails(self) -> None:
+        """An attempt fails where no server listens."""
         with unheard() as port:
             for connect in (
                 lambda factory: self.reactor.connectTCP("127.0.0.1", port, factory),
@@ -60,8 +60,8 @@ class ConnectTests(UvloopTestCase):
                 assert isinstance(await factory.failed, ConnectError)
 
     @onReactor
-    async def test_givesUp(self) -> None:
-        """An attempt can time out, or be stopped."""
+    async def test_attemptTimesOutOrIsStopped(self) -> None:
+        """An attempt ends at its timeout, and when it is stopped."""
         factory = ClientOf(Recorder())
         self.reactor.connectTCP(NOWHERE, 1, factory, timeout=0.01)
         assert isinstance(await factory.failed, ConnectError)
@@ -71,8 +71,8 @@ class ConnectTests(UvloopTestCase):
         assert isinstance(await factory.failed, UserError)
 
     @onReactor
-    async def test_disconnectsAtOnce(self) -> None:
-        """A protocol has its transport in the turn after it was built, as ClientCreator needs it; it may close it."""
+    async def test_protocolHasItsTransportInTheNextTurn(self) -> None:
+        """A protocol has its transport in the turn after it was built, as ClientCreator needs, and may close it."""
         for kind in KINDS:
             for close in ("disconnect", "abort"):
                 client = Recorder()
@@ -91,8 +91,30 @@ class ConnectTests(UvloopTestCase):
                     connector.stopConnecting()
 
     @onReactor
-    async def test_stopsInBetween(self) -> None:
-        """To give up when the connection is made, but uvloop isn't ready for it, ends it before it has a protocol."""
+    async def test_firstTurnBringsNoData(self) -> None:
+        """A protocol gets no data before a call that buildProtocol makes with callLater(0), also if it resumes."""
+        for acts in (
+            lambda _: None,
+            lambda recorder: (recorder.transport.pauseProducing(), recorder.transport.resumeProducing()),
+        ):
+            client = Recorder(acts)
+            port, _ = self.listen("tcp4", Recorder(lambda recorder: recorder.transport.write(b"at once")))
+            _, factory = self.connect(port, client)
+            built = factory.buildProtocol
+
+            def build(address: object, built: Any = built, client: Recorder = client) -> Any:
+                self.reactor.callLater(0, client.happened, "told")
+                return built(address)
+
+            vars(factory)["buildProtocol"] = build
+            await client.event("data")
+            assert client.events == ["made", "told", "data"]
+            client.transport.loseConnection()
+            await factory.lost
+
+    @onReactor
+    async def test_stopsBetweenConnectedAndBegun(self) -> None:
+        """An attempt that is given up before uvloop is ready for its connection fails, and builds no protocol."""
         for kind in KINDS:
             for error in (UserError, ConnectTimeout):
                 server, client = Recorder(), Recorder()
@@ -114,7 +136,7 @@ class ConnectTests(UvloopTestCase):
                 assert (client.events, connector.state) == ([], "disconnected")
 
     @onReactor
-    async def test_factoryFails(self) -> None:
+    async def test_buildProtocolErrorCloses(self) -> None:
         """An error in buildProtocol is logged, and the connection is closed."""
         for kind in KINDS:
             server = Recorder()
@@ -126,8 +148,8 @@ class ConnectTests(UvloopTestCase):
             assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
 
     @onReactor
-    async def test_noProtocol(self) -> None:
-        """A client whose factory has no protocol closes the connection."""
+    async def test_connectionWithoutProtocolIsClosed(self) -> None:
+        """A client closes the connection if its factory returns no protocol."""
         server = Recorder()
         port, _ = self.listen("tcp4", server)
         _, factory = self.connect(port, None)
@@ -135,7 +157,7 @@ class ConnectTests(UvloopTestCase):
         await server.event("lost")
 
     @onReactor
-    async def test_reconnects(self) -> None:
+    async def test_connectorConnectsAgain(self) -> None:
         """A connector connects again."""
         port, _ = self.listen("tcp4")
         connector, factory = self.connect(port, Recorder())
@@ -148,8 +170,8 @@ class ConnectTests(UvloopTestCase):
             await factory.only.event("made")
 
     @onReactor
-    async def test_abstractAddress(self) -> None:
-        """A Unix socket can have a name that is no file's."""
+    async def test_abstractUnixAddress(self) -> None:
+        """A Unix socket can have an abstract address (unix(7))."""
         name = "\0" + os.path.basename(tempfile.mktemp())  # noqa: S306, PTH119  # no file comes of it
         server, client = Recorder(), Recorder()
         self.reactor.listenUNIX(name, ServerOf(server))
@@ -160,11 +182,11 @@ class ConnectTests(UvloopTestCase):
 
 
 class MemoryTests(UvloopTestCase):
-    """What is left of a connection."""
+    """What a lost connection keeps in memory."""
 
     @onReactor
-    async def test_noCycles(self) -> None:
-        """A protocol whose connection is gone is deleted without the garbage collector's help."""
+    async def test_lostProtocolIsDeletedAtOnce(self) -> None:
+        """A protocol whose connection is lost is deleted without the garbage collector."""
         for kind in KINDS:
             for end in ("loseConnection", "abortConnection", "failure"):
                 server, client = Recorder(), Recorder()
@@ -187,8 +209,8 @@ class MemoryTests(UvloopTestCase):
                     assert [reference() for reference in references] == [None, None]
 
     @onReactor
-    async def test_notHeldBack(self) -> None:
-        """That holds for one that had paused with bytes to come, and for one that was never read."""
+    async def test_lostPausedProtocolIsDeletedAtOnce(self) -> None:
+        """A paused protocol for which bytes were held back is deleted without the garbage collector."""
         server = Recorder(lambda recorder: recorder.transport.pauseProducing())
         peer = self.pair("tcp4", server)
         peer.sendall(b"never read")
@@ -212,12 +234,12 @@ class Pass(Command):
 
 
 class Taker(AMP):
-    """Takes one."""
+    """Reads from a descriptor that it is passed."""
 
     transport: Any
 
     def take(self, descriptor: int) -> dict[str, int]:
-        """Say how much there is to read from it."""
+        """Return how many bytes it has."""
         with open(descriptor, "rb") as file:  # a descriptor
             return {"size": len(file.read())}
 
@@ -225,10 +247,10 @@ class Taker(AMP):
 
 
 class DescriptorTests(UvloopTestCase):
-    """Protocols that can pass descriptors."""
+    """Protocols that pass descriptors."""
 
     @onReactor
-    async def test_amp(self) -> None:
+    async def test_ampPassesDescriptors(self) -> None:
         """AMP passes descriptors over a Unix socket, from the client to the server and back."""
         server, client = Taker(), Taker()
         port, _ = self.listen("unix", server)
@@ -244,8 +266,8 @@ class DescriptorTests(UvloopTestCase):
         assert isinstance(await factory.lost, ConnectionDone)
 
     @onReactor
-    async def test_adopted(self) -> None:
-        """So it does over a connection that was adopted."""
+    async def test_ampPassesDescriptorsOverAdopted(self) -> None:
+        """AMP passes descriptors over an adopted connection."""
         ours, theirs = socket.socketpair()
         server, client = Taker(), Taker()
         for protocol, end in ((server, ours), (client, theirs)):
@@ -260,7 +282,7 @@ class DescriptorTests(UvloopTestCase):
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from helping."""
+    """Turn the garbage collector off."""
     gc.disable()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The reactor passes Twisted's own reactor tests, but for a few listed ones."""
+"""The reactor passes Twisted's own reactor tests, except those that exceptions.py lists."""
 
 import os
 import re
@@ -26,7 +26,7 @@ PASSED = {
     "test_udp": 36,
     "test_unix": 28,
 }
-"""How many tests of each module must pass; those that only root can run don't count."""
+"""How many tests of each module pass at least, without those that only root can run."""
 
 PASSED_PROGRAMS = {
     "twisted.internet.test.test_endpoints": 228,
@@ -36,7 +36,7 @@ PASSED_PROGRAMS = {
     "twisted.test.test_ssl": 17,
     "twisted.test.test_tcp": 32,
 }
-"""The same for those that are made for no reactor in particular."""
+"""The same for tests of what is built on reactors."""
 
 
 def run(module: str, folder: Path, *names: str, **environment: str) -> tuple[int, dict[str, int], str]:
@@ -64,8 +64,8 @@ def trial(folder: Path, *arguments: str, **environment: str) -> tuple[int, dict[
 
 
 @pytest.mark.parametrize("module", PASSED)
-def test_passes(module: str, tmp_path: Path) -> None:
-    """All of Twisted's tests pass, none less than there were, but those that are excepted."""
+def test_passesTwistedsReactorTests(module: str, tmp_path: Path) -> None:
+    """Twisted's tests of a module pass, except the listed ones, and no fewer than before."""
     code, counts, output = run(module, tmp_path)
     assert code == 0, output
     assert counts.get("successes", 0) >= PASSED[module], output
@@ -73,8 +73,8 @@ def test_passes(module: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", EXCEPTIONS)
-def test_exceptionsFail(module: str, tmp_path: Path) -> None:
-    """None of the excepted tests would pass: the list is no longer than it must be."""
+def test_exceptionsStillFail(module: str, tmp_path: Path) -> None:
+    """Each excepted test fails, so the list is no longer than it must be."""
     names = ["tests.reactor.conformance." + name.replace(".", SUFFIX + ".") for name in EXCEPTIONS[module]]
     _, counts, output = run(module, tmp_path, *names, CONFORMANCE_TIMEOUT="1")
     assert f"Ran {len(names)} tests" in output
@@ -83,8 +83,8 @@ def test_exceptionsFail(module: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("module", PASSED_PROGRAMS)
-def test_programs(module: str, tmp_path: Path) -> None:
-    """What is built on reactors works on this one as well: of Twisted's tests of that, only the excepted ones fail."""
+def test_passesTwistedsProgramTests(module: str, tmp_path: Path) -> None:
+    """Of Twisted's tests of what is built on reactors, only the listed ones fail."""
     _, counts, output = trial(tmp_path, "--reactor=uvloop", module)
     failed = set(re.findall(rf"^{re.escape(module)}\.(\S+)$", output, re.MULTILINE))
     assert failed <= set(PROGRAMS.get(module, ())), output

@@ -1,4 +1,4 @@
-"""The end that a protocol asks for."""
+"""How a connection closes that its protocol ends."""
 
 import socket
 
@@ -11,10 +11,10 @@ from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
 
 
 class EndTests(UvloopTestCase):
-    """The end that a protocol asks for."""
+    """How a connection closes that its protocol ends."""
 
     @onReactor
-    async def test_loseConnection(self) -> None:
+    async def test_loseConnectionSendsAllFirst(self) -> None:
         """All that was written is sent before the end, and the reason is ConnectionDone."""
         for kind in KINDS:
             for data in (b"", b"x", MUCH):
@@ -30,8 +30,8 @@ class EndTests(UvloopTestCase):
                 assert server.reason.check(ConnectionDone)
 
     @onReactor
-    async def test_loseWriteConnection(self) -> None:
-        """All that was written is sent before the end, of which the protocol hears once, and it still receives."""
+    async def test_loseWriteConnectionSendsAllFirst(self) -> None:
+        """All that was written is sent before the end; the protocol is told once, and still receives."""
         for kind in KINDS:
             for data in (b"", b"x", MUCH):
                 server = HalfCloseableRecorder()
@@ -53,8 +53,8 @@ class EndTests(UvloopTestCase):
                 assert server.reason.check(ConnectionDone)
 
     @onReactor
-    async def test_abortConnection(self) -> None:
-        """An abort resets, also in the midst of sending, in connectionMade, or after a slow close; the reason tells."""
+    async def test_abortConnectionResets(self) -> None:
+        """An abort resets, in connectionMade, while bytes wait and after loseConnection, with its own reason."""
         for acts in (
             lambda recorder: recorder.transport.abortConnection(),
             lambda recorder: (recorder.transport.write(MUCH), recorder.transport.abortConnection()),
@@ -76,9 +76,24 @@ class EndTests(UvloopTestCase):
             assert await self.inThread(wasReset, peer)
             assert server.events == ["made", "lost"]
 
+    @onReactor
+    async def test_disconnectingTellsOfLoseConnection(self) -> None:
+        """`disconnecting` says whether loseConnection was called, also after the loss; no other end sets it."""
+        for end, expected in (("loseConnection", True), ("abortConnection", False), ("peer", False)):
+            server = Recorder()
+            peer = self.pair("tcp4", server)
+            await server.event("made")
+            stream = server.transport
+            if end == "peer":
+                peer.close()
+            else:
+                getattr(stream, end)()
+            await server.event("lost")
+            assert (stream.connected, stream.disconnecting, stream.disconnected) == (False, expected, True)
+
 
 def wasReset(peer: socket.socket) -> bool:
-    """Receive until the end, of whatever kind; say if it was a reset."""
+    """Receive until the end; return whether it was a reset."""
     try:
         receiveAll(peer)
     except ConnectionResetError:

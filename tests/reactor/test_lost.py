@@ -1,4 +1,4 @@
-"""How a connection ends: by the peer, or by a protocol that fails."""
+"""How a connection ends by its peer, or by a protocol that fails."""
 
 import socket
 from typing import Any
@@ -22,18 +22,18 @@ class Breaking(HalfCloseableRecorder):
         self._error = error
 
     def happened(self, event: str) -> None:
-        """Note it, and fail if this is the one."""
+        """Record it, and fail if it is the one."""
         super().happened(event)
         if event == self._at:
             raise self._error("broken")
 
 
 class LostTests(UvloopTestCase):
-    """The reasons for the end."""
+    """The reasons that a protocol gets."""
 
     @onReactor
-    async def test_done(self) -> None:
-        """The peer's orderly end is ConnectionDone to a protocol that can't go on without it."""
+    async def test_peersEndIsConnectionDone(self) -> None:
+        """The peer's end is ConnectionDone for a protocol that isn't half-closeable."""
         for kind in KINDS:
             server = Recorder()
             peer = self.pair(kind, server)
@@ -44,7 +44,7 @@ class LostTests(UvloopTestCase):
             assert server.reason.check(ConnectionDone)
 
     @onReactor
-    async def test_lost(self) -> None:
+    async def test_peersResetIsConnectionLost(self) -> None:
         """The peer's reset is ConnectionLost."""
         server = Recorder()
         peer = self.pair("tcp4", server)
@@ -54,8 +54,8 @@ class LostTests(UvloopTestCase):
         assert server.reason.check(ConnectionLost)
 
     @onReactor
-    async def test_noSocket(self) -> None:
-        """When it is gone it has no socket any more, whose descriptor may be somebody else's by then."""
+    async def test_lostConnectionHasNoSocket(self) -> None:
+        """A lost connection has no socket: another file may have its descriptor."""
         for kind in KINDS:
             errors: list[OSError] = []
 
@@ -73,8 +73,8 @@ class LostTests(UvloopTestCase):
             assert len(errors) == 2
 
     @onReactor
-    async def test_goneAtOnce(self) -> None:
-        """A connection that was reset before it was accepted is nobody's, and no error."""
+    async def test_resetBeforeAcceptIsIgnored(self) -> None:
+        """A connection that was reset before it was accepted gets no protocol, and logs no error."""
         port, connect = self.listen("tcp4")
         for _ in range(10):
             reset(connect())
@@ -86,7 +86,7 @@ class LostTests(UvloopTestCase):
         assert self.flushLoggedErrors() == []
 
     @onReactor
-    async def test_protocolFails(self) -> None:
+    async def test_protocolErrorEndsTheConnection(self) -> None:
         """An error in a protocol's method ends its connection, is the reason, and is logged once."""
         for event in ("made", "data", "readLost"):
             for error in (ValueError, FileNotFoundError):
@@ -100,8 +100,8 @@ class LostTests(UvloopTestCase):
                 assert len(self.flushLoggedErrors(error)) == 1
 
     @onReactor
-    async def test_protocolFailsLater(self) -> None:
-        """An error when held back data is delivered has the same effect."""
+    async def test_errorWithHeldBackDataEndsTheConnection(self) -> None:
+        """An error in the delivery of held back data ends the connection, and is logged once."""
         for event, sent in (("data", b"data"), ("readLost", b"")):
             server = Breaking(event)
             vars(server)["_acts"] = lambda recorder: recorder.transport.pauseProducing()
@@ -116,8 +116,8 @@ class LostTests(UvloopTestCase):
             assert len(self.flushLoggedErrors(ValueError)) == 1
 
     @onReactor
-    async def test_connectionLostFails(self) -> None:
-        """An error in connectionLost is logged once, and who made the connection hears of its end all the same."""
+    async def test_connectionLostErrorIsLogged(self) -> None:
+        """An error in connectionLost is logged once, and the client's factory is told of the end."""
         server, client = Recorder(), Breaking("lost")
         port, _ = self.listen("tcp4", server)
         _, factory = self.connect(port, client)
@@ -127,7 +127,7 @@ class LostTests(UvloopTestCase):
         assert len(self.flushLoggedErrors(ValueError)) == 1
 
     @onReactor
-    async def test_buildProtocolFails(self) -> None:
+    async def test_buildProtocolErrorEndsTheConnection(self) -> None:
         """An error in buildProtocol is logged, and ends the connection."""
         port, connect = self.listen("tcp4")
         port.factory.buildProtocol = fail
@@ -136,8 +136,8 @@ class LostTests(UvloopTestCase):
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
 
     @onReactor
-    async def test_noProtocol(self) -> None:
-        """A connection for which buildProtocol returns None is closed."""
+    async def test_connectionWithoutProtocolIsClosed(self) -> None:
+        """A connection is closed if buildProtocol returns None."""
         port, connect = self.listen("tcp4")
         port.factory.buildProtocol = lambda _: None
         with connect() as peer:
@@ -150,7 +150,7 @@ def fail(address: object) -> Any:
 
 
 def ended(peer: socket.socket) -> bool:
-    """Wait for the end, of whatever kind; nothing may come before."""
+    """Receive until the end or a reset; return whether no byte came before."""
     try:
         return not receiveAll(peer)
     except ConnectionError:

@@ -1,4 +1,4 @@
-"""Ports: what they accept, what they leave to the kernel, and how their connections present themselves."""
+"""Ports: what they accept, what they leave to the kernel, and what their connections tell of themselves."""
 
 import gc
 import os
@@ -18,19 +18,19 @@ from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected
 
 
 class PortTests(UvloopTestCase):
-    """Ports of ours."""
+    """Ports, and the connections that they accept."""
 
     @onReactor
-    async def test_interfaces(self) -> None:
-        """A port is a port."""
+    async def test_providesListeningPort(self) -> None:
+        """A port provides IListeningPort, and doesn't provide ISystemHandle."""
         for kind in KINDS:
             port, _ = self.listen(kind)
             assert verifyObject(IListeningPort, port)
             assert not ISystemHandle.providedBy(port)
 
     @onReactor
-    async def test_leavesToTheKernel(self) -> None:
-        """Who connects while a port doesn't read waits in the kernel's queue, and is accepted when it reads again."""
+    async def test_pausedPortLeavesConnectionsToTheKernel(self) -> None:
+        """A connection to a port that doesn't read waits in the kernel's queue, and is accepted when it reads again."""
         for kind in KINDS:
             port, connect = self.listen(kind)
             port.stopReading()
@@ -49,8 +49,8 @@ class PortTests(UvloopTestCase):
                 peer.close()
 
     @onReactor
-    async def test_queue(self) -> None:
-        """The length of the kernel's queue is what it was asked to be, also after a pause."""
+    async def test_queueKeepsItsLength(self) -> None:
+        """The kernel's queue has the length that was asked for, also after a pause."""
         port, _ = self.listen("tcp4", backlog=7)
         for _ in range(3):
             assert longestQueue(port.socket) == 7
@@ -58,8 +58,8 @@ class PortTests(UvloopTestCase):
             port.startReading()
 
     @onReactor
-    async def test_stopListening(self) -> None:
-        """A stopped port refuses, its connections go on, and its file is gone."""
+    async def test_stoppedPortRefuses(self) -> None:
+        """A stopped port refuses, its connections go on, and its file is removed."""
         for kind in KINDS:
             port, connect = self.listen(kind)
             address = port.getHost()
@@ -75,8 +75,8 @@ class PortTests(UvloopTestCase):
                     assert not Path(os.fsdecode(address.name)).exists()
 
     @onReactor
-    async def test_isSeen(self) -> None:
-        """A port counts among the reactor's readers while it reads, and so do its connections."""
+    async def test_readingPortIsAReader(self) -> None:
+        """A port and its connections count among the reactor's readers while they read."""
         port, connect = self.listen("tcp4")
         assert port in self.reactor.getReaders()
         with connect():
@@ -90,8 +90,8 @@ class PortTests(UvloopTestCase):
         await port.stopListening()
 
     @onReactor
-    async def test_manyAtOnce(self) -> None:
-        """A port accepts hundreds that come at once, and gives each the number after the one before."""
+    async def test_acceptsHundredsAtOnce(self) -> None:
+        """A port accepts hundreds of connections that come at once, and numbers them in order."""
         port, connect = self.listen("tcp4", backlog=512)
         peers = [connect() for _ in range(300)]
         await self.accepted(port, 300)
@@ -100,8 +100,8 @@ class PortTests(UvloopTestCase):
             peer.close()
 
     @onReactor
-    async def test_descriptors(self) -> None:
-        """After a thousand connections, ended in all ways, as many descriptors are open as before."""
+    async def test_noDescriptorLeaks(self) -> None:
+        """A thousand connections, ended in all ways, leave no descriptor open."""
         port, connect = self.listen("tcp4")
         gc.collect()  # what other tests have left
         await self.inThread(os.getpid)
@@ -123,8 +123,8 @@ class PortTests(UvloopTestCase):
         await self.eventually(lambda: len(openDescriptors()) == before)
 
     @onReactor
-    async def test_handle(self) -> None:
-        """The handle is the connection's socket, and is worth nothing when the connection is gone."""
+    async def test_handleIsTheSocket(self) -> None:
+        """The handle is the connection's socket, and is closed when the connection is lost."""
         for kind in KINDS:
             recorder = Recorder()
             peer = self.pair(kind, recorder)
@@ -149,8 +149,8 @@ class PortTests(UvloopTestCase):
                 assert os.fstat(another.fileno())
 
     @onReactor
-    async def test_addresses(self) -> None:
-        """Both ends say where they are, as Twisted writes it."""
+    async def test_addressesOfBothEnds(self) -> None:
+        """Both ends have Twisted's addresses."""
         for kind in KINDS:
             recorder = Recorder()
             port, connect = self.listen(kind, recorder)
@@ -167,7 +167,7 @@ class PortTests(UvloopTestCase):
             assert recorder.transport.getPeer() == client
 
     @onReactor
-    async def test_addressesOfALink(self) -> None:
+    async def test_linkLocalAddressNamesItsInterface(self) -> None:
         """A link-local address names its interface."""
         lines = [line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines()]
         links = [(line[0], int(line[1], 16), line[5]) for line in lines if line[0].startswith("fe80")]
@@ -183,8 +183,8 @@ class PortTests(UvloopTestCase):
                 assert (address.host, address.scopeID) == (f"{host}%{interface}", index)
 
     @onReactor
-    async def test_names(self) -> None:
-        """What the log and a person see of a connection says whose it is, also when it is gone."""
+    async def test_namesOfAConnection(self) -> None:
+        """A connection's repr and log prefix name its protocol, number, port and peer, also after the loss."""
         recorder = Recorder()
         port, connect = self.listen("tcp4", recorder)
         with connect():

@@ -1,4 +1,4 @@
-"""The reactor itself: how it starts and stops, and what it has besides streams."""
+"""The reactor: how it starts and stops, and what it has besides streams."""
 
 import signal
 import socket
@@ -29,6 +29,7 @@ from twisted.internet.ssl import CertificateOptions, DefaultOpenSSLContextFactor
 from twisted.protocols import tls
 from zope.interface.verify import verifyObject
 
+from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.uvloopreactor import UvloopReactor
 from tests.support.recorders import Recorder, ServerOf
 from tests.support.uvlooptests import KINDS, UvloopTestCase, connected, onReactor, receive
@@ -57,10 +58,10 @@ def runProgram(text: str) -> str:
 
 
 class ReactorTests(UvloopTestCase):
-    """What a reactor can."""
+    """What the reactor provides."""
 
-    def test_interfaces(self) -> None:
-        """It provides what Twisted's reactors provide."""
+    def test_providesReactorInterfaces(self) -> None:
+        """The reactor provides what Twisted's reactors provide, and what its streams need."""
         for interface in (
             IReactorCore,
             IReactorFDSet,
@@ -72,19 +73,20 @@ class ReactorTests(UvloopTestCase):
             IReactorTime,
             IReactorUDP,
             IReactorUNIX,
+            IStreamReactor,
         ):
             assert verifyObject(interface, self.reactor)
 
     @onReactor
-    async def test_callFromThread(self) -> None:
-        """What another thread has called is called in the reactor's."""
+    async def test_callFromThreadRunsInTheReactor(self) -> None:
+        """A call from another thread runs in the reactor's."""
         threads: list[threading.Thread] = []
         await self.inThread(lambda: self.reactor.callFromThread(lambda: threads.append(threading.current_thread())))
         await self.eventually(lambda: bool(threads))
         assert threads == [threading.current_thread()]
 
     @onReactor
-    async def test_datagrams(self) -> None:
+    async def test_datagramsAreExchanged(self) -> None:
         """UDP is Twisted's, on uvloop's loop."""
 
         class Echo(DatagramProtocol):
@@ -109,16 +111,16 @@ class ReactorTests(UvloopTestCase):
         assert hearing.heard == b"hello"
 
     @onReactor
-    async def test_errorInLoop(self) -> None:
-        """What goes wrong in a callback of uvloop's is logged, as Twisted logs."""
+    async def test_callbackErrorIsLogged(self) -> None:
+        """An error in one of uvloop's callbacks is logged by Twisted's logger."""
         self.reactor._asyncioEventloop.call_soon(lambda: 1 // 0)
         self.reactor._asyncioEventloop.call_exception_handler({"message": "without an exception"})
         await self.turns()
         (logged,) = self.flushLoggedErrors()
         assert logged.check(ZeroDivisionError)
 
-    def test_stop(self) -> None:
-        """When it stops, all connections are lost, read or paused, and all ports closed."""
+    def test_stopClosesEverything(self) -> None:
+        """The reactor's stop ends all connections, read or paused, and closes all ports."""
         recorders: list[Recorder] = []
         ports: list[Any] = []
 
@@ -142,8 +144,8 @@ class ReactorTests(UvloopTestCase):
         assert [port.connected for port in ports] == [False] * 6
         assert not any(Path(port._bindPath.decode()).exists() for port in ports if hasattr(port, "_bindPath"))
 
-    def test_stopsInBetween(self) -> None:
-        """A client that has connected when the reactor stops, but whose protocol hasn't begun, hears of the end."""
+    def test_stopEndsAClientThatHasNotBegun(self) -> None:
+        """A client that has connected, and has no protocol when the reactor stops, is told of the end."""
         client = Recorder()
         heard: list[BaseException] = []
 
@@ -160,8 +162,8 @@ class ReactorTests(UvloopTestCase):
         assert client.events in ([], ["made", "lost"])
 
     @onReactor
-    async def test_removeAll(self) -> None:
-        """All that reads can be removed, once."""
+    async def test_removeAllStopsReading(self) -> None:
+        """The call stops all readers and returns them, once."""
         server = Recorder()
         port, connect = self.listen("tcp4", server)
         with connect() as peer:
@@ -191,8 +193,8 @@ class TLSTests(UvloopTestCase):
         self.pem = str(folder / "pem")
 
     @onReactor
-    async def test_startTLS(self) -> None:
-        """Both ends can begin TLS at any time, with a producer registered, and close it in good order."""
+    async def test_startTLSAtAnyTime(self) -> None:
+        """Both ends start TLS after clear text, with a producer registered, and close it after all is sent."""
         for kind in KINDS:
             server, client = Recorder(), Recorder()
             port, _ = self.listen(kind, server)
@@ -216,8 +218,8 @@ class TLSTests(UvloopTestCase):
             server.transport.loseConnection()
 
     @onReactor
-    async def test_listenSSL(self) -> None:
-        """A TLS port talks with any TLS client."""
+    async def test_listenSSLServesPythonsClient(self) -> None:
+        """A TLS port serves the TLS client of Python's ssl."""
         server = Recorder(lambda recorder: recorder.transport.write(b"hello"))
         port = self.reactor.listenSSL(
             0,
@@ -241,17 +243,17 @@ class TLSTests(UvloopTestCase):
 
 
 class ProcessTests(UvloopTestCase):
-    """What concerns a process as a whole, in a process of its own."""
+    """What the reactor does in a process of its own."""
 
-    def test_installed(self) -> None:
-        """It can be the reactor of a program."""
+    def test_installMakesItTheReactor(self) -> None:
+        """The reactor of a program is the one that `install` makes."""
         assert runProgram("reactor.callWhenRunning(reactor.stop); reactor.run(); print(type(reactor).__name__)") == (
             "UvloopReactor\n"
         )
         assert UvloopReactor.__name__ == "UvloopReactor"
 
-    def test_signals(self) -> None:
-        """SIGTERM and SIGINT stop it, in good order."""
+    def test_signalsStopIt(self) -> None:
+        """SIGTERM and SIGINT stop it in order."""
         for name in ("SIGTERM", "SIGINT"):
             text = f"""
 reactor.addSystemEventTrigger("before", "shutdown", print, "stopping")
@@ -261,8 +263,8 @@ print(reactor._exitSignal)
 """
             assert runProgram(text) == f"stopping\n{int(getattr(signal, name))}\n"
 
-    def test_children(self) -> None:
-        """It hears of the end of its child processes, of many at a time, and takes what they print."""
+    def test_childProcessesAreReaped(self) -> None:
+        """It collects the output and exit codes of ten child processes at a time."""
         text = """
 ended = []
 class Child(ProcessProtocol):

@@ -1,4 +1,4 @@
-"""What comes in: exactly, in order, once, while it is wanted."""
+"""What comes in: exactly, in order, once, while the protocol reads."""
 
 import socket
 from typing import Any
@@ -35,12 +35,12 @@ INTERFACES: tuple[type[Interface], ...] = (
 
 @implementer(IHalfCloseableProtocol)
 class Echo(Protocol):
-    """Sends back what comes in, reads no more than it can send, and ends after the peer."""
+    """Sends back what comes in, reads no more than it can send, and closes after the peer's end."""
 
     transport: Any
 
     def connectionMade(self) -> None:
-        """Pause reading while the peer doesn't."""
+        """Pause reading while the peer reads nothing."""
         self.transport.registerProducer(self.transport, True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -48,20 +48,20 @@ class Echo(Protocol):
         self.transport.write(data)
 
     def readConnectionLost(self) -> None:
-        """The peer has ended; end when all is sent."""
+        """Close when all is sent."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Never happens: this closes both halves at once."""
+        """Is never called: loseConnection closes both halves at once."""
 
 
 class ReadingTests(UvloopTestCase):
-    """What comes in."""
+    """What a protocol receives."""
 
     @onReactor
-    async def test_interfaces(self) -> None:
-        """A stream provides what it declares, whoever made it."""
+    async def test_providesWhatItDeclares(self) -> None:
+        """A stream provides the interfaces that it declares, accepted, connected or adopted."""
         for kind in KINDS:
             server, client = Recorder(), Recorder()
             port, _ = self.listen(kind, server)
@@ -73,8 +73,8 @@ class ReadingTests(UvloopTestCase):
                     assert verifyObject(interface, stream)
 
     @onReactor
-    async def test_echo(self) -> None:
-        """All comes back that is sent, and then the end, however much it is and however late the peer reads."""
+    async def test_echoIsExact(self) -> None:
+        """All that is sent comes back, and then the end, for all sizes and for a peer that reads late."""
         for kind in KINDS:
             for data in (b"", b"1", MUCH[: 2**16], MUCH[: 2**22]):
                 for late in (False, True):
@@ -87,8 +87,8 @@ class ReadingTests(UvloopTestCase):
                         await sent
 
     @onReactor
-    async def test_pausedFromTheBeginning(self) -> None:
-        """Who pauses in connectionMade gets neither data nor the end until it resumes, then all in order, once."""
+    async def test_pausedFromTheBeginningGetsAllLater(self) -> None:
+        """A protocol that pauses in connectionMade gets nothing until it resumes, then all in order, once."""
         for kind in KINDS:
             for data in (b"", b"first", MUCH):
                 server = HalfCloseableRecorder(lambda recorder: recorder.transport.pauseProducing())
@@ -105,8 +105,8 @@ class ReadingTests(UvloopTestCase):
                 server.transport.loseConnection()
 
     @onReactor
-    async def test_pausesAgain(self) -> None:
-        """Who pauses again with the first bytes that were held back gets nothing more."""
+    async def test_pausesAgainWithHeldBackData(self) -> None:
+        """A protocol that pauses again with the first held back bytes gets nothing more."""
         server = HalfCloseableRecorder(lambda recorder: recorder.transport.pauseProducing())
         peer = self.pair("tcp4", server)
         sent = self.inThread(sendAndEnd, peer, MUCH)
@@ -124,8 +124,8 @@ class ReadingTests(UvloopTestCase):
         assert server.data == MUCH
 
     @onReactor
-    async def test_pausesAtAnyTime(self) -> None:
-        """What a paused protocol doesn't get, it gets after it resumes."""
+    async def test_pausedProtocolGetsItAfterResuming(self) -> None:
+        """Bytes and the end that come during a pause are delivered after it."""
         server = HalfCloseableRecorder()
         peer = self.pair("tcp4", server)
         for expected in (b"a", b"ab", b"abc"):
@@ -148,8 +148,8 @@ class ReadingTests(UvloopTestCase):
         await server.event("readLost")
 
     @onReactor
-    async def test_resumesAfterTheEnd(self) -> None:
-        """To resume after the end, or after the loss, does nothing."""
+    async def test_resumingAfterTheEndDoesNothing(self) -> None:
+        """Resuming after the peer's end, or after the loss, does nothing."""
         server = HalfCloseableRecorder()
         peer = self.pair("tcp4", server)
         peer.shutdown(socket.SHUT_WR)
@@ -165,8 +165,8 @@ class ReadingTests(UvloopTestCase):
         assert server.events == ["made", "readLost", "lost"]
 
     @onReactor
-    async def test_closesInsteadOfResuming(self) -> None:
-        """Who closes while data is held back never gets it, not even if it resumes."""
+    async def test_heldBackDataIsDroppedOnClose(self) -> None:
+        """A protocol that closes while data is held back never gets it, not even if it resumes."""
         for close in ("loseConnection", "abortConnection"):
             server = Recorder(lambda recorder: recorder.transport.pauseProducing())
             peer = self.pair("tcp4", server)
@@ -179,8 +179,8 @@ class ReadingTests(UvloopTestCase):
             assert server.events == ["made", "lost"]
 
     @onReactor
-    async def test_anotherProtocol(self) -> None:
-        """Another protocol in the place of the first gets the next data; so does a method in the place of its own."""
+    async def test_replacedProtocolGetsTheNextData(self) -> None:
+        """A protocol, or a dataReceived, that takes the place of the first gets the next data."""
         first, second = Recorder(), Recorder()
         peer = self.pair("tcp4", first)
         peer.sendall(b"first")

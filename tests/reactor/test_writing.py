@@ -1,4 +1,4 @@
-"""What goes out: all of it, at the pace of the peer, and then the end that was asked for."""
+"""What goes out: all of it, at the peer's pace, and then the end."""
 
 import socket
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receive
 
 
 class ProducerTests(UvloopTestCase):
-    """A producer is told when to produce."""
+    """When a producer is told to produce."""
 
     @onReactor
-    async def test_streaming(self) -> None:
-        """A streaming producer pauses when more than 64 KiB wait, resumes when they are gone, and stops in the end."""
+    async def test_streamingProducerIsPaused(self) -> None:
+        """A streaming producer is paused when more than 64 KiB wait, resumed after that, and stopped at the end."""
         server, producer = HalfCloseableRecorder(), Producer()
         peer = self.pair("tcp4", server)
         await server.event("made")
@@ -36,8 +36,24 @@ class ProducerTests(UvloopTestCase):
         assert producer.calls == ["pause", "resume", "stop"]
 
     @onReactor
-    async def test_kept(self) -> None:
-        """A `write` that was taken while there was a connection does nothing when that is gone."""
+    async def test_pausedProducerIsNotResumedEarly(self) -> None:
+        """A producer that is paused after loseWriteConnection found nothing to wait for is resumed with room only."""
+        server, producer = HalfCloseableRecorder(), Producer()
+        peer = self.pair("tcp4", server)
+        await server.event("made")
+        server.transport.registerProducer(producer, True)
+        server.transport.loseWriteConnection()
+        server.transport.write(MUCH)
+        await self.turns()
+        assert producer.calls == ["pause"]
+        assert await self.inThread(receiveAll, peer) == MUCH
+        assert producer.calls == ["pause", "resume"]
+        server.transport.abortConnection()
+        await server.event("lost")
+
+    @onReactor
+    async def test_keptWriteIsDroppedAfterTheLoss(self) -> None:
+        """A `write` that was looked up while there was a connection does nothing after the loss."""
         server = Recorder()
         self.pair("tcp4", server)
         await server.event("made")
@@ -47,8 +63,8 @@ class ProducerTests(UvloopTestCase):
         write(b"x")
 
     @onReactor
-    async def test_streamingLate(self) -> None:
-        """A streaming producer pauses at once if too much waits when it comes, and stops if there is no connection."""
+    async def test_lateStreamingProducerIsPausedAtOnce(self) -> None:
+        """A streaming producer is paused at once if too much waits, and stopped if the connection is lost."""
         server, producer, late = Recorder(), Producer(), Producer()
         self.pair("tcp4", server)
         await server.event("made")
@@ -63,8 +79,8 @@ class ProducerTests(UvloopTestCase):
         assert (producer.calls, late.calls) == (["pause", "stop"], ["stop"])
 
     @onReactor
-    async def test_pulled(self) -> None:
-        """A pull producer is resumed whenever nothing waits, and its last bytes are sent before the end."""
+    async def test_pullProducerIsAskedWhenNothingWaits(self) -> None:
+        """A pull producer is resumed when nothing waits, and its last bytes are sent before the end."""
         for kind in KINDS:
             for part in (b"x", MUCH[: 2**21]):
                 server = HalfCloseableRecorder()
@@ -78,8 +94,8 @@ class ProducerTests(UvloopTestCase):
                 assert producer.calls == ["resume"] * 6
 
     @onReactor
-    async def test_pulledAndSlow(self) -> None:
-        """A pull producer that is asked and produces later, isn't asked again; the end isn't sent before it is done."""
+    async def test_slowPullProducerIsAskedOnce(self) -> None:
+        """A pull producer that writes later isn't asked again, and the end waits for it."""
         for close in ("loseConnection", "loseWriteConnection"):
             server = HalfCloseableRecorder()
             peer = self.pair("tcp4", server)
@@ -96,8 +112,8 @@ class ProducerTests(UvloopTestCase):
             assert await self.inThread(receiveAll, peer) == b"late"
 
     @onReactor
-    async def test_closesWhilePaused(self) -> None:
-        """A connection whose producer pauses closes only when it has resumed."""
+    async def test_closeWaitsForAPausedProducer(self) -> None:
+        """A connection with a paused producer closes after the producer was resumed."""
         server, producer = Recorder(), Producer()
         peer = self.pair("tcp4", server)
         await server.event("made")
@@ -110,8 +126,8 @@ class ProducerTests(UvloopTestCase):
         assert producer.calls == ["pause", "resume", "stop"]
 
     @onReactor
-    async def test_closesFirst(self) -> None:
-        """A connection that closes while a pull producer still produces takes in no more."""
+    async def test_closingConnectionReceivesNothing(self) -> None:
+        """A connection that closes while a pull producer still produces receives nothing."""
         server = HalfCloseableRecorder(lambda recorder: recorder.transport.registerProducer(Producer(), False))
         peer = self.pair("tcp4", server)
         peer.sendall(b"too late")
@@ -130,7 +146,7 @@ class ProducerTests(UvloopTestCase):
         assert server.events == ["made", "lost"]
 
     @onReactor
-    async def test_resumeFails(self) -> None:
+    async def test_resumeProducingErrorEndsTheConnection(self) -> None:
         """An error in resumeProducing ends the connection, is the reason, and is logged once."""
         for streaming in (True, False):
             server = Recorder()
@@ -146,8 +162,8 @@ class ProducerTests(UvloopTestCase):
             assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
 
     @onReactor
-    async def test_stopFails(self) -> None:
-        """An error in stopProducing is logged, and the protocol hears of the end all the same."""
+    async def test_stopProducingErrorIsLogged(self) -> None:
+        """An error in stopProducing is logged, and the protocol is told of the end."""
         server, producer = Recorder(), Producer()
         self.pair("tcp4", server)
         await server.event("made")
@@ -162,8 +178,8 @@ class WriteTests(UvloopTestCase):
     """What is written, and what isn't."""
 
     @onReactor
-    async def test_sequence(self) -> None:
-        """A sequence is sent as one, or not at all when one of its elements isn't bytes."""
+    async def test_sequenceIsSentAsOne(self) -> None:
+        """A sequence is sent as one, or not at all if one of its elements isn't bytes."""
         server = Recorder()
         peer = self.pair("tcp4", server)
         await server.event("made")
@@ -176,8 +192,8 @@ class WriteTests(UvloopTestCase):
         assert await self.inThread(receiveAll, peer) == b""
 
     @onReactor
-    async def test_noBytes(self) -> None:
-        """What isn't bytes is refused."""
+    async def test_otherTypesAreRefused(self) -> None:
+        """A value that isn't bytes-like is refused."""
         server = Recorder()
         self.pair("tcp4", server)
         await server.event("made")
@@ -186,8 +202,8 @@ class WriteTests(UvloopTestCase):
                 server.transport.write(wrong)
 
     @onReactor
-    async def test_tooLate(self) -> None:
-        """What is written after the loss, or after the end was sent, is dropped."""
+    async def test_lateWritesAreDropped(self) -> None:
+        """Writes after the end was sent, and after the loss, are dropped."""
         for kind in KINDS:
             server = HalfCloseableRecorder()
             peer = self.pair(kind, server)
@@ -208,7 +224,7 @@ class WriteTests(UvloopTestCase):
 
 
 def partWriter(recorder: Recorder, part: bytes, count: int) -> Callable[[], None]:
-    """Return what writes `part`, `count` times, and unregisters itself after that."""
+    """Return a function that writes `part` at each of `count` calls, and then unregisters the producer."""
     left = [part] * count
 
     def write() -> None:

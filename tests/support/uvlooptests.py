@@ -1,4 +1,4 @@
-"""A reactor of its own for each test, and what listens, connects and talks on it."""
+"""Test cases with a uvloop reactor each, and their peers."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ FAMILIES = {"tcp4": socket.AF_INET, "tcp6": socket.AF_INET6, "unix": socket.AF_U
 KINDS = tuple(FAMILIES)
 
 PATIENCE = 120
-"""How many seconds a test may take."""
+"""Seconds that a test may take."""
 
 
 class UvloopTestCase(SynchronousTestCase):
@@ -38,7 +38,7 @@ class UvloopTestCase(SynchronousTestCase):
         self.addCleanup(self._close)
 
     def complete(self, body: Coroutine[Any, Any, T]) -> T:
-        """Run the reactor until `body` has come to its end; return what it returns."""
+        """Run the reactor until `body` ends; return what it returns."""
         results: list[Any] = []
 
         def begin() -> None:
@@ -56,14 +56,14 @@ class UvloopTestCase(SynchronousTestCase):
         return final
 
     def turns(self, count: int = 5) -> Deferred[None]:
-        """Let some turns of the loop pass, in which whatever could happen by itself does."""
-        # One by one, so that a pause of the process doesn't stand for all of them.
+        """Let `count` turns of the loop pass, 5 ms apart."""
+        # One after the other: a pause of the process would otherwise be all of them.
         turn: Deferred[None] = deferLater(self.reactor, 0.005)
         return turn.addCallback(lambda _: self.turns(count - 1)) if count > 1 else turn
 
     async def eventually(self, condition: Callable[[], object]) -> None:
         """Let turns of the loop pass until `condition` holds."""
-        while not condition():  # `complete` loses its patience
+        while not condition():  # `complete` has a timeout
             await self.turns(1)
 
     async def accepted(self, port: Any, count: int = 1) -> None:
@@ -71,11 +71,11 @@ class UvloopTestCase(SynchronousTestCase):
         await self.eventually(lambda: len(port.factory.built) == count)
 
     def inThread(self, function: Callable[..., T], *arguments: object) -> Deferred[T]:
-        """Have `function` called in a thread: it may block, as a peer does."""
+        """Call `function` in a thread, where it may block, as a peer does."""
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *arguments)
 
     def listen(self, kind: str, *protocols: Protocol, **options: Any) -> tuple[Any, Callable[[], socket.socket]]:
-        """Listen at a new place; return the port, and what connects a plain blocking socket to it."""
+        """Listen at a new address; return the port, and a function that connects a blocking socket to it."""
         factory = ServerOf(*protocols)
         if kind == "unix":
             port = self.reactor.listenUNIX(self.path(), factory, **options)
@@ -99,7 +99,7 @@ class UvloopTestCase(SynchronousTestCase):
         return str(Path(folder) / "socket")
 
     def pair(self, kind: str, protocol: Protocol) -> socket.socket:
-        """Return a peer that is connected to `protocol`, or will be soon."""
+        """Return a peer whose connection `protocol` gets, in a later turn."""
         _, connect = self.listen(kind, protocol)
         peer = connect()
         self.addCleanup(peer.close)
@@ -117,7 +117,7 @@ class UvloopTestCase(SynchronousTestCase):
 
 
 def onReactor(test: Callable[[C], Coroutine[Any, Any, None]]) -> Callable[[C], None]:
-    """Have a coroutine function be a test method."""
+    """Make a coroutine function a test method."""
 
     @wraps(test)
     def run(self: C) -> None:
@@ -127,7 +127,7 @@ def onReactor(test: Callable[[C], Coroutine[Any, Any, None]]) -> Callable[[C], N
 
 
 def connected(family: int, address: Any) -> socket.socket:
-    """Return a blocking socket that is connected to `address`, and gives up in the end."""
+    """Return a blocking socket that is connected to `address`, with a timeout."""
     peer = socket.socket(family, socket.SOCK_STREAM)
     peer.settimeout(PATIENCE)
     try:
