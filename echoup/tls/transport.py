@@ -1,9 +1,24 @@
-"""TLS whose two directions end one by one, as those of TCP do."""
+"""TLS over a byte stream, whose two directions end one by one, as those of TCP do.
+
+Theory of operation. A `TLSTransport` stands between a connection's transport, below, and, after the handshake, a
+protocol above. A close_notify ends one direction only (RFC 8446, 6.1), also in TLS 1.2, so each has its own state:
+
+    receiving   HANDSHAKE -> OPEN (handshake done) -> ENDED (the peer's close_notify or FIN)
+    sending     OPEN -> ENDED (our close_notify)
+    both        -> ENDED (a close from above, a TLS error, the loss of the connection)
+
+Nothing is lost, where Twisted's TLS drops what waits to be written when the peer ends its side (since 23.10):
+- `write` encrypts and hands everything to the transport below within the call; our close_notify and FIN follow it.
+- What comes waits in a queue for the protocol above, with the peer's end as its last piece. A close_notify is never
+  waited for (twisted#7926), and a FIN alone is an end, too: the protocol above counts bytes to detect a truncation.
+- What comes is decrypted even in a pause: `unwrap`, which sends our close_notify, fails on data left (`FactTests`).
+"""
 
 import ssl
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from enum import Enum
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,79 +31,65 @@ from zope.interface import implementer
 RECORD = 2**14
 """The most bytes that one TLS record carries (RFC 8446, 5.1)."""
 
+_Receiving = Enum("_Receiving", "HANDSHAKE OPEN ENDED")
+_Sending = Enum("_Sending", "OPEN ENDED")
+
 
 @implementer(IHalfCloseableProtocol, ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
 class TLSTransport(Protocol):
-    """The protocol of a transport, and once the TLS handshake is done the transport of another protocol above it.
-
-    Twisted's own TLS discards what waits to be written when the peer ends its side, keeps a connection until the peer
-    answers a close_notify, and can't end one direction alone. Here a close_notify ends one direction, as RFC 8446, 6.1,
-    has it, whatever the version: the peer's is `readConnectionLost` above, `loseWriteConnection` sends ours. The end of
-    the connection below, without a close_notify, means the same: whoever has to know that nothing is missing counts.
-    """
+    """The protocol of a transport, and once the TLS handshake is done the transport of another protocol above it."""
 
     transport: Any
-
     receivedBelow = 0
-    """How many bytes have come since the handshake, of complete records or not: they tell whether something moves."""
+    """Bytes received since the handshake, also those of incomplete records: a change shows that the peer sends."""
 
     def __init__(self, context: ssl.SSLContext, build: Callable[[], Any], serverName: str | None = None) -> None:
-        """`build` makes the protocol above; `serverName` is the one to ask for, and to expect in the certificate.
-
-        Whether it is the client's side or the server's, `context` tells.
-        """
+        """`build` makes the protocol above; a client asks for `serverName` and expects it in the certificate."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         isServer = context.protocol is ssl.PROTOCOL_TLS_SERVER
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=isServer, server_hostname=serverName)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, isServer, serverName)
         self.established: Deferred[None] = Deferred()
         """Fires when the handshake is done; fails with the ssl.SSLError or the loss of the connection if it isn't."""
         self.closed: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
         self._build = build
         self._above: Any = None
-        self._undelivered: deque[bytes] = deque()
-        self._failure: Failure | None = None
-        self._delivering = False
-        self._paused = False
-        self._closing = False  # nothing that comes is wanted any more
-        self._finished = False  # our close_notify was sent
-        self._ended = False  # the peer's end has come
-        self._told = False  # and the protocol above knows
-
-    # The protocol's side: what comes from below.
+        self._receiving, self._sending = _Receiving.HANDSHAKE, _Sending.OPEN
+        self._undelivered: deque[bytes] = deque()  # empty bytes are the peer's end
+        self._paused = self._delivering = False  # both may hold: a protocol pauses while it is delivered to
+        self._failure: Failure | None = None  # the TLS error or the loss of the connection, whichever came first
 
     def connectionMade(self) -> None:
-        """Begin the handshake; the client has the first word."""
+        """Begin the handshake; a client sends first."""
         self._shakeHands()
 
     def dataReceived(self, data: bytes) -> None:
-        """Decrypt `data` and pass on what it contains, or go on with the handshake."""
-        if self._failure or self._ended:
-            return
-        self._incoming.write(data)
-        if self._above:
+        """Decrypt `data` and deliver what it contains, or go on with the handshake."""
+        if self._receiving is _Receiving.OPEN:
+            self._incoming.write(data)
             self.receivedBelow += len(data)
             self._decrypt()
             self._deliver()
-        else:
+        elif self._receiving is _Receiving.HANDSHAKE:
+            self._incoming.write(data)
             self._shakeHands()
 
     def readConnectionLost(self) -> None:
-        """The peer has sent its last byte."""
-        if self._above:
-            self._ended = True
-            self._deliver()
-        else:
+        """End the peer's direction; before the handshake is done that is a failure."""
+        if not self._above:
             self._fail(Failure(ConnectionLost("closed during the TLS handshake")))
             self.transport.loseConnection()
+        elif self._receiving is _Receiving.OPEN:
+            self._endReceiving()
+            self._deliver()
 
     def writeConnectionLost(self) -> None:
-        """Our last byte was sent."""
+        """Tell the protocol above that its end was sent."""
         if self._above:
             self._above.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell it above, or that there won't be a handshake."""
+        """Tell the protocol above, with the TLS error if that is why, or fail `established`."""
         self._fail(reason)
         if self._above:
             self._above.connectionLost(self._failure)
@@ -102,49 +103,53 @@ class TLSTransport(Protocol):
         except ssl.SSLError:
             self._refuse()
         else:
+            self._receiving = _Receiving.OPEN
             self._decrypt()
             if not self._failure:
                 self._above = self._build()
-                del self._build  # and what it belongs to, which is over
+                del self._build  # with what it refers to, which isn't needed any more
                 self._above.makeConnection(self)
                 self.established.callback(None)
                 self._deliver()
 
     def _decrypt(self) -> None:
-        """Decrypt all that came, also while nobody takes it: it's no more than what was read at once."""
         try:
             while data := self.tls.read(RECORD):
                 self._undelivered.append(data)
-            self._ended = True
+            self._endReceiving()
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:  # what the same end is after our own
-            self._ended = True
+        except ssl.SSLZeroReturnError:  # the same end, after our own close_notify
+            self._endReceiving()
         except ssl.SSLError:
             self._refuse()
         self._flush()
 
+    def _endReceiving(self) -> None:
+        self._receiving = _Receiving.ENDED
+        self._undelivered.append(b"")
+
+    def _drop(self) -> None:
+        self._receiving = _Receiving.ENDED
+        self._undelivered.clear()
+
     def _deliver(self) -> None:
-        """Pass on what was decrypted, and the end after it; `resumeProducing` may come in the middle of that."""
         if self._delivering:
             return
         self._delivering = True
-        while self._undelivered and self._isListening():
-            self._above.dataReceived(self._undelivered.popleft())
+        while self._undelivered and not self._paused:
+            if data := self._undelivered.popleft():
+                self._above.dataReceived(data)
+            else:
+                self._above.readConnectionLost()
         self._delivering = False
-        if self._ended and not self._told and self._isListening():
-            self._told = True
-            self._above.readConnectionLost()
-
-    def _isListening(self) -> bool:
-        return not (self._paused or self._closing or self._failure)
 
     def _flush(self) -> None:
         if self._outgoing.pending:
             self.transport.write(self._outgoing.read())
 
     def _refuse(self) -> None:
-        """End the connection because of an error of TLS; the peer is told the reason, an alert, if it listens."""
+        """End the connection because of a TLS error, which an alert tells the peer."""
         self._flush()
         self._fail(Failure())
         if self._above:
@@ -154,16 +159,16 @@ class TLSTransport(Protocol):
             self.transport.loseWriteConnection()
 
     def _fail(self, reason: Failure) -> None:
+        self._drop()
+        self._sending = _Sending.ENDED
         if not self._failure:
             self._failure = reason
             if not self._above:
                 self.established.errback(reason)
 
-    # The transport's side: what comes from above.
-
     def write(self, data: bytes) -> None:
-        """Encrypt and send `data`; after our end, do nothing."""
-        if not (self._finished or self._failure):
+        """Encrypt and send `data`; do nothing after our end."""
+        if self._sending is _Sending.OPEN:
             rest = memoryview(data)
             while rest:
                 rest = rest[self.tls.write(rest) :]
@@ -174,43 +179,39 @@ class TLSTransport(Protocol):
         self.write(b"".join(data))
 
     def loseWriteConnection(self) -> None:
-        """Send our end, after everything else; the other direction stays as it is."""
+        """Send our close_notify and a FIN, after everything else; go on receiving."""
         self._finish()
         self.transport.loseWriteConnection()
 
     def loseConnection(self) -> None:
-        """Send our end, after everything else, and close; what the peer still sends is lost."""
-        self._closing = True
+        """Send our close_notify, after everything else, and close; what the peer still sends is dropped."""
+        self._drop()
         self._finish()
         self.transport.loseConnection()
 
     def _finish(self) -> None:
-        self._finished = True
-        # It would like to see the peer's close_notify, too. That needn't have come; but data that had come and was not
-        # yet decrypted would be an error, after which nothing could be read any more.
-        with suppress(ssl.SSLError):
+        self._sending = _Sending.ENDED
+        with suppress(ssl.SSLError):  # the peer's close_notify hasn't come
             self.tls.unwrap()
         self._flush()
 
     def abortConnection(self) -> None:
         """Drop the connection at once."""
-        self._closing = True
+        self._drop()
         self.transport.abortConnection()
 
     def pauseProducing(self) -> None:
-        """Read nothing more for now."""
+        """Deliver and read nothing more for now."""
         self._paused = True
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read again, what has come already first."""
+        """Deliver and read again."""
         self._paused = False
         self.transport.resumeProducing()
         self._deliver()
 
-    def stopProducing(self) -> None:
-        """Close."""
-        self.loseConnection()
+    stopProducing = loseConnection
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let the transport below tell `producer` when to write."""
@@ -229,21 +230,21 @@ class TLSTransport(Protocol):
         return self.transport.getHost()
 
     def getPeer(self) -> Any:
-        """Return the address of the other end."""
+        """Return the peer's address."""
         return self.transport.getPeer()
 
     def getTcpNoDelay(self) -> bool:
-        """Are small segments sent at once?"""
+        """Return whether TCP_NODELAY is set."""
         return bool(self.transport.getTcpNoDelay())
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Send small segments at once, or not."""
+        """Set TCP_NODELAY: send small segments at once."""
         self.transport.setTcpNoDelay(enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Is a quiet peer asked now and then whether it is still there?"""
+        """Return whether SO_KEEPALIVE is set."""
         return bool(self.transport.getTcpKeepAlive())
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Ask a quiet peer now and then whether it is still there, or not."""
+        """Set SO_KEEPALIVE: probe a quiet connection now and then."""
         self.transport.setTcpKeepAlive(enabled)
