@@ -9,23 +9,13 @@ from typing import NoReturn
 
 
 @contextmanager
-def loading(*paths: str | Path) -> Iterator[None]:
-    """Turn what goes wrong when OpenSSL loads the files at `paths` into a ValueError of one line that names them."""
-    for path in paths:
-        with naming(path), Path(path).open("rb"):
-            pass
-    with naming(*paths):
-        yield
-
-
-@contextmanager
 def naming(*paths: str | Path) -> Iterator[None]:
     """Turn an error of OpenSSL or the system into a ValueError of one line that names `paths`, which it's about."""
     names = " and ".join(map(str, paths))
     try:
         yield
     except ssl.SSLError as error:
-        # Whoever has read a PEM file without finding what it looked for has no reason to tell.
+        # OpenSSL gives no reason when a PEM file has nothing of the kind that it looks for.
         why = explain(error) if error.reason else "no usable certificate or private key in it"
         raise ValueError(f"{names}: {why}") from None
     except OSError as error:
@@ -35,8 +25,8 @@ def naming(*paths: str | Path) -> Iterator[None]:
 def makeContext(protocol: int) -> ssl.SSLContext:
     """Return a context for `protocol`, a client's or a server's, with nothing below TLS 1.2 (RFC 8996).
 
-    In 1.2, too, there is only forward secrecy and authenticated encryption. Every certificate that is trusted is so
-    by itself, whoever has signed it. There is no renegotiation: nothing could be written while it lasts.
+    TLS 1.2, too, has only ciphers with forward secrecy and authenticated encryption. A certificate that is trusted
+    needs no trusted issuer. Renegotiation is refused: while it lasts nothing can be written.
     """
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -46,13 +36,13 @@ def makeContext(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def askNobody() -> NoReturn:
-    """Refuse an encrypted private key: OpenSSL would ask for its passphrase, on the terminal or in the input."""
+def refusePassphrase() -> NoReturn:
+    """Raise ValueError for an encrypted private key, whose passphrase OpenSSL would ask for on the terminal."""
     raise ValueError("the private key is encrypted")
 
 
 def explain(error: ssl.SSLError) -> str:
-    """Return what `error` says, in words."""
+    """Return the reason that `error` gives, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message.rstrip(".")
     return re.sub(r"^\[.*?\] | \(_ssl\.c:\d+\)$", "", str(error))

@@ -1,15 +1,11 @@
-"""TLS whose directions end one by one: on both sides, in TLS 1.2 and 1.3, against the standard library's own TLS."""
+"""`TLSTransport`, as a client and as a server, in TLS 1.2 and 1.3, against the standard library's own TLS."""
 
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TypeVar
 
-from trustme import CA, Blob
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -18,32 +14,30 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer, providedBy
 from zope.interface.verify import verifyObject
 
-from echoup.tls.context import askNobody, explain, loading, makeContext
+from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
-from tests.support.certificates import NAME, VERSIONS, contexts, writeCertificates
+from tests.support.certificates import NAME, VERSIONS, contexts
 from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.properties import given, manyBytes, st
 from tests.support.sizes import MIB
 from tests.support.tlspeer import TLSPeer, connectInMemory
 
-T = TypeVar("T")
-
 ALERT = 21
-"""The type of a record that is an alert (RFC 8446, B.1)."""
+"""The content type of an alert's record (RFC 8446, B.1)."""
 
-WAYS = [(isServer, version) for isServer in (True, False) for version in VERSIONS]
-"""The sides that a TLSTransport can be on, and the versions that it can speak."""
+SIDES = [(isServer, version) for isServer in (True, False) for version in VERSIONS]
+"""Whether a TLSTransport is the server, and the version that it speaks."""
 
 BAD_RECORD = b"\x17\x03\x03\x00\x20" + bytes(32)
-"""What can't be decrypted."""
+"""A record that can't be decrypted."""
 
-anyWay = st.sampled_from(WAYS)
+anySide = st.sampled_from(SIDES)
 
 
 @implementer(IHalfCloseableProtocol)
 class Above(Protocol):
-    """Notes what it is told."""
+    """Records what the transport tells it."""
 
     transport: TLSTransport
     reason: BaseException | None = None
@@ -54,52 +48,52 @@ class Above(Protocol):
         self.onData: Callable[[], object] = lambda: None
 
     def connectionMade(self) -> None:
-        """Note it."""
+        """Record it."""
         self.events.append("made")
 
     def dataReceived(self, data: bytes) -> None:
-        """Note it, once for what comes in a row, and do what the test wants."""
+        """Record it, once for data that comes in a row, after a call of `onData`."""
         if self.events[-1] != "data":
             self.events.append("data")
         self.onData()
         self.received += data
 
     def readConnectionLost(self) -> None:
-        """Note it."""
+        """Record it."""
         self.events.append("end")
 
     def writeConnectionLost(self) -> None:
-        """Note it."""
+        """Record it."""
         self.events.append("finished")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note it, and the reason."""
+        """Record it and its reason."""
         self.events.append("lost")
         self.reason = reason.value
 
     def pauseProducing(self) -> None:
-        """Note it."""
+        """Record it."""
         self.events.append("pause")
 
     def resumeProducing(self) -> None:
-        """Note it."""
+        """Record it."""
         self.events.append("resume")
 
     def stopProducing(self) -> None:
-        """Do nothing: this is only the first word of a lost connection."""
+        """Do nothing: `connectionLost` follows."""
 
 
-class Hasty(Above):
-    """Sends its end as soon as it can."""
+class EndsAtOnce(Above):
+    """Sends its end when it is connected."""
 
     def connectionMade(self) -> None:
-        """End."""
+        """Send the end."""
         super().connectionMade()
         self.transport.loseWriteConnection()
 
 
 class Connection:
-    """A TLSTransport below a protocol that notes what it is told, and the far end."""
+    """A TLSTransport below a protocol that records what it is told, and the far end."""
 
     def __init__(
         self,
@@ -126,7 +120,7 @@ class Connection:
         self.failure = failure.value
 
     def shakeHands(self) -> "Connection":
-        """Have the handshake done."""
+        """Complete the handshake, and forget its events but for `made`."""
         self.far.shakeHands()
         self.until("established")
         self.events.clear()
@@ -138,22 +132,22 @@ class Connection:
         self.reactor.until(lambda: not set(events).isdisjoint(self.events))
 
     def untilReceived(self, data: bytes) -> None:
-        """Wait until `data` has come, as the last so far."""
+        """Wait until `data` is the last that was received."""
         self.reactor.until(lambda: self.above.received.endswith(data))
 
     def untilClosed(self) -> None:
-        """Wait until nothing is left of the connection."""
+        """Wait until the connection is closed, and check that the reactor has forgotten it."""
         self.reactor.until(lambda: bool(self.near.closed.called))
         transport = self.near.transport
         assert transport not in self.reactor.getReaders() + self.reactor.getWriters()
 
 
 class TLSTestCase(ReactorTestCase):
-    """A test of both sides, in both versions."""
+    """A test of each side in each version."""
 
     def beginnings(self) -> Iterator[Connection]:
         """Yield connections before the handshake."""
-        for isServer, version in WAYS:
+        for isServer, version in SIDES:
             yield Connection(self, isServer, contexts(version))
 
     def connections(self) -> Iterator[Connection]:
@@ -163,11 +157,11 @@ class TLSTestCase(ReactorTestCase):
 
 
 class HandshakeTests(TLSTestCase):
-    """Before the handshake is done there is nothing above; afterwards there is, or `established` has failed."""
+    """The protocol above is built when the handshake is done; if it fails, `established` does."""
 
-    def test_handshake(self) -> None:
+    def test_protocolAboveIsBuiltAfterTheHandshake(self) -> None:
         """The protocol above is built when the handshake is done, then `established` fires."""
-        for connection, (isServer, version) in zip(self.beginnings(), WAYS, strict=True):
+        for connection, (isServer, version) in zip(self.beginnings(), SIDES, strict=True):
             raised(ssl.SSLWantReadError, connection.far.tls.do_handshake)
             connection.far.offer()
             self.reactor.turn()
@@ -178,10 +172,10 @@ class HandshakeTests(TLSTestCase):
             assert connection.near.tls.version() == connection.far.tls.version() == version.name.replace("_", ".")
             assert connection.near.tls.server_side is isServer
 
-    def test_behindTheHandshake(self) -> None:
-        """What comes right behind the handshake, and the end, is for the protocol above, if that has ended, too."""
-        for isServer, version in WAYS:
-            for above in (Above, Hasty):
+    def test_dataInTheHandshakesSegmentIsDelivered(self) -> None:
+        """Data and the end in one segment with the handshake are delivered, also to a protocol that ends at once."""
+        for isServer, version in SIDES:
+            for above in (Above, EndsAtOnce):
                 connection = Connection(self, isServer, contexts(version), above)
                 connection.far.do(connection.far.tls.do_handshake)
                 connection.far.offer(b"hello", isEnd=True)
@@ -189,8 +183,8 @@ class HandshakeTests(TLSTestCase):
                 assert connection.above.received == b"hello"
                 assert connection.events[:3] == ["built", "made", "established"]
 
-    def test_end(self) -> None:
-        """A FIN in the middle of the handshake is a failure, and the end of the connection."""
+    def test_finDuringTheHandshakeFails(self) -> None:
+        """A FIN during the handshake fails it and closes the connection."""
         for connection in self.beginnings():
             raised(ssl.SSLWantReadError, connection.far.tls.do_handshake)
             connection.far.offer()
@@ -200,8 +194,8 @@ class HandshakeTests(TLSTestCase):
             assert isinstance(connection.failure, ConnectionLost)
             connection.peer.receiveAll()
 
-    def test_reset(self) -> None:
-        """So is a reset."""
+    def test_resetDuringTheHandshakeFails(self) -> None:
+        """A reset during the handshake fails it."""
         for connection in self.beginnings():
             self.reactor.turn()
             connection.peer.reset()
@@ -209,8 +203,8 @@ class HandshakeTests(TLSTestCase):
             assert connection.events == ["failed"]
             assert isinstance(connection.failure, ConnectionLost)
 
-    def test_garbage(self) -> None:
-        """Garbage is refused, with an alert if it looks like TLS; then the peer has its time to end, too."""
+    def test_garbageFailsTheHandshake(self) -> None:
+        """Garbage is refused, with an alert if it looks like TLS; the connection stays until the peer ends."""
         for garbage, isAnswered in ((b"\x16\x03\x01\x00\x05" + b"\xff" * 5, True), (b"GET / HTTP/1.1\r\n\r\n", False)):
             for connection in self.beginnings():
                 connection.peer.offer(garbage)
@@ -223,8 +217,8 @@ class HandshakeTests(TLSTestCase):
                 connection.untilClosed()
                 assert connection.events == ["failed"]
 
-    def test_garbageBehind(self) -> None:
-        """Garbage right behind the handshake is refused, whether or not there is a protocol above already."""
+    def test_garbageInTheHandshakesSegmentIsRefused(self) -> None:
+        """Garbage in one segment with the handshake is refused, before or after the protocol above is built."""
         for connection in self.beginnings():
             connection.far.do(connection.far.tls.do_handshake)
             connection.peer.offer(connection.far.seal() + BAD_RECORD)
@@ -234,9 +228,9 @@ class HandshakeTests(TLSTestCase):
             error = getattr(connection, "failure", connection.above.reason)
             assert isinstance(error, ssl.SSLError)
 
-    def test_unwantedCertificate(self) -> None:
-        """A certificate that isn't trusted is a failure, of which the server is told."""
-        for isServer, version in WAYS:
+    def test_untrustedCertificateFailsBothSides(self) -> None:
+        """A certificate that the client doesn't trust fails the handshake; an alert tells the server."""
+        for isServer, version in SIDES:
             stranger = contexts(version, demanding=True)[1]
             connection = Connection(self, isServer, (contexts(version)[0], stranger))
             theirs = raised(ssl.SSLError, connection.far.receive, 1)
@@ -249,8 +243,8 @@ class HandshakeTests(TLSTestCase):
             connection.peer.end()
             connection.untilClosed()
 
-    def test_demandingServer(self) -> None:
-        """A server that wants a certificate and gets none refuses, and says so."""
+    def test_serverRefusesAMissingCertificate(self) -> None:
+        """A server that demands a certificate and gets none refuses the client with an alert."""
         for version, alert in (
             (ssl.TLSVersion.TLSv1_2, "sslv3 alert handshake failure"),
             (ssl.TLSVersion.TLSv1_3, "tlsv13 alert certificate required"),
@@ -260,8 +254,8 @@ class HandshakeTests(TLSTestCase):
             assert connection.events == ["failed"]
             assert "peer did not return a certificate" in str(connection.failure)
 
-    def test_demandedCertificate(self) -> None:
-        """A client that has none hears of it in the handshake; with TLS 1.3 afterwards, as the connection's end."""
+    def test_clientIsToldOfAMissingCertificate(self) -> None:
+        """The server's alert fails the handshake in TLS 1.2; in 1.3 it comes later, as the reason of the loss."""
         connection = Connection(self, False, contexts(ssl.TLSVersion.TLSv1_2, demanding=True))
         raised(ssl.SSLError, connection.far.do, connection.far.tls.do_handshake)
         connection.far.offer()
@@ -279,16 +273,16 @@ class HandshakeTests(TLSTestCase):
 
 
 class StreamTests(TLSTestCase):
-    """Every byte comes through, in both directions, and then the end of each."""
+    """Each direction carries every byte, then its end."""
 
-    def test_interfaces(self) -> None:
-        """It provides all that it says it does."""
+    def test_declaredInterfacesAreProvided(self) -> None:
+        """The interfaces that it declares are provided."""
         for connection in self.connections():
             for interface in providedBy(connection.near):
                 verifyObject(interface, connection.near)
 
-    def test_bothDirections(self) -> None:
-        """What is written on one side comes out at the other; nothing is nothing."""
+    def test_dataPassesInBothDirections(self) -> None:
+        """What one side writes the other receives; writing nothing sends nothing."""
         for connection in self.connections():
             connection.far.offer(b"hello")
             connection.until("data")
@@ -297,8 +291,8 @@ class StreamTests(TLSTestCase):
             connection.near.writeSequence([b", ", b"WORLD"])
             assert connection.far.receive(12) == b"HELLO, WORLD"
 
-    def test_dataAndEnd(self) -> None:
-        """Data and the close_notify behind it may come in one segment; the end is told once, the FIN is nothing new."""
+    def test_endIsToldOnceAfterData(self) -> None:
+        """Data and a close_notify in one segment are told in this order; the FIN after them tells nothing more."""
         for connection in self.connections():
             connection.far.offer(b"hello", isEnd=True)
             connection.until("end")
@@ -307,8 +301,8 @@ class StreamTests(TLSTestCase):
             assert connection.events == ["made", "data", "end"]
             assert connection.above.received == b"hello"
 
-    def test_bareEnd(self) -> None:
-        """A FIN without a close_notify is the peer's end, too, also in the middle of a record."""
+    def test_finWithoutCloseNotifyIsTheEnd(self) -> None:
+        """A FIN without a close_notify is the peer's end, also in the middle of a record."""
         for rest in (b"", BAD_RECORD[:20]):
             for connection in self.connections():
                 connection.peer.offer(connection.far.seal(b"hello") + rest)
@@ -319,8 +313,8 @@ class StreamTests(TLSTestCase):
                 connection.near.loseConnection()
                 assert connection.far.receiveAll() == b"HELLO"
 
-    def test_receivedBelow(self) -> None:
-        """Every byte since the handshake is counted when it comes, whether or not its record is complete."""
+    def test_bytesOfIncompleteRecordsAreCounted(self) -> None:
+        """`receivedBelow` counts every byte when it comes, whether or not its record is complete."""
         for connection in self.connections():
             record = connection.far.seal(b"hello")
             for piece, received in ((record[:1], b""), (record[1:-1], b""), (record[-1:], b"hello")):
@@ -329,14 +323,14 @@ class StreamTests(TLSTestCase):
                 assert connection.near.receivedBelow - before == len(piece)
                 assert connection.above.received == received
 
-    def test_notTheHandshake(self) -> None:
-        """Of the handshake nothing is counted."""
-        for isServer, version in WAYS:
-            if isServer or version is ssl.TLSVersion.TLSv1_2:  # in 1.3 the server has more to say behind it
+    def test_bytesOfTheHandshakeAreNotCounted(self) -> None:
+        """`receivedBelow` is 0 after the handshake."""
+        for isServer, version in SIDES:
+            if isServer or version is ssl.TLSVersion.TLSv1_2:  # in 1.3 the server sends tickets after it
                 assert Connection(self, isServer, contexts(version)).shakeHands().near.receivedBelow == 0
 
-    def test_answerAfterTheEnd(self) -> None:
-        """After the peer's end, ours is still open, as long as we like."""
+    def test_writingGoesOnAfterThePeersEnd(self) -> None:
+        """After the peer's end our direction stays open until we close it."""
         for connection in self.connections():
             connection.far.end()
             connection.until("end")
@@ -349,8 +343,8 @@ class StreamTests(TLSTestCase):
             assert connection.events == ["made", "end", "lost"]
             assert isinstance(connection.above.reason, ConnectionDone)
 
-    def test_lateReader(self) -> None:
-        """Megabytes wait for a peer that has ended its side and reads when it likes; then come the end and the FIN."""
+    def test_lateReaderGetsEverything(self) -> None:
+        """A peer that ended its side and reads late gets megabytes, then our close_notify and FIN."""
         data = randomBytes(4 * MIB)
         for connection in self.connections():
             connection.far.end()
@@ -362,8 +356,8 @@ class StreamTests(TLSTestCase):
             assert connection.far.receiveAll() == data
             connection.untilClosed()
 
-    def test_ourEnd(self) -> None:
-        """`loseWriteConnection` sends the close_notify and a FIN; everything that still comes is delivered."""
+    def test_receivingGoesOnAfterOurEnd(self) -> None:
+        """`loseWriteConnection` sends a close_notify and a FIN; what comes afterwards is delivered."""
         for connection in self.connections():
             connection.near.write(b"hello")
             connection.near.loseWriteConnection()
@@ -382,8 +376,8 @@ class StreamTests(TLSTestCase):
             connection.untilClosed()
             assert isinstance(connection.above.reason, ConnectionDone)
 
-    def test_bareEndAfterOurs(self) -> None:
-        """So it is when the peer has no close_notify."""
+    def test_finWithoutCloseNotifyEndsAfterOurEnd(self) -> None:
+        """After our end, too, a FIN without a close_notify is the peer's."""
         for connection in self.connections():
             connection.near.loseWriteConnection()
             assert connection.far.receiveAll() == b""
@@ -392,8 +386,8 @@ class StreamTests(TLSTestCase):
             connection.until("end")
             assert connection.above.received == b"hello"
 
-    def test_afterItsEnd(self) -> None:
-        """What comes after the peer's close_notify is ignored, in whatever segment it comes, and not kept."""
+    def test_dataAfterThePeersEndIsDropped(self) -> None:
+        """What comes after the peer's close_notify, in its segment or later, is neither delivered nor kept."""
         for connection in self.connections():
             connection.peer.offer(connection.far.seal(isEnd=True) + BAD_RECORD)
             connection.until("end")
@@ -403,8 +397,8 @@ class StreamTests(TLSTestCase):
             assert connection.far.receive(11) == b"unimpressed"
             assert connection.events == ["made", "end"]
 
-    def test_close(self) -> None:
-        """`loseConnection` sends everything, the end and a FIN, and waits for nothing."""
+    def test_closeSendsEverythingAndWaitsForNothing(self) -> None:
+        """`loseConnection` sends what was written, a close_notify and a FIN, and doesn't wait for the peer's."""
         for connection in self.connections():
             connection.near.write(b"goodbye")
             connection.near.loseConnection()
@@ -412,8 +406,8 @@ class StreamTests(TLSTestCase):
             assert connection.far.receiveAll() == b"goodbye"
             assert isinstance(connection.above.reason, ConnectionDone)
 
-    def test_nothingAfterClose(self) -> None:
-        """Nothing comes any more when the protocol above has closed, though more may have come before that."""
+    def test_nothingIsDeliveredAfterAClose(self) -> None:
+        """When the protocol above has closed, what was decrypted before that isn't delivered any more."""
         for close in (TLSTransport.loseConnection, TLSTransport.stopProducing, TLSTransport.abortConnection):
             for connection in self.connections():
                 connection.above.onData = partial(close, connection.near)
@@ -423,24 +417,33 @@ class StreamTests(TLSTestCase):
                 assert connection.above.received == b"first"
                 assert connection.events == ["made", "data", "lost"]
 
-    def test_abort(self) -> None:
-        """`abortConnection` waits for nobody."""
+    def test_dataAfterACloseIsDropped(self) -> None:
+        """What comes after `loseConnection` isn't decrypted, so it can't become the reason of the loss."""
+        for connection in self.connections():
+            connection.near.loseConnection()
+            connection.near.dataReceived(BAD_RECORD)
+            connection.untilClosed()
+            assert connection.events == ["made", "lost"]
+            assert isinstance(connection.above.reason, ConnectionDone)
+
+    def test_abortDropsTheConnectionAtOnce(self) -> None:
+        """`abortConnection` doesn't wait until the peer has taken what was written."""
         for connection in self.connections():
             connection.near.write(bytes(8 * MIB))
             connection.near.abortConnection()
             connection.untilClosed()
             assert isinstance(connection.above.reason, ConnectionAborted)
 
-    def test_reset(self) -> None:
-        """A reset is told as what it is."""
+    def test_resetIsTheReasonOfTheLoss(self) -> None:
+        """A reset by the peer is told as ConnectionLost."""
         for connection in self.connections():
             connection.peer.reset()
             connection.untilClosed()
             assert connection.events == ["made", "lost"]
             assert isinstance(connection.above.reason, ConnectionLost)
 
-    def test_garbage(self) -> None:
-        """What can't be decrypted ends the connection: an alert tells the peer, the error tells the protocol above."""
+    def test_garbageClosesTheConnection(self) -> None:
+        """What can't be decrypted closes the connection: an alert tells the peer, an error the protocol above."""
         for garbage in (BAD_RECORD, b"\x16\x03\x03\x00\x04" + bytes(4)):
             for connection in self.connections():
                 connection.far.offer(b"hello")
@@ -453,8 +456,8 @@ class StreamTests(TLSTestCase):
                 assert "ALERT" in str(error), error
                 connection.near.write(b"too late")
 
-    def test_garbageWhileFull(self) -> None:
-        """So it is when megabytes wait for the peer and the producer of them is paused."""
+    def test_garbageClosesAConnectionWithAPausedProducer(self) -> None:
+        """Garbage closes the connection also while megabytes wait for the peer and their producer is paused."""
         for connection in self.connections():
             connection.near.registerProducer(connection.above, True)
             connection.near.write(bytes(8 * MIB))
@@ -464,8 +467,8 @@ class StreamTests(TLSTestCase):
             connection.untilClosed()
             assert isinstance(connection.above.reason, ssl.SSLError)
 
-    def test_socket(self) -> None:
-        """The socket below can be asked, and its options set."""
+    def test_addressesAndOptionsAreTheSockets(self) -> None:
+        """The socket's addresses can be read, its options read and set."""
         for connection in self.connections():
             handle = connection.near.getHandle()
             assert connection.near.getHost() == connection.near.transport.getHost()
@@ -477,10 +480,10 @@ class StreamTests(TLSTestCase):
                 assert connection.near.getTcpKeepAlive() is enabled
                 assert bool(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) is enabled
 
-    @given(anyWay, st.binary(min_size=1), st.booleans())
-    def test_anyGarbage(self, way: tuple[bool, ssl.TLSVersion], garbage: bytes, isLate: bool) -> None:
-        """Any garbage, in the handshake or after it, comes to an end, and leaves nothing in the log."""
-        connection = Connection(self, way[0], contexts(way[1]))
+    @given(anySide, st.binary(min_size=1), st.booleans())
+    def test_anyGarbageEndsTheConnection(self, side: tuple[bool, ssl.TLSVersion], garbage: bytes, isLate: bool) -> None:
+        """Any garbage, in the handshake or after it, ends the connection and logs nothing."""
+        connection = Connection(self, side[0], contexts(side[1]))
         if isLate:
             connection.shakeHands()
         connection.peer.offer(garbage)
@@ -492,19 +495,19 @@ class StreamTests(TLSTestCase):
 
 
 class ExactTests(TLSTestCase):
-    """Whatever is sent in whatever pieces comes out exactly."""
+    """Any bytes in any pieces arrive exactly."""
 
     @given(
-        anyWay,
+        anySide,
         st.lists(st.binary(min_size=1) | manyBytes(1, 50_000)),
         st.lists(st.floats(0, 1), max_size=20),
         st.integers(0, 40),
     )
-    def test_anyPieces(
-        self, way: tuple[bool, ssl.TLSVersion], chunks: list[bytes], cuts: list[float], endAt: int
+    def test_anyPiecesArriveExactly(
+        self, side: tuple[bool, ssl.TLSVersion], chunks: list[bytes], cuts: list[float], endAt: int
     ) -> None:
-        """Any chunks, however the ciphertext is cut, come out, then the end; our own end, whenever, changes nothing."""
-        connection = Connection(self, way[0], contexts(way[1])).shakeHands()
+        """Any chunks arrive, then the end, however the ciphertext is cut and whenever we end our side."""
+        connection = Connection(self, side[0], contexts(side[1])).shakeHands()
         for chunk in chunks:
             connection.far.tls.write(chunk)
         encrypted = connection.far.seal(isEnd=True)
@@ -516,19 +519,21 @@ class ExactTests(TLSTestCase):
         connection.until("end")
         assert connection.above.received == b"".join(chunks)
 
-    @given(anyWay, st.lists(st.binary() | manyBytes(0, 50_000)))
-    def test_anyAnswer(self, way: tuple[bool, ssl.TLSVersion], chunks: list[bytes]) -> None:
+    @given(anySide, st.lists(st.binary() | manyBytes(0, 50_000)))
+    def test_anyWritesArriveExactly(self, side: tuple[bool, ssl.TLSVersion], chunks: list[bytes]) -> None:
         """Any chunks that are written arrive, then the end."""
-        connection = Connection(self, way[0], contexts(way[1])).shakeHands()
+        connection = Connection(self, side[0], contexts(side[1])).shakeHands()
         for chunk in chunks:
             connection.near.write(chunk)
         connection.near.loseWriteConnection()
         assert connection.far.receiveAll() == b"".join(chunks)
 
-    @given(anyWay, st.lists(st.binary(min_size=1), min_size=1), st.lists(st.sampled_from(["pause", "resume", ""])))
-    def test_anyPauses(self, way: tuple[bool, ssl.TLSVersion], chunks: list[bytes], pauses: list[str]) -> None:
-        """Whenever the protocol above pauses and resumes, it gets everything in order, one piece after the other."""
-        connection = Connection(self, way[0], contexts(way[1])).shakeHands()
+    @given(anySide, st.lists(st.binary(min_size=1), min_size=1), st.lists(st.sampled_from(["pause", "resume", ""])))
+    def test_anyPausesKeepTheOrder(
+        self, side: tuple[bool, ssl.TLSVersion], chunks: list[bytes], pauses: list[str]
+    ) -> None:
+        """Whenever the protocol above pauses and resumes, it gets every piece in order, one at a time."""
+        connection = Connection(self, side[0], contexts(side[1])).shakeHands()
         todo = iter(pauses)
 
         def interrupt() -> None:
@@ -552,10 +557,10 @@ class ExactTests(TLSTestCase):
 
 
 class PauseTests(TLSTestCase):
-    """Whoever is paused gets nothing, and everything afterwards."""
+    """A protocol that pauses gets nothing until it resumes, and then everything."""
 
-    def test_decrypted(self) -> None:
-        """What was decrypted when the protocol above pauses comes when it resumes, and the end only after it."""
+    def test_decryptedDataWaitsForTheResume(self) -> None:
+        """What is decrypted when the protocol above pauses is delivered when it resumes, the end after it."""
         for connection in self.connections():
             connection.above.onData = connection.near.pauseProducing
             for text in (b"one", b"two"):
@@ -569,8 +574,8 @@ class PauseTests(TLSTestCase):
                 connection.near.resumeProducing()
             assert connection.events == ["made", "data", "end"]
 
-    def test_notRead(self) -> None:
-        """What wasn't read yet stays in the kernel, and so does the FIN."""
+    def test_pausedConnectionIsNotRead(self) -> None:
+        """During a pause what the peer sends, its FIN included, stays in the kernel."""
         for connection in self.connections():
             connection.near.pauseProducing()
             connection.far.offer(b"hello")
@@ -581,15 +586,15 @@ class PauseTests(TLSTestCase):
             connection.until("end")
             assert connection.events == ["made", "data", "end"]
 
-    def test_bounded(self) -> None:
-        """While it is paused the peer can't send more than the kernel takes."""
+    def test_pausedPeerCannotSendWithoutLimit(self) -> None:
+        """During a pause the peer can't send more than the kernel takes."""
         for connection in self.connections():
             connection.near.pauseProducing()
             assert connection.peer.offer(connection.far.seal(bytes(16 * MIB))) < 16 * MIB
             assert connection.events == ["made"]
 
-    def test_lost(self) -> None:
-        """When the connection is lost while it is paused, what it has not taken is lost, too."""
+    def test_undeliveredDataIsDroppedWithTheConnection(self) -> None:
+        """When the connection is lost during a pause, what wasn't delivered is dropped."""
         for connection in self.connections():
             connection.above.onData = connection.near.pauseProducing
             for text in (b"one", b"two"):
@@ -602,8 +607,8 @@ class PauseTests(TLSTestCase):
             assert connection.events == ["made", "data", "lost"]
             assert connection.above.received == b"one"
 
-    def test_garbage(self) -> None:
-        """What came before garbage is lost with the connection if it was not taken."""
+    def test_undeliveredDataIsDroppedAtGarbage(self) -> None:
+        """When garbage comes during a pause, what came before it and wasn't delivered is dropped."""
         for connection in self.connections():
             connection.above.onData = connection.near.pauseProducing
             for text in (b"one", b"two"):
@@ -616,8 +621,8 @@ class PauseTests(TLSTestCase):
             connection.near.resumeProducing()
             assert connection.events == ["made", "data", "lost"]
 
-    def test_producer(self) -> None:
-        """A producer is paused while too much waits for the peer, and resumed when that was taken."""
+    def test_producerIsPausedWhileThePeerIsSlow(self) -> None:
+        """A producer is paused while more than the buffer waits for the peer, and resumed when that is taken."""
         data = bytes(8 * MIB)
         for connection in self.connections():
             connection.near.registerProducer(connection.above, True)
@@ -633,16 +638,16 @@ class PauseTests(TLSTestCase):
 
 
 class FactTests(SynchronousTestCase):
-    """What TLSTransport relies on in the standard library's TLS."""
+    """The behaviour of the standard library's TLS on which `TLSTransport` relies."""
 
     def pairs(self) -> Iterator[tuple[ssl.SSLObject, ssl.SSLObject]]:
-        """Yield two ends whose handshake is done; what the second sends has come to the first at once."""
-        for isServer, version in WAYS:
+        """Yield two ends whose handshake is done; the first can read at once what the second sends."""
+        for isServer, version in SIDES:
             ends = connectInMemory(*contexts(version))
             yield ends[isServer], ends[not isServer]
 
-    def test_unwrapTooEarly(self) -> None:
-        """`unwrap` while there is something to decrypt breaks the connection; that's why all is decrypted at once."""
+    def test_unwrapBeforeUndecryptedDataBreaksTheConnection(self) -> None:
+        """`unwrap` with data left to decrypt fails, and nothing can be read afterwards."""
         for near, far in self.pairs():
             far.write(b"hello")
             error = raised(ssl.SSLError, near.unwrap)
@@ -650,8 +655,8 @@ class FactTests(SynchronousTestCase):
             assert error.reason == "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
             assert raised(ssl.SSLError, near.read, 5)
 
-    def test_unwrap(self) -> None:
-        """After `unwrap` with nothing to decrypt, or only a part of a record, what comes can be read; then its end."""
+    def test_readingGoesOnAfterUnwrap(self) -> None:
+        """After `unwrap` with nothing to decrypt, what comes can be read, then the end as SSLZeroReturnError."""
         for near, far in self.pairs():
             assert raised(ssl.SSLWantReadError, near.unwrap)
             far.write(b"hello")
@@ -659,131 +664,18 @@ class FactTests(SynchronousTestCase):
             raised(ssl.SSLWantReadError, far.unwrap)
             assert raised(ssl.SSLZeroReturnError, near.read, 5)
 
-    def test_end(self) -> None:
-        """Without our own end, the peer's is that nothing is read; and we can still write."""
+    def test_closeNotifyReadsAsNothing(self) -> None:
+        """Before our own end, the peer's close_notify is read as empty bytes, and writing still works."""
         for near, far in self.pairs():
             raised(ssl.SSLWantReadError, far.unwrap)
             assert near.read(5) == b""
             assert near.write(b"hello") == 5
 
-    def test_emptyRecord(self) -> None:
-        """Nothing is read for nothing but the end."""
+    def test_emptyRecordIsNoEnd(self) -> None:
+        """An empty record isn't read as empty bytes, which only the end is."""
         for near, far in self.pairs():
             far.write(b"")
             assert raised(ssl.SSLWantReadError, near.read, 5)
-
-
-class LoadingTests(SynchronousTestCase):
-    """What's wrong with a file is one line that names it."""
-
-    def setUp(self) -> None:
-        """Write some files."""
-        self.directory = Path(self.enterContext(TemporaryDirectory()))
-        writeCertificates(self.directory)
-        (self.directory / "empty").touch()
-
-    def load(self, cert: str, key: str) -> None:
-        """Load a certificate and its key."""
-        paths = self.directory / cert, self.directory / key
-        with loading(*paths):
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*paths, askNobody)
-
-    def test_right(self) -> None:
-        """What fits is loaded."""
-        self.load("server.crt", "server.key")
-        self.load("server.pem", "server.pem")
-
-    def test_mistakes(self) -> None:
-        """What doesn't is refused."""
-        d = self.directory
-        for cert, key, message in (
-            ("nothing", "server.key", f"{d}/nothing: No such file or directory"),
-            ("server.crt", "nothing", f"{d}/nothing: No such file or directory"),
-            ("server.crt", ".", f"{d}: Is a directory"),
-            ("server.crt", "client.key", f"{d}/server.crt and {d}/client.key: key values mismatch"),
-            ("server.crt", "empty", f"{d}/server.crt and {d}/empty: no usable certificate or private key in it"),
-            ("empty", "server.key", f"{d}/empty and {d}/server.key: no usable certificate or private key in it"),
-            ("server.crt", "encrypted.key", "the private key is encrypted"),
-        ):
-            assert str(raised(ValueError, self.load, cert, key)) == message
-
-    def test_explain(self) -> None:
-        """An error of TLS is told in words, also if it is one that Python has no name for."""
-        for number, words in ((40, "sslv3 alert handshake failure"), (120, "tlsv1 alert no application protocol")):
-            incoming = ssl.MemoryBIO()
-            tls = contexts(ssl.TLSVersion.TLSv1_3)[0].wrap_bio(incoming, ssl.MemoryBIO(), server_hostname=NAME)
-            raised(ssl.SSLWantReadError, tls.do_handshake)
-            incoming.write(bytes([ALERT, 3, 3, 0, 2, 2, number]))
-            error = raised(ssl.SSLError, tls.do_handshake)
-            assert error is not None
-            assert explain(error) == words
-
-
-class ContextTests(SynchronousTestCase):
-    """Both sides speak nothing that is weak, and trust what they are told to trust."""
-
-    def setUp(self) -> None:
-        """Make a chain of three: root, between and leaf."""
-        self.root = CA()
-        self.between = self.root.create_child_ca()
-        self.leaf = self.between.issue_cert(NAME)
-
-    def context(self, protocol: int, *trusted: Blob) -> ssl.SSLContext:
-        """Return our context for one side, which shows the chain, trusts `trusted` and demands a certificate."""
-        context = makeContext(protocol)
-        self.leaf.configure_cert(context)
-        for blob in trusted:
-            context.load_verify_locations(cadata=blob.bytes().decode())
-        context.verify_mode = ssl.CERT_REQUIRED
-        return context
-
-    def test_ciphers(self) -> None:
-        """Each cipher has forward secrecy and authenticated encryption, and those of all modern programs are there."""
-        for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
-            ciphers = makeContext(protocol).get_ciphers()
-            assert all(cipher["aead"] for cipher in ciphers)
-            assert {cipher["kea"] for cipher in ciphers} <= {"kx-any", "kx-ecdhe", "kx-dhe"}
-            assert {cipher["auth"] for cipher in ciphers} <= {"auth-any", "auth-ecdsa", "auth-rsa"}
-            names = {cipher["name"] for cipher in ciphers}
-            for kind in ("ECDSA", "RSA"):
-                assert {f"ECDHE-{kind}-AES{size}-GCM-SHA{hashed}" for size, hashed in ((128, 256), (256, 384))} <= names
-
-    def test_securityLevel(self) -> None:
-        """What the system has for OpenSSL's security level stays."""
-        for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
-            assert makeContext(protocol).security_level == ssl.SSLContext(protocol).security_level
-
-    def test_weakCiphers(self) -> None:
-        """Who has nothing better than CBC isn't spoken to, on both sides."""
-        for weak in (0, 1):
-            ends = self.context(ssl.PROTOCOL_TLS_CLIENT, self.root.cert_pem), self.context(ssl.PROTOCOL_TLS_SERVER)
-            ends[1].verify_mode = ssl.CERT_NONE
-            ends[weak].maximum_version = ssl.TLSVersion.TLSv1_2
-            assert connectInMemory(*ends, NAME)[0].version() == "TLSv1.2"
-            ends[weak].set_ciphers("ECDHE+AES:!AESGCM:!AESCCM")
-            error = raised(ssl.SSLError, connectInMemory, *ends, NAME)
-            assert error is not None
-            assert error.reason == "NO_SHARED_CIPHER"
-
-    def test_trust(self) -> None:
-        """Any certificate of the chain may be the one that is trusted, also that between the others, and the last."""
-        stranger = CA().cert_pem
-        for blob in (self.root.cert_pem, self.between.cert_pem, self.leaf.cert_chain_pems[0]):
-            client = self.context(ssl.PROTOCOL_TLS_CLIENT, stranger, blob)
-            ends = connectInMemory(client, self.context(ssl.PROTOCOL_TLS_SERVER, stranger, blob), NAME)
-            assert ends[0].version() == "TLSv1.3"
-            for unconvinced in (
-                (self.context(ssl.PROTOCOL_TLS_CLIENT, stranger), self.context(ssl.PROTOCOL_TLS_SERVER, blob)),
-                (client, self.context(ssl.PROTOCOL_TLS_SERVER, stranger)),
-            ):
-                assert raised(ssl.SSLCertVerificationError, connectInMemory, *unconvinced, NAME)
-
-    def test_name(self) -> None:
-        """A server's own certificate that is trusted must be for its name, too."""
-        client = self.context(ssl.PROTOCOL_TLS_CLIENT, self.leaf.cert_chain_pems[0])
-        server = self.context(ssl.PROTOCOL_TLS_SERVER, self.root.cert_pem)
-        error = raised(ssl.SSLCertVerificationError, connectInMemory, client, server, "elsewhere.example")
-        assert "not valid for 'elsewhere.example'" in str(error)
 
 
 def recordTypes(data: bytes) -> list[int]:

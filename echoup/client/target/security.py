@@ -5,7 +5,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from echoup.tls.context import askNobody, loading, makeContext
+from echoup.tls.context import makeContext, naming, refusePassphrase
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,15 @@ class Security:
             root = Path(self.cafile)
             isFolder = os.path.isdir(root)  # noqa: PTH112  # Path.is_dir raises for what can't be looked at
             for path in sorted(root.glob("*.pem")) if isFolder else [root]:
-                with loading(path):
+                with naming(path), path.open("rb"):
                     context.load_verify_locations(path)
         else:
             context.load_default_certs()
         if self.cert:
-            with loading(self.cert, *([self.key] if self.key else [])):
-                context.load_cert_chain(self.cert, self.key, askNobody)
+            files = [file for file in (self.cert, self.key) if file]
+            for file in files:  # OpenSSL doesn't tell which of the two it can't open
+                with naming(file), Path(file).open("rb"):
+                    pass
+            with naming(*files):
+                context.load_cert_chain(self.cert, self.key, refusePassphrase)
         return context

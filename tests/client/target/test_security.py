@@ -100,6 +100,7 @@ class SecurityTests(SynchronousTestCase):
             (Security(None, f"{d}/nothing"), f"{d}/nothing: No such file or directory"),
             (Security(None, f"{d}/client.crt"), f"{d}/client.crt: no usable certificate or private key in it"),
             (Security(None, f"{d}/client.crt", f"{d}/nothing"), f"{d}/nothing: No such file or directory"),
+            (Security(None, f"{d}/client.crt", str(d)), f"{d}: Is a directory"),
             (Security(None, f"{d}/client.crt", f"{d}/encrypted.key"), "the private key is encrypted"),
             (
                 Security(None, f"{d}/client.crt", f"{d}/server.key"),
