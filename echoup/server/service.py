@@ -14,7 +14,8 @@ from echoup.addresses import describeAddress
 from echoup.server.admission.gate import Gate
 from echoup.server.connection import Connection
 from echoup.server.connections import Connections
-from echoup.server.datagram.protocol import DatagramGate, EchoUpDatagram
+from echoup.server.datagram.protocol import EchoUpDatagram
+from echoup.server.datagram.reflection import ReflectionGuard
 from echoup.server.drain import Drain
 from echoup.server.listening.listeners import Listener, ListenError, listeningOn
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
@@ -43,7 +44,7 @@ class EchoUpService(Service):
         """`gate` and `report` are those of a worker, which shares what they count."""
         self._reactor = reactor
         self._plan = plan
-        self._datagramGate = DatagramGate(reactor)
+        self._reflectionGuard = ReflectionGuard(reactor)
         gate = gate or Gate(reactor, plan.limits)
         self.connections = Connections(reactor, plan.limits, gate, plan.logConnections, report)
         self.ports: list[Any] = []
@@ -61,7 +62,7 @@ class EchoUpService(Service):
         """Do so, and return the addresses, as people write them; raise ListenError if that is impossible."""
         try:
             addresses = [address for listener in self._plan.listeners for address in self._listen(listener)]
-            makeProtocol = partial(EchoUpDatagram, self._datagramGate)
+            makeProtocol = partial(EchoUpDatagram, self._reflectionGuard)
             for datagramListener in self._plan.datagramListeners:
                 with listeningOn(datagramListener.description):
                     ports = datagramListener.listen(self._reactor, makeProtocol)
@@ -120,7 +121,7 @@ class EchoUpService(Service):
         await self._drain.run(self.ports, self._stopListening, timeout)
 
     async def _stopListening(self) -> None:
-        self._datagramGate.stop()
+        self._reflectionGuard.stop()
         await DeferredList([port.stopListening() for port in self.ports], consumeErrors=True)
         self._forgetPorts()
 

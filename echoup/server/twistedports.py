@@ -5,11 +5,17 @@ Each has its reason here, where in Twisted it stands, and the test that fails fi
 
 from collections.abc import Callable
 from contextlib import suppress
+from socket import socket
+from typing import TypeVar
 
-from twisted.internet import tcp, unix
+from twisted.internet import tcp, udp, unix
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
+
+D = TypeVar("D", bound=udp.Port)
 
 ACCEPTS_IN_A_ROW = 100
 """Connections that one port accepts before the reactor turns to others; Twisted's own first choice."""
@@ -105,3 +111,15 @@ def writeThrough(port: Port) -> None:
         port.transport = TCPTransport
     elif port.transport is unix.Server:
         port.transport = UNIXTransport
+
+
+def adoptDatagramSocket(
+    kind: type[D], reactor: PosixReactorBase, opened: socket, protocol: DatagramProtocol, maxPacketSize: int
+) -> D:
+    """Return a port of the class `kind`, not yet listening, on a duplicate of `opened`, a bound UDP socket.
+
+    `IReactorSocket.adoptDatagramPort` makes ports of Twisted's own class only (twisted/internet/udp.py).
+    Test: tests/server/datagram/test_port.py, test_everySizeIsAnswered.
+    """
+    port: D = kind._fromListeningDescriptor(reactor, opened.fileno(), opened.family, protocol, maxPacketSize)
+    return port

@@ -1,10 +1,10 @@
-"""What `--udp` means: the description of an address, and the UDP ports that it becomes."""
+"""What `--udp` means: the description of an address, and the UDP ports that listen there."""
 
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from struct import Struct
 from typing import Any
 
@@ -14,76 +14,80 @@ from twisted.internet.udp import Port
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from echoup.server.datagram.protocol import IDatagramTransport
+from echoup.server.datagram.protocol import IDatagramTransport, ReturnPath
 from echoup.server.listening.hosts import openEach, parseOwnAddress
 from echoup.server.listening.sockets import closePort
+from echoup.server.twistedports import adoptDatagramSocket
 
 LARGEST = 65_536
 """More than the largest datagram: 65 507 bytes over IPv4, 65 527 over IPv6."""
 
 DATAGRAMS_PER_TURN = 64
-"""Datagrams that one port takes in before everything else gets its turn: 1 ms of work."""
+"""Datagrams that a port reads before the reactor turns to everything else: 1 ms of work."""
 
 BYTES_PER_TURN = 256 * 1024
-"""The same in bytes; it is never exceeded."""
+"""Bytes that a port reads before that, at most."""
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""What the kernel may keep for us, in bytes. With what it keeps by itself, half of a burst of 1000 x 1400 is lost."""
+"""Bytes that the kernel may queue for a port. With its default, half of a burst of 1000 x 1400 is lost."""
 
 # Linux has them, Python 3.11 doesn't.
 IP_PKTINFO = 8
 SO_RCVBUFFORCE = 33
 
-_IPV4 = Struct("=i4s4s")  # an interface, our own address, the destination: ip(7), IP_PKTINFO
-_IPV6 = Struct("=16si")  # the destination, an interface: RFC 3542, 6
+_IPV4 = Struct("=i4s4s")  # the interface, our own address, the destination: ip(7), IP_PKTINFO
+_IPV6 = Struct("=16si")  # the destination, the interface: RFC 3542, 6
 
 
 @implementer(IDatagramTransport)
 class DatagramPort(Port):
     """A UDP port that answers from the address that was asked (RFC 1122, 4.1.3.5), wherever it is bound.
 
-    Twisted's leaves the address to the kernel, so who asked one may be answered from another. It also takes turns
-    by bytes only: empty datagrams from itself to itself would keep it busy for ever.
+    Twisted's leaves that address to the kernel, so a client that asked one may be answered from another. It also limits
+    its turns by bytes only: empty datagrams that it sends to itself would keep it in one turn without end.
 
-    Senders are given to the protocol in the kernel's words: for IPv6 these are four, of which the last is the
-    interface that a link-local address needs.
+    The protocol gets the `ReturnPath` of each datagram as its address, for `answer`.
     """
 
-    asked: tuple[str, int | None] | None = None
-    _origin: tuple[tuple[int, int, bytes], ...] = ()
-    _logger = Logger()
+    _log = Logger()
+    _number: int
+
+    def startListening(self) -> None:
+        """Begin to listen."""
+        super().startListening()
+        self._number = self.getHost().port
 
     def doRead(self) -> None:
-        """Deliver what has come in, up to what a turn allows."""
+        """Deliver the datagrams that have come, up to the limits of a turn."""
         count = size = 0
         while count < DATAGRAMS_PER_TURN and size <= BYTES_PER_TURN - LARGEST:
             try:
                 datagram, ancillary, _, sender = self.socket.recvmsg(LARGEST, socket.CMSG_SPACE(_IPV6.size))
-            except OSError:  # most often because there is no more; nothing else is worth a word either
+            except OSError:  # there are no more, or the kernel reports an error of an earlier answer
                 break
             count += 1
             size += len(datagram)
-            host, self._origin = _destination(*ancillary[0])
-            self.asked = (host, self._realPortNumber) if host else None
+            host, origin = _destination(*ancillary[0])
+            path = ReturnPath(sender, (host, self._number) if host else None, origin)
             try:
-                self.protocol.datagramReceived(datagram, sender)
+                self.protocol.datagramReceived(datagram, path)
             except Exception:  # would close the port
-                self._logger.failure("a datagram was not served")
-        self.asked, self._origin = None, ()
+                self._log.failure("a datagram was not served")
 
-    def write(self, datagram: bytes, addr: Any = None) -> None:
-        """Send `datagram`: an answer to the one that is being delivered goes out from where that was sent to.
+    def answer(self, datagram: bytes, path: ReturnPath) -> None:
+        """Send `datagram` along `path`.
 
-        What the kernel doesn't take, for want of room, of a route or of permission, is lost, as a datagram may be.
+        If the kernel doesn't take it, for want of room, of a route or of permission, it is lost, as a datagram may be.
         """
         with suppress(OSError):
-            self.socket.sendmsg((datagram,), self._origin, 0, addr)
+            self.socket.sendmsg((datagram,), path.origin, 0, path.sender)
 
 
+@lru_cache
 def _destination(level: int, kind: int, info: bytes) -> tuple[str | None, tuple[tuple[int, int, bytes]]]:
-    """Return a datagram's destination, if that is one host, and the word that makes the kernel answer from there.
+    """Return a datagram's destination, if that is one host, and the control message for an answer from there.
 
-    The interface is left to the routes, except where an address means nothing without it.
+    The routes decide the interface, except for a link-local address, which means nothing without it.
     """
     if level == socket.IPPROTO_IP:
         _, own, asked = _IPV4.unpack(info)
@@ -98,7 +102,7 @@ def _destination(level: int, kind: int, info: bytes) -> tuple[str | None, tuple[
 
 @dataclass(frozen=True)
 class DatagramListener:
-    """Listens on a UDP port, at each address of a host, or at every address of this machine (`host` None)."""
+    """A UDP port to listen on, at each address of a host, or at every address of this machine (`host` None)."""
 
     description: str
     host: str | None
@@ -114,7 +118,7 @@ def _listen(
 ) -> DatagramPort:
     with socket.socket(family, socket.SOCK_DGRAM) as listening:
         listening.setblocking(False)
-        # All before it is bound: whatever comes in has its destination with it.
+        # Before it is bound, so that every datagram comes with its destination.
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -124,9 +128,7 @@ def _listen(
             with suppress(OSError):
                 listening.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER)
         listening.bind(address)
-        port: DatagramPort = DatagramPort._fromListeningDescriptor(
-            reactor, listening.fileno(), family, protocol(), LARGEST
-        )
+        port = adoptDatagramSocket(DatagramPort, reactor, listening, protocol(), LARGEST)
     port.startListening()
     return port
 

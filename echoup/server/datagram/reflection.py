@@ -1,0 +1,155 @@
+"""Which datagrams are answered, so that the service can't be made to attack a third party."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from enum import Enum
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from echoup.addresses import joinAddress
+from echoup.server.ratelimitedlog import RateLimitedLog
+
+K = TypeVar("K")
+
+RATE = 5000
+"""Datagrams a second from one address that are answered: plenty for a probe, and a small part of what a core answers
+(90 000 of 64 bytes), so that no address takes all of it."""
+
+BURST = 10_000
+"""Datagrams from one address that are answered at once: ten of the bursts of 1000 that are promised an answer."""
+
+ADDRESSES = 10_000
+"""Addresses whose rate is watched. If more send at the same time, none can be near its RATE."""
+
+RETURN = 1.0
+"""Seconds for which a reply that comes back is recognised: longer than a round trip takes."""
+
+REPLIES = 32_768
+"""Replies that are remembered: more than two addresses can get in the time of RETURN, with their bursts."""
+
+
+class DatagramRefusal(Enum):
+    """Why a datagram isn't answered; the values are the words of the log line."""
+
+    SYSTEM_PORT = "its port is below 1024"
+    OWN_PORT = "its port is one of ours"
+    NO_HOST = "its address is not a host's"
+    MANY_HOSTS = "it was sent to more than one host"
+    TOO_MANY = "too many come from its address"
+    OWN_REPLY = "it is our own reply"
+
+
+class ReflectionGuard:
+    """Decides which datagrams are answered, for all the UDP ports of a daemon together.
+
+    The sender of a datagram can be forged. An echo service can be made to flood a third party that way, or to talk with
+    another service without end (CVE-1999-0103, CVE-2024-2169). So there is no answer to:
+
+    - ports below 1024, where services are that answer answers, and ports of our own;
+    - senders that can't be one host, and datagrams that were sent to more than one;
+    - more than RATE and BURST from one address;
+    - our own reply, when it comes back: a datagram that is, byte for byte, one that was sent from the address it
+      was sent to, to exactly its sender, less than RETURN ago. So two services like this one answer a spoofed datagram
+      once each. All replies count, not only the last to each sender: two datagrams that go to and fro at the same time
+      would each replace the other.
+
+    The last rule has a price: an echo of ours and a client that repeats itself look the same. A client that sends
+    the same bytes without a lowercase letter again and again, from one port, gets one answer in the time of RETURN.
+    A datagram with a lowercase letter was never a reply of ours, and is answered whenever it comes.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        """`clock` is the reactor."""
+        self.ports: set[int] = set()
+        """Our own ports."""
+        self._clock = clock
+        self._rates: _Deadlines[str] = _Deadlines(ADDRESSES)
+        # By their hashes, since datagrams are large. Python's are keyed and have 64 bits, so no collision can be made.
+        self._replies: _Deadlines[int] = _Deadlines(REPLIES)
+        self._refusals = RateLimitedLog(clock, self._logRefused)
+        self._last: tuple[str, int, DatagramRefusal]
+
+    def mayAnswer(self, datagram: bytes, reply: bytes, sender: Any, asked: Hashable) -> bool:
+        """Whether `datagram`, which `sender` sent to our address `asked`, may be answered with `reply`."""
+        now = self._clock.seconds()
+        host, port = sender[:2]
+        refusal = (
+            self._findNoClient(host, port, asked)
+            or self._findTooMany(host, now)
+            or self._findOwnReply(datagram, reply, hash((sender, asked, reply)), now)
+        )
+        if refusal:
+            self._last = host, port, refusal
+            self._refusals.count()
+        return not refusal
+
+    def stop(self) -> None:
+        """Log the refusals that aren't logged yet, and log nothing more."""
+        self._refusals.stop()
+
+    def _findNoClient(self, host: str, port: int, asked: Hashable) -> DatagramRefusal | None:
+        if port < 1024:
+            return DatagramRefusal.SYSTEM_PORT
+        if port in self.ports:
+            return DatagramRefusal.OWN_PORT
+        if not _isHost(host):
+            return DatagramRefusal.NO_HOST
+        return None if asked else DatagramRefusal.MANY_HOSTS
+
+    def _findTooMany(self, host: str, now: float) -> DatagramRefusal | None:
+        """Take a token out of the bucket of `host`, which is full again at its deadline."""
+        before = self._rates.get(host, now)
+        after = before + 1 / RATE
+        isTooMany = after > now + BURST / RATE
+        self._rates.set(host, before if isTooMany else after, now)
+        return DatagramRefusal.TOO_MANY if isTooMany else None
+
+    def _findOwnReply(self, datagram: bytes, reply: bytes, exchange: int, now: float) -> DatagramRefusal | None:
+        if datagram == reply and self._replies.get(exchange, now) > now:
+            return DatagramRefusal.OWN_REPLY
+        self._replies.set(exchange, now + RETURN, now)
+        return None
+
+    def _logRefused(self, count: int) -> None:
+        host, port, refusal = self._last
+        self._log.warn(
+            "refused {count} datagrams, the last of them from {address}: {objection}",
+            count=count,
+            address=joinAddress(host, port),
+            objection=refusal.value,
+        )
+
+
+class _Deadlines(Generic[K]):
+    """Keeps the deadlines of the `maximum` latest keys, until they are over."""
+
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._deadlines: OrderedDict[K, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def get(self, key: K, now: float) -> float:
+        """Return the deadline of `key`, or `now` if none is to come."""
+        return max(self._deadlines.get(key, now), now)
+
+    def set(self, key: K, deadline: float, now: float) -> None:
+        """Set the deadline of `key`, later than `now`, and drop those that are over or too many, the oldest first."""
+        self._deadlines[key] = deadline
+        self._deadlines.move_to_end(key)
+        while len(self) > self._maximum or next(iter(self._deadlines.values())) <= now:
+            self._deadlines.popitem(last=False)
+
+
+@lru_cache
+def _isHost(host: str) -> bool:
+    """Whether `host` can be the address of one host. (A network's own broadcast address the kernel refuses itself.)"""
+    address = ip_address(host)
+    return not (address.is_multicast or address.is_unspecified or host == "255.255.255.255")

@@ -1,0 +1,416 @@
+"""UDP ports: exact answers from the address that was asked, and a limit to each turn."""
+
+import contextlib  # trial would take a global `suppress` for its own
+import socket
+from errno import EADDRINUSE, EADDRNOTAVAIL
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IListeningPort, ISystemHandle
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from echoup.server.datagram import port as datagramport
+from echoup.server.datagram.port import (
+    BYTES_PER_TURN,
+    DATAGRAMS_PER_TURN,
+    RECEIVE_BUFFER,
+    DatagramListener,
+    DatagramPort,
+    parseDatagramListener,
+)
+from echoup.server.datagram.protocol import EchoUpDatagram, IDatagramTransport, ReturnPath
+from echoup.server.datagram.reflection import RETURN, ReflectionGuard
+from tests.support.chance import randomBytes
+from tests.support.doubles import ReactorTestCase, raised
+from tests.support.properties import given, st
+from tests.support.sockets import leave
+
+TEXTS = st.text(st.characters()) | st.text("[]:.*%=\\0189af/ \n", max_size=20)
+
+
+class DatagramRecorder(DatagramProtocol):
+    """Records what it receives, and sends it back unchanged if `isAnswering`."""
+
+    noisy = False
+    transport: DatagramPort
+
+    def __init__(self, isAnswering: bool = False) -> None:
+        self.isAnswering = isAnswering
+        self.received: list[bytes] = []
+        self.paths: list[ReturnPath] = []
+
+    def datagramReceived(self, data: bytes, addr: Any) -> None:
+        """Record it."""
+        self.received.append(data)
+        self.paths.append(addr)
+        if self.isAnswering:
+            self.transport.answer(data, addr)
+
+
+class PortTestCase(ReactorTestCase):
+    """A test of UDP ports and their clients."""
+
+    def setUp(self) -> None:
+        """Make a guard."""
+        super().setUp()
+        self.guard = ReflectionGuard(self.reactor)
+        self.addCleanup(self.guard.stop)
+
+    def listen(self, description: str, protocol: DatagramProtocol | None = None) -> list[DatagramPort]:
+        """Return the ports that listen on what is described."""
+        listener = parseDatagramListener(description)
+        return list(listener.listen(self.reactor, lambda: protocol or EchoUpDatagram(self.guard)))
+
+    def client(self, bound: str = "") -> socket.socket:
+        """Return a client's socket, which doesn't block.
+
+        Its port isn't the number of one of ours, which the kernel may choose again at another address.
+        """
+        while True:
+            client = socket.socket(socket.AF_INET6 if ":" in bound else socket.AF_INET, socket.SOCK_DGRAM)
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            client.bind((bound, 0))
+            if client.getsockname()[1] not in self.guard.ports:
+                return client
+
+    def ask(self, client: socket.socket, data: bytes, address: tuple[str, int]) -> tuple[bytes, tuple[str, int]]:
+        """Return the answer of `address` to `data`, and the address that it comes from."""
+        client.sendto(data, address)
+        answers: list[tuple[bytes, Any]] = []
+
+        def answered() -> bool:
+            try:
+                answers.append(client.recvfrom(65_536))
+            except BlockingIOError:
+                return False
+            return True
+
+        self.reactor.until(answered)
+        ((answer, sender),) = answers
+        return answer, sender[:2]
+
+
+class ExactTests(PortTestCase):
+    """Every datagram comes back in upper case, from the address that was asked."""
+
+    def test_everySizeIsAnswered(self) -> None:
+        """Every size is answered, up to the largest that IPv4 and IPv6 have."""
+        for host, largest in (("127.0.0.1", 65_507), ("::1", 65_527)):
+            (port,) = self.listen(f"[{host}]:0" if ":" in host else f"{host}:0")
+            address = (host, port.getHost().port)
+            client = self.client(host)
+            for size in (0, 1, 1400, 8191, 8192, 8193, 65_507, largest):
+                data = randomBytes(size)
+                assert self.ask(client, data, address) == (data.upper(), address), (host, size)
+                self.reactor.advance(RETURN)
+
+    @given(st.binary(max_size=2000))
+    def test_anyBytesAreAnswered(self, data: bytes) -> None:
+        """Any bytes come back in upper case."""
+        (port,) = self.listen("127.0.0.1:0")
+        address = ("127.0.0.1", port.getHost().port)
+        assert self.ask(self.client(), data, address) == (data.upper(), address)
+
+    def test_answerComesFromTheAskedAddress(self) -> None:
+        """On a port with many addresses the answer comes from the one that was asked."""
+        number = 0
+        for description, host in (
+            ("0", "127.0.0.1"),
+            ("0", "127.0.0.2"),
+            ("0.0.0.0:0", "127.3.2.1"),
+            ("[::]:0", "::1"),
+        ):
+            for port in self.listen(description):
+                if (":" in port.getHost().host) == (":" in host):
+                    number = port.getHost().port
+            client = self.client("::1" if ":" in host else "127.0.0.1")
+            assert self.ask(client, b"hello", (host, number)) == (b"HELLO", (host, number))
+
+    def test_clientAtOneOfOurPortNumbersGetsNothing(self) -> None:
+        """A client at the number of any of our ports gets no answer; another client does."""
+        asked, other = self.listen("127.0.0.1:0")[0].getHost(), self.listen("127.0.0.1:0")[0].getHost()
+        address = (asked.host, asked.port)
+        ourselves = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(ourselves.close)
+        ourselves.setblocking(False)
+        ourselves.bind(("127.0.0.2", other.port))
+        ourselves.sendto(b"hello", address)
+        assert self.ask(self.client(), b"hello", address) == (b"HELLO", address)
+        assert raised(BlockingIOError, ourselves.recv, 1)
+
+    def test_broadcastAndMulticastGetNothing(self) -> None:
+        """A datagram that was sent to more than one host isn't answered."""
+        (port,) = self.listen("0.0.0.0:0")
+        client = self.client("127.0.0.1")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        client.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+        group = socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1")
+        port.socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+        with capturedLogs() as events:
+            for count, host in enumerate(("127.255.255.255", "224.0.0.251"), 1):
+                client.sendto(b"hello %d" % count, (host, port.getHost().port))
+                self.reactor.until(lambda count=count: len(events) == count)  # type: ignore[misc]
+                self.reactor.advance(60, 60)
+        assert all("it was sent to more than one host" in (formatEvent(event) or "") for event in events)
+        assert raised(BlockingIOError, client.recv, 1)
+
+
+class DatagramPortTests(PortTestCase):
+    """`DatagramPort` is a port of Twisted's that limits its turns and survives errors."""
+
+    def one(self, description: str = "127.0.0.1:0", protocol: DatagramProtocol | None = None) -> DatagramPort:
+        """Return the one port that is described."""
+        (port,) = self.listen(description, protocol)
+        return port
+
+    def send(self, port: DatagramPort, *datagrams: bytes) -> None:
+        """Let a client send to `port`."""
+        client = self.client()
+        for data in datagrams:
+            client.sendto(data, ("127.0.0.1", port.getHost().port))
+
+    def test_interfacesAreProvided(self) -> None:
+        """It provides what Twisted and the protocol expect."""
+        port = self.one()
+        for interface in (IDatagramTransport, IListeningPort, ISystemHandle):
+            assert verifyObject(interface, port)
+
+    def test_hostIsATwistedAddress(self) -> None:
+        """`getHost` returns Twisted's addresses."""
+        four, six = self.one().getHost(), self.one("[::1]:0").getHost()
+        assert four == IPv4Address("UDP", "127.0.0.1", four.port)
+        assert six == IPv6Address("UDP", "::1", six.port)
+
+    def test_stopListeningClosesTheSocket(self) -> None:
+        """`stopListening` closes the socket, and its Deferred fires then."""
+        port = self.one()
+        opened = port.getHandle()
+        ended = port.stopListening()
+        self.reactor.advance(0.1)
+        self.successResultOf(ended)
+        assert opened.fileno() == -1
+
+    def test_portIsClosedBeforeTheReactorRuns(self) -> None:
+        """It can be closed before the reactor runs."""
+        port = self.one()
+        opened = port.getHandle()
+        port.connectionLost(Failure(CONNECTION_DONE))
+        assert opened.fileno() == -1
+        assert port not in self.reactor.getReaders()
+
+    def test_turnReadsALimitedNumberOfDatagrams(self) -> None:
+        """A turn reads DATAGRAMS_PER_TURN, also of empty ones; the next turns read the rest."""
+        recorder = DatagramRecorder()
+        self.send(self.one(protocol=recorder), *[b""] * (2 * DATAGRAMS_PER_TURN + 1))
+        counts = []
+        for _ in range(3):
+            self.reactor.turn(1)
+            counts.append(len(recorder.received))
+        assert counts == [DATAGRAMS_PER_TURN, 2 * DATAGRAMS_PER_TURN, 2 * DATAGRAMS_PER_TURN + 1]
+
+    def test_turnReadsALimitedNumberOfBytes(self) -> None:
+        """A turn reads nearly BYTES_PER_TURN, and never more."""
+        recorder = DatagramRecorder()
+        self.send(self.one(protocol=recorder), *[bytes(65_507)] * 10)
+        self.reactor.turn(1)
+        assert BYTES_PER_TURN - 65_536 < sum(map(len, recorder.received)) <= BYTES_PER_TURN
+
+    def test_datagramsToItselfDoNotKeepItInATurn(self) -> None:
+        """Empty datagrams that it sends to itself without end don't keep it in one turn."""
+        port = self.one(protocol=(recorder := DatagramRecorder(isAnswering=True)))
+        port.answer(b"", ReturnPath(("127.0.0.1", port.getHost().port)))
+        self.reactor.turn(3)
+        assert 3 <= len(recorder.received) <= 3 * DATAGRAMS_PER_TURN
+
+    def test_pathTellsTheAskedAddress(self) -> None:
+        """The path of each datagram tells its sender, and the address and port that it was sent to."""
+        recorder = DatagramRecorder()
+        port = self.one("0.0.0.0:0", recorder)
+        client = self.client("127.0.0.1")
+        asked = [("127.0.0.1", port.getHost().port), ("127.0.0.2", port.getHost().port)]
+        for address in asked:
+            client.sendto(b"hello", address)
+        self.reactor.turn()
+        assert [path.sender for path in recorder.paths] == [client.getsockname()] * 2
+        assert [path.asked for path in recorder.paths] == asked
+
+    def test_laterAnswersComeFromTheAskedAddress(self) -> None:
+        """An answer that is sent when other datagrams have come still comes from the address that was asked."""
+        recorder = DatagramRecorder()
+        port = self.one("0.0.0.0:0", recorder)
+        client = self.client("127.0.0.1")
+        asked = [("127.0.0.1", port.getHost().port), ("127.0.0.2", port.getHost().port)]
+        for address in asked:
+            client.sendto(b"hello", address)
+        self.reactor.turn()
+        for path, address in zip(recorder.paths, asked, strict=True):
+            port.answer(b"HELLO", path)
+            assert client.recvfrom(10) == (b"HELLO", address)
+
+    def test_sendErrorsAreIgnored(self) -> None:
+        """A datagram that can't be sent is lost, and nothing is logged."""
+        port = self.one()
+        with capturedLogs() as events:
+            port.answer(b"to port 0", ReturnPath(("127.0.0.1", 0)))
+            port.answer(b"to a broadcast address", ReturnPath(("255.255.255.255", 5000)))
+            port.answer(b"to another network", ReturnPath(("::1", 5000)))
+            port.answer(bytes(65_508), ReturnPath(("127.0.0.1", 5000)))
+        assert events == []
+
+    def test_receiveErrorsAreIgnored(self) -> None:
+        """An error that the kernel reports instead of a datagram isn't logged."""
+        port = self.one()
+        gone = self.client("127.0.0.1")
+        address = gone.getsockname()
+        self.addCleanup(leave(gone).close)
+        port.connect(*address)  # only then does the kernel report a closed port
+        with capturedLogs() as events:
+            port.answer(b"hello", ReturnPath(address))
+            port.doRead()
+        assert events == []
+
+    def test_protocolErrorsAreLogged(self) -> None:
+        """An error of the protocol is logged, and doesn't close the port."""
+
+        class Failing(DatagramRecorder):
+            def datagramReceived(self, data: bytes, addr: Any) -> None:
+                super().datagramReceived(data, addr)
+                raise ZeroDivisionError
+
+        port = self.one(protocol=(failing := Failing()))
+        self.send(port, b"one", b"two")
+        self.reactor.turn()
+        assert failing.received == [b"one", b"two"]
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 2
+
+    def test_receiveBufferIsAsLargeAsPermitted(self) -> None:
+        """The kernel's buffer has RECEIVE_BUFFER bytes, if that is permitted; the kernel reports twice as many."""
+        most = int(Path("/proc/sys/net/core/rmem_max").read_text())
+        for number in (datagramport.SO_RCVBUFFORCE, -1):
+            self.patch(datagramport, "SO_RCVBUFFORCE", number)
+            size = self.one().socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            assert size >= 2 * min(RECEIVE_BUFFER, most)
+
+    def test_onlyLinkLocalAnswersKeepTheInterface(self) -> None:
+        """An answer is bound to an interface if the address that was asked is link-local, and only then."""
+        for asked, text, interface in (
+            ("fe80::1", "fe80::1", 3),
+            ("2001:db8::1", "2001:db8::1", 0),
+            ("ff02::1", None, 0),
+        ):
+            info = datagramport._IPV6.pack(socket.inet_pton(socket.AF_INET6, asked), 3)
+            origin = datagramport._IPV6.pack(socket.inet_pton(socket.AF_INET6, asked), interface)
+            found = datagramport._destination(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)
+            assert found == (text, ((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, origin),))
+
+
+class DatagramListenerTests(PortTestCase):
+    """`DatagramListener` listens on every address of a host."""
+
+    def resolveTo(self, *hosts: str) -> None:
+        """Let every name resolve to `hosts`."""
+        found = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (host, 0)) for host in hosts]
+        self.patch(socket, "getaddrinfo", lambda *_, **__: found)
+
+    def failure(self, description: str) -> OSError:
+        """Return the error of listening on what is described."""
+        error = raised(OSError, self.listen, description)
+        assert error is not None
+        return error
+
+    def occupyUDP(self) -> int:
+        """Return the number of a UDP port that another socket has."""
+        return cast("int", self.client("127.0.0.1").getsockname()[1])
+
+    def test_portAloneIsEveryAddress(self) -> None:
+        """A port alone means every address, of IPv4 and of IPv6."""
+        for description in ("0", "*:0"):
+            hosts = [port.getHost().host for port in self.listen(description)]
+            assert sorted(hosts) == ["0.0.0.0", "::"]  # noqa: S104  # this is about what it means
+
+    def test_eachPortHasItsProtocol(self) -> None:
+        """Each port has a protocol of its own."""
+        four, six = self.listen("*:0")
+        assert four.protocol is not six.protocol
+
+    def test_takenPortIsAnError(self) -> None:
+        """A port that is taken at one of the addresses is an error."""
+        assert self.failure(str(self.occupyUDP())).errno == EADDRINUSE
+
+    def test_ipv6LeavesTheNumberToIPv4(self) -> None:
+        """A port of IPv6 leaves the same number of IPv4 free."""
+        numbers = [self.occupyUDP() for _ in range(10)]
+        opened: list[int] = []
+        for number in numbers:
+            with contextlib.suppress(OSError):  # another process may have one of them for IPv6
+                opened += [port.getHost().port for port in self.listen(f"[::]:{number}")]
+        assert opened
+        assert set(opened) <= set(numbers)
+
+    def test_missingAddressIsSkipped(self) -> None:
+        """An address that this machine lacks is skipped if there is another."""
+        self.resolveTo("192.0.2.1", "127.0.0.1")
+        (port,) = self.listen("host:0")
+        assert port.getHost().host == "127.0.0.1"
+
+    def test_onlyMissingAddressesAreAnError(self) -> None:
+        """Addresses of which this machine has none are an error."""
+        assert self.failure("192.0.2.1:0").errno == EADDRNOTAVAIL
+
+    def test_duplicateAddressIsOpenedOnce(self) -> None:
+        """An address that a name has twice is listened on once."""
+        self.resolveTo("127.0.0.1", "127.0.0.1")
+        assert len(self.listen("host:0")) == 1
+
+    def test_unknownNameIsAnOSError(self) -> None:
+        """A name that can't be resolved is an OSError."""
+        assert isinstance(self.failure("256.256.256.256:0"), socket.gaierror)
+
+
+class ParseDatagramListenerTests(SynchronousTestCase):
+    """`parseDatagramListener` takes every form, and refuses everything else in one line."""
+
+    def test_formsAreParsed(self) -> None:
+        """Each form has its host and its port."""
+        forms: dict[str, tuple[str | None, int]] = {
+            "8081": (None, 8081),
+            "*:8081": (None, 8081),
+            "0": (None, 0),
+            "127.0.0.1:8081": ("127.0.0.1", 8081),
+            "localhost:8081": ("localhost", 8081),
+            "[::1]:8081": ("::1", 8081),
+            "[::]:8081": ("::", 8081),
+        }
+        for text, (host, port) in forms.items():
+            assert parseDatagramListener(text) == DatagramListener(text, host, port)
+
+    def test_mistakesAreNamed(self) -> None:
+        """A text that is near to a form is refused with the reason."""
+        mistakes = {
+            "": "'' is not a port number",
+            "65536": "'65536' is not a port number",
+            "*:": "'' is not a port number",
+            "*": "'*' is not a port number",
+            "localhost": "'localhost' is not a port number",
+            "[::1]": "'[::1]' has no port",
+            "::1:8081": "'::1:8081' is neither HOST:PORT nor [V6]:PORT",
+            "udp:127.0.0.1:8081": "'udp:127.0.0.1:8081' is neither HOST:PORT nor [V6]:PORT",
+            "host\n:1": "'host\\n:1' is not an address",
+        }
+        for text, message in mistakes.items():
+            assert message in str(raised(ValueError, parseDatagramListener, text)), text
+
+    @given(st.sampled_from(["", "*:"]), TEXTS)
+    def test_anyTextIsParsedOrRefused(self, start: str, rest: str) -> None:
+        """Any text either is a listener that describes itself as written, or raises ValueError with one line."""
+        if error := raised(ValueError, parseDatagramListener, start + rest):
+            assert len(str(error).splitlines()) == 1
+        else:
+            assert parseDatagramListener(start + rest).description == start + rest

@@ -1,0 +1,170 @@
+"""The guard answers clients, and nothing by which others could come to harm."""
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.server.datagram import reflection
+from echoup.server.datagram.reflection import ADDRESSES, BURST, RATE, REPLIES, RETURN, ReflectionGuard
+from tests.support.properties import given, st
+
+CLIENT = ("198.51.100.7", 40_000)
+US = ("192.0.2.1", 8081)
+
+
+class GuardTestCase(SynchronousTestCase):
+    """A test with a guard."""
+
+    def setUp(self) -> None:
+        """Make a guard whose clock the test advances."""
+        self.clock = Clock()
+        self.guard = ReflectionGuard(self.clock)
+        self.addCleanup(self.guard.stop)
+
+    def answers(self, data: bytes = b"hello", sender: Any = CLIENT, asked: tuple[str, int] | None = US) -> bool:
+        """Whether the guard lets the datagram be answered."""
+        return self.guard.mayAnswer(data, data.upper(), sender, asked)
+
+
+class ReflectionGuardTests(GuardTestCase):
+    """`ReflectionGuard` lets clients be answered, and nothing that would harm a third party."""
+
+    def test_clientsAreAnswered(self) -> None:
+        """Senders that can be clients are answered, over IPv4 and IPv6."""
+        for sender in (CLIENT, ("127.0.0.1", 1024), ("2001:db8::7", 65535, 0, 0), ("fe80::1", 5000, 0, 3)):
+            assert self.answers(sender=sender), sender
+
+    def test_systemPortsAreRefused(self) -> None:
+        """Ports below 1024 are refused: services there would answer an answer."""
+        for port in (0, 7, 19, 53, 1023):
+            assert not self.answers(sender=(CLIENT[0], port)), port
+
+    def test_ownPortsAreRefused(self) -> None:
+        """A port with the number of one of ours is refused at every address: it may be ours."""
+        self.guard.ports.add(CLIENT[1])
+        for host in (CLIENT[0], US[0], "2001:db8::7"):
+            assert not self.answers(sender=(host, CLIENT[1])), host
+        assert self.answers(sender=(CLIENT[0], CLIENT[1] + 1))
+
+    def test_addressesThatAreNoHostsAreRefused(self) -> None:
+        """Senders with an address that isn't one host's are refused."""
+        for host in ("0.0.0.0", "224.0.0.1", "239.255.255.250", "255.255.255.255", "::", "ff02::1"):  # noqa: S104  # a sender
+            assert not self.answers(sender=(host, CLIENT[1])), host
+
+    def test_datagramsToManyHostsAreRefused(self) -> None:
+        """A datagram that was sent to many hosts is refused: many would answer it."""
+        assert not self.answers(asked=None)
+
+    def test_burstThenRateIsAnsweredForEachAddress(self) -> None:
+        """From each address BURST datagrams are answered at once, then RATE a second."""
+        assert sum(self.answers(b"a%d" % i) for i in range(BURST + 100)) == BURST
+        self.clock.advance(1)
+        other = ("198.51.100.8", CLIENT[1])
+        assert sum(self.answers(b"b%d" % i, (CLIENT[0], 1024 + i)) for i in range(BURST)) == RATE
+        assert sum(self.answers(b"c%d" % i, other) for i in range(BURST)) == BURST
+
+    @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 30)), max_size=20))
+    def test_anyBurstsGetTheRate(self, bursts: list[tuple[float, int]]) -> None:
+        """However its datagrams come, an address gets its burst and its rate, neither more nor less."""
+        self.patch(reflection, "BURST", 20)
+        self.patch(reflection, "RATE", 10)
+        clock = Clock()
+        guard = ReflectionGuard(clock)
+        tokens = 20.0
+        for pause, count in bursts:
+            clock.advance(pause)
+            tokens = min(tokens + pause * 10, 20)
+            answered = sum(guard.mayAnswer(b"a", b"A", CLIENT, US) for _ in range(count))
+            assert min(count, tokens) - 1.01 < answered < min(count, tokens) + 0.01
+            tokens -= answered
+        guard.stop()
+
+    def test_manySpoofedSendersCostBoundedMemory(self) -> None:
+        """No more than ADDRESSES senders and REPLIES replies are remembered."""
+        for i in range(3 * max(ADDRESSES, REPLIES)):
+            assert self.answers(sender=(f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", 5000))
+        assert len(self.guard._rates) == ADDRESSES
+        assert len(self.guard._replies) == REPLIES
+
+    def test_busyAddressIsRememberedBesideOthers(self) -> None:
+        """An address that keeps sending isn't forgotten for others that come and go."""
+        self.patch(reflection, "BURST", 20)
+        self.patch(reflection, "ADDRESSES", 10)
+        self.guard = ReflectionGuard(self.clock)
+        answered = 0
+        for i in range(40):
+            answered += self.answers()
+            for j in range(9):
+                self.answers(sender=(f"10.0.{i}.{j}", 5000))
+        assert 19 <= answered <= 20
+
+    def test_memoryIsFreedAfterAFlood(self) -> None:
+        """The first datagram after a flood frees what the flood left."""
+        for i in range(1000):
+            self.answers(sender=(f"10.0.{i >> 8}.{i & 255}", 5000))
+        self.clock.advance(RETURN)
+        self.answers()
+        assert (len(self.guard._rates), len(self.guard._replies)) == (1, 1)
+
+    def test_refusalsAreLoggedOnceAMinute(self) -> None:
+        """Refusals are logged at once, with sender and reason, then once a minute, and at the stop."""
+        refused = "refused {} datagrams, the last of them from {}: {}".format
+        with capturedLogs() as events:
+            self.answers(sender=("198.51.100.7", 53))
+            assert [formatEvent(event) for event in events] == [refused(1, "198.51.100.7:53", "its port is below 1024")]
+            for _ in range(1000):
+                self.answers(sender=("2001:db8::7", 5000, 0, 0), asked=None)
+            self.clock.advance(60)
+            self.answers(sender=("ff02::1", 5000, 0, 0))
+            self.guard.stop()
+        assert [formatEvent(event) for event in events[1:]] == [
+            refused(1000, "[2001:db8::7]:5000", "it was sent to more than one host"),
+            refused(1, "[ff02::1]:5000", "its address is not a host's"),
+        ]
+
+
+class ReturningTests(GuardTestCase):
+    """Our own reply is recognised when it comes back; little else is taken for it."""
+
+    def test_ownReplyIsRefused(self) -> None:
+        """A reply that comes back is refused, whatever its bytes, also when it is empty."""
+        for data in (b"hello", b"HELLO, WORLD", b"", b"0", b"\xe9" * 65_507):
+            assert self.answers(data)
+            assert not self.answers(data.upper())
+            assert not self.answers(data.upper())
+
+    def test_manyOwnRepliesAreRefusedInAnyOrder(self) -> None:
+        """Each of many replies is recognised, in any order."""
+        replies = [b"REPLY %d" % i for i in range(1000)]
+        assert all(map(self.answers, replies))
+        assert not any(map(self.answers, reversed(replies)))
+
+    def test_repeatedLowercaseIsAnswered(self) -> None:
+        """A client that repeats a datagram with a lowercase letter is answered every time."""
+        assert all(self.answers(b"HELLO, WORLd") for _ in range(100))
+
+    def test_repeatedUppercaseIsAnsweredOncePerReturn(self) -> None:
+        """A client that repeats a datagram without a lowercase letter is answered at first, then once each RETURN."""
+        answered = []
+        for _ in range(30):
+            answered.append(self.answers(b"HELLO"))
+            self.clock.advance(RETURN / 10)
+        assert sum(answered) == 3
+        assert answered[0]
+
+    def test_otherEndsAndBytesAreNoOwnReply(self) -> None:
+        """The bytes of our reply are answered from another sender or to another address of ours; so are other bytes."""
+        assert self.answers(b"HELLO")
+        assert self.answers(b"HELLO", (CLIENT[0], CLIENT[1] + 1))
+        assert self.answers(b"HELLO", ("198.51.100.8", CLIENT[1]))
+        assert self.answers(b"HELLO", asked=("192.0.2.2", US[1]))
+        assert self.answers(b"HELLO", asked=(US[0], US[1] + 1))
+        assert self.answers(b"HELLO!")
+
+    def test_ownReplyIsForgottenAfterReturn(self) -> None:
+        """After RETURN the same bytes are answered again."""
+        assert self.answers(b"HELLO")
+        self.clock.advance(RETURN)
+        assert self.answers(b"HELLO")
