@@ -16,10 +16,10 @@ _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 def splitAddress(text: str) -> tuple[str, int | None]:
-    """Take `HOST`, `HOST:PORT`, `V6`, `[V6]` or `[V6]:PORT` apart into the host and the port, if there is one.
+    """Split `HOST`, `HOST:PORT`, `V6`, `[V6]` or `[V6]:PORT` into the host and the port; the port may be None.
 
-    Raise ValueError, with one line that says what is wrong, for anything else. A host is a name (in any
-    script that IDNA can encode), an IPv4 or an IPv6 address.
+    A host is a name (in any script that IDNA can encode), an IPv4 or an IPv6 address. Raise ValueError, with one line
+    that says what is wrong, for anything else.
     """
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
@@ -45,7 +45,7 @@ def parsePort(text: str) -> int:
 
 
 def describeAddress(address: IAddress) -> str:
-    """Return `address` as people write it, one word: `192.0.2.1:8081`, `[2001:db8::1]:8081`, `unix:/path`, `unix`."""
+    """Return `address` as one word: `192.0.2.1:8081`, `[2001:db8::1]:8081`, `unix:/path` or `unix`."""
     if isinstance(address, IPv4Address | IPv6Address):
         return joinAddress(address.host, address.port)
     name = getattr(address, "name", None)
@@ -53,7 +53,7 @@ def describeAddress(address: IAddress) -> str:
 
 
 def joinAddress(host: str, port: int) -> str:
-    """Return the opposite of `splitAddress`: `HOST:PORT` or `[V6]:PORT`."""
+    """Return `HOST:PORT` or `[V6]:PORT`, which `splitAddress` splits again."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

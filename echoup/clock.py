@@ -1,4 +1,4 @@
-"""A reactor's clock that nobody can set."""
+"""A clock for a reactor that setting the time doesn't move."""
 
 from time import monotonic
 
@@ -8,8 +8,8 @@ from twisted.internet.base import ReactorBase
 def useMonotonicClock(reactor: ReactorBase) -> None:
     """Let every timer of `reactor` run on seconds since boot instead of the time of day.
 
-    Twisted's timers follow the wall clock (#2424): when that is stepped forward all of them fire at
-    once, and when it is stepped back none fires until it has caught up. `reactor.seconds` is the
-    one place where the timers ask for the time. Call it before anything is scheduled.
+    Twisted's timers follow the wall clock (twisted#2424): when it is stepped forward all of them fire at once, and when
+    it is stepped back none fires until it has caught up. `reactor.seconds` is the only place where the timers ask for
+    the time. Call this before anything is scheduled.
     """
     reactor.seconds = monotonic

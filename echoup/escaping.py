@@ -1,28 +1,28 @@
-"""Foreign bytes, for a person to read."""
+"""Bytes and texts from outside, escaped so that a terminal or a log can show them."""
 
 import re
 
 
 def printable(data: bytes) -> str:
-    r"""Return `data` as text in which nothing can command a terminal or forge a line of a log.
+    r"""Return `data` as text without control characters, so that it can't command a terminal or forge a log line.
 
-    It is taken for UTF-8; what isn't, and what can't be printed, is shown as `\xNN` or `\uNNNN`.
+    The encoding is UTF-8; other bytes, and characters that can't be printed, become `\xNN` or `\uNNNN`.
     """
     text = data.decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown(text: object) -> str:
-    """Return `text`, which may be foreign, as one line in which nothing can command a terminal."""
+    """Return `text`, which may come from outside, as one line without control characters."""
     return printable(str(text).encode(errors="backslashreplace"))
 
 
 def word(data: bytes) -> str:
-    r"""Return `data` as `printable` does, and as one word: blanks, quotation marks and `=` are `\xNN`, too."""
+    r"""Return `data` as `printable` does, but as one word: blanks, quotation marks and `=` become `\xNN`, too."""
     return re.sub(r"[\s=\"']", lambda found: f"\\x{ord(found[0]):02x}", printable(data))
 
 
 def quoted(text: str) -> str:
-    """Return `text` in quotation marks, between which nothing can end them: one value of a line of a log."""
+    """Return `text` in quotation marks, as one value of a log line; quotation marks in it are escaped."""
     line = printable(text.encode(errors="surrogateescape"))
     return '"' + re.sub(r'(\\+)(?="|$)', r"\1\1", line).replace('"', '\\"') + '"'

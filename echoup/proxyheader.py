@@ -1,4 +1,4 @@
-"""The PROXY protocol's header, versions 1 and 2, read and written; no connection in it.
+"""The PROXY protocol's header, versions 1 and 2, read and written, without I/O.
 
 haproxy's doc/proxy-protocol.txt specifies it (here: that of 2026-04-27); the docstrings name its sections.
 """
@@ -18,13 +18,13 @@ from twisted.internet.interfaces import IAddress
 from echoup.escaping import word
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-"""How a v2 header begins (2.2)."""
+"""The first bytes of a v2 header (2.2)."""
 
 LONGEST_LINE = 107
-"""The most bytes that a v1 header has, its CRLF included (2.1)."""
+"""The most bytes of a v1 header, its CRLF included (2.1)."""
 
 _OPENINGS = (b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN", SIGNATURE)
-_WORDS = re.compile(rb"PROXY TCP[46] ([0-9A-Fa-f.:]+ ){0,3}[0-9A-Fa-f.:]*\r?")  # that have come so far
+_WORDS = re.compile(rb"PROXY TCP[46] ([0-9A-Fa-f.:]+ ){0,3}[0-9A-Fa-f.:]*\r?")  # as far as they have come
 _PORT = re.compile(r"0|[1-9][0-9]*")
 
 _LOCAL, _PROXY = 0x20, 0x21
@@ -37,23 +37,23 @@ _AUTHORITY, _CRC32C, _UNIQUE_ID, _SSL = 0x02, 0x03, 0x05, 0x20
 _SSL_VERSION, _SSL_CN, _SSL_CIPHER = 0x21, 0x22, 0x23
 _TLS, _CERTIFICATE = 0x01, 0x06  # flags; a certificate may be this connection's or that of a session it resumed
 
-_LOGGED = 255  # bytes: no host name is longer, and the rest of a longer value would only fill the log
+_LOGGED = 255  # bytes of a value: no host name is longer, and a client could fill the log with longer ones
 _CRC32C_TABLE = [reduce(lambda crc, _: crc >> 1 ^ (crc & 1) * 0x82F63B78, range(8), byte) for byte in range(256)]
 
 
 class ProxyHeaderError(ValueError):
-    """What came is no header, and won't be one, whatever follows. It says in one line why."""
+    """The bytes that came can't begin a header; the message says in one line why."""
 
 
 @dataclass(frozen=True)
 class ClientTLS:
-    """What a proxy says of the TLS between the client and itself (2.2.6)."""
+    """The TLS between the client and the proxy, as the proxy reports it (2.2.6)."""
 
     connected: bool
-    """Whether there is any."""
+    """Whether the client speaks TLS."""
 
     verified: bool | None = None
-    """Whether the client's certificate was found good; None if it showed none."""
+    """Whether the client's certificate was verified; None if it showed none."""
 
     version: bytes = b""
     cipher: bytes = b""
@@ -62,25 +62,25 @@ class ClientTLS:
 
 @dataclass(frozen=True)
 class ProxyHeader:
-    """What a header says; what it doesn't say is None or empty."""
+    """The contents of a header; what it doesn't contain is None or empty."""
 
     source: IAddress | None = None
-    """The client; None if the connection's own addresses are those that count."""
+    """The client; None if the connection's own addresses count."""
 
     destination: IAddress | None = None
-    """What the client connected to; None if `source` is."""
+    """The address that the client connected to; None if `source` is."""
 
     authority: bytes = b""
-    """The host that the client asked for: its own words, so they may be anything (2.2.2)."""
+    """The host that the client asked for; the client chooses these bytes (2.2.2)."""
 
     uniqueId: bytes = b""
-    """What the proxies call this connection, in up to 128 bytes (2.2.5)."""
+    """The proxies' identifier of this connection, up to 128 bytes (2.2.5)."""
 
     tls: ClientTLS | None = None
 
     @property
     def fields(self) -> dict[str, str]:
-        """What a log has to tell beside the addresses; each value is one word that can't forge another field."""
+        """The fields of a log line beside the addresses; each value is one word that can't forge another field."""
         said = {"authority": self.authority}
         if tls := self.tls:
             said["tls"] = (tls.version or b"yes") if tls.connected else b"no"
@@ -89,23 +89,23 @@ class ProxyHeader:
             said["tls_verified"] = {True: b"yes", False: b"no", None: b""}[tls.verified]
         words = {name: word(value[:_LOGGED]) + "..." * (len(value) > _LOGGED) for name, value in said.items() if value}
         if self.uniqueId:
-            # It isn't text: here each byte has a form of its own, so that no two of them look the same.
+            # It isn't text: each byte is escaped on its own, so that different identifiers look different.
             words["unique_id"] = word(self.uniqueId.decode("latin-1").encode("unicode_escape"))
         return words
 
 
 class ProxyHeaderParser:
-    """Takes the header off one stream, which comes in pieces of any size; with that it is done."""
+    """Takes the header off the beginning of one stream, which comes in pieces of any size."""
 
     def __init__(self) -> None:
         self._received = bytearray()
         self._size: int | None = None
 
     def feed(self, data: bytes) -> tuple[ProxyHeader, bytes] | None:
-        """Take the next bytes. Return the header and what follows it once all of it is there, else None.
+        """Take the next bytes; return the header and the bytes after it when it is complete, and None before that.
 
-        Raise ProxyHeaderError as soon as it is certain that no header comes. Only what addresses and TLVs say is
-        not judged before all of them are there (2.1 and 2.2 want it so).
+        Raise ProxyHeaderError as soon as the bytes can't begin a header; addresses and TLVs are judged only in a
+        complete one (2.1, 2.2).
         """
         self._received += data
         if self._size is None:
@@ -119,7 +119,7 @@ class ProxyHeaderParser:
 def encodeProxyHeader(version: int, source: IAddress, destination: IAddress) -> bytes:
     """Return the header, of version 1 or 2, of a stream from `source` to `destination`.
 
-    Where the version can't express the two it is UNKNOWN (2.1), or LOCAL: every receiver has to accept that,
+    If the version can't express the two, the header is UNKNOWN (2.1), or LOCAL, which every receiver must accept,
     unlike UNSPEC (2.2).
     """
     ends = [end for end in (source, destination) if isinstance(end, IPv4Address | IPv6Address)]
@@ -145,7 +145,7 @@ def crc32c(data: bytes) -> int:
 
 
 def _findSize(start: bytes) -> int | None:
-    """Return the size of the header that begins with `start`, once that can be told."""
+    """Return the size of the header that begins with `start`, or None if `start` is too short to tell."""
     for opening in _OPENINGS:
         if start.startswith(opening):
             return _findBinarySize(start) if opening == SIGNATURE else _findLineSize(start)
@@ -155,7 +155,7 @@ def _findSize(start: bytes) -> int | None:
 
 
 def _findLineSize(start: bytes) -> int | None:
-    """Return the size of a v1 header once its CRLF is there (2.1)."""
+    """Return the size of a v1 header, or None before its CRLF (2.1)."""
     line, end, _ = start.partition(b"\r\n")
     if not line.startswith(b"PROXY UNKNOWN") and not _WORDS.fullmatch(line):
         raise ProxyHeaderError(f"{line!r} is more than addresses and ports with single spaces in between")
@@ -167,7 +167,7 @@ def _findLineSize(start: bytes) -> int | None:
 
 
 def _parseLine(line: bytes) -> ProxyHeader:
-    """Parse a v1 header: addresses and ports, or UNKNOWN and anything (2.1)."""
+    """Parse a v1 header: addresses and ports, or UNKNOWN and any bytes (2.1)."""
     if line.startswith(b"PROXY UNKNOWN"):
         return ProxyHeader()
     protocol, *words = line.decode("ascii").removesuffix("\r\n").removeprefix("PROXY ").split(" ")
@@ -187,7 +187,7 @@ def _parseEnd(protocol: str, host: str, port: str) -> IAddress:
 
 
 def _findBinarySize(start: bytes) -> int | None:
-    """Return the size of a v2 header once its first 16 bytes are there (2.2)."""
+    """Return the size of a v2 header, or None before its 16th byte (2.2)."""
     if len(start) > 12 and start[12] not in (_LOCAL, _PROXY):
         raise ProxyHeaderError(f"version and command are 0x{start[12]:02x}, and neither 0x20 nor 0x21")
     if len(start) > 13 and start[12] == _PROXY and (start[13] >> 4 > _UNIX or start[13] & 15 > _DGRAM):
@@ -201,10 +201,10 @@ def _findBinarySize(start: bytes) -> int | None:
 
 
 def _findLayout(header: bytes) -> Struct | None:
-    """Return how the addresses in a v2 header are laid out; None if nothing after its 16th byte counts.
+    """Return the layout of the addresses in a v2 header; None if nothing after its 16th byte counts.
 
-    Nothing does with LOCAL, whatever the family, and where the family or the transport is UNSPEC: addresses are
-    to be ignored there, and as nobody says how long they are, none can tell where TLVs would begin (2.2).
+    That is so with LOCAL, and if the family or the transport is UNSPEC: addresses are to be ignored there, and since
+    their length isn't known, neither is the place where TLVs would begin (2.2).
     """
     specified = header[12] == _PROXY and header[13] >> 4 and header[13] & 15
     return _LAYOUTS[header[13] >> 4] if specified else None
@@ -213,7 +213,7 @@ def _findLayout(header: bytes) -> Struct | None:
 def _parseBinary(header: bytes) -> ProxyHeader:
     """Parse a v2 header (2.2).
 
-    With DGRAM the addresses count, too: it tells how the client came to the proxy, and not what this is.
+    With DGRAM the addresses count, too: it describes the client's way to the proxy, not this connection.
     """
     layout = _findLayout(header)
     if not layout:
@@ -236,9 +236,9 @@ def _parseBinary(header: bytes) -> ProxyHeader:
 
 
 def _findTLVs(block: bytes, start: int) -> defaultdict[int, slice]:
-    """Return where in `block` the value of each type of TLV is, from `start` on; nowhere if there is none.
+    """Return the place in `block` of the value of each type of TLV, from `start` on; an empty place if there is none.
 
-    Of several TLVs of a type the first counts, as in haproxy.
+    If there are several TLVs of a type, the first counts, as in haproxy.
     """
     found: defaultdict[int, slice] = defaultdict(lambda: slice(0))
     while start < len(block):
@@ -251,7 +251,7 @@ def _findTLVs(block: bytes, start: int) -> defaultdict[int, slice]:
 
 
 def _verifyChecksum(header: bytes, place: slice) -> None:
-    """Compare the checksum with that of the header in which it is 0 (2.2.3)."""
+    """Raise ProxyHeaderError unless the checksum at `place` is that of the header with 0 in its place (2.2.3)."""
     if header[place] != crc32c(header[: place.start] + bytes(4) + header[place.stop :]).to_bytes(4):
         raise ProxyHeaderError("the checksum is wrong")
 
@@ -259,7 +259,7 @@ def _verifyChecksum(header: bytes, place: slice) -> None:
 def _parseTLS(value: bytes) -> ClientTLS:
     """Parse the value of PP2_TYPE_SSL (2.2.6).
 
-    haproxy says of clients that showed no certificate that it verified (make_proxy_line_v2): see first if one did.
+    haproxy reports clients that showed no certificate as verified (make_proxy_line_v2), so the flags come first.
     """
     if len(value) < 5:
         raise ProxyHeaderError(f"the TLV of type 0x20 has {len(value)} bytes, and at least 5 are needed")
@@ -274,7 +274,7 @@ def _parseTLS(value: bytes) -> ClientTLS:
 
 
 def _address(transport: Literal["TCP", "UDP"], host: bytes, port: int = 0) -> IAddress:
-    """Return an address just as Twisted's transports would: a Unix socket without a name has None."""
+    """Return an address as Twisted's transports do: a Unix socket without a name has None."""
     if len(host) == 4:
         return IPv4Address(transport, inet_ntop(AF_INET, host), port)
     if len(host) == 16:

@@ -1,4 +1,4 @@
-"""What a reply says about the path that it came through."""
+"""The judgement on a reply, which tells what happened on the path."""
 
 from collections import deque
 from enum import Enum
@@ -7,39 +7,39 @@ from echoup.escaping import printable
 from echoup.upper import upper
 
 START = 24
-"""Bytes at the beginning of a reply that are shown when already the first is wrong."""
+"""Bytes at the beginning of a reply that are shown if the first of them is wrong."""
 
 _TLS_ALERT = b"\x15\x03"
-"""A record of type 21, of a version 3.x (RFC 8446, 5.1); GnuTLS, for one, sends it to whoever doesn't speak TLS."""
+"""A record of type 21 and a version 3.x (RFC 8446, 5.1); GnuTLS, for one, sends it to clients that speak no TLS."""
 
 
 class Verdict(Enum):
-    """What became of the bytes that were sent; the values are the words that users read."""
+    """What happened to the bytes that were sent; the values are the words that users read."""
 
     UPPERCASED = "uppercased"
     """Everything came back, in upper case: the application answered."""
 
     UNCHANGED = "unchanged"
-    """What came back is what was sent: something in between answered."""
+    """The bytes came back as they were sent: something in between answered."""
 
     CORRUPTED = "corrupted"
-    """What came back is neither: something altered the bytes, or added some."""
+    """The bytes that came back are neither: something altered them, or added some."""
 
     SHORT = "short"
-    """What came back is right, but it isn't all: something cut the bytes."""
+    """The bytes that came back are right, but some are missing: something cut them."""
 
 
 class Reply:
-    """A stream of sent bytes beside the stream that comes back; it judges as they grow.
+    """Compares the bytes that come back with those that were sent, while both streams grow.
 
-    Only what was sent and has not come back yet is kept in memory.
+    Only bytes that were sent and have not come back yet are kept in memory.
     """
 
     sent = 0
-    """How many bytes were sent."""
+    """Bytes sent."""
 
     received = 0
-    """How many bytes came back."""
+    """Bytes that came back."""
 
     wrongAt: int | None = None
     """The offset of the first byte that isn't the upper case of the one sent."""
@@ -53,18 +53,18 @@ class Reply:
 
     @property
     def outstanding(self) -> int:
-        """How many bytes have yet to come back."""
+        """Bytes that have yet to come back."""
         return max(0, self.sent - self.received)
 
     @property
     def verdict(self) -> Verdict:
-        """The judgement, if nothing more were to come."""
+        """The judgement, supposing that nothing more comes."""
         if self.wrongAt is not None:
             return Verdict.UNCHANGED if self._unchanged else Verdict.CORRUPTED
         return Verdict.SHORT if self.outstanding else Verdict.UPPERCASED
 
     def __str__(self) -> str:
-        """Return the verdict and what it rests on, in one line."""
+        """Return the verdict and its evidence in one line."""
         verdict = self.verdict
         if verdict is Verdict.UNCHANGED:
             return "unchanged: the bytes came back as they were sent, so something in between answered"
@@ -76,7 +76,7 @@ class Reply:
 
     @property
     def _hint(self) -> str:
-        """What tells who answered, if that was no echo service at all."""
+        """What the beginning of a wrong reply tells about the program that answered."""
         if self.wrongAt:
             return ""
         if self.start.startswith(_TLS_ALERT):
@@ -84,7 +84,7 @@ class Reply:
         return f'; it begins with "{printable(self.start)}"'
 
     def send(self, data: bytes) -> None:
-        """Note that `data` goes out."""
+        """Record that `data` is sent."""
         if data:
             self.sent += len(data)
             self._pending.append(memoryview(data))
@@ -101,7 +101,7 @@ class Reply:
         self.received += len(data)
 
     def _take(self, size: int) -> bytes:
-        """Remove the next `size` bytes from what is pending, or all if there are fewer."""
+        """Remove and return the next `size` pending bytes, or all if there are fewer."""
         taken = []
         while size and self._pending:
             chunk = self._pending.popleft()

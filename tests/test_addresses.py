@@ -1,4 +1,4 @@
-"""Addresses are taken apart and put together as people write them."""
+"""Addresses are split and joined as people write them."""
 
 import ipaddress
 
@@ -17,10 +17,10 @@ TEXTS = st.text(st.characters()) | st.text("[]:.%-_*0189aef\u00e9\u0663 \n", max
 
 
 class SplitAddressTests(SynchronousTestCase):
-    """`splitAddress` takes every form apart, and refuses everything else in one line."""
+    """`splitAddress` splits every form, and refuses everything else in one line."""
 
-    def test_forms(self) -> None:
-        """Each form has its host and, where it has one, its port."""
+    def test_formsAreSplit(self) -> None:
+        """Each form has its host and, if there is one, its port."""
         forms = {
             "example.org": ("example.org", None),
             "example.org:8081": ("example.org", 8081),
@@ -35,8 +35,8 @@ class SplitAddressTests(SynchronousTestCase):
         for text, parts in forms.items():
             assert splitAddress(text) == parts, text
 
-    def test_mistakes(self) -> None:
-        """What is near to a form is refused, with the part that is wrong."""
+    def test_mistakesAreNamed(self) -> None:
+        """A text that is near to a form is refused with the part that is wrong."""
         mistakes = {
             "": "'' is not a host name or an IP address",
             ":80": "'' is not a host name or an IP address",
@@ -55,7 +55,7 @@ class SplitAddressTests(SynchronousTestCase):
             assert str(raised(ValueError, splitAddress, text)) == message
 
     @given(TEXTS)
-    def test_anyText(self, text: str) -> None:
+    def test_anyTextIsSplitOrRefused(self, text: str) -> None:
         """Any text either has a host and perhaps a port, or raises ValueError with one line."""
         if error := raised(ValueError, splitAddress, text):
             assert len(str(error).splitlines()) == 1
@@ -65,8 +65,8 @@ class SplitAddressTests(SynchronousTestCase):
             assert port is None or 0 <= port <= 65535, port
 
     @given(HOSTS, PORTS)
-    def test_roundTrip(self, host: str, port: int) -> None:
-        """What `joinAddress` puts together `splitAddress` takes apart."""
+    def test_joinedAddressIsSplitAgain(self, host: str, port: int) -> None:
+        """`splitAddress` splits what `joinAddress` joins."""
         assert splitAddress(joinAddress(host, port)) == (host, port)
 
 
@@ -74,17 +74,17 @@ class ParsePortTests(SynchronousTestCase):
     """`parsePort` takes the numbers 0 to 65535."""
 
     @given(PORTS)
-    def test_numbers(self, port: int) -> None:
-        """Each port is the number that it is written as."""
+    def test_numbersArePorts(self, port: int) -> None:
+        """Each number from 0 to 65535 is a port."""
         assert parsePort(str(port)) == port
 
     @given(st.integers(max_value=-1) | st.integers(min_value=65536))
-    def test_outOfRange(self, port: int) -> None:
-        """No other number is a port."""
+    def test_otherNumbersAreRefused(self, port: int) -> None:
+        """Other numbers are refused."""
         assert raised(ValueError, parsePort, str(port))
 
-    def test_notPlainDigits(self) -> None:
-        """What only Python takes for a number isn't one here."""
+    def test_otherFormsOfNumbersAreRefused(self) -> None:
+        """Texts other than plain digits are refused, also those that Python takes for a number."""
         for text in ("", " 1", "1_0", "+1", "0x10", "1e3", "٣", "²", "000080", "80\n"):
             assert raised(ValueError, parsePort, text), text
 
@@ -92,7 +92,7 @@ class ParsePortTests(SynchronousTestCase):
 class DescribeAddressTests(SynchronousTestCase):
     """`describeAddress` writes an address as people do."""
 
-    def test_forms(self) -> None:
+    def test_eachKindHasItsForm(self) -> None:
         """Each kind of address has its form."""
         forms = {
             IPv4Address("TCP", "192.0.2.1", 8081): "192.0.2.1:8081",
@@ -105,12 +105,12 @@ class DescribeAddressTests(SynchronousTestCase):
             assert describeAddress(address) == text
 
     @given(st.ip_addresses(), PORTS)
-    def test_roundTrip(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
-        """What it writes of an IP address `splitAddress` reads."""
+    def test_describedIPAddressIsSplitAgain(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
+        """`splitAddress` splits the description of an IP address."""
         kind = IPv4Address if ip.version == 4 else IPv6Address
         assert splitAddress(describeAddress(kind("TCP", str(ip), port))) == (str(ip), port)
 
     @given(st.binary())
-    def test_anyName(self, name: bytes) -> None:
-        """Whatever a Unix socket is called, it is one line without control characters: a peer chooses it."""
+    def test_anyUnixNameIsPrintable(self, name: bytes) -> None:
+        """The name of a Unix socket, which a peer chooses, is one line without control characters."""
         assert describeAddress(UNIXAddress(name)).isprintable()

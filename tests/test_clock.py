@@ -1,4 +1,4 @@
-"""Timers that don't follow the time of day."""
+"""A reactor's timers don't follow the time of day."""
 
 from time import monotonic
 
@@ -7,20 +7,20 @@ from tests.support.doubles import ReactorTestCase
 
 
 class UseMonotonicClockTests(ReactorTestCase):
-    """`useMonotonicClock` gives a reactor a clock that nobody can set."""
+    """`useMonotonicClock` makes a reactor count seconds since boot."""
 
     def setUp(self) -> None:
-        """Let the reactor have that clock."""
+        """Set the reactor's clock."""
         super().setUp()
         useMonotonicClock(self.reactor)
 
-    def test_seconds(self) -> None:
+    def test_secondsAreSinceBoot(self) -> None:
         """The reactor's time is the time since boot."""
         before = monotonic()
         now = self.reactor.seconds()
         assert before <= now <= monotonic(), now
 
-    def test_timers(self) -> None:
+    def test_timersFireAtATimeSinceBoot(self) -> None:
         """A timer is due at a time since boot, and fires then."""
         before = monotonic()
         fired: list[float] = []

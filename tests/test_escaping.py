@@ -1,4 +1,4 @@
-"""Foreign bytes are shown, and do nothing."""
+"""Bytes and texts from outside can be shown, and command nothing."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -7,10 +7,10 @@ from tests.support.properties import given, st
 
 
 class PrintableTests(SynchronousTestCase):
-    """What a server sends can't command the terminal."""
+    """`printable` returns text that can't command a terminal."""
 
-    def test_forms(self) -> None:
-        """Text is shown as it is, and everything else as an escape."""
+    def test_unprintableBytesAreEscaped(self) -> None:
+        """Printable text stays, and everything else is escaped."""
         for data, text in (
             (b"HELLO", "HELLO"),
             (b"A\nB\tC", "A\\nB\\tC"),
@@ -22,16 +22,16 @@ class PrintableTests(SynchronousTestCase):
             assert printable(data) == text
 
     @given(st.binary() | st.text().map(str.encode))
-    def test_anyBytes(self, data: bytes) -> None:
-        """Whatever the bytes, what is shown is one line without control characters."""
+    def test_anyBytesArePrintable(self, data: bytes) -> None:
+        """Any bytes become one line without control characters."""
         assert printable(data).isprintable()
 
 
 class ShownTests(SynchronousTestCase):
-    """A text that somebody else has chosen is one line."""
+    """`shown` returns one line."""
 
-    def test_forms(self) -> None:
-        """Of anything its text is shown, and what can't be printed or encoded is an escape."""
+    def test_unprintableCharactersAreEscaped(self) -> None:
+        """The text of any object is shown; characters that can't be printed or encoded are escaped."""
         for text, expected in (
             ("a é", "a é"),
             (ValueError("a\nb"), "a\\nb"),
@@ -40,17 +40,17 @@ class ShownTests(SynchronousTestCase):
             assert shown(text) == expected
 
     @given(st.text(st.characters()))
-    def test_anyText(self, text: str) -> None:
-        """Whatever the text, what is shown is one line, and shown again it's the same."""
+    def test_anyTextIsPrintable(self, text: str) -> None:
+        """Any text becomes one line, which a second call leaves unchanged."""
         assert shown(text).isprintable()
         assert shown(shown(text)) == shown(text)
 
 
 class WordTests(SynchronousTestCase):
-    """A name that somebody else has chosen is one word of a line of a log, and no more than a value."""
+    """`word` returns one word of a log line, which is no field of its own."""
 
-    def test_forms(self) -> None:
-        """What could end the word, or make it another field, is an escape, too."""
+    def test_separatorsAreEscaped(self) -> None:
+        """Characters that end a word or make it another field are escaped, too."""
         for data, text in (
             (b"example.org", "example.org"),
             ("é".encode(), "é"),
@@ -62,8 +62,8 @@ class WordTests(SynchronousTestCase):
             assert word(data) == text
 
     @given(st.binary() | st.text().map(str.encode) | st.text(" \t='\"a").map(str.encode))
-    def test_anyBytes(self, data: bytes) -> None:
-        """Whatever the bytes, it's at most one word, without quotation marks and `=`."""
+    def test_anyBytesAreOneWord(self, data: bytes) -> None:
+        """Any bytes become at most one word, without quotation marks and `=`."""
         text = word(data)
         assert len(text.split()) == (1 if data else 0)
         assert text.isprintable()
@@ -71,10 +71,10 @@ class WordTests(SynchronousTestCase):
 
 
 class QuotedTests(SynchronousTestCase):
-    """A text is one value of a line of a log."""
+    """`quoted` returns one value of a log line."""
 
-    def test_forms(self) -> None:
-        """It stands between quotation marks; its own ones, and what can't be printed, are escapes."""
+    def test_quotationMarksAreEscaped(self) -> None:
+        """The text is in quotation marks; those in it, and characters that can't be printed, are escaped."""
         for text, expected in (
             ("", '""'),
             ("bad certificate", '"bad certificate"'),
@@ -88,8 +88,8 @@ class QuotedTests(SynchronousTestCase):
             assert quoted(text) == expected
 
     @given(st.text() | st.text('"\\a '))
-    def test_anyText(self, text: str) -> None:
-        """Whatever the text, it ends at the last character, and nowhere before."""
+    def test_anyTextEndsAtTheLastCharacter(self, text: str) -> None:
+        """The quotation of any text ends at its last character, and not before."""
         line = quoted(text)
         assert line.isprintable()
         assert line[0] == line[-1] == '"'
@@ -97,7 +97,7 @@ class QuotedTests(SynchronousTestCase):
 
 
 def endOfQuotation(line: str) -> int:
-    """Return where the quotation ends with which `line` begins, as somebody finds it who reads the log."""
+    """Return where the quotation ends with which `line` begins, as a program finds it that reads the log."""
     position = 1
     while line[position] != '"':
         position += 2 if line[position] == "\\" else 1

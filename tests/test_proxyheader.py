@@ -1,4 +1,4 @@
-"""A PROXY header is read as its specification says, in whatever pieces it comes, and what isn't one is refused."""
+"""PROXY headers are read as their specification says, in any pieces; everything else is refused."""
 
 import re
 from collections.abc import Callable
@@ -32,7 +32,7 @@ IPV6S = st.builds(
 UNIX = st.builds(UNIXAddress, st.none() | st.binary(min_size=1, max_size=108).filter(lambda name: b"\0" not in name))
 
 EXAMPLES = 27_000
-"""Inputs that each of the three fuzz tests makes up."""
+"""Inputs that each of the three fuzz tests generates."""
 
 Outcome = tuple[ProxyHeader, bytes] | type[ProxyHeaderError] | None
 
@@ -46,7 +46,7 @@ ADDRESSES6 = bytes.fromhex("20010db8" + "00" * 11 + "01" + "20010db8" + "00" * 1
 ENDS4 = IPv4Address("TCP", "192.0.2.1", 56324), IPv4Address("TCP", "198.51.100.2", 443)
 ENDS6 = IPv6Address("TCP", "2001:db8::1", 56324), IPv6Address("TCP", "2001:db8::2", 443)
 BROADCAST = IPv4Address("TCP", "255.255.255.255", 65535)
-ANY = IPv4Address("TCP", "0.0.0.0", 0)  # noqa: S104  # nobody listens
+ANY = IPv4Address("TCP", "0.0.0.0", 0)  # noqa: S104  # no address to listen on
 ANY6 = IPv6Address("TCP", "::", 0)
 HIGHEST = IPv6Address("TCP", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535)
 MAPPED = IPv6Address("TCP", "::ffff:192.0.2.1", 56324)
@@ -54,7 +54,7 @@ UNKNOWN = ProxyHeader()
 
 
 def binary(family: int, block: bytes = b"", *tlvs: bytes, command: int = PROXY, length: int | None = None) -> bytes:
-    """Return a v2 header with these addresses and TLVs; its `length` is theirs."""
+    """Return a v2 header with the addresses `block` and these TLVs; by default its `length` is theirs."""
     rest = block + b"".join(tlvs)
     return SIGNATURE + bytes([command, family]) + (len(rest) if length is None else length).to_bytes(2) + rest
 
@@ -70,14 +70,14 @@ def tcp4(*tlvs: bytes) -> bytes:
 
 
 def summed(*tlvs: bytes) -> bytes:
-    """Return `tcp4(*tlvs)`; the checksum in it, which has to be 0, is the right one."""
+    """Return `tcp4(*tlvs)` with the right checksum in place of the 0 among them."""
     header = tcp4(*tlvs)
     zero = tlv(CRC32C, bytes(4))
     return header.replace(zero, tlv(CRC32C, crc32c(header).to_bytes(4)))
 
 
 def ssl(flags: int, verify: int, *tlvs: bytes) -> bytes:
-    """Return the TLV that tells of the client's TLS."""
+    """Return the TLV that describes the client's TLS."""
     return tlv(SSL, bytes([flags]) + verify.to_bytes(4) + b"".join(tlvs))
 
 
@@ -190,13 +190,13 @@ GOOD: dict[str, tuple[bytes, ProxyHeader]] = {
     "2 TLS, a certificate of the session": (tcp4(ssl(5, 0)), ProxyHeader(*ENDS4, tls=ClientTLS(True, True))),
     "2 no TLS": (tcp4(ssl(0, 0)), ProxyHeader(*ENDS4, tls=ClientTLS(False))),
 }
-"""Headers, and what they say."""
+"""Headers and their contents, by name."""
 
 LINE4 = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443"
 
 
 def atEnd(header: bytes, message: str) -> tuple[bytes, bytes, str]:
-    """Return `header` as one that its last byte makes wrong, and what is said of it."""
+    """Return the entry of a `header` that its last byte makes wrong, with the message."""
     return header[:-1], header[-1:], message
 
 
@@ -295,7 +295,7 @@ BAD: dict[str, tuple[bytes, bytes, str]] = {
         tcp4(ssl(1, 0, b"\x22\0\2a"), tlv(NOOP)), "a TLV of type 0x22 is longer"
     ),
 }
-"""What isn't a header: what could still become one, then what can't, from its first byte on, and what is said of it."""
+"""Wrong headers by name: a part that could become one, a part that can't from its first byte on, and the message."""
 
 HEADERS = [header for header, _ in GOOD.values()]
 PARTS = b"0,255,256,65535,1.2.3.4,::,::1, ,\r,\n,\r\n,\0,PROXY ,TCP4 ,TCP6 ".split(b",")
@@ -303,7 +303,7 @@ WORD = re.compile(r"[^\s=\"']+")
 
 
 def outcome(pieces: list[bytes]) -> Outcome:
-    """Return what comes of a stream in these pieces, however many of them the header takes."""
+    """Return the result of parsing a stream in these pieces: header and rest, an error, or None."""
     parser = ProxyHeaderParser()
     for number, piece in enumerate(pieces, 1):
         try:
@@ -320,24 +320,24 @@ def singly(data: bytes) -> list[bytes]:
 
 
 class ProxyHeaderParserTests(SynchronousTestCase):
-    """`ProxyHeaderParser` takes headers, and nothing else."""
+    """`ProxyHeaderParser` accepts headers, and nothing else."""
 
-    def test_good(self) -> None:
-        """Each header says what it should, in one piece and byte by byte, and what follows it is untouched."""
+    def test_headersAreParsedInAnyPieces(self) -> None:
+        """Each header is parsed, in one piece and byte by byte, and the bytes after it stay."""
         for name, (data, header) in GOOD.items():
             for rest in (b"", b"\r\n", b"a" * 3000, data):
                 assert outcome([data + rest]) == (header, rest), name
                 assert outcome(singly(data + rest)) == (header, rest), name
                 assert outcome([b"", data[:9], b"", data[9:], rest]) == (header, rest), name
 
-    def test_incomplete(self) -> None:
-        """No part of a header is one, or is refused."""
+    def test_partOfAHeaderIsAwaited(self) -> None:
+        """No part of a header is taken for one or refused."""
         for name, (data, _) in GOOD.items():
             for size in range(len(data)):
                 assert ProxyHeaderParser().feed(data[:size]) is None, (name, size)
 
-    def test_bad(self) -> None:
-        """What isn't a header is refused at the first byte that makes it so, with one line that says why."""
+    def test_wrongHeaderIsRefusedAtItsFirstWrongByte(self) -> None:
+        """A wrong header is refused at the first byte that makes it so, with one line that says why."""
         for name, (start, wrong, message) in BAD.items():
             for pieces in ([start], singly(start)):
                 parser = ProxyHeaderParser()
@@ -347,8 +347,8 @@ class ProxyHeaderParserTests(SynchronousTestCase):
                 assert str(error).isprintable(), name
             assert outcome([start + wrong]) is ProxyHeaderError, name
 
-    def test_cost(self) -> None:
-        """However small the pieces, no byte of the longest header there can be is looked at over and over."""
+    def test_costDoesNotGrowWithTheNumberOfPieces(self) -> None:
+        """In single bytes, too, each byte of the longest possible header is read about once."""
         filler = b"".join(tlv(NOOP, b"1234567") for _ in range((0xFFFF - 12) // 10))
         header = tcp4(filler, tlv(NOOP, bytes(0xFFFF - 12 - len(filler) - 3)))
         assert len(header) == 16 + 0xFFFF
@@ -361,7 +361,7 @@ class ProxyHeaderParserTests(SynchronousTestCase):
 
 
 class Counted(bytearray):
-    """Counts the bytes that are taken out."""
+    """Counts the bytes that are read."""
 
     taken = 0
 
@@ -375,23 +375,23 @@ class Counted(bytearray):
 
 
 class FieldsTests(SynchronousTestCase):
-    """`ProxyHeader.fields` is what a log tells of a header."""
+    """`ProxyHeader.fields` are what a log line says of a header."""
 
     def assertFields(self, header: ProxyHeader, **fields: str) -> None:
-        """Check what is told."""
+        """Check the fields of `header`."""
         assert header.fields == fields
 
-    def test_nothing(self) -> None:
-        """What a header doesn't say isn't told, and the addresses are told elsewhere."""
+    def test_headerOfAddressesHasNoFields(self) -> None:
+        """There is no field for what a header doesn't contain, nor for the addresses."""
         self.assertFields(UNKNOWN)
         self.assertFields(ProxyHeader(*ENDS4))
 
-    def test_names(self) -> None:
-        """Names are told as they are."""
+    def test_namesAreFields(self) -> None:
+        """The authority and the unique ID are fields."""
         self.assertFields(ProxyHeader(*ENDS4, b"a.example", b"4F:1-a"), authority="a.example", unique_id="4F:1-a")
 
-    def test_tls(self) -> None:
-        """Of the client's TLS the version is told, or at least whether there is any."""
+    def test_tlsIsItsVersionOrYesOrNo(self) -> None:
+        """The field of the client's TLS is its version, or at least whether there is TLS."""
         self.assertFields(ProxyHeader(tls=ClientTLS(False)), tls="no")
         self.assertFields(ProxyHeader(tls=ClientTLS(True)), tls="yes")
         self.assertFields(ProxyHeader(tls=ClientTLS(True, version=b"TLSv1.3")), tls="TLSv1.3")
@@ -404,21 +404,21 @@ class FieldsTests(SynchronousTestCase):
         )
         self.assertFields(ProxyHeader(tls=ClientTLS(True, False)), tls="yes", tls_verified="no")
 
-    def test_forged(self) -> None:
-        """Nothing in a value looks like another field or another line."""
+    def test_valueCannotForgeAField(self) -> None:
+        """No value can look like another field or another line."""
         forged = b"a b=\"c'\r\n\xff\xe2\x80\xa8"
         self.assertFields(ProxyHeader(authority=forged), authority="a\\x20b\\x3d\\x22c\\x27\\r\\n\\xff\\u2028")
         self.assertFields(ProxyHeader(uniqueId=forged), unique_id="a\\x20b\\x3d\\x22c\\x27\\r\\n\\xff\\xe2\\x80\\xa8")
 
-    def test_long(self) -> None:
-        """A value that is longer than a host name can be is cut: a client could fill the log with it."""
+    def test_longValueIsCut(self) -> None:
+        """A value longer than any host name is cut: a client could fill the log with it."""
         self.assertFields(ProxyHeader(authority=b"a" * 255), authority="a" * 255)
         self.assertFields(ProxyHeader(authority=b"a" * 256), authority="a" * 255 + "...")
         self.assertFields(ProxyHeader(uniqueId=b"\xff" * 128), unique_id="\\xff" * 128)
 
     @given(st.binary(min_size=1, max_size=128))
-    def test_uniqueId(self, uniqueId: bytes) -> None:
-        """A unique ID can be told exactly from how it is shown, so no two of them look the same."""
+    def test_uniqueIdsStayDifferent(self, uniqueId: bytes) -> None:
+        """A unique ID can be restored from its field, so two different ones have different fields."""
         shown = ProxyHeader(uniqueId=uniqueId).fields["unique_id"]
         assert shown.encode("ascii").decode("unicode_escape").encode("latin-1") == uniqueId
 
@@ -426,8 +426,8 @@ class FieldsTests(SynchronousTestCase):
 class EncodeProxyHeaderTests(SynchronousTestCase):
     """`encodeProxyHeader` writes what `ProxyHeaderParser` reads."""
 
-    def test_forms(self) -> None:
-        """Each kind of address has its form in each version, and what has none is unknown."""
+    def test_eachKindOfAddressHasItsForm(self) -> None:
+        """Each kind of address has its form in each version, or else the header is UNKNOWN or LOCAL."""
         local6 = IPv6Address("TCP", "fe80::1%eth0", 1, 0, 2)
         forms: list[tuple[int, IAddress, IAddress, bytes]] = [
             (1, *ENDS4, b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"),
@@ -450,27 +450,27 @@ class EncodeProxyHeaderTests(SynchronousTestCase):
             assert encodeProxyHeader(version, source, destination) == header, (version, source, destination)
 
     @given(st.tuples(IPV4S, IPV4S) | st.tuples(IPV6S, IPV6S), st.sampled_from((1, 2)), st.binary())
-    def test_internet(self, ends: tuple[IAddress, IAddress], version: int, rest: bytes) -> None:
-        """IP addresses come through unchanged in both versions."""
+    def test_ipAddressesAreReadBack(self, ends: tuple[IAddress, IAddress], version: int, rest: bytes) -> None:
+        """IP addresses are read as they were written in both versions."""
         assert outcome([encodeProxyHeader(version, *ends) + rest]) == (ProxyHeader(*ends), rest)
 
     @given(UNIX, UNIX, st.binary())
-    def test_unix(self, source: UNIXAddress, destination: UNIXAddress, rest: bytes) -> None:
-        """The names of Unix sockets come through unchanged in version 2."""
+    def test_unixNamesAreReadBack(self, source: UNIXAddress, destination: UNIXAddress, rest: bytes) -> None:
+        """The names of Unix sockets are read as they were written in version 2."""
         assert outcome([encodeProxyHeader(2, source, destination) + rest]) == (ProxyHeader(source, destination), rest)
 
     @given(IPV4S | IPV6S | UNIX, IPV4S | IPV6S | UNIX, st.sampled_from((1, 2)))
-    def test_any(self, source: IAddress, destination: IAddress, version: int) -> None:
-        """Whatever the two ends are, there is a header, and it says either who they are or nothing."""
+    def test_anyTwoAddressesHaveAHeader(self, source: IAddress, destination: IAddress, version: int) -> None:
+        """Any two addresses have a header, which contains both or none."""
         header = encodeProxyHeader(version, source, destination)
         assert outcome([header]) in [(UNKNOWN, b""), (ProxyHeader(source, destination), b"")]
 
 
 class ChecksumTests(SynchronousTestCase):
-    """`crc32c` is the CRC-32C of all the world."""
+    """`crc32c` is the CRC-32C of RFC 4960."""
 
-    def test_known(self) -> None:
-        """It agrees with RFC 3720, B.4, and with the check value in every catalogue."""
+    def test_publishedValuesAreReproduced(self) -> None:
+        """It reproduces the values of RFC 3720, B.4, and the check value of the catalogues."""
         known = {
             b"": 0,
             b"123456789": 0xE3069283,
@@ -484,10 +484,10 @@ class ChecksumTests(SynchronousTestCase):
 
 
 class FuzzTests(SynchronousTestCase):
-    """Whatever comes, it is a header, it is refused, or more of it is awaited; and the pieces don't matter."""
+    """Any bytes are a header, are refused, or are part of one; the pieces don't matter."""
 
     def fuzz(self, stream: Callable[[Random], bytes]) -> None:
-        """Judge EXAMPLES streams that `stream` makes up, no two runs the same; an error names its seed."""
+        """Judge EXAMPLES streams that `stream` generates, others in each run; an error names its seed."""
         judged: set[object] = set()
         first = int.from_bytes(randomBytes(4))
         for seed in range(first, first + EXAMPLES):
@@ -500,7 +500,7 @@ class FuzzTests(SynchronousTestCase):
         assert len(judged) == 3, judged
 
     def judge(self, data: bytes, random: Random) -> object:
-        """Check what comes of `data`, and return which of the three it was."""
+        """Check the result of parsing `data`, and return which of the three it is."""
         result = outcome([data])
         cuts = sorted(random.choices(range(len(data) + 1), k=random.randrange(6)))
         assert outcome([data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]) == result
@@ -520,7 +520,7 @@ class FuzzTests(SynchronousTestCase):
         return result
 
     def checkAddresses(self, header: ProxyHeader, data: bytes) -> None:
-        """Check that the addresses are those in `data`, as `encodeProxyHeader` or the system's library has them."""
+        """Check the addresses against those in `data`, with `encodeProxyHeader` or the system's library."""
         if not header.source or not header.destination:
             assert header == UNKNOWN
         elif data.startswith(b"PROXY TCP4"):
@@ -534,8 +534,8 @@ class FuzzTests(SynchronousTestCase):
             encoded = encodeProxyHeader(2, header.source, header.destination)
             assert encoded[16:] == data[16 : len(encoded)]
 
-    def test_mutated(self) -> None:
-        """Headers in which bytes were changed, added or left out."""
+    def test_mutatedHeaders(self) -> None:
+        """Headers in which bytes are changed, added or removed."""
 
         def stream(random: Random) -> bytes:
             data = bytearray(random.choice(HEADERS) + random.randbytes(random.randrange(4)))
@@ -547,8 +547,8 @@ class FuzzTests(SynchronousTestCase):
 
         self.fuzz(stream)
 
-    def test_madeUp(self) -> None:
-        """Any bytes after the beginning of a header, or after none."""
+    def test_randomBytesAfterAHeadersBeginning(self) -> None:
+        """Random bytes after the beginning of a header, or after nothing."""
 
         def stream(random: Random) -> bytes:
             start = random.choice(HEADERS)
@@ -558,8 +558,8 @@ class FuzzTests(SynchronousTestCase):
 
         self.fuzz(stream)
 
-    def test_tlvs(self) -> None:
-        """Right addresses, then any TLVs, most of which are well formed."""
+    def test_randomTLVsAfterAddresses(self) -> None:
+        """Random TLVs, most of them well formed, after right addresses."""
 
         def value(random: Random, depth: int) -> bytes:
             if depth and random.random() < 0.5:

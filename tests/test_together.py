@@ -1,4 +1,4 @@
-"""The daemon's and the client's halves in one reactor, over real sockets."""
+"""The service and the client in one reactor, over real sockets."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ from echoup.verdict import Verdict
 pytestmark = pytest.mark.usefixtures("clean")
 
 PATIENCE = 120
-"""How many seconds either side waits for the other."""
+"""Seconds that either side waits for the other."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A running service, and what a client needs to talk to it."""
+    """A running service and its reactor."""
 
     reactor: PosixReactorBase
     service: EchoUpService
 
     @property
     def target(self) -> StreamTarget:
-        """Where the service listens first."""
+        """The first address of the service."""
         return cast("StreamTarget", parseTarget(describeAddress(self.service.ports[0].getHost())))
 
     async def client(self, takes: int = 0) -> tuple[EchoUpClient, "Deferred[bytes]"]:
-        """Return a connected client, and a Deferred of the first `takes` bytes that it gets."""
+        """Return a connected client, and a Deferred of its first `takes` bytes."""
         came: list[bytes] = []
         taken: Deferred[bytes] = Deferred()
 
@@ -53,7 +53,7 @@ class Pair:
 
 @pytest_twisted.async_yield_fixture(params=["127.0.0.1:0", "[::1]:0", "unix:{}/socket"])
 async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
-    """A service on each kind of socket, two connections a peer at most."""
+    """A service on each kind of socket, with at most two connections a peer."""
     from twisted.internet import reactor as installed
 
     reactor = cast("PosixReactorBase", installed)
@@ -68,8 +68,8 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 @pytest_twisted.ensureDeferred
-async def test_exchange(pair: Pair) -> None:
-    """What the client sends comes back in upper case, and both sides end well."""
+async def test_exchangeIsUppercased(pair: Pair) -> None:
+    """The client's bytes come back in upper case, and both sides close."""
     client, taken = await pair.client(takes=5)
     client.send(b"hello")
     assert await taken == b"HELLO"
@@ -80,8 +80,8 @@ async def test_exchange(pair: Pair) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_severalMegabytes(pair: Pair) -> None:
-    """More than all buffers together hold goes through, with the end right behind it."""
+async def test_moreThanTheBuffersHoldPasses(pair: Pair) -> None:
+    """More bytes than all buffers hold come back, with the end directly behind them."""
     client, _ = await pair.client()
     for _ in range(100):
         client.send(b"x" * 100_000)
@@ -92,8 +92,8 @@ async def test_severalMegabytes(pair: Pair) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_serviceStops(pair: Pair) -> None:
-    """A service that stops ends the client's connection with nothing lost, and the client says that it was ended."""
+async def test_stoppedServiceLosesNothing(pair: Pair) -> None:
+    """A service that stops closes the client's connection with nothing lost, and the client reports the close."""
     client, taken = await pair.client(takes=5)
     client.send(b"hello")
     await taken
@@ -106,8 +106,8 @@ async def test_serviceStops(pair: Pair) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_onePeerTooMany(pair: Pair) -> None:
-    """The third connection from one address is reset at once; Unix sockets' peers have no address to count."""
+async def test_connectionAboveThePeersLimitIsReset(pair: Pair) -> None:
+    """The third connection from one address is reset at once; peers on Unix sockets have no address to count."""
     clients = [await pair.client(takes=5) for _ in range(3)]
     if pair.target.host:
         await clients[2][0].closed

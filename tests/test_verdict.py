@@ -1,4 +1,4 @@
-"""A reply is judged by its bytes alone, however they were split."""
+"""A reply is judged by its bytes, however they are split."""
 
 import tracemalloc
 
@@ -20,7 +20,7 @@ def splits(draw: st.DrawFn, data: bytes) -> list[bytes]:
 
 @st.composite
 def replies(draw: st.DrawFn, sent: bytes, received: bytes) -> Reply:
-    """Draw the Reply to `sent` when `received` came back, in any pieces, as soon as it could or later."""
+    """Draw the Reply to `sent` when `received` came back, in any pieces, as soon as possible or later."""
     reply = Reply()
     outgoing = draw(splits(sent))
     incoming = draw(splits(received))
@@ -36,84 +36,84 @@ def replies(draw: st.DrawFn, sent: bytes, received: bytes) -> Reply:
 
 
 class ReplyTests(SynchronousTestCase):
-    """`Reply` finds out what became of the bytes that were sent."""
+    """`Reply` tells what happened to the bytes that were sent."""
 
     def assertWrongAt(self, offset: int, reply: Reply) -> None:
-        """Check that `reply` is neither right nor an echo, from `offset` on."""
+        """Check that `reply` is corrupted, at `offset` first."""
         assert (reply.verdict, reply.wrongAt) == (Verdict.CORRUPTED, offset)
         assert f"byte {offset} of the reply" in str(reply)
 
-    def test_nothing(self) -> None:
-        """Where nothing was sent and nothing came, all is well."""
+    def test_nothingSentIsUppercased(self) -> None:
+        """If nothing was sent and nothing came, the verdict is uppercased."""
         assert str(Reply()) == "uppercased: 0 of 0 bytes came back"
 
     @given(st.data(), STREAMS)
-    def test_uppercased(self, data: st.DataObject, sent: bytes) -> None:
-        """The upper case of all that was sent is right, and nothing is outstanding."""
+    def test_upperCaseOfEverythingIsUppercased(self, data: st.DataObject, sent: bytes) -> None:
+        """The upper case of everything that was sent is right, and nothing is outstanding."""
         reply = data.draw(replies(sent, upper(sent)))
         assert (reply.verdict, reply.wrongAt, reply.outstanding) == (Verdict.UPPERCASED, None, 0)
         assert str(reply) == f"uppercased: {len(sent)} of {len(sent)} bytes came back"
 
     @given(st.data(), STREAMS, STREAMS)
-    def test_short(self, data: st.DataObject, start: bytes, rest: bytes) -> None:
-        """The upper case of only a part is short by the rest."""
+    def test_upperCaseOfAPartIsShort(self, data: st.DataObject, start: bytes, rest: bytes) -> None:
+        """The upper case of a part is short by the rest."""
         reply = data.draw(replies(start + b"x" + rest, upper(start)))
         assert (reply.verdict, reply.wrongAt, reply.outstanding) == (Verdict.SHORT, None, 1 + len(rest))
         assert str(reply) == f"short: {len(start)} of {len(start) + 1 + len(rest)} bytes came back"
 
     @given(st.data(), STREAMS, STREAMS, STREAMS)
-    def test_unchanged(self, data: st.DataObject, start: bytes, returned: bytes, rest: bytes) -> None:
-        """What came back as it was sent is unchanged, whether or not all of it came."""
+    def test_sentBytesAreUnchanged(self, data: st.DataObject, start: bytes, returned: bytes, rest: bytes) -> None:
+        """Bytes that came back as they were sent are unchanged, whether or not all of them came."""
         start = upper(start)
         reply = data.draw(replies(start + b"x" + returned + rest, start + b"x" + returned))
         assert (reply.verdict, reply.wrongAt) == (Verdict.UNCHANGED, len(start))
         assert len(str(reply).splitlines()) == 1
 
     @given(st.data(), STREAMS, STREAMS, st.integers(0, 255))
-    def test_corrupted(self, data: st.DataObject, start: bytes, rest: bytes, wrong: int) -> None:
-        """A byte that is neither the one sent nor its upper case is found, whatever follows it."""
+    def test_otherByteIsCorrupted(self, data: st.DataObject, start: bytes, rest: bytes, wrong: int) -> None:
+        """A byte that is neither the one sent nor its upper case is corrupted, whatever follows it."""
         byte = bytes([wrong])
         sent = b"n" if wrong in b"mM" else b"m"
         self.assertWrongAt(len(start), data.draw(replies(start + sent + rest, upper(start) + byte + upper(rest))))
 
     @given(st.data(), STREAMS)
-    def test_partlyUnchanged(self, data: st.DataObject, start: bytes) -> None:
-        """An echo of which one byte is in upper case is no echo."""
+    def test_partlyUnchangedIsCorrupted(self, data: st.DataObject, start: bytes) -> None:
+        """Bytes of which some came back unchanged and one in upper case are corrupted."""
         sent = upper(start) + b"xy"
         self.assertWrongAt(len(start), data.draw(replies(sent, upper(start) + b"xY")))
 
     @given(st.data(), STREAMS, STREAMS)
-    def test_extra(self, data: st.DataObject, sent: bytes, extra: bytes) -> None:
-        """Bytes that come back after all that was sent are wrong from the first of them on, and called too many."""
+    def test_extraBytesAreCorrupted(self, data: st.DataObject, sent: bytes, extra: bytes) -> None:
+        """Bytes that come back after everything that was sent are wrong from the first on, and called too many."""
         reply = data.draw(replies(sent, upper(sent) + b"X" + extra))
         assert (reply.verdict, reply.wrongAt) == (Verdict.CORRUPTED, len(sent))
         message = f"corrupted: more came back than was sent: {reply.received} bytes for {len(sent)}"
         assert str(reply).partition("; it begins")[0] == message
 
-    def test_extraAfterWrong(self) -> None:
-        """Where already what was sent came back wrong, that is told, however much comes after it."""
+    def test_wrongByteIsToldBeforeExtraBytes(self) -> None:
+        """If a byte that was sent came back wrong, that is told, however many extra bytes follow."""
         reply = Reply()
         reply.send(b"abc")
         reply.receive(b"AXCDE")
         self.assertWrongAt(1, reply)
 
-    def test_unsent(self) -> None:
-        """Where nothing was sent, it's told how the reply begins."""
+    def test_beginningOfAnUnaskedReplyIsShown(self) -> None:
+        """If nothing was sent, the message shows how the reply begins."""
         reply = Reply()
         reply.receive(b"220 hi\n")
         message = 'more came back than was sent: 7 bytes for 0; it begins with "220 hi\\n"'
         assert str(reply) == f"corrupted: {message}"
 
-    def test_unasked(self) -> None:
-        """Bytes that come before any were sent are wrong, and stay so."""
+    def test_bytesBeforeTheRequestStayWrong(self) -> None:
+        """Bytes that come before any were sent are wrong, also after the same are sent."""
         reply = Reply()
         reply.receive(b"A")
         reply.send(b"a")
         self.assertWrongAt(0, reply)
         assert reply.outstanding == 0
 
-    def test_memory(self) -> None:
-        """Nothing of what has come back stays in memory."""
+    def test_returnedBytesAreFreed(self) -> None:
+        """Bytes that have come back don't stay in memory."""
         reply = Reply()
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
