@@ -1,4 +1,4 @@
-"""Addresses: those that a client connects to, and those that nobody else uses."""
+"""Addresses to connect to, and addresses that no other program uses."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from socket import AF_INET, AF_INET6, AF_UNIX, MSG_MORE, SHUT_WR, SO_RCVBUF, SOC
 from typing import Any
 
 _numbers = count(1)
-_ports = Random()  # noqa: S311  # not the tests' own: a port that is taken would shift what else they draw
+_ports = Random()  # noqa: S311  # separate from the tests' own, whose draws a taken port would shift
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,18 @@ class Address:
     family: int
     address: Any
     isTLS: bool = False
-    """Does it speak TLS? `connect` doesn't: `tests.support.tls` does, with the socket that `connect` returns."""
+    """Whether it speaks TLS. `connect` doesn't; `tests.support.tls` does, over the socket that `connect` returns."""
     header: bytes = b""
-    """A PROXY header, to send before anything else and in one segment with it."""
+    """A PROXY header, to send first and in one segment with what follows."""
     source: str = ""
     """The address to connect from."""
 
     def connect(self, timeout: float = 30.0, receiveBuffer: int = 0) -> socket:
-        """Return a connected socket that no test can hang on; it begins with the header."""
+        """Return a connected socket with a timeout, over which the header is sent."""
         connection = socket(self.family, SOCK_STREAM)
         connection.settimeout(timeout)
         if receiveBuffer:
-            # SO_RCVBUF has to be set before the connection, for the window to follow it (tcp(7)).
+            # The window follows SO_RCVBUF only if that is set before the connection (tcp(7)).
             connection.setsockopt(SOL_SOCKET, SO_RCVBUF, receiveBuffer)
         try:
             if self.source:
@@ -43,7 +43,7 @@ class Address:
         return connection
 
     def echo(self, data: bytes) -> bytes:
-        """Send a little `data`, then the end, and return all that comes back."""
+        """Send `data`, little enough for the buffers, then the end, and return everything that comes back."""
         with self.connect() as connection:
             connection.sendall(data)
             connection.shutdown(SHUT_WR)
@@ -51,7 +51,7 @@ class Address:
 
     @property
     def target(self) -> str:
-        """The address as `echoup connect` takes it."""
+        """The address, as `echoup connect` takes it."""
         if self.family == AF_UNIX:
             return f"unix:{self.address}"
         host, port = self.address[:2]
@@ -60,7 +60,7 @@ class Address:
 
 
 def receiveAll(connection: socket) -> bytes:
-    """Read up to the end."""
+    """Return all bytes up to the end."""
     received = []
     while data := connection.recv(2**20):
         received.append(data)
@@ -68,11 +68,11 @@ def receiveAll(connection: socket) -> bytes:
 
 
 def unused() -> Address:
-    """Return an address of this machine's that nobody else uses, for programs that can't choose a port themselves."""
+    """Return an unused address of this machine, for programs that can't choose a port themselves."""
     number = os.getpid() << 6 | next(_numbers) % 64
     return Address(AF_INET, (f"127.{64 | number >> 16 & 63}.{number >> 8 & 255}.{number & 255}", 4433))
 
 
 def randomPort() -> int:
-    """Return a port that isn't one of those that the kernel chooses, so that it gives it to nobody in the meantime."""
+    """Return a port outside the range from which the kernel chooses, so that no other socket gets it meanwhile."""
     return _ports.randrange(10_000, 30_000)

@@ -1,4 +1,4 @@
-"""Certificates for the tests: two authorities, made anew in each run, and what they sign."""
+"""Certificates for the tests, signed by two authorities that each run makes anew."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -11,7 +11,7 @@ TLS_1_2, TLS_1_3 = TLSVersion.TLSv1_2, TLSVersion.TLSv1_3
 
 
 class Certificates:
-    """An authority that everybody trusts, another one that nobody does, and files of what they have signed."""
+    """An authority that is trusted, another one that isn't, and files of the certificates that they sign."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,17 +24,17 @@ class Certificates:
 
     @cached_property
     def server(self) -> str:
-        """The certificate of localhost and of its addresses, with its key."""
+        """The path of a certificate for localhost and its addresses, with its key."""
         return self.issue("server", "localhost", "127.0.0.1", "::1")
 
     @cached_property
     def client(self) -> str:
-        """A client's, with its key."""
+        """The path of a client's certificate, with its key."""
         return self.issue("client", "client@example.org", commonName="client")
 
     @cached_property
     def stranger(self) -> str:
-        """A client's, with its key, that the other authority has signed."""
+        """The path of a client's certificate by the other authority, with its key."""
         return self.issue("stranger", "stranger@example.org", commonName="stranger", other=True)
 
     def issue(
@@ -46,7 +46,7 @@ class Certificates:
         expired: bool = False,
         keyType: trustme.KeyType = trustme.KeyType.ECDSA,
     ) -> str:
-        """Write a new key and its certificate, for `identities`, into the file `name`.pem, and return its path."""
+        """Write a new key and its certificate for `identities` into the file `name`.pem, and return its path."""
         authority = self._other if other else self._authority
         end = datetime.now(UTC) + timedelta(days=-1 if expired else 30)
         leaf = authority.issue_cert(

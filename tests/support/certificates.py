@@ -1,4 +1,4 @@
-"""Certificates for the tests: a right one, and some that are to be refused."""
+"""Certificates for the tests: right ones, and some to be refused."""
 
 import ssl
 from datetime import UTC, datetime
@@ -19,13 +19,13 @@ VERSIONS = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 """The versions of TLS that echoup speaks."""
 
 NAME = "there.example"
-"""A name that the server's certificate has, beside localhost, 127.0.0.1 and ::1."""
+"""A name in the server's certificate, beside localhost, 127.0.0.1 and ::1."""
 
 
 def writeCertificates(directory: Path) -> None:
-    """Write PEM files into `directory`: `ca.pem`, to be trusted, and what is signed with that.
+    """Write PEM files into `directory`: `ca.pem`, to be trusted, and certificates that it signs.
 
-    `server`, `expired`, `other` (of another name) and `client` each have `.key`, `.crt`, and `.pem` with both of these;
+    `server`, `expired`, `other` (for another name) and `client` each have `.key`, `.crt`, and `.pem` with both;
     `encrypted.key` is the client's, with a passphrase.
     """
     ca = CA()
@@ -46,7 +46,7 @@ def writeCertificates(directory: Path) -> None:
 
 
 def serverContext(directory: Path, name: str = "server") -> ssl.SSLContext:
-    """Return the context of a server that has the named certificate of `directory`, and takes a client's or none."""
+    """Return a server's context with the named certificate of `directory`; clients may have a certificate or none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / f"{name}.pem")
     context.load_verify_locations(directory / "ca.pem")
@@ -56,7 +56,7 @@ def serverContext(directory: Path, name: str = "server") -> ssl.SSLContext:
 
 @cache
 def contexts(version: ssl.TLSVersion, demanding: bool = False) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return a client's context and a server's; the server may demand a certificate, which the client doesn't have."""
+    """Return a client's context and a server's; a demanding server wants a certificate, which the client lacks."""
     client, server = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with TemporaryDirectory() as name:
         writeCertificates(Path(name))

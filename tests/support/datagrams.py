@@ -1,4 +1,4 @@
-"""Clients that speak UDP, and where the daemon listens for them."""
+"""UDP clients, and the addresses of the daemon for them."""
 
 import re
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ _LISTENING = re.compile(r"listening on udp:(?:\[(\S+)\]:(\d+)|(\S+):(\d+))")
 
 
 def ports(daemon: Daemon) -> list[tuple[str, int]]:
-    """Return where the daemon listens for datagrams."""
+    """Return the addresses at which the daemon listens for datagrams."""
     found = _LISTENING.findall(daemon.text)
     return [(v6, int(port6)) if v6 else (host, int(port)) for v6, port6, host, port in found]
 
 
 @contextmanager
 def client(address: tuple[str, int], bound: tuple[str, int] | None = None, seconds: float = 10) -> Iterator[socket]:
-    """Open a socket that talks with `address` only; it isn't answered from any other.
+    """Open a socket that sends to `address` and receives from no other.
 
-    Its port isn't one of those that the kernel chooses: it might choose the number of a daemon's, at another address.
+    Its port isn't one of those that the kernel chooses, which might have the number of a daemon's at another address.
     """
     isV6 = ":" in address[0]
     with socket(AF_INET6 if isV6 else AF_INET, SOCK_DGRAM) as opened:
@@ -42,7 +42,7 @@ def _bindBelowTheKernels(opened: socket, host: str) -> bool:
 
 
 def flood(port: int, count: int) -> None:
-    """Send `count` datagrams to `port`, as fast as possible, from a hundred addresses, so that all are answered."""
+    """Send `count` datagrams to `port` as fast as possible, from a hundred addresses, each within the rate limit."""
     with ExitStack() as opened:
         senders = [opened.enter_context(client(("127.0.0.1", port), (f"127.1.0.{i}", 0))) for i in range(100)]
         for i in range(count):

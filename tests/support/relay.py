@@ -1,4 +1,4 @@
-"""Relays between a client and a server: what they do to a path is known beforehand, and when they did it afterwards."""
+"""Relays between a client and a server, which alter a path in known ways and record when."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
@@ -15,37 +15,37 @@ from tests.support.addresses import Address
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some bytes that a relay has passed on."""
+    """Bytes that a relay has forwarded."""
 
     data: bytes
     received: float
-    """When they had come, in seconds of the monotonic clock."""
+    """When they came, in seconds of the monotonic clock."""
     forwarded: float
-    """The moment before they went on."""
+    """The moment before they were forwarded."""
 
 
 @dataclass
 class Passage:
-    """What went over one connection through a relay."""
+    """The bytes that went over one connection through a relay."""
 
     requests: list[Chunk] = field(default_factory=list)
     replies: list[Chunk] = field(default_factory=list)
     replyEnd: float = inf
-    """The moment before the server's end went on."""
+    """The moment before the server's end was forwarded."""
 
     @property
     def request(self) -> bytes:
-        """All that the client has sent."""
+        """All bytes that the client has sent."""
         return b"".join(chunk.data for chunk in self.requests)
 
 
 class StreamRelay:
-    """Passes chunks and ends on, one after the other, each after a fixed delay; it accepts at once."""
+    """Forwards chunks and ends in order, each after a fixed delay; it accepts connections at once."""
 
     def __init__(self, server: Address, delay: float = 0.0, pause: float = 0.0) -> None:
-        """`pause` is what lies between the first byte of a chunk of the reply and the rest of it, in seconds."""
+        """`delay` and `pause`, between the first byte of each chunk of the reply and its rest, are seconds."""
         self.passages: list[Passage] = []
-        """One for each connection, in their order."""
+        """The connections, in order."""
         self._server = server
         self._delay = delay
         self._pause = pause
@@ -60,7 +60,7 @@ class StreamRelay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listening.shutdown(SHUT_RDWR)  # wakes who accepts
+        self._listening.shutdown(SHUT_RDWR)  # ends `accept`
         self._accepting.join()
         self._listening.close()
         for thread in self._threads:
@@ -68,7 +68,7 @@ class StreamRelay:
 
     @property
     def target(self) -> str:
-        """Where it listens, as `echoup` takes it."""
+        """Its address, as `echoup` takes it."""
         host, port = self._listening.getsockname()
         return f"{host}:{port}"
 
@@ -86,14 +86,14 @@ class StreamRelay:
             client.settimeout(30)
             replying = Thread(target=self._reply, args=(server, client, passage))
             replying.start()
-            self._passOn(client, server, passage.requests)
+            self._forward(client, server, passage.requests)
             replying.join()
 
     def _reply(self, server: socket, client: socket, passage: Passage) -> None:
-        passage.replyEnd = self._passOn(server, client, passage.replies, self._pause)
+        passage.replyEnd = self._forward(server, client, passage.replies, self._pause)
 
-    def _passOn(self, source: socket, sink: socket, chunks: list[Chunk], pause: float = 0.0) -> float:
-        """Pass everything on, and return the moment before the end went on."""
+    def _forward(self, source: socket, sink: socket, chunks: list[Chunk], pause: float = 0.0) -> float:
+        """Forward everything, and return the moment before the end was forwarded."""
         ended = inf
         with suppress(OSError):
             while data := source.recv(65536):
@@ -110,7 +110,7 @@ class StreamRelay:
 
 
 class DatagramRelay:
-    """Passes datagrams on to a server, and its answers back, each in the way that is planned for its number, from 1."""
+    """Forwards datagrams to a server and its answers back; the numbers of the answers, from 1, decide what happens."""
 
     def __init__(
         self,
@@ -120,12 +120,12 @@ class DatagramRelay:
         hold: Mapping[int, int] | None = None,
         alter: Callable[[bytes], bytes] = bytes,
     ) -> None:
-        """Of which answers there are none, of which two, which ones `hold` back until after another, and what they say.
+        """Answers in `drop` are dropped, those in `double` sent twice, and all are changed by `alter`.
 
-        `hold` has the number of the other, greater one for each.
+        An answer that is a key in `hold` is sent after the answer with the number there, a greater one.
         """
         self.requests: list[Chunk] = []
-        """All datagrams that came, and when their answers went back; in the meantime they were with the server."""
+        """The datagrams that came; `forwarded` is when the server had answered."""
         self._server = server
         self._drop = drop
         self._double = double
@@ -147,7 +147,7 @@ class DatagramRelay:
 
     @property
     def target(self) -> str:
-        """Where it listens, as `echoup` takes it."""
+        """Its address, as `echoup` takes it."""
         host, port = self._address
         return f"udp:{host}:{port}"
 

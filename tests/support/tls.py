@@ -1,6 +1,6 @@
-"""A TLS client that decides what goes over the wire, and when, and reads as late as it likes.
+"""A TLS client whose test decides what is sent and when, and how late it reads.
 
-`SSLSocket.unwrap` can't receive what comes after its own close_notify, so this has the records in memory.
+`SSLSocket.unwrap` can't receive what comes after its own close_notify, so this keeps the records in memory.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.support.addresses import Address
 
 CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN = "close_notify", "close_notify and FIN", "FIN"
 ENDS = (CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN)
-"""How a client can end its side."""
+"""The ways for a client to end its side."""
 
 
 def speaking(folder: Path, version: str) -> dict[str, str]:
@@ -29,10 +29,10 @@ class TLSConnection:
     """One connection, whose handshake is done."""
 
     ended = ""
-    """What the server's end was, once that has come: a close_notify, or only a FIN."""
+    """How the server ended its side, if it has: CLOSE_NOTIFY or FIN."""
 
     def __init__(self, connection: socket, context: SSLContext, together: bool = False) -> None:
-        """The last words of the handshake, if they're ours, may go `together` with the first of the stream."""
+        """The end of the handshake, if it is ours, shares a segment with the stream's beginning if `together`."""
         self.socket = connection
         self._together = together
         self._incoming, self._outgoing = MemoryBIO(), MemoryBIO()
@@ -57,7 +57,7 @@ class TLSConnection:
         except SSLWantReadError:
             return False
         finally:
-            # Also what there is to say when it fails.
+            # Also the alert when it fails.
             self.socket.sendall(self._outgoing.read(), flags)
         return True
 
@@ -77,13 +77,13 @@ class TLSConnection:
             self.socket.shutdown(SHUT_WR)
 
     def receive(self) -> bytes:
-        """Return some of what comes; nothing at the end."""
+        """Return some received bytes; empty bytes at the end."""
         while not self.ended:
             try:
                 if data := self.tls.read(2**20):
                     return data
                 self.ended = CLOSE_NOTIFY
-            except SSLZeroReturnError:  # which is what the same is after our own end
+            except SSLZeroReturnError:  # the same end, after our own
                 self.ended = CLOSE_NOTIFY
             except SSLWantReadError:
                 if received := self.socket.recv(2**20):
@@ -93,7 +93,7 @@ class TLSConnection:
         return b""
 
     def ask(self, data: bytes) -> bytes:
-        """Send `data`, and return as much of what comes, or less at the end."""
+        """Send `data`, and return as many received bytes, or fewer at the end."""
         self.socket.sendall(self.seal(data))
         received = b""
         while len(received) < len(data) and (more := self.receive()):
@@ -101,5 +101,5 @@ class TLSConnection:
         return received
 
     def receiveAll(self) -> bytes:
-        """Read up to the end."""
+        """Return all bytes up to the end."""
         return b"".join(iter(self.receive, b""))

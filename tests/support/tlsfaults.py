@@ -1,4 +1,4 @@
-"""What can be wrong with a server's TLS, and what each fault is called."""
+"""Faults of a server's TLS, and the words for each."""
 
 import subprocess
 from pathlib import Path
@@ -19,17 +19,17 @@ NO_TLS = [
     ("short", "the server ended the connection"),
     ("resetting", "the server ended the connection"),
 ]
-"""Servers that speak no TLS, and what becomes of a handshake with them."""
+"""Servers that speak no TLS, and the words for the failed handshake with each."""
 
 
 def faulty(certificates: Certificates, fault: str) -> str:
-    """Return the file of a certificate that has one of the FAULTS, for 127.0.0.1."""
+    """Write a certificate for 127.0.0.1 that has one of the FAULTS, and return its path."""
     identity = "elsewhere.example" if fault == "misnamed" else "127.0.0.1"
     return certificates.issue(f"faulty-{fault}", identity, expired=fault == "expired", other=fault == "stranger")
 
 
 def makeSelfSigned(folder: Path) -> str:
-    """Write a certificate that is signed by itself, as people make them, with its key, and return its path."""
+    """Write a self-signed certificate with its key, made as people make them, and return its path."""
     key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
     kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost")
     names = ("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")

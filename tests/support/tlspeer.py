@@ -1,4 +1,4 @@
-"""The standard library's TLS at the far end of a connection, or at both ends of one that is only in memory."""
+"""The standard library's TLS at the far end of a connection, or at both ends of one in memory."""
 
 import contextlib  # trial would take a global `suppress` for its own
 import ssl
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class TLSPeer:
-    """TLS at the far end of a connection; the test decides what is sent, and when."""
+    """TLS at the far end of a connection; the test decides what is sent and when."""
 
     def __init__(self, peer: Peer, context: ssl.SSLContext, isServer: bool = False) -> None:
         self.peer = peer
@@ -21,7 +21,7 @@ class TLSPeer:
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=isServer, server_hostname=name)
 
     def seal(self, data: bytes = b"", isEnd: bool = False) -> bytes:
-        """Return all records that wait to be sent: those that carry `data` are the last, but for a close_notify."""
+        """Return all records that wait to be sent, then those of `data`, then a close_notify if `isEnd`."""
         if data:
             self.tls.write(data)
         if isEnd:
@@ -30,15 +30,15 @@ class TLSPeer:
         return self._outgoing.read()
 
     def offer(self, data: bytes = b"", isEnd: bool = False) -> None:
-        """Send all that waits to be sent, with `data` and a close_notify behind it."""
+        """Send what `seal` returns."""
         self.peer.offer(self.seal(data, isEnd))
 
     def end(self) -> None:
-        """Send our end, a close_notify."""
+        """Send a close_notify."""
         self.offer(isEnd=True)
 
     def do(self, call: Callable[[], T]) -> T:
-        """Return what `call` does, as soon as it needn't wait for the other side; let what it sends wait."""
+        """Return the result of `call` when it needn't wait for the other side; its last records wait to be sent."""
         results = []
 
         def done() -> bool:
@@ -54,7 +54,7 @@ class TLSPeer:
         return results[0]
 
     def flight(self) -> bytes:
-        """Return what the handshake has to say next, once all has come that it answers to; nothing at its end."""
+        """Return the next records of the handshake when those that they answer have come; nothing after its end."""
         flights = []
 
         def said() -> bool:
@@ -73,7 +73,7 @@ class TLSPeer:
         return flights[0]
 
     def shakeHands(self) -> None:
-        """Complete the handshake; raise ssl.SSLError, and tell the other side, where that is impossible."""
+        """Complete the handshake; if it fails, send the alert and raise ssl.SSLError."""
         try:
             self.do(self.tls.do_handshake)
         finally:
@@ -86,19 +86,19 @@ class TLSPeer:
         def read() -> bytes:
             return self.tls.read(min(2**16, size - len(data)))
 
-        with contextlib.suppress(ssl.SSLZeroReturnError):  # which is what a close_notify is after our own
+        with contextlib.suppress(ssl.SSLZeroReturnError):  # the same end, after our own
             while len(data) < size and (piece := self.do(read)):
                 data += piece
         return bytes(data)
 
     def receiveAll(self) -> bytes:
-        """Return all bytes before the close_notify, and check that a FIN is behind that."""
+        """Return all bytes before the close_notify, and check that a FIN follows it."""
         data = self.receive(2**40)
         assert self.peer.receiveAll() == b""
         return data
 
     def _fetch(self) -> None:
-        """Take in what has come."""
+        """Read what has come."""
         if (data := self.peer.take(2**20)) is None:
             return
         if data:
@@ -112,7 +112,7 @@ def connectInMemory(
 ) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """Return both ends of a connection, the client's first; raise ssl.SSLError if their handshake fails.
 
-    What one of them writes, the other can read at once. The client asks for `name`.
+    Each can read at once what the other writes. The client asks for `name`.
     """
     upwards, downwards = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
@@ -120,7 +120,7 @@ def connectInMemory(
         server.wrap_bio(upwards, downwards, server_side=True),
     )
     steps: list[Callable[[], object]] = [end.do_handshake for end in ends + ends]
-    # Of TLS 1.3, what comes after the handshake; or why there is none.
+    # In TLS 1.3: what comes after the handshake, or the alert.
     steps += [partial(end.read, 1) for end in reversed(ends)]
     for step in steps:
         with contextlib.suppress(ssl.SSLWantReadError):

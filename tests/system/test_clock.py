@@ -1,4 +1,4 @@
-"""The promise Nobody is cut unjustly, when somebody sets the clock."""
+"""Timeouts and the stop, when the wall clock is set."""
 
 import signal
 import sys
@@ -17,8 +17,8 @@ from tests.support.waiting import eventually
 
 @pytest.mark.parametrize("reactor", ["epoll", "asyncio"])
 @pytest.mark.parametrize("step", [3600, -3600])
-def test_wallClockSteps(tmp_path: Path, step: int, reactor: str) -> None:
-    """When the wall clock is stepped by an hour, nobody is cut earlier, or an hour later, nor is a stop any longer."""
+def test_wallClockStepChangesNoTimeout(tmp_path: Path, step: int, reactor: str) -> None:
+    """A step of the wall clock by an hour neither cuts a connection early nor delays a cut or the stop."""
     file = tmp_path / "step"
     with Daemon.start(
         tmp_path,

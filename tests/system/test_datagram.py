@@ -1,4 +1,4 @@
-"""Echo over UDP, by the real daemon: exact, from the address that was asked, and no danger to anybody."""
+"""UDP by the real daemon: exact, from the address that was asked, and no danger to a third party."""
 
 import os
 import signal
@@ -38,19 +38,19 @@ _TIMESPEC = Struct("@ll")
 
 
 def answer(address: tuple[str, int], data: bytes) -> bytes:
-    """Return what `address` answers to `data`."""
+    """Return the answer of `address` to `data`."""
     with client(address) as asking:
         asking.send(data)
         return asking.recv(65_536)
 
 
 def isQuiet(daemon: Daemon) -> bool:
-    """Is there no traceback in the log, and at most the line that is said at once about refused datagrams?"""
+    """Whether the log has no traceback and at most the first line about refused datagrams."""
     return "Traceback" not in daemon.text and daemon.text.count("refused") <= 1
 
 
 def spoof(source: tuple[str, int], destination: tuple[str, int], data: bytes) -> None:
-    """Send `data` as if it came from `source`; that takes privileges."""
+    """Send `data` as if it came from `source`; skip the test without the privilege."""
     header = pack(
         "!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, IPPROTO_UDP, 0, inet_aton(source[0]), inet_aton(destination[0])
     )
@@ -63,8 +63,8 @@ def spoof(source: tuple[str, int], destination: tuple[str, int], data: bytes) ->
 
 
 @pytest.mark.portable
-def test_exact(tmp_path: Path) -> None:
-    """Every size of datagram comes back whole and in upper case, over IPv4 and IPv6."""
+def test_everySizeIsExact(tmp_path: Path) -> None:
+    """A datagram of every size comes back whole and in upper case, over IPv4 and IPv6."""
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0", "--udp=[::1]:0") as daemon:
         for address, largest in zip(ports(daemon), (65_507, 65_527), strict=True):
             for size in (0, 1, 1400, 8191, 8192, 8193, 65_507, largest):
@@ -73,8 +73,8 @@ def test_exact(tmp_path: Path) -> None:
         assert isQuiet(daemon)
 
 
-def test_askedAddress(tmp_path: Path) -> None:
-    """Where the daemon has every address, each answers for itself."""
+def test_answerComesFromTheAskedAddress(tmp_path: Path) -> None:
+    """If the daemon listens on every address, each answer comes from the one that was asked."""
     with Daemon.start(tmp_path, "--udp=0") as daemon:
         found = dict(ports(daemon))
         for host in ("127.0.0.1", "127.0.0.2", "127.3.2.1", "::1"):
@@ -82,8 +82,8 @@ def test_askedAddress(tmp_path: Path) -> None:
             assert answer(address, b"hello") == b"HELLO"
 
 
-def test_burst(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Of a thousand datagrams at once, three times, the kernel keeps nearly all until they are answered."""
+def test_burstIsAnswered(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Nearly all of a thousand datagrams at once are answered, three times."""
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon, client(ports(daemon)[0]) as asking:
         for option in (SO_RCVBUF, SO_RCVBUFFORCE):
             with suppress(OSError):
@@ -116,10 +116,10 @@ def twoDaemons(folder: Path) -> Iterator[tuple[Daemon, Daemon]]:
         yield one, two
 
 
-def test_pair(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Between two daemons a spoofed datagram dies out at once, whatever is in it and whatever else is under way.
+def test_spoofedDatagramDiesOutBetweenTwoDaemons(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Between two daemons each spoofed datagram is answered at most once by each, whatever its bytes.
 
-    The two talk through a relay, which counts: each takes its side of the relay for the other one.
+    They talk through a relay, which counts: each takes its side of the relay for the other daemon.
     """
     spoofed = [b"", b"a", b"A", b"hello", b"HELLO", bytes(1400), randomBytes(60_000), *(b"%d" % i for i in range(200))]
     with (
@@ -142,8 +142,8 @@ def test_pair(tmp_path: Path, figure: Callable[[str], None]) -> None:
             assert isQuiet(daemon)
 
 
-def test_spoofedPair(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The same without a relay: what goes to and fro is seen in the processor time and in the log."""
+def test_spoofedDatagramsLeaveTwoDaemonsIdle(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Without a relay, too, spoofed datagrams die out: the daemons' processor time and log show it."""
     with twoDaemons(tmp_path) as (one, two):
         for i in range(100):
             spoof(ports(one)[0], ports(two)[0], b"spoofed %d" % i)
@@ -158,13 +158,13 @@ def test_spoofedPair(tmp_path: Path, figure: Callable[[str], None]) -> None:
         assert isQuiet(two)
 
 
-def test_fromItself(tmp_path: Path) -> None:
-    """Empty datagrams, from clients and in its own name, keep it from nothing."""
+def test_emptyDatagramsFromItselfDoNotBlockIt(tmp_path: Path) -> None:
+    """Empty datagrams, from clients and in the daemon's own name, keep it from nothing else."""
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon, ExitStack() as opened:
         (address,) = ports(daemon)
         for _ in range(3):
             spoof(address, address, b"")
-            asking = opened.enter_context(client(address))  # none has the port of one before, whose answer this'd be
+            asking = opened.enter_context(client(address))  # no port twice, or the answer would be an own reply
             asking.send(b"")
             assert asking.recv(1) == b""
         assert daemon.address.echo(b"hello") == b"HELLO"
@@ -174,11 +174,11 @@ def test_fromItself(tmp_path: Path) -> None:
         assert daemon.wait(60) == 128 + signal.SIGTERM
 
 
-def test_dangerousPorts(tmp_path: Path) -> None:
-    """Ports below 1024, and those of the daemon itself at whatever address, get nothing; everybody else does."""
+def test_systemPortsAndOwnPortsGetNothing(tmp_path: Path) -> None:
+    """Ports below 1024, and the daemon's own at any address, get no answer; other ports do."""
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0", "--udp=127.0.0.1:0") as daemon:
         address, other = ports(daemon)
-        host = f"127.2.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # of nobody else, beside whom the test may run
+        host = f"127.2.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # of no other run of the test beside this
         for number in (address[1], other[1], 1023):
             with suppress(PermissionError), client(address, (host, number), 0.2) as asking:  # of the port below 1024
                 asking.send(b"hello")
@@ -188,17 +188,17 @@ def test_dangerousPorts(tmp_path: Path) -> None:
         assert isQuiet(daemon)
 
 
-def _noted(asking: socket) -> tuple[bytes, int]:
-    """Return an answer and when the kernel got it, in nanoseconds; that is 0 where it has not begun to note it."""
+def _stamped(asking: socket) -> tuple[bytes, int]:
+    """Return an answer and when the kernel got it, in nanoseconds; 0 if it has not begun to record times."""
     data, ancillary, _, _ = asking.recvmsg(64, CMSG_SPACE(_TIMESPEC.size))
     seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2]) if ancillary else (0, 0)
     return data, seconds * 10**9 + nanoseconds
 
 
-def test_turns(tmp_path: Path, figure: Callable[[str], None]) -> None:
+def test_connectionIsServedWithinTwoTurns(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """However many datagrams wait, at most two turns of them are answered before a connection's request.
 
-    Two, because the request may come when a turn has begun. The kernel's own notes tell the order of the answers.
+    Two, because the request may come when a turn has begun. The kernel's timestamps tell the order of the answers.
     """
     count = 3 * DATAGRAMS_PER_TURN
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon, ExitStack() as opened:
@@ -207,11 +207,11 @@ def test_turns(tmp_path: Path, figure: Callable[[str], None]) -> None:
         for each in (connection, asking):
             each.setsockopt(SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
-        def isNoted() -> bool:
+        def isStamped() -> bool:
             connection.send(b"hello")
-            return _noted(connection)[1] > 0
+            return _stamped(connection)[1] > 0
 
-        eventually(isNoted)
+        eventually(isStamped)
         before = []
         for _ in range(20):
             daemon.signal(signal.SIGSTOP)
@@ -219,17 +219,17 @@ def test_turns(tmp_path: Path, figure: Callable[[str], None]) -> None:
                 asking.send(b"hello")
             connection.send(b"hello")
             daemon.signal(signal.SIGCONT)
-            data, answered = _noted(connection)
+            data, answered = _stamped(connection)
             assert data == b"HELLO"
-            before.append(sum(_noted(asking)[1] < answered for _ in range(count)))
+            before.append(sum(_stamped(asking)[1] < answered for _ in range(count)))
         figure(f"of {count} datagrams {min(before)} to {max(before)} were answered before a connection's request")
         assert max(before) <= 2 * DATAGRAMS_PER_TURN
 
 
-def test_flood(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Beside a flood of datagrams a connection is served, again and again.
+def test_connectionIsServedDuringAFlood(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """During a flood of datagrams a connection is served again and again.
 
-    How soon depends on what else the machine does; `test_turns` tells how many datagrams come first at most.
+    How soon depends on the machine; `test_connectionIsServedWithinTwoTurns` counts the datagrams that come first.
     """
     times: list[float] = []
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon, daemon.address.connect() as connection:
@@ -248,8 +248,8 @@ def test_flood(tmp_path: Path, figure: Callable[[str], None]) -> None:
         assert isQuiet(daemon)
 
 
-def test_stop(tmp_path: Path) -> None:
-    """What came in before a SIGTERM is answered."""
+def test_datagramsBeforeASIGTERMAreAnswered(tmp_path: Path) -> None:
+    """Datagrams that came before a SIGTERM are answered."""
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon, client(ports(daemon)[0]) as asking:
         daemon.signal(signal.SIGSTOP)
         for i in range(100):

@@ -1,4 +1,4 @@
-"""The promise Exact: every byte comes back, in upper case, and then the end."""
+"""The promise Exact: every byte comes back in upper case, and then the end."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ SIZES = {0: 5, 1: 5, 1000: 5, 65535: 5, 65536: 5, 65537: 5, 2**20: 3, 16 * 2**20
 
 @contextmanager
 def served(transport: str, folder: Path, certificates: Certificates) -> Iterator[tuple[Daemon, list[Way]]]:
-    """Run a daemon, and yield it with all the ways to it that there are with `transport`, one of TRANSPORTS."""
+    """Run a daemon, and yield it with all ways to it with `transport`, one of TRANSPORTS."""
     options = ["--log-connections"]
     listen = ["127.0.0.1:0", "[::1]:0", f"unix:{folder}/socket"]
     if "PROXY" in transport:
@@ -56,13 +56,13 @@ def served(transport: str, folder: Path, certificates: Certificates) -> Iterator
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("reactor", "transport"), CELLS, indirect=["reactor"])
-def test_halfCloseMatrix(
+def test_halfCloseLosesNothing(
     tmp_path: Path, certificates: Certificates, figure: Callable[[str], None], transport: str
 ) -> None:
-    """Nothing is lost at a half-close: every size, early and late reader, every transport and every kind of end.
+    """A half-close loses nothing: every size, early and late reader, every transport and every kind of end.
 
     Plain: TCP over IPv4 and IPv6, and Unix. TLS: 1.2 and 1.3, ended by a close_notify in one segment with data, by one
-    before a FIN, or by a bare FIN; the daemon ends its side with a close_notify always. PROXY: version 1 and 2.
+    before a FIN, or by a FIN alone; the daemon always ends its side with a close_notify. PROXY: version 1 and 2.
     """
     lost = sessions = 0
     with served(transport, tmp_path, certificates) as (daemon, ways):
@@ -84,8 +84,8 @@ def test_halfCloseMatrix(
 
 
 @pytest.mark.portable
-def test_shortSessions(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Of 2000 short sessions, none is wrong."""
+def test_shortSessionsAreExact(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """2000 short sessions are exact."""
     with Daemon.start(tmp_path) as daemon:
         wrong = sum(daemon.address.echo(b"hello") != b"HELLO" for _ in range(2000))
     figure(f"2000 sessions, {wrong} wrong")
@@ -93,7 +93,7 @@ def test_shortSessions(tmp_path: Path, figure: Callable[[str], None]) -> None:
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "unix:{}/socket"])
-def test_urgentByte(tmp_path: Path, listen: str) -> None:
+def test_urgentByteIsEchoed(tmp_path: Path, listen: str) -> None:
     """An urgent byte is echoed in its place in the stream."""
     with Daemon.start(tmp_path, listen=[listen.format(tmp_path)]) as daemon, daemon.address.connect() as connection:
         connection.sendall(b"before")
@@ -103,8 +103,8 @@ def test_urgentByte(tmp_path: Path, listen: str) -> None:
         assert receiveAll(connection) == b"BEFORE!AFTER"
 
 
-def test_urgentBytesBeforeTheServerLooks(tmp_path: Path) -> None:
-    """Urgent bytes are echoed in their places even if they came before the connection was accepted."""
+def test_urgentBytesBeforeTheAcceptAreEchoed(tmp_path: Path) -> None:
+    """Urgent bytes are echoed in their places also if they came before the connection was accepted."""
     with Daemon.start(tmp_path, listen=["127.0.0.1:0", "tcp:0:interface=127.0.0.1"]) as daemon:
         daemon.signal(signal.SIGSTOP)
         connections = [address.connect() for address in daemon.addresses]
@@ -119,7 +119,7 @@ def test_urgentBytesBeforeTheServerLooks(tmp_path: Path) -> None:
 
 
 @pytest.mark.portable
-def test_everyAddress(tmp_path: Path) -> None:
+def test_portAloneIsEveryAddress(tmp_path: Path) -> None:
     """A port alone, and `*:PORT`, mean every address, IPv4 and IPv6 side by side."""
     with Daemon.start(tmp_path, listen=["0", "*:0"]) as daemon:
         assert [address.address[0] for address in daemon.addresses] == ["0.0.0.0", "::"] * 2  # noqa: S104
@@ -127,8 +127,8 @@ def test_everyAddress(tmp_path: Path) -> None:
 
 
 @pytest.mark.portable
-def test_endpointStrings(tmp_path: Path) -> None:
-    """Twisted's own endpoint strings work, and a Unix socket's options with them."""
+def test_endpointStringsListen(tmp_path: Path) -> None:
+    """The daemon listens on Twisted's endpoint strings, with a Unix socket's options."""
     path = tmp_path / "socket"
     listen = ["tcp:0:interface=127.0.0.1", "tcp6:0:interface=\\:\\:1", f"unix:{path}:mode=600:lockfile=1"]
     with Daemon.start(tmp_path, listen=listen) as daemon:

@@ -1,4 +1,4 @@
-"""Beside real programs that aren't ours: each is what Debian has, with a configuration as people write it."""
+"""Other programs in front of echoup, behind it and as its peers: Debian's, configured as people configure them."""
 
 import signal
 import subprocess
@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 from tests.support.ways import Way
 
 CLIENT = "127.0.0.9"
-"""Where the clients of a balancer come from, to be told from the balancer itself."""
+"""The address of a balancer's clients, other than the balancer's."""
 
 HAPROXY = """
 global
@@ -54,7 +54,7 @@ SENDING = {
 
 @contextmanager
 def haproxy(folder: Path, server: str, bind: str = "") -> Iterator[Address]:
-    """Run haproxy in front of `server`, with more words for its line, and yield where it listens."""
+    """Run haproxy in front of `server`, the rest of its line included, and yield its address."""
     address = unused()
     host, port = address.address
     configuration = folder / "haproxy.cfg"
@@ -71,8 +71,10 @@ def haproxy(folder: Path, server: str, bind: str = "") -> Iterator[Address]:
 @pytest.mark.parametrize("sending", SENDING)
 @pytest.mark.parametrize("backend", ["plain", "TLS"])
 @pytest.mark.parametrize("frontend", ["plain", "TLS 1.2", "TLS 1.3"])
-def test_haproxy(tmp_path: Path, certificates: Certificates, frontend: str, backend: str, sending: str) -> None:
-    """Through haproxy, with TLS before it, behind it, both or none, 1 MiB is exact, and the log tells of the client."""
+def test_haproxyInFrontIsExact(
+    tmp_path: Path, certificates: Certificates, frontend: str, backend: str, sending: str
+) -> None:
+    """Through haproxy, with TLS before it, behind it, both or none, 1 MiB is exact, and the log has the client."""
     version = TLS_1_2 if frontend == "TLS 1.2" else TLS_1_3
     context = certificates.context(version, certificates.client) if "TLS" in frontend else None
     bind = f"ssl crt {certificates.server} ca-file {certificates.authority} verify optional" if context else ""
@@ -107,8 +109,10 @@ def test_haproxy(tmp_path: Path, certificates: Certificates, frontend: str, back
 
 @pytest.mark.parametrize("header", ["v1", "v2"])
 @pytest.mark.parametrize("listen", ["plain", "TLS"])
-def test_healthChecks(tmp_path: Path, certificates: Certificates, reactor: str, listen: str, header: str) -> None:
-    """Health checks by haproxy, which announce themselves as LOCAL and go away at once, are no trouble for anybody."""
+def test_haproxysHealthChecksPass(
+    tmp_path: Path, certificates: Certificates, reactor: str, listen: str, header: str
+) -> None:
+    """Health checks by haproxy, which are LOCAL and close at once, pass, and leave no descriptor or traceback."""
     description = listenTLS(certificates.server) if listen == "TLS" else "127.0.0.1:0"
     with Daemon.start(tmp_path, "--proxy-from=127.0.0.1", "--log-connections", listen=[description]) as daemon:
         before = daemon.descriptors
@@ -116,7 +120,7 @@ def test_healthChecks(tmp_path: Path, certificates: Certificates, reactor: str, 
         checks = f"check check-send-proxy inter 300ms fall 100 {SENDING[header]}"
         with haproxy(tmp_path, f"{server} {checks}") as address:
             if reactor == "uvloop":
-                time.sleep(2)  # there a connection that is reset at once need not begin, so nothing tells of the checks
+                time.sleep(2)  # there a connection that is reset at once need not begin, so the log needn't show any
             else:
                 eventually(lambda: len(daemon.connections) >= 5)
             assert address.echo(b"hello") == b"HELLO"
@@ -130,14 +134,14 @@ def test_healthChecks(tmp_path: Path, certificates: Certificates, reactor: str, 
 
 
 def talk(command: Sequence[str], data: bytes) -> bytes:
-    """Give a program that exists in PACKAGES, or a command of ours, `data` as its input, and return its output."""
+    """Run `command` with `data` as its input, and return its output."""
     ended = subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr.decode()
     return ended.stdout
 
 
 def opensslClient(certificates: Certificates, address: Address, *options: str) -> list[str]:
-    """Return the command of the one kind of `openssl s_client` that waits for what comes back late."""
+    """Return the command of `openssl s_client` in the mode that waits for a late reply."""
     command: list[str] = [need("openssl"), "s_client", "-quiet", "-connect", address.target[4:]]
     return [
         *command,
@@ -152,8 +156,8 @@ def opensslClient(certificates: Certificates, address: Address, *options: str) -
 
 @pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str) -> None:
-    """`openssl s_client` gets 1 MiB back, although it never ends its side; when the daemon does, it's content."""
+def test_opensslClientGetsTheEcho(tmp_path: Path, certificates: Certificates, version: str) -> None:
+    """`openssl s_client` gets 1 MiB back although it never ends its side, and exits 0 when the daemon ends its own."""
     data = randomBytes(MIB)
     listen = [listenTLS(certificates.server)]
     with Daemon.start(tmp_path, "--idle-timeout=2", "--log-connections", listen=listen) as daemon:
@@ -164,8 +168,8 @@ def test_opensslClient(tmp_path: Path, certificates: Certificates, version: str)
 
 
 @pytest.mark.usefixtures("reactor")
-def test_noOldTLS(tmp_path: Path, certificates: Certificates) -> None:
-    """TLS 1.1, which `openssl` speaks if it's asked to, is refused, and that is in the log."""
+def test_tls11IsRefused(tmp_path: Path, certificates: Certificates) -> None:
+    """A client that speaks TLS 1.1 is refused, and the log says why."""
     with Daemon.start(tmp_path, "--log-connections", listen=[listenTLS(certificates.server)]) as daemon:
         command = opensslClient(certificates, daemon.address, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
         ended = subprocess.run(command, input=b"hello", capture_output=True, timeout=60, check=False)
@@ -177,8 +181,8 @@ def test_noOldTLS(tmp_path: Path, certificates: Certificates) -> None:
 
 @pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("kind", [KeyType.ECDSA, KeyType.RSA])
-def test_noWeakCiphers(tmp_path: Path, certificates: Certificates, kind: KeyType) -> None:
-    """Of TLS 1.2, `openssl` is refused with a cipher whose encryption isn't authenticated, and served with others."""
+def test_weakCiphersAreRefused(tmp_path: Path, certificates: Certificates, kind: KeyType) -> None:
+    """In TLS 1.2 a cipher without authenticated encryption is refused, and the others are served."""
     certificate = certificates.issue(kind.name, "localhost", keyType=kind)
     listen = [f"ssl:0:interface=127.0.0.1:privateKey={certificate}"]
     with Daemon.start(tmp_path, "--idle-timeout=2", "--log-connections", listen=listen) as daemon:
@@ -194,8 +198,8 @@ def test_noWeakCiphers(tmp_path: Path, certificates: Certificates, kind: KeyType
 
 @pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_clientCertificates(tmp_path: Path, certificates: Certificates, version: str) -> None:
-    """With --tls-client-ca only clients with a certificate of that authority are served; the others hear why not."""
+def test_clientsWithoutTheRightCertificateAreRefused(tmp_path: Path, certificates: Certificates, version: str) -> None:
+    """With --tls-client-ca only clients with a certificate of that authority are served; alerts tell the others why."""
     options = ["--idle-timeout=2", "--log-connections", f"--tls-client-ca={certificates.authority}"]
     with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         command = opensslClient(certificates, daemon.address, version)
@@ -224,7 +228,7 @@ def daemon(tmp_path: Path, certificates: Certificates, reactor: str) -> Iterator
 
 
 @pytest.mark.parametrize("transport", ["TCP", "TLS", "UNIX"])
-def test_socat(daemon: Daemon, certificates: Certificates, transport: str) -> None:
+def test_socatGetsTheEcho(daemon: Daemon, certificates: Certificates, transport: str) -> None:
     """socat, which ends its side and reads on, gets 1 MiB back."""
     tcp, tls, unix = (address.target for address in daemon.addresses)
     address = {
@@ -237,8 +241,8 @@ def test_socat(daemon: Daemon, certificates: Certificates, transport: str) -> No
 
 
 @pytest.mark.parametrize("transport", ["TCP", "TLS", "UNIX"])
-def test_ncat(daemon: Daemon, certificates: Certificates, transport: str) -> None:
-    """ncat, which ends its side with a bare FIN in TLS too, gets 1 MiB back."""
+def test_ncatGetsTheEcho(daemon: Daemon, certificates: Certificates, transport: str) -> None:
+    """ncat, which ends its side with a FIN alone in TLS, too, gets 1 MiB back."""
     tcp, tls, unix = daemon.addresses
     options = {
         "TCP": tcp.target.split(":"),
@@ -277,7 +281,7 @@ connect = {connect}
 
 @contextmanager
 def stunnel(folder: Path, connect: str, *options: str) -> Iterator[Address]:
-    """Run stunnel in front of `connect`, and yield where it listens."""
+    """Run stunnel in front of `connect`, and yield its address."""
     address = unused()
     configuration = folder / "stunnel.conf"
     configuration.write_text(STUNNEL.format(accept=address.target, connect=connect) + "\n".join(options) + "\n")
@@ -285,8 +289,8 @@ def stunnel(folder: Path, connect: str, *options: str) -> Iterator[Address]:
         yield address
 
 
-def test_stunnelClient(daemon: Daemon, tmp_path: Path, certificates: Certificates) -> None:
-    """A stunnel that speaks TLS for our plain client is exact."""
+def test_stunnelAsTheClientIsExact(daemon: Daemon, tmp_path: Path, certificates: Certificates) -> None:
+    """Through a stunnel that adds TLS to our plain client, 1 MiB is exact."""
     data = randomBytes(MIB)
     verifying = ("client = yes", f"CAfile = {certificates.authority}", "verifyChain = yes", "checkHost = localhost")
     with stunnel(tmp_path, daemon.addresses[1].target[4:], *verifying) as address:
@@ -295,8 +299,8 @@ def test_stunnelClient(daemon: Daemon, tmp_path: Path, certificates: Certificate
 
 
 @pytest.mark.usefixtures("reactor")
-def test_stunnelServer(tmp_path: Path, certificates: Certificates) -> None:
-    """A stunnel that ends TLS in front of our daemon, and says with a PROXY header for whom, is exact."""
+def test_stunnelInFrontIsExact(tmp_path: Path, certificates: Certificates) -> None:
+    """Through a stunnel that ends TLS in front of the daemon and sends a PROXY header, 1 MiB is exact."""
     data = randomBytes(MIB)
     with Daemon.start(tmp_path, "--proxy-from=127.0.0.0/8", "--log-connections") as daemon:
         options = (f"cert = {certificates.server}", "protocol = proxy")
@@ -314,8 +318,8 @@ def test_stunnelServer(tmp_path: Path, certificates: Certificates) -> None:
 @pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("fdname", [(), ("--fdname=echo",)])
 @pytest.mark.parametrize("domain", ["INET", "UNIX"])
-def test_systemdSocketActivate(tmp_path: Path, domain: str, fdname: tuple[str, ...]) -> None:
-    """Started by the first client, on the socket that systemd opened, it serves that one and the next; by name too."""
+def test_socketActivatedDaemonServes(tmp_path: Path, domain: str, fdname: tuple[str, ...]) -> None:
+    """A daemon that the first client starts on systemd's socket, by number or name, serves that client and the next."""
     address = unused() if domain == "INET" else Address(AF_UNIX, f"{tmp_path}/socket")
     which = "name=echo" if fdname else "index=0"
     activate = [need("systemd-socket-activate", "systemd"), f"--listen={address.target.removeprefix('unix:')}", *fdname]
@@ -338,7 +342,7 @@ def listenSocat(address: Address, certificates: Certificates) -> list[str]:
     return [need("socat"), "-t30", f"OPENSSL-LISTEN:{port},{options}", "SYSTEM:tr a-z A-Z"]
 
 
-def test_socatServer(tmp_path: Path, certificates: Certificates) -> None:
+def test_socatAsTheServerIsExact(tmp_path: Path, certificates: Certificates) -> None:
     """Our client gets 1 MiB in upper case from a socat that serves TLS, with `tr` behind it."""
     address, data = unused(), randomBytes(MIB)
     with running(listenSocat(address, certificates), address, tmp_path / "log"):
@@ -346,7 +350,7 @@ def test_socatServer(tmp_path: Path, certificates: Certificates) -> None:
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
 
 
-def test_stunnelBeforeTutorial(tmp_path: Path, certificates: Certificates) -> None:
+def test_stunnelBeforeATutorialsServerIsExact(tmp_path: Path, certificates: Certificates) -> None:
     """Our client gets 1 MiB in upper case from a stunnel in front of the sequential server of a socket tutorial."""
     data = randomBytes(MIB)
     with (
@@ -357,7 +361,7 @@ def test_stunnelBeforeTutorial(tmp_path: Path, certificates: Certificates) -> No
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
 
 
-def test_ncatServer(tmp_path: Path, certificates: Certificates) -> None:
+def test_ncatAsTheServerConverses(tmp_path: Path, certificates: Certificates) -> None:
     """Our client converses with ncat, which ends the program behind it when the client ends its side."""
     address = unused()
     host, port = address.address
@@ -373,8 +377,8 @@ def test_ncatServer(tmp_path: Path, certificates: Certificates) -> None:
         assert terminal.exits() == 0
 
 
-def test_opensslServer(tmp_path: Path, certificates: Certificates) -> None:
-    """Our client isn't fooled by `openssl s_server -rev`, which reverses."""
+def test_opensslServerIsCorrupted(tmp_path: Path, certificates: Certificates) -> None:
+    """Our client judges the reply of `openssl s_server -rev`, which reverses lines, as corrupted."""
     address = unused()
     command = [need("openssl"), "s_server", "-rev", "-accept", address.target, "-cert", certificates.server]
     with running(command, address, tmp_path / "log"):
