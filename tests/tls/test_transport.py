@@ -52,7 +52,7 @@ class Above(Protocol):
         self.events.append("made")
 
     def dataReceived(self, data: bytes) -> None:
-        """Record it, once for data that comes in a row, after a call of `onData`."""
+        """Record it, the event once for data in a row, and call `onData`."""
         if self.events[-1] != "data":
             self.events.append("data")
         self.onData()

@@ -1,4 +1,4 @@
-"""Two services answer each other's datagrams no longer than once."""
+"""Two services don't answer each other without end."""
 
 from random import Random
 from typing import cast
@@ -15,7 +15,7 @@ US = ("192.0.2.1", 8081)
 
 
 class PairTests(SynchronousTestCase):
-    """Between two services nothing goes to and fro without end."""
+    """Datagrams between two services die out."""
 
     @given(
         st.lists(st.binary(max_size=3) | st.sampled_from([b"a", b"A", b""]), max_size=50), st.booleans(), st.randoms()

@@ -124,6 +124,30 @@ class ReflectionGuardTests(GuardTestCase):
             refused(1, "[ff02::1]:5000", "its address is not a host's"),
         ]
 
+    def test_refusalIsLoggedWithItsReason(self) -> None:
+        """The log line gives the reason of each kind of refusal."""
+        self.patch(reflection, "BURST", 1)
+        host, port = CLIENT
+        for ours, sender, asked, answered, reason in (
+            (1, (host, 1023), US, 0, "its port is below 1024"),
+            (port, CLIENT, US, 0, "its port is one of ours"),
+            (1, ("ff02::1", port, 0, 0), US, 0, "its address is not a host's"),
+            (1, CLIENT, None, 0, "it was sent to more than one host"),
+            (1, CLIENT, US, 1, "too many come from its address"),
+        ):
+            self.guard = ReflectionGuard(self.clock)
+            self.guard.ports.add(ours)
+            with capturedLogs() as events:
+                assert sum(self.answers(b"a%d" % i, sender, asked) for i in range(2)) == answered
+                self.guard.stop()
+            assert (formatEvent(events[0]) or "").endswith(f": {reason}"), reason
+        self.patch(reflection, "BURST", BURST)
+        self.guard = ReflectionGuard(self.clock)
+        with capturedLogs() as events:
+            assert [self.answers(b"A") for _ in range(2)] == [True, False]
+            self.guard.stop()
+        assert (formatEvent(events[0]) or "").endswith(": it is our own reply")
+
 
 class ReturningTests(GuardTestCase):
     """Our own reply is recognised when it comes back; little else is taken for it."""
