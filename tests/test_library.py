@@ -42,9 +42,10 @@ def test_serviceAnswersAfterThePeersEnd(tmp_path: Path) -> None:
             assert address.echo(data) == data.upper()
 
 
-def test_connectionBeyondTheMaximumWaits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["", ON_UVLOOP.partition("\n\nfrom twisted")[0]], ids=["default", "uvloop"])
+def test_connectionBeyondTheMaximumWaits(tmp_path: Path, before: str) -> None:
     """As many connections as the program names are served at once; one more is served when one of them has gone."""
-    with service(LIMITED, tmp_path) as address, ExitStack() as stack:
+    with service(f"{before}\n{LIMITED}", tmp_path) as address, ExitStack() as stack:
         connections = [stack.enter_context(address.connect()) for _ in range(100)]
         assert all(isServed(connection) for connection in connections)
         waiting = stack.enter_context(address.connect())

@@ -20,7 +20,7 @@ class ServerStream(Stream):
 
     def __init__(self, port: "_UvloopPort") -> None:
         super().__init__(port.reactor, port.addressFamily)
-        self._port = port
+        self.server = port  # the name that Twisted's transports have for it
         self._place = port.place
         self.sessionno = port.sessionno
         port.sessionno += 1
@@ -33,7 +33,7 @@ class ServerStream(Stream):
             return
         peer = addressOf(self._family, name)
         self._origin = self._place if self._family == AF_UNIX else peer.host
-        protocol = self._port.factory.buildProtocol(peer)
+        protocol = self.server.factory.buildProtocol(peer)
         if protocol is None:
             self._uv.abort()
         elif passesDescriptors(protocol, self._family):

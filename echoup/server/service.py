@@ -65,7 +65,7 @@ class EchoUpService(Service):
             makeProtocol = partial(EchoUpDatagram, self._reflectionGuard)
             for datagramListener in self._plan.datagramListeners:
                 with listeningOn(datagramListener.description):
-                    ports = datagramListener.listen(self._reactor, makeProtocol)
+                    ports = datagramListener.open(self._reactor, makeProtocol)
                 self.ports += ports
                 addresses += [f"udp:{describeAddress(port.getHost())}" for port in ports]
         except ListenError:

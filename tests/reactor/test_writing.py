@@ -37,7 +37,7 @@ class ProducerTests(UvloopTestCase):
 
     @onReactor
     async def test_pausedProducerIsNotResumedEarly(self) -> None:
-        """A producer that is paused after loseWriteConnection found nothing to wait for is resumed with room only."""
+        """A producer that is paused in the turn of a loseWriteConnection stays paused until the peer reads."""
         server, producer = HalfCloseableRecorder(), Producer()
         peer = self.pair("tcp4", server)
         await server.event("made")

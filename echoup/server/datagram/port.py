@@ -108,7 +108,7 @@ class DatagramListener:
     host: str | None
     port: int
 
-    def listen(self, reactor: PosixReactorBase, protocol: Callable[[], DatagramProtocol]) -> list[DatagramPort]:
+    def open(self, reactor: PosixReactorBase, protocol: Callable[[], DatagramProtocol]) -> list[DatagramPort]:
         """Listen, with a new `protocol` on each port, and return them; raise OSError where that is impossible."""
         return openEach(self.host, self.port, socket.SOCK_DGRAM, partial(_listen, reactor, protocol), closePort)
 

@@ -65,7 +65,7 @@ class PortTestCase(ReactorTestCase):
     def listen(self, description: str, protocol: DatagramProtocol | None = None) -> list[DatagramPort]:
         """Return the ports that listen on what is described."""
         listener = parseDatagramListener(description)
-        return list(listener.listen(self.reactor, lambda: protocol or EchoUpDatagram(self.guard)))
+        return list(listener.open(self.reactor, lambda: protocol or EchoUpDatagram(self.guard)))
 
     def client(self, bound: str = "") -> socket.socket:
         """Return a client's socket, which doesn't block.
