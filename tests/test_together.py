@@ -14,7 +14,8 @@ from twisted.internet.posixbase import PosixReactorBase
 from echoup.addresses import describeAddress
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
-from echoup.client.target.stream import StreamTarget, parseTarget
+from echoup.client.target.parse import parseTarget
+from echoup.client.target.stream import StreamTarget
 from echoup.server.listening.listeners import parseListener
 from echoup.server.service import EchoUpService
 from echoup.server.settings import Limits, Plan

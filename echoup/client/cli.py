@@ -184,9 +184,9 @@ def ping(
 
     from twisted.internet import reactor
 
-    from echoup.client.datagram import DatagramTarget
     from echoup.client.ping.schedule import Schedule
     from echoup.client.ping.session import ping as talk
+    from echoup.client.target.datagram import DatagramTarget
 
     if isinstance(target, DatagramTarget):
         from echoup.client.ping.datagram import MAXIMUM
@@ -208,11 +208,11 @@ def ping(
 
 def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
     if form == "json":
-        from echoup.client.ping.reports.machine import JSONReport
+        from echoup.client.ping.reports.jsonlines import JSONReport
 
         return JSONReport(_write, quiet)
     if form == "nagios":
-        from echoup.client.ping.reports.machine import NagiosReport
+        from echoup.client.ping.reports.nagios import NagiosReport
 
         return NagiosReport(_write)
     if form == "prometheus":

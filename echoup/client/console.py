@@ -10,7 +10,7 @@ from echoup.client.connect.trace import Trace, describeServer
 from echoup.client.datagram import DatagramClient
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
-from echoup.client.target.stream import Target
+from echoup.client.target.parse import Target
 from echoup.escaping import printable
 from echoup.verdict import Reply, Verdict
 

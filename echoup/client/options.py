@@ -1,4 +1,4 @@
-"""What every command can be told of the path to the server."""
+"""The options that say how to reach the server, the same for every command."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-PROXY_PROTOCOLS: dict[str | None, Literal[0, 1, 2]] = {None: 0, "v1": 1, "v2": 2}
+PROXY_PROTOCOLS: dict[str | None, Literal[1, 2]] = {"v1": 1, "v2": 2}
 
 
 def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,23 +44,23 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
         security = {"cafile": cafile, "cert": cert, "key": key, "serverName": server_name, "insecure": insecure}
         if only4 and only6:
             raise click.UsageError("-4 and -6 contradict each other")
-        family: Literal[0, 4, 6] = 4 if only4 else 6 if only6 else 0
         for name in ("cafile", "cert", "key"):
             if security[name] == "":
                 raise click.UsageError(f"--{name}: '' is not a file")
         given = {name: value for name, value in security.items() if value}
-        return command(target=_makeTarget(target, family, tls, given, proxy_protocol), **others)
+        version = 4 if only4 else 6 if only6 else 0
+        return command(target=_makeTarget(target, version, tls, given, proxy_protocol), **others)
 
     return withTarget
 
 
-def _makeTarget(
-    description: str, family: Literal[0, 4, 6], tls: bool, security: dict[str, Any], proxyProtocol: str | None
-) -> Any:
-    from echoup.client.datagram import DatagramTarget
+def _makeTarget(description: str, version: int, tls: bool, security: dict[str, Any], proxyProtocol: str | None) -> Any:
+    from echoup.client.connect.resolve import Family
+    from echoup.client.target.datagram import DatagramTarget
+    from echoup.client.target.parse import parseTarget
     from echoup.client.target.security import Security
-    from echoup.client.target.stream import parseTarget
 
+    family = Family(version)
     try:
         target = parseTarget(description)
     except ValueError as error:
@@ -71,7 +71,7 @@ def _makeTarget(
         return replace(target, family=family)
     if family and not target.host:
         raise click.UsageError(f"-4 and -6 are for hosts, and {description} is none")
-    target = replace(target, family=family, proxyProtocol=PROXY_PROTOCOLS[proxyProtocol])
+    target = replace(target, family=family, proxyProtocol=PROXY_PROTOCOLS.get(proxyProtocol))
     if not (tls or target.security):
         if security:
             raise click.UsageError("--cafile, --cert, --key, --server-name and --insecure need --tls")

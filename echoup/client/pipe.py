@@ -19,7 +19,7 @@ from echoup.client.connect.trace import Trace, describeServer
 from echoup.client.datagram import DatagramClient
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
-from echoup.client.target.stream import Target
+from echoup.client.target.parse import Target
 
 WINDOW = 4 * 2**20
 """Bytes that may be on their way before no more of the input is read; more would only fill memory."""

@@ -19,7 +19,7 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
-    from echoup.client.connect.resolver import Resolver
+    from echoup.client.connect.resolve import Resolver
     from echoup.clock import useMonotonicClock
 
     results: list[Failure | None] = []

@@ -14,9 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client import cli as module
 from echoup.client.cli import cli, main
+from echoup.client.connect.resolve import Family
 from echoup.client.console import converse
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.ping.reports.machine import JSONReport, NagiosReport, NagiosStatus
+from echoup.client.ping.reports.jsonlines import JSONReport
+from echoup.client.ping.reports.nagios import NagiosReport, NagiosStatus
 from echoup.client.ping.reports.prometheus import PrometheusReport
 from echoup.client.ping.reports.text import TextReport
 from echoup.client.ping.requirement import parseRequirement
@@ -24,7 +26,7 @@ from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.session import ping
 from echoup.client.ping.statistics import Statistics
 from echoup.client.pipe import pipe
-from echoup.client.target.stream import parseTarget
+from echoup.client.target.parse import parseTarget
 from tests.support.doubles import raised
 from tests.support.properties import given, st
 
@@ -223,7 +225,7 @@ class PingTests(CommandTestCase):
         """Each option has its place."""
         arguments = ["-c3", "-i0.5", "-W2", "-s1000", "-6", "--keep", "--require=p99<5ms", "--require=late<1", "a"]
         _, target, plan, _, requirements = self.called(*arguments)
-        assert target == replace(parseTarget("a"), family=6)
+        assert target == replace(parseTarget("a"), family=Family.IPV6)
         assert plan == Schedule(3, 0.5, 2.0, 1000, keep=True)
         assert requirements == [parseRequirement("p99<5ms"), parseRequirement("late<1")]
         assert self.called("--half-close")[2].halfClose

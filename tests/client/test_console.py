@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.console import converse
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.target.stream import parseTarget
+from echoup.client.target.parse import parseTarget
 from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Server, Silence, Stutterer
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"

@@ -3,18 +3,18 @@
 import os
 import select
 import socket
-from errno import EAFNOSUPPORT, ENETUNREACH
+from errno import ENETUNREACH
 from typing import Any, NoReturn
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IHostResolution, IPushProducer, IResolutionReceiver
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.udp import Port
 from zope.interface.verify import verifyObject
 
-from echoup.client.datagram import FORGOTTEN, PIECE, DatagramClient, DatagramTarget
+from echoup.client.datagram import FORGOTTEN, PIECE, DatagramClient
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.target.datagram import DatagramTarget
 from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.names import Names
@@ -390,60 +390,3 @@ class ProducerTests(ClientTestCase):
         self.client.stopProducing()
         self.waitForClose()
         assert not self.came()
-
-
-class TargetTests(ClientTestCase):
-    """`DatagramTarget.connect` finds the address, or says in one line what failed."""
-
-    def assertUnreachable(self, target: DatagramTarget, code: ExitCode, message: str) -> None:
-        """Check that there is no client of `target`, and nothing is left of it."""
-        connecting = self.connect(target)
-        self.reactor.turn()
-        error = self.failureResultOf(connecting, PathError).value
-        assert (error.code, str(error)) == (code, message)
-        assert set(self.reactor.getReaders()) - self.reactor._internalReaders == {self.port}
-
-    def test_name(self) -> None:
-        """It is named as it can be written."""
-        assert str(DatagramTarget("there", 1)) == "udp:there:1"
-        assert str(DatagramTarget("::1", 1)) == "udp:[::1]:1"
-
-    def test_unresolved(self) -> None:
-        """A name that stands for nothing is told."""
-        message = "cannot resolve nowhere: no address found"
-        self.assertUnreachable(DatagramTarget("nowhere", 1), ExitCode.UNRESOLVED, message)
-
-    def test_resolvedLate(self) -> None:
-        """A name that isn't found in time is told, and no news later."""
-        receivers: list[IResolutionReceiver] = []
-        names = Names({})
-
-        def resolve(receiver: IResolutionReceiver, *_: object, **__: object) -> IHostResolution:
-            receivers.append(receiver)
-            return names
-
-        self.patch(names, "resolveHostName", resolve)
-        self.reactor.installNameResolver(names)
-        connecting = self.connect(DatagramTarget("slow", 1))
-        self.reactor.advance(TIMEOUT - 0.5, step=0.5)
-        self.assertNoResult(connecting)
-        self.reactor.advance(0.5)
-        error = self.failureResultOf(connecting, PathError).value
-        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, "cannot resolve slow: timed out after 10 s")
-        receivers[0].resolutionComplete()
-
-    def test_noWay(self) -> None:
-        """An address that nothing may be sent to is told."""
-        self.reactor.installNameResolver(Names({"everybody": ["255.255.255.255"]}))
-        message = "cannot send to udp:everybody:1 (255.255.255.255:1): Permission denied"
-        self.assertUnreachable(DatagramTarget("everybody", 1), ExitCode.UNREACHABLE, message)
-
-    def test_noIPv6(self) -> None:
-        """So is an address of a kind that this machine doesn't have."""
-
-        def fail(*_: object) -> NoReturn:
-            raise CannotListenError("::", 0, OSError(EAFNOSUPPORT, os.strerror(EAFNOSUPPORT)))
-
-        self.patch(self.reactor, "listenUDP", fail)
-        message = "cannot send to udp:six:1 ([::1]:1): Address family not supported by protocol"
-        self.assertUnreachable(DatagramTarget("six", 1), ExitCode.UNREACHABLE, message)

@@ -5,10 +5,11 @@ from typing import Any
 import click
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.datagram import DatagramTarget
 from echoup.client.options import pathOptions
+from echoup.client.target.datagram import DatagramTarget
+from echoup.client.target.parse import parseTarget
 from echoup.client.target.security import Security
-from echoup.client.target.stream import StreamTarget, parseTarget
+from echoup.client.target.stream import StreamTarget
 from tests.support.doubles import raised
 from tests.support.properties import given, st
 
@@ -55,7 +56,7 @@ class PathOptionsTests(SynchronousTestCase):
         """A TARGET that begins with tls: needs no `--tls`; what both of it and the options say, the options decide."""
         text = "tls:a:443:certificate=b:privateKey=c:trustRoots=d:bindAddress=127.0.0.1:timeout=3"
         target = made(text, "--cafile=x", "--insecure")
-        assert target == StreamTarget(text, "a", 443, Security("x", "b", "c", insecure=True), 0, "127.0.0.1", 3)
+        assert target == StreamTarget(text, "a", 443, Security("x", "b", "c", insecure=True), None, "127.0.0.1", 3)
         assert made("tls:a", "--tls") == parseTarget("tls:a")
         assert made("tls:a:443:certificate=b", "--key=c") == StreamTarget(
             "tls:a:443:certificate=b", "a", 443, Security(None, "b", "c")

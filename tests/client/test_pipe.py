@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.pipe import WINDOW, Pipe, pipe
-from echoup.client.target.stream import parseTarget
+from echoup.client.target.parse import parseTarget
 from tests.support.chance import randomBytes
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase

@@ -7,8 +7,10 @@ from trustme import CA
 
 from echoup.client.connect.trace import Phase, Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.ping.reports.report import Report
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result, interrupted
+from echoup.client.ping.session import judge
 from echoup.client.ping.statistics import Statistics
 from echoup.verdict import Reply
 
@@ -64,6 +66,16 @@ def summed(*results: Result) -> Statistics:
         statistics.add(result)
     statistics.finish()
     return statistics
+
+
+def told(report: Report, *results: Result, requirements: tuple[Requirement, ...] = ()) -> None:
+    """Tell `report` of `results`, from the beginning to the end."""
+    code, _ = judge(summed(*results), requirements)
+    report.begin("there:1", 3)
+    for result in results:
+        report.add(result)
+        report.tick(summed(result), 0.0)
+    report.end(summed(*results), requirements, code)
 
 
 UNMET = Requirement("avg<0us", "avg", 0.0, isInclusive=False)

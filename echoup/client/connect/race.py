@@ -4,93 +4,21 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from ipaddress import ip_address
-from itertools import chain, zip_longest
-from typing import Any, Literal
+from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IDelayedCall, IHostResolution, IResolutionReceiver
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from echoup.addresses import describeAddress
 from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.connect.trace import Phase, Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
 
-Family = Literal[0, 4, 6]
-"""The version of IP to speak; 0 for either."""
-
 ATTEMPT_DELAY = 0.25
 """Seconds that an address has before the next one is tried beside it (RFC 8305, 5)."""
-
-_KINDS = {0: None, 4: [IPv4Address], 6: [IPv6Address]}
-
-
-async def resolve(
-    reactor: Any, host: str, family: Family, timeout: float, trace: Trace, semantics: str = "TCP"
-) -> list[str]:
-    """Return the IP addresses of `host`, in the order in which to try them; raise PathError if there is none in time.
-
-    That's the order of the system's resolver, but with its families in turns (RFC 8305, 4). An IP address stands for
-    itself, and is no step on the way.
-    """
-    only = f"IPv{family} address" if family else "address"
-    version = _versionOf(host)
-    if version and family in (0, version):
-        return [host]
-    phase = trace.begin(Step.RESOLVE)
-
-    def failure(error: str) -> PathError:
-        trace.end(phase, error=error)
-        return PathError(ExitCode.UNRESOLVED, f"cannot resolve {host}: {error}")
-
-    if version:
-        raise failure(f"it is no {only}")
-    receiver = _Addresses()
-    reactor.nameResolver.resolveHostName(receiver, host, 0, _KINDS[family], semantics)
-    try:
-        found = await receiver.complete.addTimeout(timeout, reactor)
-    except DeferredTimeout:
-        raise PathError(ExitCode.TIMED_OUT, f"cannot resolve {host}: timed out after {timeout:g} s") from None
-    if not found:
-        raise failure(getattr(receiver.resolution, "error", None) or f"no {only} found")
-    first = [address.host for address in found if isinstance(address, type(found[0]))]
-    second = [address.host for address in found if not isinstance(address, type(found[0]))]
-    addresses = [address for address in chain(*zip_longest(first, second)) if address]
-    trace.end(phase, addresses=addresses)
-    return addresses
-
-
-def _versionOf(host: str) -> int | None:
-    try:
-        return ip_address(host).version
-    except ValueError:
-        return None
-
-
-@implementer(IResolutionReceiver)
-class _Addresses:
-    """Collects the addresses of a name."""
-
-    def __init__(self) -> None:
-        self.complete: Deferred[list[Any]] = Deferred()
-        self._found: list[Any] = []
-
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        self.resolution = resolutionInProgress
-
-    def addressResolved(self, address: object) -> None:
-        self._found.append(address)
-
-    def resolutionComplete(self) -> None:
-        if not self.complete.called:
-            self.complete.callback(self._found)
-
 
 Way = tuple[str, Callable[[ClientFactory], Any]]
 """An address in words, and what begins to connect to it for a factory and returns the IConnector."""

@@ -15,15 +15,15 @@ from twisted.internet.error import MessageLengthError
 from twisted.internet.task import deferLater
 
 from echoup.addresses import describeAddress, joinAddress
-from echoup.client.connect.race import resolve
+from echoup.client.connect.resolve import resolve
 from echoup.client.connect.trace import Step, Trace, describeServer
 from echoup.client.connectedport import ConnectedPort
-from echoup.client.datagram import DatagramTarget
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.payload import makePayload
 from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
+from echoup.client.target.datagram import DatagramTarget
 from echoup.upper import upper
 from echoup.verdict import Reply, Verdict, firstDifference
 

@@ -16,7 +16,8 @@ from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
-from echoup.client.target.stream import StreamTarget, Target
+from echoup.client.target.parse import Target
+from echoup.client.target.stream import StreamTarget
 
 MAXIMUM = 256
 """Probes that may be under way at once: few enough for the usual limit of 1024 descriptors."""

@@ -1,11 +1,8 @@
-"""What TARGET means: the description of a server, and the connection to it."""
+"""A server to connect to, and the connection to it."""
 
-import os
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
-from ipaddress import ip_address
 from ssl import SSLContext, SSLError
 from typing import Any, Literal, NoReturn
 
@@ -15,29 +12,21 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Protocol
 
-from echoup.addresses import joinAddress, splitAddress
-from echoup.client.connect.race import Family, Race, Way, resolve
+from echoup.addresses import joinAddress
+from echoup.client.connect.race import Race, Way
+from echoup.client.connect.resolve import Family, resolve
 from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.connect.trace import Step, Trace, describeServer
-from echoup.client.datagram import DatagramTarget
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
-from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
 from echoup.proxyheader import encodeProxyHeader
 from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
 
-HOST = "127.0.0.1"
 PORT = 8081
-MAXIMUM_PATH = 107
-"""Bytes in the path of a Unix socket (unix(7))."""
-
 NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE")
 """What OpenSSL calls it when a server answers in words, or with ours."""
-
-_KIND = re.compile(r"(?![0-9a-fA-F]{1,4}$)[a-zA-Z]\w*", re.ASCII)
-"""What may be meant for the kind of a target: an IPv6 address doesn't begin so."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +38,13 @@ class StreamTarget:
     port: int = PORT
     security: Security | None = None
     """How to speak TLS, if at all."""
-    proxyProtocol: Literal[0, 1, 2] = 0
-    """The version of the PROXY header to send first; 0 for none."""
+    proxyProtocol: Literal[1, 2] | None = None
+    """The version of the PROXY header to send first, if any."""
     bindAddress: str | None = None
     """The address to connect from."""
     patience: float = 0
     """The seconds that one address has to answer; 0 for all that there are."""
-    family: Family = 0
+    family: Family = Family.ANY
     path: str = ""
 
     def __str__(self) -> str:
@@ -83,7 +72,7 @@ class StreamTarget:
         tls = self._tls(self.security, lambda: client) if self.security else None
         transport = await self._open(reactor, timeout, trace)
         if self.proxyProtocol:
-            self._announce(transport, trace)
+            self._announce(self.proxyProtocol, transport, trace)
         transport.protocol = tls or client
         transport.protocol.makeConnection(transport)
         if tls:
@@ -130,9 +119,9 @@ class StreamTarget:
             server = describeServer(self, ", ".join(tried))
             raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {server}: timed out after {timeout:g} s") from None
 
-    def _announce(self, transport: Any, trace: Trace) -> None:
-        phase = trace.begin(Step.PROXY, version=f"v{self.proxyProtocol}")
-        transport.write(encodeProxyHeader(self.proxyProtocol, transport.getHost(), transport.getPeer()))
+    def _announce(self, version: int, transport: Any, trace: Trace) -> None:
+        phase = trace.begin(Step.PROXY, version=f"v{version}")
+        transport.write(encodeProxyHeader(version, transport.getHost(), transport.getPeer()))
         trace.end(phase, transport.getHandle())
 
     async def _handshake(self, tls: TLSTransport, reactor: ReactorBase, timeout: float, trace: Trace) -> None:
@@ -161,94 +150,6 @@ class StreamTarget:
         trace.certificate = tls.tls.getpeercert(binary_form=True)
 
 
-Target = StreamTarget | DatagramTarget
-
-
 def _timedOut(result: object, timeout: float) -> NoReturn:
     """Raise what a timeout is; an endpoint that is cancelled fails with an error of its own."""
     raise DeferredTimeout
-
-
-def parseTarget(description: str) -> Target:
-    """Return the target that `description` names.
-
-    `HOST`, `HOST:PORT`, `[V6]:PORT`, `udp:` before one of these, or a Twisted client endpoint string of one of the
-    PARSERS. Raise ValueError, with one line that says what is wrong, for anything else.
-    """
-    if not description.isprintable():
-        raise ValueError(f"{description!r} is not an address")
-    kind, colon, rest = description.partition(":")
-    if rest.startswith("//") and kind != "unix":
-        raise ValueError(f"{description!r} is a URL, and not HOST:PORT")
-    if colon and kind == "udp":
-        return DatagramTarget(*_parseAddress(description, rest))
-    if colon and kind in PARSERS:
-        with parsing(description, kind):
-            if re.search(r":(port=|timeout=)?-[0-9]", description):
-                raise ValueError("it has a negative number")
-            (_, *values), named = splitDescription(description)
-            return applyTo(partial(PARSERS[kind], description), values, named)
-    if description.isdigit():
-        raise ValueError(f"{description!r} is a port without a host; {HOST}:{description} is the one on this machine")
-    if colon and kind == "ssl" and not rest.isdigit():
-        raise ValueError(f"{description!r} is an endpoint for servers; TLS with one is tls:HOST:PORT")
-    if ":" in rest and _KIND.fullmatch(kind):
-        kinds = ", ".join(f"{name}:" for name in (*PARSERS, "udp"))
-        raise ValueError(f"{description!r} is of no known kind; there are {kinds}")
-    return StreamTarget(description, *_parseAddress(description, description))
-
-
-def _parseAddress(description: str, address: str) -> tuple[str, int]:
-    host, port = splitAddress(address)
-    if port == 0:
-        raise ValueError(f"{description!r} has port 0, which nobody can connect to")
-    return host, PORT if port is None else port
-
-
-def _parseTCP(
-    description: str,
-    *address: str,
-    host: str | None = None,
-    port: str | None = None,
-    timeout: str = "0",
-    bindAddress: str | None = None,
-) -> StreamTarget:
-    """Return the target for what Twisted's `tcp:` endpoint takes; its address may also be `HOST` or `[V6]:PORT`."""
-    address += tuple(value for value in (host, port) if value is not None)
-    if bindAddress is not None:
-        ip_address(bindAddress)
-    if len(address) == 2 and ":" in address[0]:
-        address = (f"[{address[0]}]", address[1])
-    return StreamTarget(
-        description,
-        *_parseAddress(description, ":".join(address)),
-        bindAddress=bindAddress,
-        patience=wholeNumber(timeout),
-    )
-
-
-def _parseTLS(
-    description: str,
-    /,
-    *address: str,
-    certificate: str | None = None,
-    privateKey: str | None = None,
-    trustRoots: str | None = None,
-    **named: str,
-) -> StreamTarget:
-    """Return the target for what Twisted's `tls:` endpoint takes; its address is that of `_parseTCP`."""
-    target = applyTo(partial(_parseTCP, description), [*address], named)
-    return replace(target, security=Security(trustRoots, certificate, privateKey))
-
-
-def _parseUNIX(description: str, path: str, *, timeout: str = "0") -> StreamTarget:
-    """Return the target for Twisted's `unix:` endpoint."""
-    if not path:
-        raise ValueError("it has no path")
-    if len(os.fsencode(path)) > MAXIMUM_PATH:
-        raise ValueError("it is longer than the path of a Unix socket may be")
-    return StreamTarget(description, path=path, patience=wholeNumber(timeout))
-
-
-PARSERS: dict[str, Callable[..., StreamTarget]] = {"tcp": _parseTCP, "tls": _parseTLS, "unix": _parseUNIX}
-"""The Twisted client endpoints that there are here: those whose connections can half-close without a loss."""

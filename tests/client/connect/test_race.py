@@ -4,94 +4,16 @@ import socket
 from errno import ENETUNREACH
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, UserError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
-from echoup.client.connect.race import ATTEMPT_DELAY, Family, Race, resolve
-from echoup.client.connect.trace import Step, Trace
+from echoup.client.connect.race import ATTEMPT_DELAY, Race
+from echoup.client.connect.trace import Trace
 from echoup.client.exitcodes import ExitCode, PathError
 from tests.support.doubles import ReactorTestCase
-from tests.support.names import Names
-
-
-class ResolveTests(ReactorTestCase):
-    """`resolve` finds the addresses, in the order in which they are to be tried."""
-
-    def setUp(self) -> None:
-        """Know a name."""
-        super().setUp()
-        self.reactor.installNameResolver(Names({"there": ["::1", "::2", "::3", "127.0.0.1", "127.0.0.2"]}))
-        self.trace = Trace(self.reactor.seconds)
-
-    def resolve(self, host: str, family: Family = 0) -> "Deferred[list[str]]":
-        """Return what resolving `host` comes to."""
-        return Deferred.fromCoroutine(resolve(self.reactor, host, family, 2.5, self.trace))
-
-    def test_order(self) -> None:
-        """The families take turns, beginning with that of the first; the step and its outcome are on record."""
-        addresses = ["::1", "127.0.0.1", "::2", "127.0.0.2", "::3"]
-        assert self.successResultOf(self.resolve("there")) == addresses
-        (phase,) = self.trace.phases
-        assert (phase.step, phase.details, phase.seconds) == (Step.RESOLVE, {"addresses": addresses}, 0.0)
-
-    def test_literals(self) -> None:
-        """An address stands for itself, also one with the name of an interface, and that's no step."""
-        for host in ("192.0.2.1", "2001:db8::1", "fe80::1%eth0"):
-            assert self.successResultOf(self.resolve(host)) == [host]
-        assert self.successResultOf(self.resolve("192.0.2.1", 4)) == ["192.0.2.1"]
-        assert self.trace.phases == []
-
-    def assertUnresolved(self, host: str, family: Family, message: str) -> None:
-        """Check that there's no such address, and that this is told."""
-        error = self.failureResultOf(self.resolve(host, family), PathError).value
-        assert (error.code, str(error)) == (ExitCode.UNRESOLVED, message)
-
-    def test_families(self) -> None:
-        """What isn't of the family that is wanted doesn't count; the resolver is asked for that one only."""
-        self.assertUnresolved("192.0.2.1", 6, "cannot resolve 192.0.2.1: it is no IPv6 address")
-        self.assertUnresolved("::1", 4, "cannot resolve ::1: it is no IPv4 address")
-        assert [phase.step for phase in self.trace.phases] == [Step.RESOLVE] * 2
-        self.assertUnresolved("nowhere", 4, "cannot resolve nowhere: no IPv4 address found")
-        self.assertUnresolved("nowhere", 0, "cannot resolve nowhere: no address found")
-        self.reactor.installNameResolver(SystemNames({}))
-        assert self.successResultOf(self.resolve("there", 4)) == ["127.0.0.4"]
-        assert self.successResultOf(self.resolve("there", 6)) == ["::6"]
-
-    def test_noAnswer(self) -> None:
-        """That the system can't answer isn't the same as that there is no address."""
-        names = Names({})
-        names.error = "Temporary failure in name resolution"  # type: ignore[attr-defined]  # as Resolution has it
-        self.reactor.installNameResolver(names)
-        self.assertUnresolved("there", 0, "cannot resolve there: Temporary failure in name resolution")
-
-    def test_timeout(self) -> None:
-        """A resolver that takes too long is given up, and may tell what it likes afterwards."""
-        names = Names({"there": ["127.0.0.1"]})
-        receivers: list[Any] = []
-        self.patch(names, "resolveHostName", lambda receiver, *_: receivers.append(receiver))
-        self.reactor.installNameResolver(names)
-        resolving = self.resolve("there")
-        self.reactor.advance(2.4)
-        self.assertNoResult(resolving)
-        self.reactor.advance(0.2)
-        error = self.failureResultOf(resolving, PathError).value
-        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, "cannot resolve there: timed out after 2.5 s")
-        receivers[0].resolutionComplete()
-        assert self.trace.phases[0].seconds is None
-
-
-class SystemNames(Names):
-    """Knows one address of each family for every name."""
-
-    def resolveHostName(self, resolutionReceiver: Any, hostName: str, *others: Any, **named: Any) -> Any:
-        """Tell that of the only family that is asked for."""
-        (kind,) = others[1]
-        self.known = {hostName: ["127.0.0.4" if kind.__name__ == "IPv4Address" else "::6"]}
-        return super().resolveHostName(resolutionReceiver, hostName)
 
 
 class Way:

@@ -6,12 +6,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from echoup.client.connect.trace import Step
-from echoup.client.datagram import DatagramTarget
 from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.datagram import REMEMBERED, DatagramProbes, ProbePort
 from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
+from echoup.client.target.datagram import DatagramTarget
 from echoup.verdict import Verdict
 from tests.support.doubles import ReactorTestCase
 from tests.support.names import Names

@@ -6,7 +6,6 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.datagram import DatagramTarget
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping import session as module
 from echoup.client.ping.datagram import DatagramProbes
@@ -16,6 +15,7 @@ from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.session import MAXIMUM, judge, makeProbes, ping
 from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.stream import StreamProbes
+from echoup.client.target.datagram import DatagramTarget
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
 from tests.support.doubles import ReactorTestCase, raised

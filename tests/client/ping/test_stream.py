@@ -379,7 +379,7 @@ class TLSTests(StreamTestCase):
 
     def test_right(self) -> None:
         """The version, the cipher and the certificate are known; the ends are those of TLS."""
-        result = self.probe(self.makeProbes(replace(self.listenTLS(), proxyProtocol=0), halfClose=True))
+        result = self.probe(self.makeProbes(self.listenTLS(), halfClose=True))
         assert result.isAnswered
         handshake = next(phase for phase in result.trace.phases if phase.step is Step.TLS)
         assert handshake.details["version"] == "TLSv1.3"

@@ -1,0 +1,73 @@
+"""The report that Nagios and its relatives read of a plugin."""
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+
+from echoup.client.exitcodes import ExitCode
+from echoup.client.ping.reports.report import judgement, milliseconds, percent
+from echoup.client.ping.requirement import Requirement
+from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Statistics
+from echoup.escaping import shown
+
+
+class NagiosStatus(IntEnum):
+    """The exit codes of a plugin (Monitoring Plugins Development Guidelines, "Plugin Return Codes")."""
+
+    OK = 0
+    WARNING = 1
+    """A requirement isn't met, but none about losses or the outage."""
+    CRITICAL = 2
+    """A probe failed, and not as the requirements allow."""
+    UNKNOWN = 3
+    """There was no probe."""
+
+
+class NagiosReport:
+    """Writes one line at the end: the status, why, and performance data behind a `|` (same source, "Plugin Output")."""
+
+    status = NagiosStatus.UNKNOWN
+    """The exit code."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def begin(self, target: object, size: int) -> None:
+        """Remember the target."""
+        self._target = target
+
+    def add(self, result: Result) -> None:
+        """Write nothing."""
+
+    def tick(self, statistics: Statistics, now: float) -> None:
+        """Write nothing."""
+
+    def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
+        """Write the line."""
+        unmet = [each for each in requirements if not each.isMet(statistics)]
+        if code is ExitCode.OK:
+            status = NagiosStatus.OK if statistics.over else NagiosStatus.UNKNOWN
+        elif (
+            code is ExitCode.WRONG
+            and not statistics.wrong
+            and all(each.metric not in ("loss", "outage") for each in unmet)
+        ):
+            status = NagiosStatus.WARNING
+        else:
+            status = NagiosStatus.CRITICAL
+        avg = statistics.avg
+        text = f"{statistics.answered} of {statistics.sent} answered by {self._target}"
+        if avg is not None:
+            text += f", avg {milliseconds(avg)} ms"
+        reasons = [str(statistics.failure)] if statistics.failure else []
+        reasons += [judgement(each, statistics) for each in unmet]
+        data = [
+            f"time={'U' if avg is None else f'{avg:.6f}s'};;;0",  # U: there is no value
+            f"loss={percent(statistics.loss)}%;;;0;100",
+            f"wrong={statistics.wrong};;;0",
+            f"outage={statistics.outage.seconds if statistics.outage else 0:.3f}s;;;0",
+        ]
+        # A `|` would begin the performance data.
+        text = shown("; ".join([text, *reasons])).replace("|", "/")
+        self._write(f"ECHOUP {status.name} - {text} | {' '.join(data)}\n")
+        self.status = status

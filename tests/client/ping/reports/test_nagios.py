@@ -1,0 +1,102 @@
+"""The line that Nagios reads of probes."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.ping.reports.nagios import NagiosReport, NagiosStatus
+from echoup.client.ping.requirement import Requirement, parseRequirement
+from echoup.client.ping.result import Result
+from tests.support.doubles import raised
+from tests.support.properties import given, st
+from tests.support.samples import UNMET, probe, summed, told
+
+
+class NagiosTests(SynchronousTestCase):
+    """`NagiosReport` writes what Nagios and its like read."""
+
+    def line(self, *results: Result, requirements: tuple[Requirement, ...] = ()) -> str:
+        """Return what is written for `results`: one line."""
+        written: list[str] = []
+        told(NagiosReport(written.append), *results, requirements=requirements)
+        (line,) = written
+        assert line.index("\n") == len(line) - 1
+        return line[:-1]
+
+    def test_right(self) -> None:
+        """When all was answered it is OK, and the numbers follow."""
+        assert self.line(probe(1, 0.00041), requirements=(parseRequirement("avg<1s"),)) == (
+            "ECHOUP OK - 1 of 1 answered by there:1, avg 0.410 ms"
+            " | time=0.000410s;;;0 loss=0%;;;0;100 wrong=0;;;0 outage=0.000s;;;0"
+        )
+
+    def test_required(self) -> None:
+        """A requirement that isn't met is a warning, and is named."""
+        text, _, _ = self.line(probe(), requirements=(parseRequirement("avg<1s"), UNMET)).partition(" | ")
+        assert text == "ECHOUP WARNING - 1 of 1 answered by there:1, avg 1.00 ms; avg<0us: not met (1.00 ms)"
+
+    def test_failed(self) -> None:
+        """A probe that failed is critical, and is told of; a time that there isn't is U."""
+        assert self.line(probe(code=ExitCode.TIMED_OUT)) == (
+            "ECHOUP CRITICAL - 0 of 1 answered by there:1; there:1: timed out 1"
+            " | time=U;;;0 loss=100%;;;0;100 wrong=0;;;0 outage=0.001s;;;0"
+        )
+
+    def test_nothing(self) -> None:
+        """Where nothing was sent nothing is known."""
+        assert self.line().startswith("ECHOUP UNKNOWN - 0 of 0 answered")
+
+    @given(st.text())
+    def test_foreign(self, text: str) -> None:
+        """Whatever an error says, there is one line and one `|`."""
+        line = self.line(probe(error=PathError(ExitCode.TLS_FAILED, text)))
+        assert line.isprintable()
+        assert line.count("|") == 1
+
+    def test_status(self) -> None:
+        """The status is the exit code that a plugin has; it follows from that of the command."""
+        for results, code, status in (
+            ([probe()], ExitCode.OK, NagiosStatus.OK),
+            ([probe()], ExitCode.WRONG, NagiosStatus.WARNING),
+            ([probe(code=ExitCode.WRONG)], ExitCode.WRONG, NagiosStatus.CRITICAL),
+            ([probe(code=ExitCode.TIMED_OUT)], ExitCode.TIMED_OUT, NagiosStatus.CRITICAL),
+            ([probe(code=ExitCode.TIMED_OUT)], ExitCode.OK, NagiosStatus.OK),
+            ([], ExitCode.OK, NagiosStatus.UNKNOWN),
+        ):
+            report = NagiosReport(lambda _: None)
+            report.begin("there:1", 56)
+            report.end(summed(*results), [], code)
+            assert report.status is status
+        assert list(map(int, NagiosStatus)) == [0, 1, 2, 3]
+
+    def test_tooMuchLost(self) -> None:
+        """More losses than may be, or a longer outage, are critical; the failure is told once, and each requirement."""
+        for requirement, found in (("loss<20%", "50 %"), ("outage<1ms", "1001 ms")):
+            results = (probe(1, code=ExitCode.TIMED_OUT), probe(2))
+            text, _, _ = self.line(*results, requirements=(parseRequirement(requirement),)).partition(" | ")
+            assert text == (
+                "ECHOUP CRITICAL - 1 of 2 answered by there:1, avg 1.00 ms;"
+                f" there:1: timed out 1; {requirement}: not met ({found})"
+            )
+        met = (parseRequirement("loss<90%"), parseRequirement("outage<9s"), UNMET)
+        line = self.line(probe(1, code=ExitCode.TIMED_OUT), probe(2), requirements=met)
+        assert line.startswith("ECHOUP WARNING - ")
+
+    def test_unfinished(self) -> None:
+        """When no probe was over nothing is known, whatever began."""
+        written: list[str] = []
+        report = NagiosReport(written.append)
+        report.begin("there:1", 56)
+        statistics = summed()
+        statistics.begin()
+        report.end(statistics, [], ExitCode.OK)
+        assert written[0].startswith("ECHOUP UNKNOWN - 0 of 1 answered by there:1 |")
+
+    def test_unwritten(self) -> None:
+        """A status that couldn't be written is unknown."""
+
+        def fail(_: str) -> None:
+            raise PathError(ExitCode.BROKEN_PIPE, "no")
+
+        report = NagiosReport(fail)
+        assert raised(PathError, told, report, probe())
+        assert report.status is NagiosStatus.UNKNOWN

@@ -1,0 +1,59 @@
+"""The gauges that Prometheus reads of probes."""
+
+from prometheus_client.parser import text_string_to_metric_families
+from trustme import CA
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.client.connect.trace import Phase, Step
+from echoup.client.exitcodes import ExitCode
+from echoup.client.ping.reports.prometheus import PrometheusReport
+from echoup.client.ping.requirement import Requirement
+from echoup.client.ping.result import Result
+from tests.support.certificates import NAME, inDER
+from tests.support.samples import UNMET, probe, told, traced
+
+
+class PrometheusTests(SynchronousTestCase):
+    """`PrometheusReport` writes the text format of Prometheus."""
+
+    def samples(self, *results: Result, requirements: tuple[Requirement, ...] = ()) -> dict[str, float]:
+        """Return what is written for `results`, as Prometheus reads it: a name, or `name:label`, and its value."""
+        written: list[str] = []
+        told(PrometheusReport(written.append), *results, requirements=requirements)
+        (text,) = written
+        found = {}
+        for family in text_string_to_metric_families(text):
+            assert family.type == "gauge"
+            for sample in family.samples:
+                assert sample.labels.pop("target") == "there:1"
+                found[":".join([sample.name.removeprefix("echoup_ping_"), *sample.labels.values()])] = sample.value
+        return found
+
+    def test_answered(self) -> None:
+        """All that is known is told; a requirement even if it isn't met."""
+        certificate = inDER(CA().issue_cert(NAME))
+        trace = traced(
+            Phase(Step.CONNECT, 0.0, {}, 9.0, "Connection refused"),
+            Phase(Step.CONNECT, 0.0, {}, 0.5),
+            certificate=certificate,
+        )
+        found = self.samples(probe(1, 0.25), probe(2, 0.25, trace=trace), requirements=(UNMET,))
+        assert found.pop("certificate_expiry_timestamp_seconds") > 1e9
+        assert found == {
+            "up": 1,
+            "probes:answered": 2,
+            "probes:lost": 0,
+            "probes:wrong": 0,
+            **{f"seconds:{percent}": 0.25 for percent in (50, 90, 95, 99)},
+            **{f"seconds_{name}": 0.25 for name in ("min", "avg", "max")},
+            "seconds_stddev": 0,
+            "phase_seconds:connect": 0.5,
+            "outage_seconds": 0,
+            "requirement_met:avg<0us": 0,
+        }
+
+    def test_failed(self) -> None:
+        """What isn't known isn't told."""
+        found = self.samples(probe(2, code=ExitCode.TIMED_OUT))
+        assert found.pop("outage_seconds") > 0
+        assert found == {"up": 0, "probes:answered": 0, "probes:lost": 1, "probes:wrong": 0}

@@ -1,0 +1,202 @@
+"""What TARGET means, and how a connection to it fails."""
+
+from dataclasses import replace
+from ipaddress import IPv6Address
+from itertools import product
+from random import Random
+
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup.client.exitcodes import PathError
+from echoup.client.target.datagram import DatagramTarget
+from echoup.client.target.parse import parseTarget
+from echoup.client.target.security import Security
+from echoup.client.target.stream import StreamTarget
+from tests.support.chance import randomBytes
+from tests.support.doubles import raised
+from tests.support.properties import example, given, st
+from tests.support.targets import KINDS, TEXTS, OfflineReactor, connect
+
+FORMS = [
+    "example.org:8081",
+    "[2001:db8::1]:8081",
+    "fe80::1%eth0",
+    "tcp:host=example.org:port=1:timeout=5",
+    "tcp:example.org:8081:bindAddress=127.0.0.1",
+    "unix:/run/echoup:timeout=3",
+    r"tls:\:\:1:443:timeout=3:certificate=a.pem:privateKey=b.pem",
+    "tls:host=example.org:port=443:trustRoots=/etc/ssl",
+    "tls:[::1]:443:bindAddress=127.0.0.1",
+    "udp:example.org:8081",
+]
+
+
+class ParseTargetTests(SynchronousTestCase):
+    """`parseTarget` knows every form, and refuses everything else in one line."""
+
+    def test_addresses(self) -> None:
+        """Each form of an address has its host and its port, which is 8081 unless it is given."""
+        forms = {
+            "example.org": ("example.org", 8081, "example.org:8081"),
+            "example.org:1": ("example.org", 1, "example.org:1"),
+            "192.0.2.1": ("192.0.2.1", 8081, "192.0.2.1:8081"),
+            "2001:db8::1": ("2001:db8::1", 8081, "[2001:db8::1]:8081"),
+            "[2001:db8::1]": ("2001:db8::1", 8081, "[2001:db8::1]:8081"),
+            "[2001:db8::1]:65535": ("2001:db8::1", 65535, "[2001:db8::1]:65535"),
+            "tcp": ("tcp", 8081, "tcp:8081"),
+        }
+        for text, (host, port, name) in forms.items():
+            target = parseTarget(text)
+            assert target == StreamTarget(text, host, port)
+            assert str(target) == name
+
+    def test_endpoints(self) -> None:
+        """A Unix endpoint is taken, and named as it was written."""
+        for text, expected in (
+            ("unix:/run/echoup", StreamTarget("", path="/run/echoup")),
+            ("unix:path=/run/echoup:timeout=3", StreamTarget("", path="/run/echoup", patience=3)),
+            (r"unix:/a\:timeout\=", StreamTarget("", path="/a:timeout=")),
+        ):
+            target = parseTarget(text)
+            assert target == replace(expected, description=text)
+            assert str(target) == text
+
+    def test_streams(self) -> None:
+        """TCP and TLS endpoints are taken as Twisted writes them, and with our addresses; their name is the address."""
+        for kind, (address, host, port) in product(
+            ("tcp", "tls"),
+            (
+                ("example.org:443", "example.org", 443),
+                ("host=example.org:port=443", "example.org", 443),
+                ("example.org:port=443", "example.org", 443),
+                (r"\:\:1:443", "::1", 443),
+                (r"host=\:\:1:port=443", "::1", 443),
+                ("example.org", "example.org", 8081),
+                ("[::1]:443", "::1", 443),
+                ("[::1]", "::1", 8081),
+                ("::1", "::1", 8081),
+            ),
+        ):
+            text = f"{kind}:{address}"
+            target = parseTarget(text)
+            assert target == StreamTarget(text, host, port, Security() if kind == "tls" else None)
+            assert str(target) == (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+    def test_namedArguments(self) -> None:
+        """What Twisted's TLS endpoints can be told by name is taken, in any order."""
+        for text, expected in (
+            ("tls:a:1:timeout=3", StreamTarget("", "a", 1, Security(), patience=3)),
+            ("tls:a:1:bindAddress=127.0.0.2", StreamTarget("", "a", 1, Security(), bindAddress="127.0.0.2")),
+            ("tls:trustRoots=/x\\:y:a:1", StreamTarget("", "a", 1, Security("/x:y"))),
+            ("tls:a:certificate=b:1:privateKey=c=d", StreamTarget("", "a", 1, Security(None, "b", "c=d"))),
+        ):
+            assert parseTarget(text) == replace(expected, description=text)
+
+    def test_datagrams(self) -> None:
+        """After udp: comes an address, in any form."""
+        for text, host, port in (("a", "a", 8081), ("a:1", "a", 1), ("::1", "::1", 8081), ("[::1]:1", "::1", 1)):
+            assert parseTarget(f"udp:{text}") == DatagramTarget(host, port)
+
+    def test_mistakes(self) -> None:
+        """What is near to a form is refused, with the reason."""
+        mistakes = {
+            "": "'' is not a host name or an IP address",
+            "8081": "'8081' is a port without a host; 127.0.0.1:8081 is the one on this machine",
+            "example.org:0": "'example.org:0' has port 0, which nobody can connect to",
+            "example.org:": "'' is not a port number from 0 to 65535",
+            "*:8081": "'*' is not a host name or an IP address",
+            "tcp:": "'tcp:' is not a tcp endpoint",
+            "tcp:example.org:http": "'tcp:example.org:http' is not a tcp endpoint",
+            "tcp:example.org:1:colour=red": "'tcp:example.org:1:colour=red' is not a tcp endpoint",
+            "tcp:example.org:1:timeout=-1": "is not a tcp endpoint: it has a negative number",
+            "tcp:example.org:1:bindAddress=here": "endpoint: 'here' does not appear to be an IPv4 or IPv6 address",
+            "unix:": "'unix:' is not a unix endpoint: ",
+            "unix:/a:/b": "'unix:/a:/b' is not a unix endpoint: ",
+            "tls:": "'tls:' is not a tls endpoint: '' is not a host name or an IP address",
+            "tls:example.org:http": "is not a tls endpoint: 'http' is not a port number from 0 to 65535",
+            "tls:example.org:0": "has port 0, which nobody can connect to",
+            "tls:example.org:1:2": "'example.org:1:2' is not an IPv6 address",
+            "tls:443:host=example.org": "is not a tls endpoint: 'example.org' is not a port number from 0 to 65535",
+            "tls:example.org:443:colour=red": "is not a tls endpoint: there is no such field: colour",
+            "tls:example.org:443:description=red": "is not a tls endpoint: there is no such field: description",
+            "tls:example.org:443:timeout=-1": "is not a tls endpoint: it has a negative number",
+            "tls:example.org:443:timeout=inf": "is not a tls endpoint: ",
+            "tls:example.org:443:timeout=0.5": "is not a tls endpoint: ",
+            "http://localhost:8081": "'http://localhost:8081' is a URL, and not HOST:PORT",
+            "https://localhost": "is a URL, and not HOST:PORT",
+            "tls://localhost:443": "is a URL, and not HOST:PORT",
+            "udp://localhost": "is a URL, and not HOST:PORT",
+            "ssl:localhost:8443": "is an endpoint for servers; TLS with one is tls:HOST:PORT",
+            "ssl:localhost": "is an endpoint for servers; TLS with one is tls:HOST:PORT",
+            "tcp6:[::1]:80": "'tcp6:[::1]:80' is of no known kind; there are tcp:, tls:, unix:, udp:",
+            "example:80:90": "is of no known kind; there are tcp:, tls:, unix:, udp:",
+            "decade:80:90": "is of no known kind; there are tcp:, tls:, unix:, udp:",
+            "dead:80:90": "'dead:80:90' is not an IPv6 address",
+            "127.0.0.1:80:90": "'127.0.0.1:80:90' is not an IPv6 address",
+            "udp:": "'' is not a host name or an IP address",
+            "udp:8081:1:2": "'8081:1:2' is not an IPv6 address",
+            "udp:example.org:0": "'udp:example.org:0' has port 0, which nobody can connect to",
+            "udp:*:1": "'*' is not a host name or an IP address",
+        }
+        for text, message in mistakes.items():
+            assert message in str(raised(ValueError, parseTarget, text))
+
+    @given(st.ip_addresses(v=6), st.booleans(), st.sampled_from(["", "%eth0"]))
+    def test_anyIPv6(self, address: IPv6Address, isLong: bool, interface: str) -> None:
+        """Whatever an IPv6 address begins with, it isn't taken for a kind of target."""
+        host = (address.exploded if isLong else str(address)) + interface
+        for text in (host, host.upper().replace("ETH", "eth")):
+            assert parseTarget(text) == StreamTarget(text, text)
+
+    def test_likeKinds(self) -> None:
+        """A host may have the name of a kind, and a path may look like a URL's."""
+        assert parseTarget("ssl:8443") == StreamTarget("ssl:8443", "ssl", 8443)
+        assert parseTarget("ssl") == StreamTarget("ssl", "ssl")
+        assert parseTarget("unix:///run/x") == StreamTarget("unix:///run/x", path="///run/x")
+
+    @given(KINDS, TEXTS)
+    def test_anyText(self, kind: str, rest: str) -> None:
+        """Any text either is a target that has a name of one line, or raises ValueError with one line."""
+        error = raised(ValueError, parseTarget, kind + rest)
+        line = str(error or parseTarget(kind + rest))
+        assert len(line.splitlines()) == 1
+
+    def test_anyMistake(self) -> None:
+        """Whatever becomes of right ones when characters are lost, doubled, swapped or inserted is one or the other."""
+        random = Random(randomBytes(8))  # noqa: S311  # it has to be repeatable
+        for _ in range(20_000):
+            text = list(random.choice(FORMS))
+            for _ in range(random.randint(1, 6)):
+                start, end = sorted(random.choices(range(len(text) + 1), k=2))
+                text[start:end] = random.choice(
+                    ["", text[start:end] * 2, text[end:], random.choice("[]:=%-\\9é\n\x1b")]
+                )
+            error = raised(ValueError, parseTarget, "".join(text))
+            assert str(error or parseTarget("".join(text))).isprintable(), text
+
+    @given(KINDS, TEXTS)
+    @example("udp:", "0.0.0.0")  # noqa: S104  # nobody listens there
+    @example("udp:", "[::1]:1")
+    def test_anyTarget(self, kind: str, rest: str) -> None:
+        """Whatever is a target can be tried: it fails as a PathError, if it fails."""
+        if not raised(ValueError, parseTarget, kind + rest):
+            failures: list[Failure] = []
+            connect(OfflineReactor(), kind + rest).addErrback(failures.append)
+            assert [failure.value for failure in failures if not failure.check(PathError)] == []
+
+
+class NumberTests(SynchronousTestCase):
+    """A target has a port that there can be, and a path that fits into a socket's address."""
+
+    def test_mistakes(self) -> None:
+        """What is too large or too long is told, as it was written."""
+        path = f"unix:/{'x' * 107}"
+        for text, message in (
+            ("127.0.0.1:99999", "'99999' is not a port number from 0 to 65535"),
+            ("tcp:127.0.0.1:70000", "'tcp:127.0.0.1:70000' is not a tcp endpoint: '70000' is"),
+            ("tcp6:::1:443", "'tcp6:::1:443' is of no known kind; there are tcp:, tls:, "),
+            (path, f"'{path}' is not a unix endpoint: it is longer than the path of a "),
+        ):
+            error = str(raised(ValueError, parseTarget, text))
+            assert error.startswith(message), error

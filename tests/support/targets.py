@@ -1,0 +1,61 @@
+"""Texts that may be targets, and a reactor on which they can be tried."""
+
+from errno import EADDRNOTAVAIL
+from typing import Any, NoReturn, cast
+
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
+from twisted.internet.testing import MemoryReactorClock
+from zope.interface import implementer
+
+from echoup.client.datagram import DatagramClient
+from echoup.client.protocol import EchoUpClient
+from echoup.client.target.parse import Target, parseTarget
+from tests.support.names import Names
+from tests.support.properties import st
+
+TEXTS = st.text(st.characters()) | st.text("[]:.%=\\0189afx_-é/ \n", max_size=20)
+KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "tls:host:", "udp:", "[fe80::1%", "[::1]:"])
+
+
+@implementer(IReactorPluggableNameResolver)
+class OfflineReactor(MemoryReactorClock):
+    """A reactor without a network: connections are attempted for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nameResolver = Names({"there": ["192.0.2.1"]})
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        """Do nothing: there are no other names."""
+        return self.nameResolver
+
+    def connectTCP(self, *arguments: Any, **named: Any) -> Any:
+        """Attempt a connection, which has no socket."""
+        connector: Any = super().connectTCP(*arguments, **named)
+        connector.transport = None
+        return connector
+
+    def connectUNIX(self, *arguments: Any, **named: Any) -> Any:
+        """Attempt a connection, which has no socket."""
+        connector: Any = super().connectUNIX(*arguments, **named)
+        connector.transport = None
+        return connector
+
+    def listenUDP(self, port: int, protocol: object, interface: str = "", maxPacketSize: int = 0) -> NoReturn:
+        """Refuse: there is no address to send from."""
+        raise CannotListenError(interface, port, OSError(EADDRNOTAVAIL, "no network"))
+
+
+def connect(
+    reactor: object, description: str | Target, timeout: float = 10.0
+) -> "Deferred[EchoUpClient | DatagramClient]":
+    """Connect a client to what is described; it forgets what it takes."""
+    target = parseTarget(description) if isinstance(description, str) else description
+
+    async def connecting() -> EchoUpClient | DatagramClient:
+        return await target.connect(cast("ReactorBase", reactor), timeout, lambda _: None)
+
+    return Deferred.fromCoroutine(connecting())
