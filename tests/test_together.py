@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.posixbase import PosixReactorBase
 
 from echoup.addresses import describeAddress
+from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.protocol import EchoUpClient
+from echoup.client.protocol import EchoUpClient, Ending
 from echoup.client.target.parse import parseTarget
 from echoup.client.target.stream import StreamTarget
 from echoup.server.listening.listeners import parseListener
@@ -72,37 +73,39 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 async def test_exchangeIsUppercased(pair: Pair) -> None:
     """The client's bytes come back in upper case, and both sides close."""
     client, taken = await pair.client(takes=5)
-    client.send(b"hello")
+    exchange = Exchange(client, untilEnd=True)
+    exchange.send(b"hello")
     assert await taken == b"HELLO"
-    client.end()
-    await client.closed
-    client.check(pair.target)
-    assert client.reply.verdict is Verdict.UPPERCASED
+    exchange.end()
+    await exchange.done
+    client.check(exchange.reply)
+    assert exchange.reply.verdict is Verdict.UPPERCASED
 
 
 @pytest_twisted.ensureDeferred
 async def test_moreThanTheBuffersHoldPasses(pair: Pair) -> None:
     """More bytes than all buffers hold come back, with the end directly behind them."""
     client, _ = await pair.client()
+    exchange = Exchange(client, untilEnd=True)
     for _ in range(100):
-        client.send(b"x" * 100_000)
-    client.end()
-    await client.closed
-    client.check(pair.target)
-    assert client.reply.received == 10_000_000
+        exchange.send(b"x" * 100_000)
+    exchange.end()
+    await exchange.done
+    client.check(exchange.reply)
+    assert exchange.reply.received == 10_000_000
 
 
 @pytest_twisted.ensureDeferred
 async def test_stoppedServiceLosesNothing(pair: Pair) -> None:
     """A service that stops closes the client's connection with nothing lost, and the client reports the close."""
     client, taken = await pair.client(takes=5)
-    client.send(b"hello")
+    exchange = Exchange(client, untilEnd=True)
+    exchange.send(b"hello")
     await taken
-    target = pair.target
     await pair.service.stopService()
     await client.closed
     with pytest.raises(PathError, match="the server closed the connection, 5 of 5 bytes came back") as raised:
-        client.check(target)
+        client.check(exchange.reply)
     assert raised.value.code is ExitCode.SHORT
 
 
@@ -112,10 +115,11 @@ async def test_connectionAboveThePeersLimitIsReset(pair: Pair) -> None:
     clients = [await pair.client(takes=5) for _ in range(3)]
     if pair.target.host:
         await clients[2][0].closed
-        assert not clients[2][0].serverEnded
+        assert clients[2][0].ending is Ending.RESET
         clients.pop()
     for client, taken in clients:
-        client.send(b"hello")
+        exchange = Exchange(client, untilEnd=True)
+        exchange.send(b"hello")
         assert await taken == b"HELLO"
-        client.end()
-        await client.closed
+        exchange.end()
+        await exchange.done

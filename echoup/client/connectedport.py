@@ -10,15 +10,15 @@ from twisted.internet.protocol import DatagramProtocol
 
 
 class ConnectedPort(DatagramProtocol):
-    """Talks with one server only, and hears of its machine's refusals."""
+    """Talks with one server only, and learns when its machine refuses datagrams."""
 
     port: Any = None
 
     isClosed = False
-    """Did we close it?"""
+    """Whether we have closed the port."""
 
     def open(self, reactor: Any, server: tuple[str, int]) -> None:
-        """Take a new port; `server` is an IP address and a port. Raise OSError where that is impossible."""
+        """Open a new port, connected to `server`, an IP address and a port; raise OSError if that fails."""
         self.transport = None
         try:
             self.port = reactor.listenUDP(0, self, "::" if ":" in server[0] else "", 2**16)
@@ -31,20 +31,20 @@ class ConnectedPort(DatagramProtocol):
             raise
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Close the port."""
         if self.port and not self.isClosed:
             self.port.stopListening()
         self.isClosed = True
 
     def refused(self, why: str) -> None:
-        """Nobody listens there, in the system's words."""
+        """No process listens at the server's address; `why` is in the system's words."""
 
     def connectionRefused(self) -> None:
-        """The machine there says that nobody listens."""
+        """Report the refusal that an ICMP message of the server's machine tells."""
         self.refused(os.strerror(ECONNREFUSED))
 
     def stopProtocol(self) -> None:
-        """The port closes; if that wasn't us, it's because of what poll(2) calls an error: mostly, a refusal again."""
+        """Report a port that the reactor closes, because of what poll(2) calls an error: mostly, a refusal again."""
         if not self.isClosed:
             error = self.port.getHandle().getsockopt(SOL_SOCKET, SO_ERROR)
             self.refused(os.strerror(error or ECONNREFUSED))

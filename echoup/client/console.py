@@ -6,10 +6,8 @@ from prompt_toolkit import PromptSession
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 
-from echoup.client.connect.trace import Trace, describeServer
-from echoup.client.datagram import DatagramClient
+from echoup.client.exchange import Exchange, ExchangeClient
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import Target
 from echoup.escaping import printable
 from echoup.verdict import Reply, Verdict
@@ -20,32 +18,32 @@ PROMPT = ">>: "
 async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None:
     """Prompt for lines, send each to `target` and print what comes back, until Ctrl-D.
 
-    Return if every reply was right; raise PathError if one was not, when the server goes away, and at Ctrl-C. It
-    needs the asyncio reactor, which is the one that prompt_toolkit runs on.
+    Return if every reply was right; raise PathError if one was not, when the server ends the connection, and at
+    Ctrl-C. It needs the asyncio reactor, which is the one that prompt_toolkit runs on.
     """
-    console, trace = Console(), Trace(reactor.seconds)
-    console.client = await target.connect(reactor, timeout, console.take, trace)
-    server = describeServer(target, trace.remote)
-    console.client.closed.addCallback(console.leave)
-    exchanges = wrong = 0
+    console = Console()
+    client = console.client = await target.connect(reactor, timeout, console.take)
+    client.closed.addCallback(console.leave)
+    reply, exchanges, wrong = Reply(), 0, 0
     while (line := await console.ask()) is not None:
         if line.strip():
+            reply = await console.exchange(line.encode(errors="surrogateescape") + b"\n")
             exchanges += 1
-            wrong += not await console.exchange(line.encode(errors="surrogateescape") + b"\n")
+            wrong += reply.verdict is not Verdict.UPPERCASED
     console.showUnasked()
-    if console.client.closed.called:
-        console.client.check(server)
-    console.client.close()
+    if client.closed.called:
+        client.check(client.unasked if client.unasked.received else reply)
+    client.close()
     if wrong:
-        raise PathError(ExitCode.WRONG, f"{server}: {wrong} of {exchanges} replies were wrong")
+        raise PathError(ExitCode.WRONG, f"{client.server}: {wrong} of {exchanges} replies were wrong")
     if console.unasked:
-        raise PathError(ExitCode.WRONG, f"{server}: {console.unasked} bytes came unasked")
+        raise PathError(ExitCode.WRONG, f"{client.server}: {console.unasked} bytes came unasked")
 
 
 class Console:
     """A prompt on the terminal, and the client whose replies it prints."""
 
-    client: EchoUpClient | DatagramClient
+    client: ExchangeClient
 
     unasked = 0
     """How many bytes came although nothing was due."""
@@ -53,10 +51,9 @@ class Console:
     def __init__(self) -> None:
         self._session: PromptSession[str] = PromptSession(PROMPT)
         self._came = b""
-        self._answered: Deferred[None] | None = None
 
     async def ask(self) -> str | None:
-        """Return the next line; None at Ctrl-D or when the server has gone away. Raise PathError at Ctrl-C."""
+        """Return the next line; None at Ctrl-D or when the connection has ended. Raise PathError at Ctrl-C."""
         if self.client.closed.called:
             return None
         line = await Deferred.fromFuture(asyncio.ensure_future(self._ask()))
@@ -64,7 +61,7 @@ class Console:
 
     async def _ask(self) -> str | None:
         try:
-            # Without a handler of its own, which would swallow a SIGINT that comes while it is being taken away.
+            # prompt_toolkit's own handler of SIGINT loses one that comes while it is being removed.
             return await self._session.prompt_async(handle_sigint=False)
         except EOFError:
             return None
@@ -72,18 +69,16 @@ class Console:
             # A task that ends in KeyboardInterrupt takes the event loop with it.
             raise PathError(ExitCode.INTERRUPTED, "interrupted") from None
 
-    async def exchange(self, data: bytes) -> bool:
-        """Send `data`, print what comes back for it, or what did until the connection ended; was it right?"""
+    async def exchange(self, data: bytes) -> Reply:
+        """Send `data`, print what comes back until the reply is complete or the connection ends, and return it."""
         self.showUnasked()
-        self.client.reply = reply = Reply()
-        self._answered = Deferred()
-        self.client.send(data)
-        await self._answered
-        self._answered = None
+        exchange = Exchange(self.client)
+        exchange.send(data)
+        await exchange.done
         self._show()
-        if reply.verdict is not Verdict.UPPERCASED:
-            print(f"({reply})")
-        return reply.verdict is Verdict.UPPERCASED
+        if exchange.reply.verdict is not Verdict.UPPERCASED:
+            print(f"({exchange.reply})")
+        return exchange.reply
 
     def showUnasked(self) -> None:
         """Print what came although nothing was due."""
@@ -93,17 +88,13 @@ class Console:
             print("(came unasked)")
 
     def leave(self, _: None) -> None:
-        """Stop waiting for the user or for the reply: the server has gone away."""
-        if self._answered:
-            self._answered.callback(None)
-        elif self._session.app.is_running and not self._session.app.is_done:
+        """End the prompt, if there is one: the connection has ended."""
+        if self._session.app.is_running and not self._session.app.is_done:
             self._session.app.exit(exception=EOFError)
 
     def take(self, data: bytes) -> None:
-        """Keep what comes back, until all of a reply is there."""
+        """Keep what comes, until it is shown."""
         self._came += data
-        if self._answered and not self.client.reply.outstanding:
-            self._answered.callback(None)
 
     def _show(self) -> None:
         """Print what came, without the end of its last line."""

@@ -4,11 +4,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
 from echoup.client.connectedport import ConnectedPort
+from echoup.client.exchange import ExchangeClient
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.upper import upper
 from echoup.verdict import Reply
@@ -21,25 +21,29 @@ FORGOTTEN = 2.0
 
 
 @implementer(IPushProducer)
-class DatagramClient(ConnectedPort):
+class DatagramClient(ExchangeClient, ConnectedPort):
     """Sends bytes in datagrams, each when the one before was answered, and judges what comes back as one stream.
 
-    UDP doesn't tell of what it loses: a datagram that isn't answered for `timeout` seconds is the end of it all. It
-    may deliver twice: an answer that isn't the one that is due, but the one before again, is passed over.
+    UDP doesn't report losses: the client gives up when a datagram isn't answered for `timeout` seconds. UDP may deliver
+    twice: the answer to the datagram before, once more, is ignored unless the one that is due has the same bytes.
 
-    A datagram without a lowercase letter could be an answer. A service that keeps from talking with its own echo, as
-    ours does, has to leave it alone when the same comes again from the same port: so each has a port of its own.
+    A datagram without a lowercase letter could be an answer. A service that avoids loops with its own echo, as ours
+    does, doesn't answer it when the same bytes come again from the same port: so each such datagram has a new port.
     """
 
-    def __init__(self, reactor: Any, server: tuple[str, int], timeout: float, take: Callable[[bytes], None]) -> None:
-        """`server` is its IP address and port; `take` is called with each answer, after it was judged."""
-        self.reply = Reply()
-        self.closed: Deferred[None] = Deferred()
-        """Fires when nothing more is going to come."""
-        self._reactor = reactor
-        self._server = server
+    def __init__(
+        self,
+        reactor: Any,
+        address: tuple[str, int],
+        server: str,
+        timeout: float,
+        take: Callable[[bytes], object] | None = None,
+    ) -> None:
+        """`address` is the server's IP address and port, `server` what messages call it; `take` as `EchoUpClient`'s."""
+        super().__init__(reactor, take)
+        self.server = server
+        self._address = address
         self._timeout = timeout
-        self._take = take
         self._free: dict[int, float] = {}  # when a port that we had may be ours again
         self._pieces: deque[bytes] = deque()
         self._due: bytes | None = None  # the answer to the piece that is on its way
@@ -47,46 +51,42 @@ class DatagramClient(ConnectedPort):
         self._count = 0
         self._paused = False
         self._ended = False
-        self._patience: IDelayedCall | None = None
+        self._giveUpCall: IDelayedCall | None = None
         self._error: PathError | None = None
 
     def renew(self) -> None:
-        """Take a new port of ours, and let go of the one before; raise OSError where that is impossible."""
+        """Open a new port of ours, and close the one before; raise OSError if that fails."""
         if self.port:
             self.port.stopListening()
-        now = self._reactor.seconds()
+        now = self.reactor.seconds()
         while True:
-            self.open(self._reactor, self._server)
+            self.open(self.reactor, self._address)
             number = self.port.getHost().port
             if now >= self._free.get(number, now):
                 break
             self.port.stopListening()
         self._free[number] = now + FORGOTTEN
 
-    def send(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Send `data`, in as many datagrams as it takes."""
-        self.reply.send(data)
         self._pieces.extend(data[start : start + PIECE] for start in range(0, len(data), PIECE))
         self._sendNext()
 
     def end(self) -> None:
-        """Close as soon as everything is answered: there is no end that UDP could carry."""
+        """Close as soon as everything is answered: UDP can't carry an end."""
         self._ended = True
         self._sendNext()
 
     def close(self) -> None:
-        """Stop waiting for answers."""
+        """Close the port; answers that are due aren't waited for."""
         if not self.closed.called:
             self._stopWaiting()
-            self.closed.callback(None)
-            super().close()
+            ConnectedPort.close(self)
+            self.lose()
 
-    def check(self, server: object) -> None:
-        """Raise PathError, naming `server`, unless all that was sent came back as it should."""
-        if self.reply.wrongAt is not None:
-            raise PathError(ExitCode.WRONG, f"{server}: {self.reply}")
-        if self._error:
-            raise PathError(self._error.code, f"{server}: {self._error}")
+    def failure(self, reply: Reply) -> PathError | None:
+        """Return why the client gave up, if it did."""
+        return self._error
 
     def datagramReceived(self, data: bytes, addr: object) -> None:
         """Judge an answer and pass it on."""
@@ -94,15 +94,14 @@ class DatagramClient(ConnectedPort):
             return
         due, self._due, self._before = self._due, None, data
         self._stopWaiting()
-        self.reply.receive(data)
-        self._take(data)
+        self.deliver(data)
         if due is not None and len(data) < len(due):
             self._fail(ExitCode.SHORT, f"the answer to datagram {self._count} has {len(data)} of {len(due)} bytes")
         else:
             self._sendNext()
 
     def refused(self, why: str) -> None:
-        """Nobody listens there."""
+        """Give up: no process listens there."""
         self._fail(ExitCode.UNREACHABLE, why)
 
     def pauseProducing(self) -> None:
@@ -115,7 +114,7 @@ class DatagramClient(ConnectedPort):
         self._sendNext()
 
     def stopProducing(self) -> None:
-        """Nobody takes what comes any more: stop."""
+        """Close at once: what still comes is of no use."""
         self.close()
 
     def _sendNext(self) -> None:
@@ -125,7 +124,7 @@ class DatagramClient(ConnectedPort):
             piece = self._pieces.popleft()
             self._due = upper(piece)
             self._count += 1
-            self._patience = self._reactor.callLater(self._timeout, self._giveUp)
+            self._giveUpCall = self.reactor.callLater(self._timeout, self._giveUp)
             try:
                 if self._due == piece and self._count > 1:
                     self.renew()
@@ -136,7 +135,7 @@ class DatagramClient(ConnectedPort):
             self.close()
 
     def _giveUp(self) -> None:
-        self._patience = None
+        self._giveUpCall = None
         self._fail(
             ExitCode.TIMED_OUT,
             f"no answer to datagram {self._count} for {self._timeout:g} s: it was lost, or the answer was, or nobody "
@@ -148,6 +147,6 @@ class DatagramClient(ConnectedPort):
         self.close()
 
     def _stopWaiting(self) -> None:
-        if self._patience:
-            self._patience.cancel()
-            self._patience = None
+        if self._giveUpCall:
+            self._giveUpCall.cancel()
+            self._giveUpCall = None

@@ -1,4 +1,4 @@
-"""How a command of the client ends."""
+"""How a command of the client ends, and the words for it."""
 
 from enum import IntEnum
 
@@ -12,18 +12,18 @@ class ExitCode(IntEnum):
     """The reply was wrong: unchanged or corrupted."""
     USAGE = 2
     UNRESOLVED = 3
-    """The name stands for no address."""
+    """The name has no address."""
     UNREACHABLE = 4
-    """The connection was refused, or there is no way there."""
+    """The connection was refused, or there is no route."""
     TIMED_OUT = 5
     TLS_FAILED = 6
-    """There was no TLS handshake, or the server's certificate was refused, or ours."""
+    """The TLS handshake failed, or one side refused the other's certificate."""
     SHORT = 7
     """The connection was closed or reset before all had come back."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it: 128 + SIGINT."""
     BROKEN_PIPE = 141
-    """The output can't be written, mostly because nobody reads it any more; as shells count it: 128 + SIGPIPE."""
+    """The output can't be written, mostly because its reader has exited; as shells count it: 128 + SIGPIPE."""
 
 
 class PathError(Exception):
@@ -32,3 +32,8 @@ class PathError(Exception):
     def __init__(self, code: ExitCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def describeServer(server: object, remote: str | None) -> str:
+    """Return what messages call `server`: its name, with the address that was reached where the name isn't that."""
+    return f"{server} ({remote})" if remote and not str(server).endswith(remote) else str(server)

@@ -15,10 +15,8 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echoup.client.connect.trace import Trace, describeServer
-from echoup.client.datagram import DatagramClient
+from echoup.client.exchange import Exchange, ExchangeClient
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import Target
 
 WINDOW = 4 * 2**20
@@ -31,19 +29,20 @@ async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
     The end of the input becomes our end of the connection. Return when the server has ended its side too and
     everything is written and was right; raise PathError otherwise.
     """
-    stdio, trace = Pipe(), Trace(reactor.seconds)
-    stdio.client = await target.connect(reactor, timeout, stdio.write, trace)
+    stdio = Pipe()
+    client = stdio.client = await target.connect(reactor, timeout, stdio.write)
+    exchange = stdio.exchange = Exchange(client, untilEnd=True)
     with _standardStreams() as (source, sink):
         StandardIO(stdio, source, sink, reactor)  # type: ignore[call-arg]  # mypy takes it for the Windows one
         try:
-            await stdio.client.closed
+            await exchange.done
             stdio.flush()
             await stdio.closed
         finally:
             stdio.close()
-    if stdio.broken:
+    if stdio.isBroken:
         raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
-    stdio.client.check(describeServer(target, trace.remote))
+    client.check(exchange.reply)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -51,12 +50,14 @@ class Pipe(Protocol):
     """The protocol of standard input and output, beside the client that it feeds and drains."""
 
     transport: StandardIO
-    client: EchoUpClient | DatagramClient
+    client: ExchangeClient
+    exchange: Exchange
+    """The only one: all of the input, and the reply to it."""
 
-    broken = False
-    """Can standard output not be written: has its reader gone, or is its disk full?"""
+    isBroken = False
+    """Whether standard output can't be written: its reader has exited, or its disk is full."""
 
-    _windowFull = False
+    _isWindowFull = False
 
     def __init__(self) -> None:
         self.closed: Deferred[None] = Deferred()
@@ -68,26 +69,26 @@ class Pipe(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Send what was read, and read no more while too much is on its way."""
-        self.client.send(data)
-        if self.client.reply.outstanding >= WINDOW:
-            self._windowFull = True
+        self.exchange.send(data)
+        if self.exchange.reply.outstanding >= WINDOW:
+            self._isWindowFull = True
             self.transport.pauseProducing()
 
     def readConnectionLost(self) -> None:
         """Let the end of the input be our end of the connection."""
         if not self.client.closed.called:
-            self.client.end()
+            self.exchange.end()
 
     def writeConnectionLost(self) -> None:
-        """Stop at once: nobody would see the rest."""
-        self.broken = True
+        """Stop at once: the rest can't be written."""
+        self.isBroken = True
         self.client.stopProducing()
 
     def flush(self) -> None:
         """Read nothing more, write what is left, then close."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
-        if self.broken:
+        if self.isBroken:
             self.close()
 
     def close(self) -> None:
@@ -96,15 +97,15 @@ class Pipe(Protocol):
             self.transport.connectionLost(Failure(CONNECTION_DONE))  # type: ignore[attr-defined]  # as above
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell that everything is written, if it is."""
-        self.broken = self.broken or not reason.check(ConnectionDone)
+        """Tell that everything is written, or that it can't be."""
+        self.isBroken = self.isBroken or not reason.check(ConnectionDone)
         self.closed.callback(None)
 
     def write(self, data: bytes) -> None:
         """Write what comes back, and read on if there is room again for what that brings."""
         self.transport.write(data)
-        if self._windowFull and self.client.reply.outstanding <= WINDOW // 2:
-            self._windowFull = False
+        if self._isWindowFull and self.exchange.reply.outstanding <= WINDOW // 2:
+            self._isWindowFull = False
             self.transport.resumeProducing()
 
 
@@ -112,8 +113,8 @@ class Pipe(Protocol):
 def _standardStreams() -> Iterator[tuple[int, int]]:
     """Yield descriptors of standard input and output, for StandardIO to use.
 
-    StandardIO makes them non-blocking, and so for every process that shares them, as the commands of a shell do: that
-    is undone afterwards. A stream that was closed before we started is /dev/null.
+    StandardIO makes them non-blocking, which holds for every process that shares them, as the commands of a shell do:
+    that is undone afterwards. A stream that was closed before we started is /dev/null.
     """
     streams = [stream.fileno() if stream else None for stream in (sys.stdin, sys.stdout)]
     blocking = [fd is not None and os.get_blocking(fd) for fd in streams]

@@ -1,9 +1,10 @@
-"""A connection to an echo service: it sends, counts and judges."""
+"""A connection to an echo service, as a Twisted protocol."""
 
 import ssl
 from collections.abc import Callable
+from enum import Enum
+from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IPushProducer,
@@ -12,85 +13,118 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echoup.client.exitcodes import ExitCode, PathError
+from echoup.addresses import describeAddress
+from echoup.client.exchange import ExchangeClient
+from echoup.client.exitcodes import ExitCode, PathError, describeServer
+from echoup.client.sweep import Sweep
 from echoup.tls.context import explain
 from echoup.verdict import Reply
+
+TIMEOUT = 10.0
 
 
 class IClientTransport(ITCPTransport, IPushProducer, ISystemHandle):
     """What `EchoUpClient` needs of its transport; Twisted's TCP and Unix transports provide all of it."""
 
 
+class Ending(Enum):
+    """What ended a connection."""
+
+    CLOSED = "closed"
+    """The server's end."""
+    RESET = "reset"
+    """Without the server's end, by either side."""
+    TIMED_OUT = "timed out"
+    """Nothing of a reply that was due came in time."""
+    TLS_FAILED = "TLS failed"
+
+
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class EchoUpClient(Protocol):
+class EchoUpClient(ExchangeClient, Protocol):
     """The client's end of a connection.
 
     It gives up when a reply is due and nothing of it comes for `timeout` seconds, not even a part of a TLS record,
-    unless nothing is read because whoever takes the bytes has paused this producer.
+    except while it is paused.
     """
 
     transport: IClientTransport
 
-    timedOut = False
-    """Did the connection end because nothing came in time?"""
+    local: str | None = None
+    """Our own address, once there is a connection."""
 
-    serverEnded = False
-    """Did the server send its end, rather than a reset or nothing?"""
+    remote: str | None = None
+    """The server's address, likewise."""
 
-    _tlsError: ssl.SSLError | None = None
+    ending: Ending | None = None
+    """What ended the connection, or is ending it; None while it is open."""
 
-    def __init__(self, clock: IReactorTime, timeout: float, take: Callable[[bytes], None]) -> None:
-        """`take` is called with whatever comes back, as it comes and after it was judged."""
-        self.reply = Reply()
-        self.closed: Deferred[None] = Deferred()
-        """Fires when the connection is gone."""
-        self._take = take
-        self._timeout = timeout
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        timeout: float | None = TIMEOUT,
+        take: Callable[[bytes], object] | None = None,
+    ) -> None:
+        """`timeout` is in seconds; None where the caller limits each exchange.
+
+        `take` is called with everything that comes, as it comes and after it was judged.
+        """
+        super().__init__(reactor, take)
+        self.timeout = timeout or 0.0
+        self._error = ""
+        self._received: Callable[[], int] = int
+        self._receivedThen = 0
+        self._quietSince = 0.0
         self._paused = False
         self._ended = False
-        self._quietSince = 0.0
-        self._belowThen = 0  # what TLS had received when we last looked
-        self._watching = LoopingCall(self._watch)
-        self._watching.clock = clock
-        self._clock = clock
+        self._sweep = Sweep.of(reactor)
+
+    def reached(self, server: object, transport: Any, received: Callable[[], int] = int) -> None:
+        """Note that there is a connection to `server`, as messages call it, before TLS or anything else begins on it.
+
+        `transport` is that of the connection itself. `received` returns how many bytes came over it, of records that
+        aren't complete too; by default, nothing but complete ones counts.
+        """
+        self.local, self.remote = map(describeAddress, (transport.getHost(), transport.getPeer()))
+        self.server = describeServer(server, self.remote)
+        self.handle = transport.getHandle()
+        self._received = received
 
     def connectionMade(self) -> None:
-        """Start watching over the replies."""
+        """Be ready for an exchange."""
+        if self.remote is None:
+            self.reached(describeAddress(self.transport.getPeer()), self.transport)
         self.transport.setTcpNoDelay(True)
-        self._quietSince = self._clock.seconds()
-        self._watching.start(self._timeout / 10, now=False)
 
-    def send(self, data: bytes) -> None:
-        """Send `data`."""
-        if not self.reply.outstanding:
-            self._quietSince = self._clock.seconds()
-        self.reply.send(data)
+    def write(self, data: bytes) -> None:
+        """Send `data`; from now on a reply is due."""
+        if self not in self._sweep:
+            self._expect()
         self.transport.write(data)
 
     def end(self) -> None:
         """Send our end; what was sent before it still comes back, and then the server's end."""
         self._ended = True
-        self._quietSince = self._clock.seconds()
+        self._expect()
         self.transport.loseWriteConnection()
 
     def close(self) -> None:
-        """Close the connection: there is nothing more to say."""
+        """Close the connection; what was written before is still sent."""
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Judge `data` and pass it on."""
-        self._quietSince = self._clock.seconds()
-        self.reply.receive(data)
-        self._take(data)
+        self._quietSince = self.reactor.seconds()
+        self.deliver(data)
+        if not self._isDue():
+            self._sweep.leave(self)
 
     def readConnectionLost(self) -> None:
-        """The server has sent its last byte; whatever we still had for it is pointless."""
-        self.serverEnded = True
-        if self.reply.outstanding:
+        """The server has sent its end: drop what still waits to be sent, where that can't be answered any more."""
+        self.ending = self.ending or Ending.CLOSED
+        if self.underway and self.underway.reply.outstanding:
             self.transport.abortConnection()
         else:
             self.transport.loseConnection()
@@ -101,51 +135,56 @@ class EchoUpClient(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell that the connection is gone."""
         if isinstance(reason.value, ssl.SSLError):
-            self._tlsError = reason.value
-        self._watching.stop()
-        self.closed.callback(None)
+            self.ending, self._error = Ending.TLS_FAILED, explain(reason.value)
+        self.ending = self.ending or Ending.RESET
+        self._sweep.leave(self)
+        self.lose()
 
-    def check(self, server: object) -> None:
-        """Raise PathError, naming `server`, unless all that was sent came back as it should.
-
-        Once the connection is gone, both sides must have ended it too.
-        """
-        reply = self.reply
-        if reply.wrongAt is not None:
-            raise PathError(ExitCode.WRONG, f"{server}: {reply}")
-        if self._tlsError:
-            raise PathError(ExitCode.TLS_FAILED, f"{server}: TLS failed: {explain(self._tlsError)}")
-        if self.timedOut:
+    def failure(self, reply: Reply) -> PathError | None:
+        """Return why the rest of `reply` won't come; once the connection is gone, both sides must have ended it."""
+        came = f"{reply.received} of {reply.sent} bytes came back"
+        if self.ending is Ending.TLS_FAILED:
+            return PathError(ExitCode.TLS_FAILED, f"TLS failed: {self._error}")
+        if self.ending is Ending.TIMED_OUT:
             missing = "no end of the reply" if not reply.outstanding else "nothing more"
-            why = f"timed out: {missing} for {self._timeout:g} s"
-            raise PathError(ExitCode.TIMED_OUT, f"{server}: {why}, {reply.received} of {reply.sent} bytes came back")
-        if self.closed.called and not (self._ended and self.serverEnded and not reply.outstanding):
-            how = "closed" if self.serverEnded else "reset"
-            raise PathError(
-                ExitCode.SHORT,
-                f"{server}: the server {how} the connection, {reply.received} of {reply.sent} bytes came back",
-            )
+            return PathError(ExitCode.TIMED_OUT, f"timed out: {missing} for {self.timeout:g} s, {came}")
+        isComplete = self._ended and self.ending is Ending.CLOSED and not reply.outstanding
+        if self.ending and self.closed.called and not isComplete:
+            return PathError(ExitCode.SHORT, f"the server {self.ending.value} the connection, {came}")
+        return None
 
     def pauseProducing(self) -> None:
-        """Read nothing more for now: what came is not yet taken."""
+        """Read nothing more for now."""
         self._paused = True
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Read again."""
         self._paused = False
-        self._quietSince = self._clock.seconds()
+        self._quietSince = self.reactor.seconds()
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """Nobody takes what comes any more: end at once."""
+        """Drop the connection: what still comes is of no use."""
         self.transport.abortConnection()
 
-    def _watch(self) -> None:
-        below = getattr(self.transport, "receivedBelow", 0)
-        if below != self._belowThen:
-            self._belowThen, self._quietSince = below, self._clock.seconds()
-        due = self.reply.outstanding or self._ended
-        if due and not self._paused and self._clock.seconds() - self._quietSince >= self._timeout:
-            self.timedOut = True
+    def checkProgress(self) -> None:
+        """Give up if a reply is due and nothing has come for `timeout` seconds."""
+        received, now = self._received(), self.reactor.seconds()
+        if received != self._receivedThen:
+            self._receivedThen, self._quietSince = received, now
+        if not self._isDue():
+            self._sweep.leave(self)
+        elif not self._paused and now - self._quietSince >= self.timeout:
+            self.ending = Ending.TIMED_OUT
+            self._sweep.leave(self)
             self.transport.abortConnection()
+
+    def _isDue(self) -> bool:
+        return self._ended or bool(self.underway and self.underway.reply.outstanding)
+
+    def _expect(self) -> None:
+        """Begin to wait for a reply, or for the server's end."""
+        if self.timeout:
+            self._receivedThen, self._quietSince = self._received(), self.reactor.seconds()
+            self._sweep.join(self)

@@ -13,6 +13,7 @@ from twisted.internet.udp import Port
 from zope.interface.verify import verifyObject
 
 from echoup.client.datagram import FORGOTTEN, PIECE, DatagramClient
+from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.target.datagram import DatagramTarget
 from tests.support.chance import randomBytes
@@ -45,6 +46,8 @@ class ClientTestCase(ReactorTestCase):
         self.target = DatagramTarget(host, self.server.getsockname()[1])
         self.taken: list[bytes] = []
         self.client: DatagramClient = self.successResultOf(self.connect(self.target))
+        self.client.server = "there:1"
+        self.exchange = Exchange(self.client, untilEnd=True)
         self.port: Any = self.client.transport
 
     def connect(self, target: DatagramTarget) -> "Deferred[DatagramClient]":
@@ -83,12 +86,12 @@ class ClientTestCase(ReactorTestCase):
     def assertRight(self) -> None:
         """Check that it is over, and all was right."""
         self.waitForClose()
-        self.client.check("there:1")
+        self.client.check(self.exchange.reply)
 
     def assertFails(self, code: ExitCode, message: str) -> None:
         """Check that it is over, and that the judgement is `message`."""
         self.waitForClose()
-        error = raised(PathError, self.client.check, "there:1")
+        error = raised(PathError, self.client.check, self.exchange.reply)
         assert error is not None
         assert (error.code, str(error)) == (code, f"there:1: {message}")
 
@@ -103,8 +106,8 @@ class ExactTests(ClientTestCase):
     def test_oneAtATime(self) -> None:
         """It sends pieces of 1200 bytes, each when the one before was answered, and closes after the last."""
         data = randomBytes(2 * PIECE + 600)
-        self.client.send(data)
-        self.client.end()
+        self.exchange.send(data)
+        self.exchange.end()
         for start in (0, PIECE, 2 * PIECE):
             piece = self.next()
             assert piece == data[start : start + PIECE]
@@ -118,14 +121,14 @@ class ExactTests(ClientTestCase):
     def test_atOnce(self) -> None:
         """What is there is sent, and answered, before there is more or an end; small pieces are not put together."""
         for text in (b"hello", b"again"):
-            self.client.send(text)
+            self.exchange.send(text)
             assert self.next() == text
             self.answer(text.upper())
-            self.client.check("there:1")
+            self.client.check(self.exchange.reply)
         assert not self.client.closed.called
         for text in (b"a", b"b"):
-            self.client.send(text)
-        self.client.end()
+            self.exchange.send(text)
+        self.exchange.end()
         for text in (b"a", b"b"):
             assert self.next() == text
             self.answer(text.upper())
@@ -135,7 +138,7 @@ class ExactTests(ClientTestCase):
         """What has no lowercase letter comes from a port that had nothing to do with the like of it; others stay."""
         senders = []
         for text in (b"1", b"1", b"1", b"a", b"a"):
-            self.client.send(text)
+            self.exchange.send(text)
             assert self.next() == text
             senders.append(self.sender)
             self.answer(text.upper())
@@ -156,16 +159,16 @@ class ExactTests(ClientTestCase):
 
     def test_nothing(self) -> None:
         """Nothing needs no datagram."""
-        self.client.send(b"")
-        self.client.end()
+        self.exchange.send(b"")
+        self.exchange.end()
         self.assertRight()
         assert not self.came()
 
     def test_ipv6(self) -> None:
         """It talks IPv6 too."""
         self.open("six")
-        self.client.send(b"hello")
-        self.client.end()
+        self.exchange.send(b"hello")
+        self.exchange.end()
         assert self.next() == b"hello"
         self.answer(b"HELLO")
         self.assertRight()
@@ -176,8 +179,8 @@ class ExactTests(ClientTestCase):
         self.open()
         data = b"".join(texts)
         for text in texts:
-            self.client.send(text)
-        self.client.end()
+            self.exchange.send(text)
+        self.exchange.end()
         sent: list[bytes] = []
 
         def served() -> bool:
@@ -198,50 +201,50 @@ class ExactTests(ClientTestCase):
 class JudgementTests(ClientTestCase):
     """`check` is content only with what is right and complete."""
 
-    def exchange(self, data: bytes, *answers: bytes) -> None:
+    def swap(self, data: bytes, *answers: bytes) -> None:
         """Send `data`, and `answers` back."""
-        self.client.send(data)
+        self.exchange.send(data)
         self.next()
         self.answer(*answers)
 
     def test_duplicate(self) -> None:
         """The answer before, once more, is passed over, whether or not another is due."""
-        self.exchange(b"one", b"ONE", b"ONE")
+        self.swap(b"one", b"ONE", b"ONE")
         assert self.taken == [b"ONE"]
-        self.client.send(b"two")
+        self.exchange.send(b"two")
         self.next()
         self.answer(b"ONE", b"TWO", b"TWO")
-        self.client.end()
+        self.exchange.end()
         self.assertRight()
         assert self.taken == [b"ONE", b"TWO"]
 
     def test_duplicateOfTheSame(self) -> None:
         """Where two pieces are the same, either's answer may be the other's."""
         for _ in range(2):
-            self.exchange(b"same", b"SAME", b"SAME")
-        self.exchange(b"other", b"SAME", b"OTHER")
-        self.client.end()
+            self.swap(b"same", b"SAME", b"SAME")
+        self.swap(b"other", b"SAME", b"OTHER")
+        self.exchange.end()
         self.assertRight()
         assert self.taken == [b"SAME", b"SAME", b"OTHER"]
 
     def test_unchanged(self) -> None:
         """What comes back as it was sent is wrong; the rest is sent all the same, as on any other path."""
-        self.exchange(b"one", b"one")
-        self.exchange(b"two", b"two")
-        self.client.end()
+        self.swap(b"one", b"one")
+        self.swap(b"two", b"two")
+        self.exchange.end()
         why = "unchanged: the bytes came back as they were sent, so something in between answered"
         self.assertFails(ExitCode.WRONG, why)
 
     def test_corrupted(self) -> None:
         """What comes back altered is wrong."""
-        self.exchange(b"hello", b"HELPO")
-        self.client.end()
+        self.swap(b"hello", b"HELPO")
+        self.exchange.end()
         self.assertFails(ExitCode.WRONG, "corrupted: byte 3 of the reply is not the upper case of the one sent")
 
     def test_longer(self) -> None:
         """An answer with more than was sent is wrong, and is taken as it is."""
-        self.exchange(b"hello", b"HELLO!")
-        self.client.end()
+        self.swap(b"hello", b"HELLO!")
+        self.exchange.end()
         self.assertFails(ExitCode.WRONG, "corrupted: more came back than was sent: 6 bytes for 5")
         assert self.taken == [b"HELLO!"]
 
@@ -249,32 +252,32 @@ class JudgementTests(ClientTestCase):
         """A shorter answer is short; nothing more is sent."""
         for answer in (b"HEL", b""):
             self.open()
-            self.client.send(b"x" * PIECE + b"hello")
+            self.exchange.send(b"x" * PIECE + b"hello")
             self.next()
             self.answer(b"X" * PIECE)
-            self.exchange(b"more", answer)
+            self.swap(b"more", answer)
             size = len(answer)
             self.assertFails(ExitCode.SHORT, f"the answer to datagram 2 has {size} of 5 bytes")
             assert not self.came()
 
     def test_shortAndWrong(self) -> None:
         """If it's wrong, too, that is what counts."""
-        self.exchange(b"hello", b"hel")
+        self.swap(b"hello", b"hel")
         why = "unchanged: the bytes came back as they were sent, so something in between answered"
         self.assertFails(ExitCode.WRONG, why)
 
     def test_unasked(self) -> None:
         """What nobody asked for is wrong, and is taken as it is."""
-        self.exchange(b"one", b"ONE")
+        self.swap(b"one", b"ONE")
         self.answer(b"hi")
-        self.client.end()
+        self.exchange.end()
         self.assertFails(ExitCode.WRONG, "corrupted: more came back than was sent: 5 bytes for 3")
         assert self.taken == [b"ONE", b"hi"]
 
     def test_afterTheEnd(self) -> None:
         """When it is over nothing is taken any more, also of what has come."""
-        self.client.send(b"one")
-        self.client.end()
+        self.exchange.send(b"one")
+        self.exchange.end()
         self.next()
         self.answer(b"ONE", b"hi")
         self.assertRight()
@@ -282,12 +285,12 @@ class JudgementTests(ClientTestCase):
 
     def test_strangers(self) -> None:
         """Datagrams of others than the server don't count."""
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.next()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.sendto(b"WRONG", self.sender)
         self.answer(b"HELLO")
-        self.client.end()
+        self.exchange.end()
         self.assertRight()
 
 
@@ -296,7 +299,7 @@ class FailureTests(ClientTestCase):
 
     def test_timedOut(self) -> None:
         """It gives up, and says all that it might be, when one datagram isn't answered in time."""
-        self.client.send(b"x" * PIECE + b"hello")
+        self.exchange.send(b"x" * PIECE + b"hello")
         self.next()
         self.reactor.advance(TIMEOUT - 0.5, step=0.5)
         self.answer(b"X" * PIECE)
@@ -309,27 +312,27 @@ class FailureTests(ClientTestCase):
     def test_patient(self) -> None:
         """Where nothing is due, as at a prompt, it waits for ever."""
         self.reactor.advance(100 * TIMEOUT, step=1)
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.next()
         self.answer(b"HELLO")
         self.reactor.advance(100 * TIMEOUT, step=1)
         assert not self.client.closed.called
-        self.client.end()
+        self.exchange.end()
         self.assertRight()
 
     def test_refused(self) -> None:
         """When the machine there says that nobody listens, that is told, whenever it begins to."""
         self.addCleanup(leave(self.server).close)
-        self.client.send(b"hello")
-        self.client.send(b"again")
+        self.exchange.send(b"hello")
+        self.exchange.send(b"again")
         self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
 
         self.open()
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.next()
         self.answer(b"HELLO")
         self.addCleanup(leave(self.server).close)
-        self.client.send(b"again")
+        self.exchange.send(b"again")
         self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
 
     def awaitRefusal(self) -> None:
@@ -350,7 +353,7 @@ class FailureTests(ClientTestCase):
     def test_refusedToWrite(self) -> None:
         """And when it's sending that tells."""
         self.awaitRefusal()
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
 
     def test_unreachable(self) -> None:
@@ -360,7 +363,7 @@ class FailureTests(ClientTestCase):
             raise OSError(ENETUNREACH, os.strerror(ENETUNREACH))
 
         self.patch(self.client.transport, "write", fail)
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.assertFails(ExitCode.UNREACHABLE, "Network is unreachable")
 
 
@@ -369,8 +372,8 @@ class ProducerTests(ClientTestCase):
 
     def test_paused(self) -> None:
         """While it is paused nothing is sent; what is on its way comes back all the same."""
-        self.client.send(b"x" * 2 * PIECE)
-        self.client.end()
+        self.exchange.send(b"x" * 2 * PIECE)
+        self.exchange.end()
         self.next()
         self.client.pauseProducing()
         self.answer(b"X" * PIECE)
@@ -383,10 +386,10 @@ class ProducerTests(ClientTestCase):
 
     def test_stopped(self) -> None:
         """When nobody takes what comes it is over at once, and nothing more is sent."""
-        self.client.send(b"x" * 2 * PIECE)
+        self.exchange.send(b"x" * 2 * PIECE)
         self.next()
         self.client.stopProducing()
-        self.client.send(b"more")
+        self.exchange.send(b"more")
         self.client.stopProducing()
         self.waitForClose()
         assert not self.came()

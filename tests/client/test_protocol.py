@@ -7,8 +7,9 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface.verify import verifyObject
 
+from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.protocol import EchoUpClient, IClientTransport
+from echoup.client.protocol import EchoUpClient, Ending, IClientTransport
 from echoup.tls.transport import TLSTransport
 from tests.support.certificates import NAME, contexts
 from tests.support.doubles import Peer, ReactorTestCase, raised
@@ -32,14 +33,16 @@ class ClientTestCase(ReactorTestCase):
         self.taken = b""
         self.client = EchoUpClient(self.reactor, TIMEOUT, self.take)
         self.server = self.peerOf(Factory.forProtocol(lambda: self.client), family)
+        self.client.server = "there:1"
+        self.exchange = Exchange(self.client, untilEnd=True)
 
     def take(self, data: bytes) -> None:
         """Note `data`."""
         self.taken += data
 
-    def exchange(self, data: bytes, answer: bytes) -> None:
+    def answer(self, data: bytes, answer: bytes) -> None:
         """Send `data`, and `answer` back."""
-        self.client.send(data)
+        self.exchange.send(data)
         assert self.server.receive(len(data)) == data
         self.server.offer(answer)
         self.reactor.until(lambda: self.taken.endswith(answer))
@@ -56,7 +59,7 @@ class ClientTestCase(ReactorTestCase):
 
     def assertFails(self, code: ExitCode, message: str) -> None:
         """Check that the judgement is `message`."""
-        error = raised(PathError, self.client.check, "there:1")
+        error = raised(PathError, self.client.check, self.exchange.reply)
         assert error is not None
         assert (error.code, str(error)) == (code, f"there:1: {message}")
 
@@ -82,14 +85,14 @@ class JudgementTests(ClientTestCase):
 
     def test_right(self) -> None:
         """All is well when everything came back and both sides ended."""
-        self.exchange(b"hello", b"HELLO")
-        self.client.check("there:1")
-        self.client.end()
+        self.answer(b"hello", b"HELLO")
+        self.client.check(self.exchange.reply)
+        self.exchange.end()
         assert self.server.receiveAll() == b""
         self.server.end()
         self.waitForClose()
-        self.client.check("there:1")
-        assert (self.taken, self.client.serverEnded, self.client.timedOut) == (b"HELLO", True, False)
+        self.client.check(self.exchange.reply)
+        assert (self.taken, self.client.ending) == (b"HELLO", Ending.CLOSED)
         assert self.reactor.getDelayedCalls() == []
 
     @given(st.lists(st.binary(min_size=1)), st.integers(1, 9))
@@ -98,25 +101,25 @@ class JudgementTests(ClientTestCase):
         self.connect()
         data = b"".join(pieces)
         for piece in pieces:
-            self.client.send(piece)
-        self.client.end()
+            self.exchange.send(piece)
+        self.exchange.end()
         assert self.server.receiveAll() == data
         for start in range(0, len(data), size):
             self.server.offer(data[start : start + size].upper())
         self.server.end()
         self.waitForClose()
         assert self.taken == data.upper()
-        self.client.check("there:1")
+        self.client.check(self.exchange.reply)
 
     def test_unchanged(self) -> None:
         """What came back unchanged is wrong."""
-        self.exchange(b"hello", b"hello")
+        self.answer(b"hello", b"hello")
         why = "unchanged: the bytes came back as they were sent, so something in between answered"
         self.assertFails(ExitCode.WRONG, why)
 
     def test_corrupted(self) -> None:
         """What came back altered is wrong, and stays so when the connection is lost."""
-        self.exchange(b"hello", b"HELPO")
+        self.answer(b"hello", b"HELPO")
         why = "corrupted: byte 3 of the reply is not the upper case of the one sent"
         self.assertFails(ExitCode.WRONG, why)
         self.reset(self.server)
@@ -124,22 +127,22 @@ class JudgementTests(ClientTestCase):
 
     def test_short(self) -> None:
         """A server that ends early is short, and is not waited for."""
-        self.exchange(b"hello", b"HEL")
+        self.answer(b"hello", b"HEL")
         self.server.end()
         self.waitForClose()
         self.assertFails(ExitCode.SHORT, "the server closed the connection, 3 of 5 bytes came back")
 
     def test_endedFirst(self) -> None:
         """A server that ends before us is short, even if nothing was outstanding."""
-        self.exchange(b"hello", b"HELLO")
+        self.answer(b"hello", b"HELLO")
         self.server.end()
         self.waitForClose()
         self.assertFails(ExitCode.SHORT, "the server closed the connection, 5 of 5 bytes came back")
 
     def test_reset(self) -> None:
         """A reset is short, and is called one."""
-        self.exchange(b"hello", b"HELLO")
-        self.client.end()
+        self.answer(b"hello", b"HELLO")
+        self.exchange.end()
         self.reset(self.server)
         self.assertFails(ExitCode.SHORT, "the server reset the connection, 5 of 5 bytes came back")
 
@@ -156,18 +159,18 @@ class TimeoutTests(ClientTestCase):
         """Check that the client gives up within a tenth of the timeout, with `message`."""
         self.reactor.advance(TIMEOUT / 10, step=0.5)
         self.waitForClose()
-        assert self.client.timedOut
+        assert self.client.ending is Ending.TIMED_OUT
         self.assertFails(ExitCode.TIMED_OUT, f"timed out: {message}")
 
     def test_nothing(self) -> None:
         """It gives up when nothing of the reply comes."""
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("nothing more for 10 s, 0 of 5 bytes came back")
 
     def test_notAll(self) -> None:
         """It gives up when nothing more comes, counting from the last bytes that came."""
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.assertPatient(TIMEOUT - 0.5)
         self.server.offer(b"HEL")
         self.reactor.until(lambda: self.taken == b"HEL")
@@ -176,23 +179,23 @@ class TimeoutTests(ClientTestCase):
 
     def test_noEnd(self) -> None:
         """It gives up when the server doesn't end its side."""
-        self.exchange(b"hello", b"HELLO")
-        self.client.end()
+        self.answer(b"hello", b"HELLO")
+        self.exchange.end()
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("no end of the reply for 10 s, 5 of 5 bytes came back")
 
     def test_nothingDue(self) -> None:
         """Where nothing is due, as at a prompt, it waits for ever, and that doesn't count for the next reply."""
         self.assertPatient(100 * TIMEOUT)
-        self.exchange(b"hello", b"HELLO")
+        self.answer(b"hello", b"HELLO")
         self.assertPatient(10 * TIMEOUT)
-        self.client.send(b"again")
+        self.exchange.send(b"again")
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("nothing more for 10 s, 5 of 10 bytes came back")
 
     def test_paused(self) -> None:
         """While whoever takes the bytes is not ready for them, their not coming is nobody's fault."""
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.client.pauseProducing()
         self.server.offer(b"HELLO")
         self.assertPatient(10 * TIMEOUT)
@@ -202,7 +205,7 @@ class TimeoutTests(ClientTestCase):
 
     def test_resumed(self) -> None:
         """After a pause the time starts anew."""
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.client.pauseProducing()
         self.assertPatient(10 * TIMEOUT)
         self.client.resumeProducing()
@@ -211,10 +214,10 @@ class TimeoutTests(ClientTestCase):
 
     def test_sendingMore(self) -> None:
         """Sending more while a reply is due doesn't put its time off."""
-        self.client.send(b"a")
+        self.exchange.send(b"a")
         for _ in range(19):
             self.assertPatient(0.5)
-            self.client.send(b"a")
+            self.exchange.send(b"a")
         self.assertGivesUp("nothing more for 10 s, 0 of 20 bytes came back")
 
 
@@ -224,7 +227,7 @@ class TLSTests(ReactorTestCase):
     def setUp(self) -> None:
         """Connect a client and a server that answers in upper case."""
         super().setUp()
-        self.client = EchoUpClient(self.reactor, TIMEOUT, lambda _: None)
+        self.client = EchoUpClient(self.reactor, TIMEOUT)
         client, server = contexts(ssl.TLSVersion.TLSv1_3)
         near = TLSTransport(client, lambda: self.client, NAME)
         self.server = TLSTransport(server, Server)
@@ -233,47 +236,50 @@ class TLSTests(ReactorTestCase):
         for end in connectedPair(socket.AF_INET):
             with end:
                 self.reactor.adoptStreamConnection(end.fileno(), socket.AF_INET, factory)
+        self.client.reached("", near.transport, lambda: near.receivedBelow)
+        self.client.server = "there:1"
         self.reactor.until(lambda: bool(near.established.called and self.server.established.called))
+        self.exchange = Exchange(self.client, untilEnd=True)
 
-    def exchange(self) -> None:
+    def answer(self) -> None:
         """Send something, and wait for the answer."""
-        self.client.send(b"hello")
-        self.reactor.until(lambda: self.client.reply.received >= 5)
+        self.exchange.send(b"hello")
+        self.reactor.until(lambda: self.exchange.reply.received >= 5)
 
     def failure(self) -> PathError:
         """Return what the client says when the server sends what can't be decrypted."""
         self.server.transport.write(b"\x17\x03\x03\x00\x20" + bytes(32))
         self.reactor.until(lambda: bool(self.client.closed.called))
-        error = raised(PathError, self.client.check, "there:1")
+        error = raised(PathError, self.client.check, self.exchange.reply)
         assert error is not None
         return error
 
     def test_right(self) -> None:
         """All is well when everything came back and both sides ended."""
-        self.exchange()
-        self.client.end()
+        self.answer()
+        self.exchange.end()
         self.reactor.until(lambda: bool(self.client.closed.called))
-        self.client.check("there:1")
+        self.client.check(self.exchange.reply)
 
     def test_slowRecord(self) -> None:
         """A record that comes in small pieces is no silence, until there are no more of them."""
         self.server.pauseProducing()
         self.server.setTcpNoDelay(True)
-        self.client.send(b"hello")
+        self.exchange.send(b"hello")
         self.server.tls.write(b"HELLO")
         record = self.server._outgoing.read()
         for i in range(10):
             self.server.transport.write(record[i : i + 1])
             self.reactor.turn()
             self.reactor.advance(TIMEOUT / 2, step=0.5)
-        assert (self.client.reply.received, self.client.closed.called) == (0, False)
+        assert (self.exchange.reply.received, self.client.closed.called) == (0, False)
         self.reactor.advance(TIMEOUT, step=0.5)
         self.reactor.until(lambda: bool(self.client.closed.called))
-        assert self.client.timedOut
+        assert self.client.ending is Ending.TIMED_OUT
 
     def test_failed(self) -> None:
         """When TLS fails after the handshake that is told."""
-        self.exchange()
+        self.answer()
         error = self.failure()
         assert error.code == ExitCode.TLS_FAILED
         assert str(error) == "there:1: TLS failed: decryption failed or bad record mac"
@@ -281,7 +287,7 @@ class TLSTests(ReactorTestCase):
     def test_wrongAndFailed(self) -> None:
         """What was wrong before stays wrong."""
         self.server.write(b"!")
-        self.exchange()
+        self.answer()
         assert self.failure().code == ExitCode.WRONG
 
 
@@ -290,13 +296,13 @@ class EndTests(ClientTestCase):
 
     def test_stopProducing(self) -> None:
         """When nobody takes what comes it ends at once, also with bytes on their way."""
-        self.client.send(b"x" * 2**24)
+        self.exchange.send(b"x" * 2**24)
         self.client.stopProducing()
         self.waitForClose()
 
     def test_pointless(self) -> None:
         """What waits to be sent to a server that has ended is dropped."""
-        self.client.send(b"x" * 2**24)
+        self.exchange.send(b"x" * 2**24)
         self.server.end()
         self.waitForClose()
-        assert self.client.serverEnded
+        assert self.client.ending is Ending.CLOSED

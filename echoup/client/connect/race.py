@@ -1,4 +1,4 @@
-"""From a name to a connection, with a trace of every step."""
+"""From the addresses of a server to a connection with one of them."""
 
 import os
 from collections import deque
@@ -13,7 +13,6 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 
 from echoup.addresses import describeAddress
-from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.connect.trace import Phase, Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
 
@@ -25,15 +24,17 @@ Way = tuple[str, Callable[[ClientFactory], Any]]
 
 
 class Race:
-    """Tries the addresses of a server in turn, and the next one also when the one before takes its time (RFC 8305).
+    """Tries the addresses of a server in turn, each also while the one before is slow (RFC 8305).
 
-    `connected` fires with the transport of the first connection that is made, whose protocol is to be set at once; it
-    fails with a PathError when there is none. To cancel it stops all attempts.
+    `connected` fires with the transport of the first connection that is made; the caller sets its protocol in that
+    same call. It fails with a PathError when all addresses failed. Cancelling it stops all attempts.
     """
 
     def __init__(self, reactor: Any, server: object, trace: Trace) -> None:
         """`server` is what messages call it."""
         self.connected: Deferred[Any] = Deferred(lambda _: self._stop())
+        self.tried: list[str] = []
+        """The addresses that were tried, in order."""
         self._reactor = reactor
         self._server = server
         self._trace = trace
@@ -49,30 +50,30 @@ class Race:
 
     def _next(self) -> None:
         address, connect = self._ways.popleft()
-        attempt = _Attempt(self, self._trace.begin(Step.CONNECT, address=address))
+        self.tried.append(address)
+        attempt = _Attempt(self, address, self._trace.begin(Step.CONNECT, address=address))
         self._attempts.append(attempt)
         try:
             attempt.connector = connect(attempt)
-        except OSError as error:  # of an interface that isn't there, or for want of descriptors
+        except OSError as error:  # of an interface that doesn't exist, or without a free descriptor
             self.lose(attempt, error)
         else:
             self._delay = self._reactor.callLater(ATTEMPT_DELAY, self._next) if self._ways else None
 
     def win(self, attempt: "_Attempt", transport: Any) -> None:
-        """The connection of `attempt` is made: the others are not needed any more."""
-        self._trace.local, self._trace.remote = map(describeAddress, (transport.getHost(), transport.getPeer()))
-        self._trace.end(attempt.phase, transport.getHandle(), local=self._trace.local)
+        """The connection of `attempt` is made; stop the other attempts."""
+        self._trace.end(attempt.phase, transport.getHandle(), local=describeAddress(transport.getHost()))
         self._attempts.remove(attempt)
         self._stop()
         self.connected.callback(transport)
 
     def lose(self, attempt: "_Attempt", error: BaseException | None) -> None:
-        """Nothing came of `attempt`."""
+        """The connection of `attempt` failed; try the next address, or report that all failed."""
         if attempt not in self._attempts:
             return
         self._attempts.remove(attempt)
         self._trace.end(attempt.phase, error=_explain(error))
-        self._errors[attempt.phase.details["address"]] = error
+        self._errors[attempt.address] = error
         if self._ways:
             self._cancelDelay()
             self._next()
@@ -83,7 +84,7 @@ class Race:
         self._cancelDelay()
         while self._attempts:
             attempt = self._attempts.pop()
-            attempt.phase.tcp = attempt.tcp
+            self._trace.abandon(attempt.phase, attempt.handle)
             attempt.connector.stopConnecting()
 
     def _cancelDelay(self) -> None:
@@ -92,35 +93,36 @@ class Race:
 
 
 class _Attempt(ClientFactory):
-    """One address that is tried."""
+    """The attempt to connect to one address."""
 
     noisy = False
     connector: Any
 
-    def __init__(self, race: Race, phase: Phase) -> None:
+    def __init__(self, race: Race, address: str, phase: Phase) -> None:
         self._race = race
+        self.address = address
         self.phase = phase
 
     @property
-    def tcp(self) -> TCPInfo | None:
-        """The connection as it is now, as long as it's not made."""
-        return TCPInfo.of(getattr(self.connector.transport, "socket", None))  # there may be no descriptors left
+    def handle(self) -> Any:
+        """The socket that is being connected; None if there was no free descriptor."""
+        return getattr(self.connector.transport, "socket", None)
 
     def buildProtocol(self, addr: object) -> Protocol:
-        return _Arrival(partial(self._race.win, self))
+        return _Connected(partial(self._race.win, self))
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
         self._race.lose(self, reason.value)
 
 
-class _Arrival(Protocol):
-    """Tells that a connection is made."""
+class _Connected(Protocol):
+    """Passes on the transport of a connection when it is made."""
 
-    def __init__(self, arrive: Callable[[Any], None]) -> None:
-        self._arrive = arrive
+    def __init__(self, win: Callable[[Any], None]) -> None:
+        self._win = win
 
     def connectionMade(self) -> None:
-        self._arrive(self.transport)
+        self._win(self.transport)
 
 
 def _explain(error: BaseException | None) -> str:
@@ -133,7 +135,7 @@ def _explain(error: BaseException | None) -> str:
 
 
 def _failure(server: object, errors: dict[str, BaseException | None]) -> PathError:
-    """Return what it is called when all addresses of a server fail."""
+    """Return the error of a server all of whose addresses failed."""
     timedOut = all(isinstance(error, ConnectTimeout) for error in errors.values())
     reasons = [
         _explain(error) if address == str(server) else f"{address}: {_explain(error)}"

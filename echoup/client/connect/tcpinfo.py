@@ -19,7 +19,7 @@ STATES = (
     "LISTEN",
     "CLOSING",
 )
-"""RFC 9293, 3.3.2, in the order of the kernel's net/tcp_states.h."""
+"""The states of RFC 9293, 3.3.2, in the order of the kernel's net/tcp_states.h."""
 
 _LAYOUT = Struct("=B 7x 60x I 28x I")
 """Of struct tcp_info (linux/tcp.h): tcpi_state, tcpi_rtt in microseconds, tcpi_total_retrans."""
@@ -32,9 +32,9 @@ class TCPInfo:
     state: str
     """One of STATES."""
     rtt: float
-    """The smoothed round-trip time between the two kernels, in seconds; 0 before there was any."""
+    """The smoothed round-trip time between the two kernels, in seconds; 0 before the first."""
     retransmits: int
-    """How many segments were sent again, since the beginning; a SYN is one, too."""
+    """How many segments, SYN included, were sent again since the beginning."""
 
     @classmethod
     def of(cls, handle: Any) -> Self | None:

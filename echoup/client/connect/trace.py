@@ -1,4 +1,4 @@
-"""What happened on the way to a server and back, step by step."""
+"""What happens on the way to a server and back, step by step. A trace is for reports: nothing is decided by it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,17 +8,12 @@ from typing import Any
 from echoup.client.connect.tcpinfo import TCPInfo
 
 
-def describeServer(server: object, remote: str | None) -> str:
-    """Return what messages call `server`: with the address of it that was reached, unless that's what it's called."""
-    return f"{server} ({remote})" if remote and not str(server).endswith(remote) else str(server)
-
-
 class Step(Enum):
-    """The steps of an exchange, in their order; the values are the words that users read."""
+    """The steps to a server and back, in their order; the values are the words that users read."""
 
     RESOLVE = "resolve"
     CONNECT = "connect"
-    """To one address: there is one for each that was tried."""
+    """To one address; each address that is tried has a phase of its own."""
     PROXY = "PROXY header"
     TLS = "TLS"
     FIRST_BYTE = "first byte"
@@ -39,25 +34,21 @@ class Phase:
     details: dict[str, Any]
     """What else is known: `addresses` (RESOLVE), `address` and `local` (CONNECT), `version` (PROXY, TLS), `cipher`."""
     ended: float | None = None
-    """None if it isn't over, or never was."""
+    """None while the step lasts, and where it was given up."""
     error: str | None = None
-    """Why it came to nothing."""
+    """Why the step failed."""
     tcp: TCPInfo | None = None
-    """The connection at the end of it."""
+    """The connection at the end of the step, or when it was given up."""
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None if it isn't over."""
+        """How long it took; None if it didn't end."""
         return None if self.ended is None else self.ended - self.began
 
 
 class Trace:
-    """The phases of one exchange."""
+    """The phases of one exchange, from the name's resolution on."""
 
-    local: str | None = None
-    """Our own address, in words, once there was a connection."""
-    remote: str | None = None
-    """The server's address, likewise."""
     certificate: bytes | None = None
     """The server's, in DER."""
 
@@ -66,20 +57,24 @@ class Trace:
         self.phases: list[Phase] = []
         self._seconds = seconds
 
-    def begin(self, step: Step, **details: Any) -> Phase:
-        """Note that a step begins, and return its phase."""
-        phase = Phase(step, self._seconds(), details)
+    def begin(self, step: Step, since: float | None = None, **details: Any) -> Phase:
+        """Record that a step begins, or began at the second `since`, and return its phase."""
+        phase = Phase(step, self._seconds() if since is None else since, details)
         self.phases.append(phase)
         return phase
 
     def end(self, phase: Phase, handle: Any = None, error: str | None = None, **details: Any) -> None:
-        """Note that a step is over, successfully or with an error; `handle` is the socket, if there is one."""
+        """Record that a step ended, with or without an error; `handle` is the socket, if there is one."""
         phase.ended = self._seconds()
         phase.tcp = TCPInfo.of(handle)
         phase.error = error
         phase.details |= details
 
+    def abandon(self, phase: Phase, handle: Any) -> None:
+        """Record the state of the connection when a step is given up."""
+        phase.tcp = TCPInfo.of(handle)
+
     @property
     def step(self) -> Step | None:
-        """The last step that began; when an exchange fails, the one that failed."""
+        """The last step that began: the one that failed, where the exchange did."""
         return self.phases[-1].step if self.phases else None

@@ -16,9 +16,9 @@ from twisted.internet.task import deferLater
 
 from echoup.addresses import describeAddress, joinAddress
 from echoup.client.connect.resolve import resolve
-from echoup.client.connect.trace import Step, Trace, describeServer
+from echoup.client.connect.trace import Step, Trace
 from echoup.client.connectedport import ConnectedPort
-from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError, describeServer
 from echoup.client.ping.payload import makePayload
 from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.schedule import Schedule

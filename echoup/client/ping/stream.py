@@ -1,18 +1,24 @@
 """Probes over a stream: TCP, TLS or a Unix socket."""
 
 import time
+from contextlib import suppress
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from echoup.client.connect.trace import Trace
+from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import PathError
-from echoup.client.ping.connection import Connection
 from echoup.client.ping.payload import makePayload
 from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.schedule import Schedule
+from echoup.client.protocol import EchoUpClient
 from echoup.client.target.stream import StreamTarget
 from echoup.verdict import Reply
+
+LINGER = 1.0
+"""Seconds after which a connection is dropped whose server doesn't take what was not yet sent."""
 
 
 class StreamProbes:
@@ -22,35 +28,40 @@ class StreamProbes:
         self._reactor = reactor
         self._target = target
         self._plan = plan
-        self._kept: Connection | None = None
+        self._kept: EchoUpClient | None = None
         self._closing: set[Deferred[None]] = set()
         self.isSequential = plan.keep
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
-        payload = makePayload(self._plan.size)
+        plan, payload = self._plan, makePayload(self._plan.size)
         at, began = time.time(), self._reactor.seconds()
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
-        connection = self._kept or Connection(self._reactor, self._target)
-        self._kept = None
+        client, self._kept = self._kept, None
         sent = began
         try:
-            if not connection.isOpen:
-                await connection.open(self._plan.timeout, trace)
-            now = self._reactor.seconds()
-            if self._plan.keep:
-                sent = now
-            await connection.exchange(payload, reply, began + self._plan.timeout - now, trace, self._plan.halfClose)
+            if not client or client.closed.called:
+                client = EchoUpClient(self._reactor, None)  # the probe's limit is the only one
+                await self._target.connectClient(self._reactor, client, plan.timeout, trace)
+            if plan.keep:
+                sent = self._reactor.seconds()
+            exchange = Exchange(client, trace, plan.halfClose)
+            reply = exchange.unasked if exchange.unasked.received else exchange.reply
+            client.check(reply)
+            exchange.send(payload)
+            if plan.halfClose:
+                exchange.end()
+            await exchange.finish(began + plan.timeout - self._reactor.seconds())
         except PathError as failure:
             error = failure
         except CancelledError:
             error = interrupted(self._reactor.seconds() - began)
         ended = self._reactor.seconds()
-        if self._plan.keep and not error:
-            self._kept = connection
-        else:
-            self._close(connection)
-        local, remote = connection.local or trace.local, connection.remote or trace.remote
+        if plan.keep and not error:
+            self._kept = client
+        elif client:
+            self._close(client)
+        local, remote = (client.local, client.remote) if client else (None, None)
         return Result(seq, at, began, ended, ended - sent, reply, trace, error, local, remote)
 
     async def linger(self) -> None:
@@ -63,7 +74,15 @@ class StreamProbes:
         for closing in list(self._closing):
             await closing
 
-    def _close(self, connection: Connection) -> None:
-        closing = Deferred.fromCoroutine(connection.close())
-        self._closing.add(closing)
-        closing.addCallback(lambda _: self._closing.discard(closing))
+    def _close(self, client: EchoUpClient) -> None:
+        if client.connected and not client.closed.called:
+            closing = Deferred.fromCoroutine(self._end(client))
+            self._closing.add(closing)
+            closing.addCallback(lambda _: self._closing.discard(closing))
+
+    async def _end(self, client: EchoUpClient) -> None:
+        """Close a connection as the server may expect it; after LINGER, drop it."""
+        client.close()
+        with suppress(DeferredTimeout):
+            await client.closed.addTimeout(LINGER, self._reactor)
+        client.stopProducing()

@@ -7,9 +7,9 @@ from twisted.internet.base import ReactorBase
 
 from echoup.addresses import joinAddress
 from echoup.client.connect.resolve import Family, resolve
-from echoup.client.connect.trace import Trace, describeServer
+from echoup.client.connect.trace import Trace
 from echoup.client.datagram import DatagramClient
-from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError, describeServer
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,19 @@ class DatagramTarget:
         return f"udp:{joinAddress(self.host, self.port)}"
 
     async def connect(
-        self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], None], trace: Trace | None = None
+        self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], object] | None = None
     ) -> DatagramClient:
-        """Return a client that has the server's address, or raise PathError; whether anybody is there it can't know.
+        """Return a client that has the server's address, the first of several; raise PathError if that fails.
 
-        `timeout` and `take` are the client's; the time-out is for finding the address, too. Of several addresses the
-        first is taken, and `trace` gets to know it.
+        `timeout` and `take` are the client's; the address has to be found within `timeout` seconds too. Whether a
+        process listens at the address isn't known before the first answer.
         """
-        trace = trace or Trace(reactor.seconds)
-        host, *_ = await resolve(reactor, self.host, self.family, timeout, trace, "UDP")
-        trace.remote = joinAddress(host, self.port)
-        client = DatagramClient(reactor, (host, self.port), timeout, take)
+        host, *_ = await resolve(reactor, self.host, self.family, timeout, Trace(reactor.seconds), "UDP")
+        server = describeServer(self, joinAddress(host, self.port))
+        client = DatagramClient(reactor, (host, self.port), server, timeout, take)
         try:
             client.renew()
         except OSError as error:
             client.close()
-            server = describeServer(self, trace.remote)
             raise PathError(ExitCode.UNREACHABLE, f"cannot send to {server}: {error.strerror}") from None
         return client

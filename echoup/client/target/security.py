@@ -10,18 +10,18 @@ from echoup.tls.context import makeContext, naming, refusePassphrase
 
 @dataclass(frozen=True)
 class Security:
-    """How to speak TLS with a server: whom to trust and what to show; paths are those of PEM files."""
+    """How to speak TLS with a server: what to trust and what to show; paths are those of PEM files."""
 
     cafile: str | None = None
     """The certificates to trust, in a file or in the *.pem of a folder, instead of the system's."""
     cert: str | None = None
-    """Our own certificate, and what is between it and its root."""
+    """Our own certificate, and those between it and its root."""
     key: str | None = None
     """The private key, if it isn't in the file of the certificate."""
     serverName: str | None = None
     """The name to ask for and to find in the certificate, if it isn't that of the host."""
     insecure: bool = False
-    """Trust any certificate."""
+    """Whether any certificate is trusted."""
 
     def context(self) -> ssl.SSLContext:
         """Return the TLS context; raise ValueError, with one line that says why, if one of the files can't be used."""
@@ -31,7 +31,7 @@ class Security:
             context.verify_mode = ssl.CERT_NONE
         elif self.cafile:
             root = Path(self.cafile)
-            isFolder = os.path.isdir(root)  # noqa: PTH112  # Path.is_dir raises for what can't be looked at
+            isFolder = os.path.isdir(root)  # noqa: PTH112  # Path.is_dir raises where stat(2) is not permitted
             for path in sorted(root.glob("*.pem")) if isFolder else [root]:
                 with naming(path), path.open("rb"):
                     context.load_verify_locations(path)

@@ -15,9 +15,8 @@ from twisted.internet.protocol import Protocol
 from echoup.addresses import joinAddress
 from echoup.client.connect.race import Race, Way
 from echoup.client.connect.resolve import Family, resolve
-from echoup.client.connect.tcpinfo import TCPInfo
-from echoup.client.connect.trace import Step, Trace, describeServer
-from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.connect.trace import Step, Trace
+from echoup.client.exitcodes import ExitCode, PathError, describeServer
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
 from echoup.proxyheader import encodeProxyHeader
@@ -25,8 +24,9 @@ from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
 
 PORT = 8081
+
 NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE")
-"""What OpenSSL calls it when a server answers in words, or with ours."""
+"""OpenSSL's reasons where a server answers with text, or with the bytes that we sent."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class StreamTarget:
     bindAddress: str | None = None
     """The address to connect from."""
     patience: float = 0
-    """The seconds that one address has to answer; 0 for all that there are."""
+    """Seconds that one address has to answer; 0 for all that there are."""
     family: Family = Family.ANY
     path: str = ""
 
@@ -54,30 +54,38 @@ class StreamTarget:
         return joinAddress(self.host, self.port)
 
     def prepare(self) -> None:
-        """Read the files of TLS now, and not when the first connection is made; raise PathError if that is in vain."""
+        """Read the files of TLS before the first connection is made; raise PathError if one can't be used."""
         if self.security:
             self._tls(self.security, Protocol)
 
     async def connect(
-        self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], None], trace: Trace | None = None
+        self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], object] | None = None
     ) -> EchoUpClient:
-        """Return a client that is connected within `timeout` seconds, or raise PathError.
-
-        `timeout` and `take` are the client's, too; `trace` gets to know every step. Of a name's addresses the first
-        that answers is taken. The PROXY header comes before the TLS handshake, and both are done when this returns.
-        """
-        trace = trace or Trace(reactor.seconds)
-        deadline = reactor.seconds() + timeout
+        """Return a client that is connected within `timeout` seconds, its own limit too, or raise PathError."""
         client = EchoUpClient(reactor, timeout, take)
+        await self.connectClient(reactor, client, timeout, Trace(reactor.seconds))
+        return client
+
+    async def connectClient(self, reactor: ReactorBase, client: EchoUpClient, timeout: float, trace: Trace) -> None:
+        """Connect `client` within `timeout` seconds, or raise PathError; `trace` records every step.
+
+        Of several addresses the first that answers is used. The PROXY header is sent before the TLS handshake, and
+        both are done when this returns. The client knows the addresses of both ends as soon as there is a connection.
+        """
+        deadline = reactor.seconds() + timeout
         tls = self._tls(self.security, lambda: client) if self.security else None
+
+        def received() -> int:
+            return tls.receivedBelow if tls else 0
+
         transport = await self._open(reactor, timeout, trace)
+        client.reached(self, transport, received)
         if self.proxyProtocol:
             self._announce(self.proxyProtocol, transport, trace)
         transport.protocol = tls or client
         transport.protocol.makeConnection(transport)
         if tls:
-            await self._handshake(tls, reactor, deadline - reactor.seconds(), trace)
-        return client
+            await self._handshake(tls, client.server, deadline - reactor.seconds(), reactor, trace)
 
     def _tls(self, security: Security, build: Callable[[], Protocol]) -> TLSTransport:
         name = security.serverName or self.host or None
@@ -90,12 +98,12 @@ class StreamTarget:
 
     @cached_property
     def _context(self) -> SSLContext:
-        """What TLS needs, which takes a while to read; once is enough."""
+        """The context of every connection; reading the files takes a while."""
         assert self.security
         return self.security.context()
 
     async def _open(self, reactor: Any, timeout: float, trace: Trace) -> Any:
-        """Return the transport of a new connection, whose protocol is to be set at once."""
+        """Return the transport of a new connection; the caller sets its protocol in the same call."""
         deadline = reactor.seconds() + timeout
         patience = self.patience or timeout
         ways: list[Way]
@@ -115,8 +123,7 @@ class StreamTarget:
         try:
             return await race.connected.addTimeout(max(deadline - reactor.seconds(), 0), reactor, _timedOut)
         except DeferredTimeout:
-            tried = [phase.details["address"] for phase in trace.phases if phase.step is Step.CONNECT]
-            server = describeServer(self, ", ".join(tried))
+            server = describeServer(self, ", ".join(race.tried))
             raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {server}: timed out after {timeout:g} s") from None
 
     def _announce(self, version: int, transport: Any, trace: Trace) -> None:
@@ -124,26 +131,25 @@ class StreamTarget:
         transport.write(encodeProxyHeader(version, transport.getHost(), transport.getPeer()))
         trace.end(phase, transport.getHandle())
 
-    async def _handshake(self, tls: TLSTransport, reactor: ReactorBase, timeout: float, trace: Trace) -> None:
+    async def _handshake(
+        self, tls: TLSTransport, server: str, timeout: float, reactor: ReactorBase, trace: Trace
+    ) -> None:
         phase = trace.begin(Step.TLS)
-        server = describeServer(self, trace.remote)
         try:
             await tls.established.addTimeout(max(timeout, 0), reactor, _timedOut)
-        except DeferredTimeout:
-            phase.tcp = TCPInfo.of(tls.getHandle())
+        except (DeferredTimeout, CancelledError) as error:
+            trace.abandon(phase, tls.getHandle())
             tls.abortConnection()
+            if isinstance(error, CancelledError):
+                raise
             raise PathError(ExitCode.TIMED_OUT, f"TLS handshake with {server}: timed out") from None
-        except CancelledError:
-            phase.tcp = TCPInfo.of(tls.getHandle())
-            tls.abortConnection()
-            raise
         except (ConnectionClosed, SSLError) as error:
             why = explain(error) if isinstance(error, SSLError) else "the server ended the connection"
             if isinstance(error, SSLError) and error.reason in NO_TLS:
                 why += "; the server doesn't seem to speak TLS"
             trace.end(phase, error=why)
             tls.loseConnection()
-            await tls.closed  # the server has to hear of it
+            await tls.closed  # the alert has to reach the server
             raise PathError(ExitCode.TLS_FAILED, f"TLS handshake with {server}: {why}") from None
         name, *_ = tls.tls.cipher() or ("",)
         trace.end(phase, tls.getHandle(), version=tls.tls.version(), cipher=name)
@@ -151,5 +157,5 @@ class StreamTarget:
 
 
 def _timedOut(result: object, timeout: float) -> NoReturn:
-    """Raise what a timeout is; an endpoint that is cancelled fails with an error of its own."""
+    """Raise what `addTimeout` raises; a Race or a handshake that is cancelled fails with another error."""
     raise DeferredTimeout

@@ -165,7 +165,7 @@ class RaceTests(ReactorTestCase):
             self.reactor.until(lambda: bool(race.connected.called))
         transport = self.successResultOf(race.connected)
         phase = self.trace.phases[-1]
-        assert (self.trace.local, self.trace.remote) == (phase.details["local"], f"{host}:{port}")
+        assert (transport.getPeer().host, transport.getPeer().port) == (host, port)
         assert phase.details == {"address": "it", "local": f"127.0.0.1:{transport.getHost().port}"}
         assert phase.tcp
         assert phase.tcp.state == "ESTABLISHED"

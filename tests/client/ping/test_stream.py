@@ -13,10 +13,9 @@ from twisted.internet.protocol import Factory, Protocol
 
 from echoup.client.connect.trace import Step
 from echoup.client.exitcodes import ExitCode
-from echoup.client.ping.connection import LINGER
 from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
-from echoup.client.ping.stream import StreamProbes
+from echoup.client.ping.stream import LINGER, StreamProbes
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
@@ -183,13 +182,13 @@ class FreshTests(StreamTestCase):
 
     def test_silenceWithoutTurns(self) -> None:
         """It's told in the same words where the process got no turn just after it had sent the request."""
-        send = EchoUpClient.send
+        write = EchoUpClient.write
 
-        def sendAndSleep(client: EchoUpClient, data: bytes) -> None:
-            send(client, data)
+        def writeAndSleep(client: EchoUpClient, data: bytes) -> None:
+            write(client, data)
             self.reactor.clock.advance(0.5)
 
-        self.patch(EchoUpClient, "send", sendAndSleep)
+        self.patch(EchoUpClient, "write", writeAndSleep)
         target = self.listen(Silence)
         result = self.probe(self.makeProbes(target), wait=TIMEOUT + 0.6)
         message = f"{target}: timed out: 0 of {SIZE} bytes came back"

@@ -17,12 +17,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.datagram import DatagramClient
+from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import Target, parseTarget
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
 from echoup.tls.transport import TLSTransport
+from echoup.verdict import Reply
 from tests.support.certificates import NAME, serverContext, writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.names import Names
@@ -77,7 +79,7 @@ class ConnectTests(ConnectTestCase):
 
     def assertConnects(self, target: str | Target, listening: socket.socket) -> Peer:
         """Check that a connection to the target arrives at `listening`, and return its far end."""
-        self.client(target).send(b"hello")
+        Exchange(self.client(target)).send(b"hello")
         peer = self.accept(listening)
         assert peer.receive(5) == b"hello"
         return peer
@@ -153,15 +155,16 @@ class ProxyProtocolTests(ConnectTestCase):
     def assertFirst(self, target: StreamTarget, listening: socket.socket, makeHeader: Callable[[int], bytes]) -> None:
         """Check that the header of our port comes first, and that the connection is the client's afterwards."""
         client = self.client(target)
-        client.send(b"hello")
-        client.end()
+        exchange = Exchange(client, untilEnd=True)
+        exchange.send(b"hello")
+        exchange.end()
         peer = self.accept(listening)
         source = peer.socket.getpeername()
         assert peer.receiveAll() == makeHeader(source[1] if source else 0) + b"hello"
         peer.offer(b"HELLO")
         peer.end()
         self.reactor.until(lambda: bool(client.closed.called))
-        client.check(target)
+        client.check(exchange.reply)
 
     def test_line(self) -> None:
         """Version 1 is a line of text."""
@@ -235,11 +238,12 @@ class TLSTests(ConnectTestCase):
     def assertTalks(self, target: StreamTarget) -> None:
         """Check that all is well with the target."""
         client = self.client(target)
-        client.send(b"hello")
-        client.end()
+        exchange = Exchange(client, untilEnd=True)
+        exchange.send(b"hello")
+        exchange.end()
         self.reactor.until(lambda: bool(client.closed.called))
-        client.check(target)
-        assert client.reply.received == 5
+        client.check(exchange.reply)
+        assert exchange.reply.received == 5
 
     def test_endpoint(self) -> None:
         """A TLS endpoint of Twisted's is one of ours."""
@@ -298,7 +302,7 @@ class TLSTests(ConnectTestCase):
         target = StreamTarget("", "127.0.0.1", self.serve(context), self.security)
         client = self.client(target)
         self.reactor.until(lambda: bool(client.closed.called))
-        error = raised(PathError, client.check, target)
+        error = raised(PathError, client.check, Reply())
         assert error is not None
         assert (error.code, str(error)) == (
             ExitCode.TLS_FAILED,

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import click
 
-from echoup.client.connect.trace import Phase, Step, describeServer
-from echoup.client.exitcodes import ExitCode
+from echoup.client.connect.trace import Phase, Step
+from echoup.client.exitcodes import ExitCode, describeServer
 from echoup.client.ping.reports.report import PERCENTILES, judgement, milliseconds, percent
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result

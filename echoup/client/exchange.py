@@ -1,0 +1,195 @@
+"""One exchange with an echo service: sending, judging the reply, and timing its steps.
+
+A client carries one exchange at a time, and judges what comes as a part of its reply. What comes while no exchange is
+under way is `unasked`, until the next exchange begins and takes it over.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+
+from echoup.client.connect.trace import Step, Trace
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.verdict import Reply
+
+
+class ExchangeClient(ABC):
+    """The client's end of a path to an echo service."""
+
+    server = ""
+    """What messages call the server."""
+
+    handle: Any = None
+    """The socket of the connection, if there is one."""
+
+    def __init__(self, reactor: IReactorTime, take: Callable[[bytes], object] | None) -> None:
+        """`take` is called with everything that comes, as it comes and after it was judged."""
+        self.reactor = reactor
+        self.closed: Deferred[None] = Deferred()
+        """Fires when nothing more comes: the connection is gone, or the client has given up."""
+        self.unasked = Reply()
+        """What came since the last exchange, to which it can't belong."""
+        self.underway: Exchange | None = None
+        self._take = take
+
+    def exchange(self, data: bytes) -> "Deferred[Reply]":
+        """Send `data`, and return a Deferred of the reply to it, right or wrong, once that has as many bytes.
+
+        It fails with a PathError where the reply doesn't come: the server closed or reset the connection, or was
+        silent for too long. The next exchange may begin when it has fired.
+        """
+        return Deferred.fromCoroutine(self._exchange(data))
+
+    async def _exchange(self, data: bytes) -> Reply:
+        exchange = Exchange(self)
+        exchange.send(data)
+        await exchange.done
+        if exchange.reply.outstanding:
+            self.check(exchange.reply)
+        return exchange.reply
+
+    def begin(self, exchange: "Exchange") -> Reply:
+        """Carry `exchange` from now on, and return what came unasked before it."""
+        if self.underway:
+            raise RuntimeError("an exchange is under way")
+        self.underway = exchange
+        unasked, self.unasked = self.unasked, Reply()
+        return unasked
+
+    def check(self, reply: Reply) -> None:
+        """Raise PathError unless all that was sent came back as it should, and nothing has failed."""
+        if reply.wrongAt is not None:
+            raise PathError(ExitCode.WRONG, f"{self.server}: {reply}")
+        if error := self.failure(reply):
+            raise PathError(error.code, f"{self.server}: {error}")
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Send `data`, which belongs to the exchange under way."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Send our end; what was sent before it still comes back, and then the server's end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection."""
+
+    @abstractmethod
+    def failure(self, reply: Reply) -> PathError | None:
+        """Return what keeps the rest of `reply` from coming, without the name of the server; None if nothing does."""
+
+    @abstractmethod
+    def pauseProducing(self) -> None:
+        """Take nothing more for now."""
+
+    @abstractmethod
+    def resumeProducing(self) -> None:
+        """Go on."""
+
+    @abstractmethod
+    def stopProducing(self) -> None:
+        """End at once: what still comes is of no use."""
+
+    def deliver(self, data: bytes) -> None:
+        """Judge `data`, the next bytes that came, and pass them on."""
+        exchange = self.underway
+        (exchange.reply if exchange else self.unasked).receive(data)
+        if self._take:
+            self._take(data)
+        if exchange:
+            exchange.follow()
+
+    def lose(self) -> None:
+        """Tell that nothing more comes."""
+        self.closed.callback(None)
+        if self.underway:
+            self.underway.lose()
+
+
+class Exchange:
+    """What is sent to a server, the reply to it, and when its steps began and ended."""
+
+    def __init__(self, client: ExchangeClient, trace: Trace | None = None, untilEnd: bool = False) -> None:
+        """Begin an exchange over `client`, whose steps `trace` records.
+
+        It is over when the reply has as many bytes as were sent; with `untilEnd`, when the server has ended its side.
+        """
+        self.reply = Reply()
+        self.done: Deferred[None] = Deferred(self._abandon)
+        """Fires when the exchange is over, also when that is because the connection is gone."""
+        self.unasked = client.begin(self)
+        """What came before anything was sent."""
+        self._client = client
+        self._trace = trace or Trace(client.reactor.seconds)
+        self._untilEnd = untilEnd
+        self._endedAt: float | None = None
+        self._next(Step.FIRST_BYTE)
+
+    def send(self, data: bytes) -> None:
+        """Send `data`."""
+        self.reply.send(data)
+        if self._client.closed.called:
+            self.lose()
+        else:
+            self._client.write(data)
+            self.follow()
+
+    def end(self) -> None:
+        """Send our end."""
+        self._endedAt = self._client.reactor.seconds()
+        self._client.end()
+        self.follow()
+
+    async def finish(self, timeout: float) -> None:
+        """Wait for the end of the exchange, `timeout` seconds at most; raise PathError unless all is right."""
+        try:
+            await self.done.addTimeout(max(timeout, 0), self._client.reactor)
+        except DeferredTimeout:
+            if self.reply.wrongAt is None:
+                came = f"{self.reply.received} of {self.reply.sent} bytes came back"
+                missing = ", but not the server's end" if self._step is Step.END else ""
+                raise PathError(ExitCode.TIMED_OUT, f"{self._client.server}: timed out: {came}{missing}") from None
+        self._client.check(self.reply)
+
+    def follow(self) -> None:
+        """Go on to the step that the reply is in by now."""
+        if self.done.called:
+            return
+        if self._step is Step.FIRST_BYTE and self.reply.received:
+            self._end()
+            self._next(Step.ALL_BYTES)
+        if self.reply.outstanding:
+            return
+        if not self._untilEnd:
+            self._end()
+            self._finish()
+        elif self._endedAt is not None and self._step is not Step.END:
+            self._end()
+            self._next(Step.END, self._endedAt)
+
+    def lose(self) -> None:
+        """The connection is gone: the exchange is over, complete or not."""
+        if not self.done.called:
+            if self._step is Step.END and not self._client.failure(self.reply):
+                self._end()
+            self._finish()
+
+    def _next(self, step: Step, since: float | None = None) -> None:
+        self._step = step
+        self._phase = self._trace.begin(step, since)
+
+    def _end(self) -> None:
+        self._trace.end(self._phase, self._client.handle)
+
+    def _finish(self) -> None:
+        self._client.underway = None
+        self.done.callback(None)
+
+    def _abandon(self, _: object) -> None:
+        self._client.underway = None
+        self._trace.abandon(self._phase, self._client.handle)
