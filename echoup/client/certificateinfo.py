@@ -1,4 +1,4 @@
-"""A server's certificate: whose it is, and how long it is good."""
+"""A server's certificate: its names, and how long it is valid."""
 
 import warnings
 from dataclasses import dataclass
@@ -7,41 +7,41 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 NAMES = 3
-"""Of a certificate that has its names only as alternatives, so many are shown."""
+"""How many alternative names are shown of a certificate that has no subject."""
 
 
 @dataclass(frozen=True)
 class CertificateInfo:
-    """What a person wants to know of a certificate; the names are foreign text."""
+    """What reports show of a certificate; the names are foreign text."""
 
     subject: str
-    """As RFC 4514 writes it; where it is empty, as modern ones are, the first of the alternative names."""
+    """As RFC 4514 writes it; where it is empty, as in most modern certificates, the first alternative names."""
     issuer: str
     notBefore: datetime
-    """From when on it is valid, in UTC."""
+    """When it becomes valid, in UTC."""
     notAfter: datetime
     """When it expires, in UTC."""
 
     def daysLeft(self, now: datetime) -> float:
-        """Return how many days it is good for; negative if it has expired."""
+        """Return how many days after `now` it expires; negative if it has expired."""
         return (self.notAfter - now) / timedelta(days=1)
 
 
 def parseCertificate(der: bytes) -> CertificateInfo | None:
-    """Return what a certificate in DER says; None if it can't be read."""
+    """Return what a certificate in DER says; None if it can't be parsed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a certificate that isn't as it should be is no concern of the user's
+            warnings.simplefilter("ignore")  # cryptography warns of deviations that don't concern the user
             parsed = x509.load_der_x509_certificate(der)
             subject = parsed.subject.rfc4514_string() or _alternatives(parsed)
             issuer = parsed.issuer.rfc4514_string()
             return CertificateInfo(subject, issuer, parsed.not_valid_before_utc, parsed.not_valid_after_utc)
-    except Exception:  # there are many kinds, not all of them ValueErrors
+    except Exception:  # cryptography raises many kinds, not all of them ValueErrors
         return None
 
 
 def _alternatives(parsed: x509.Certificate) -> str:
-    """Return the first names of the extension subjectAltName (RFC 5280, 4.2.1.6); empty if it isn't there."""
+    """Return the first names of the extension subjectAltName (RFC 5280, 4.2.1.6); empty without one."""
     try:
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -14,10 +14,10 @@ from echoup.client.run import complain, run
 
 
 class Seconds(click.FloatRange):
-    """A number of seconds, which `nan` and `inf` are not."""
+    """A finite number of seconds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Refuse what FloatRange lets through."""
+        """Refuse `nan` and `inf`, which FloatRange accepts."""
         seconds: float = super().convert(value, param, ctx)
         if not math.isfinite(seconds):
             self.fail(f"{seconds} is not a number of seconds", param, ctx)
@@ -59,7 +59,7 @@ def connect(target: Any, timeout: float) -> int:
                 3 name not resolved            141 output can't be written
                 4 refused or unreachable       143 SIGTERM
                 5 timed out
-    """  # noqa: D301  # \b is how click is told to leave a paragraph as it is
+    """  # noqa: D301  # \b keeps click from wrapping a paragraph
     if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
         from twisted.internet import asyncioreactor
 
@@ -80,7 +80,7 @@ def connect(target: Any, timeout: float) -> int:
 
 
 def _requirement(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
-    """Parse what is required."""
+    """Parse the requirements."""
     if not values:
         return []
     from echoup.client.ping.requirement import parseRequirement
@@ -226,17 +226,17 @@ def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
 
 
 def _write(text: str) -> None:
-    """Write `text` to standard output, now."""
+    """Write `text` to standard output at once; raise PathError if that fails."""
     try:
         click.echo(text, nl=False)
     except OSError:
-        # What is still buffered would be written once more at the exit, and the error complained about.
-        sys.stdout = None  # as it is when it was closed before we began
+        # At the exit Python writes what is still buffered once more, and reports the error again.
+        sys.stdout = None  # as Python has it where it was closed before the start
         raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written") from None
 
 
 def main() -> None:
-    """Run the command line and exit; whatever the user got wrong is one line on stderr."""
+    """Run the command line and exit; a mistake of the user is one line on stderr."""
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -32,8 +32,8 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
 
         def end(number: int, frame: FrameType | None) -> None:
             signals.append(number)
-            signal.signal(number, signal.SIG_DFL)  # the second one ends us at once
-            reactor.callFromThread(lambda: running.cancel())  # noqa: PLW0108  # it may not be there yet
+            signal.signal(number, signal.SIG_DFL)  # the second one ends the process at once
+            reactor.callFromThread(lambda: running.cancel())  # noqa: PLW0108  # it may not exist yet
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
@@ -57,15 +57,15 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
 
 
 def complain(*lines: str) -> None:
-    """Write `lines`, in which there may be foreign text, to standard error; where they can't be written, let it be."""
+    """Write `lines`, which may contain foreign text, to standard error, if that can be written."""
     try:
         click.echo("\n".join(map(shown, lines)), err=True)
     except OSError:
-        # What is still buffered would be written once more at the exit, and change the exit code.
+        # At the exit Python writes what is still buffered once more, and changes the exit code.
         sys.stderr = None
 
 
 def _outputIsPipe() -> bool:
-    """Is standard output something whose reader may go away, which is nothing to complain about?"""
+    """Whether standard output is a pipe or a socket, whose reader may exit without that being an error."""
     mode = os.fstat(1).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

@@ -31,21 +31,21 @@ MAXIMUM = 65507
 """Bytes of data in the largest UDP datagram that IPv4 carries (RFC 768 and 791: 65535 less the two headers)."""
 
 REMEMBERED = 256
-"""Probes that are over and may still be answered; each may have a port."""
+"""Probes that are over and may still be answered, at most; each may have a port."""
 
 
 @dataclass(eq=False)
 class Probe:
-    """A datagram that was sent, until it's forgotten."""
+    """A datagram that was sent, as long as an answer to it can be recognized."""
 
     seq: int
     payload: bytes
     port: "ProbePort"
     reply: Reply = field(default_factory=Reply)
     answered: "Deferred[None]" = field(default_factory=Deferred)
-    """Fires when an answer, right or wrong, has come; fails when there won't be one."""
+    """Fires when an answer, right or wrong, has come; fails when the server's machine refuses."""
     isLost: bool = False
-    """Was it given up?"""
+    """Whether it was given up, and not answered since."""
     over: float = inf
     """When it was answered or given up."""
 
@@ -58,8 +58,8 @@ class Probe:
 class DatagramProbes:
     """Makes probes, each from a port of its own or all from the same.
 
-    An answer may come twice, after that to a later probe, or when its probe was given up already: `statistics` counts
-    these. It's watched out for after the end of a probe for as long as that may take, for the last REMEMBERED of them.
+    `statistics` counts answers that come twice, after the answer to a later probe, or after their probe was given up.
+    A probe is remembered for that after its end, for as long as a probe may take; only the last REMEMBERED are.
     """
 
     def __init__(self, reactor: ReactorBase, target: DatagramTarget, plan: Schedule, statistics: Statistics) -> None:
@@ -69,9 +69,9 @@ class DatagramProbes:
         self._plan = plan
         self._statistics = statistics
         self._kept: ProbePort | None = None
-        self._over: deque[Probe] = deque()  # but not yet forgotten
+        self._over: deque[Probe] = deque()  # those that are remembered
         self.isSequential = False
-        self._latest = 0  # the highest number of a probe that was answered
+        self._latest = 0  # the highest seq of a probe that was answered
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
@@ -95,9 +95,9 @@ class DatagramProbes:
         return Result(seq, at, began, ended, ended - sent, reply, trace, error, local, remote)
 
     async def linger(self) -> None:
-        """Wait twice the time of the slowest answer, at most that of a probe, for answers that are late or come again.
+        """Wait for answers that are late or come twice: twice the time of the slowest answer, at most that of a probe.
 
-        Where nothing was answered there is nothing to wait for.
+        Without any answer, wait for none.
         """
         if self._statistics.times:
             await deferLater(self._reactor, min(2 * max(self._statistics.times), self._plan.timeout))
@@ -145,7 +145,7 @@ class DatagramProbes:
             raise PathError(ExitCode.WRONG, f"{server}: {probe.reply}")
 
     def _take(self, probe: Probe, data: bytes) -> None:
-        """Note an answer to `probe`, and whether it should have come otherwise."""
+        """Take an answer to `probe`, and count what is unusual about it."""
         if probe.isLost:
             probe.isLost = False
             self._statistics.late += 1
@@ -158,18 +158,18 @@ class DatagramProbes:
             probe.answered.callback(None)
 
     def _forget(self, before: float, count: int) -> None:
-        """Forget the probes that were over at a moment, and all but the last `count`; close the ports without any."""
+        """Forget the probes that were over by `before`, and all but the last `count`; close the ports without one."""
         while self._over and (self._over[0].over <= before or len(self._over) > count):
             probe = self._over.popleft()
             port = probe.port
-            if port.probes.get(probe.expected) is probe:  # of a few bytes a later one may have the same
+            if port.probes.get(probe.expected) is probe:  # a later one of few bytes may be the same
                 del port.probes[probe.expected]
             if not port.probes and port is not self._kept and not port.isClosed:
                 port.close()
 
 
 class ProbePort(ConnectedPort):
-    """A port that probes are sent from."""
+    """A port from which probes are sent."""
 
     local: str
     """Its address, in words."""
@@ -179,11 +179,11 @@ class ProbePort(ConnectedPort):
     def __init__(self, take: Callable[[Probe, bytes], None]) -> None:
         """`take` is called with each answer and the probe that it answers."""
         self.probes: dict[bytes, Probe] = {}
-        """Those that weren't forgotten, by the answers that they should have."""
+        """The probes that are remembered, by their right answers."""
         self._take = take
 
     def send(self, probe: Probe) -> None:
-        """Send `probe`; raise OSError if that is impossible."""
+        """Send `probe`; raise OSError if that fails."""
         self.probes[probe.expected] = probe
         probe.reply.send(probe.payload)
         try:
@@ -192,10 +192,10 @@ class ProbePort(ConnectedPort):
             del self.probes[probe.expected]
             if isinstance(error, OSError):
                 raise
-            raise OSError(EMSGSIZE, os.strerror(EMSGSIZE)) from None  # Twisted's says less
+            raise OSError(EMSGSIZE, os.strerror(EMSGSIZE)) from None  # Twisted's error has no words
 
     def datagramReceived(self, data: bytes, addr: object) -> None:
-        """Find out which probe it answers: the one whose answer it is, or would be, or the most similar that waits."""
+        """Find the probe that this answers: one with these bytes, in either case, or the most similar that waits."""
 
         def likeness(probe: Probe) -> tuple[int, int]:
             return firstDifference(upper(data), probe.expected), probe.seq
@@ -208,7 +208,7 @@ class ProbePort(ConnectedPort):
             self._take(probe, data)
 
     def refused(self, why: str) -> None:
-        """Nobody listens there: whatever has no answer yet won't have one."""
+        """No process listens there: fail the probes that wait for an answer."""
         if self.transport:
             self.close()
         self.isClosed = True

@@ -1,4 +1,4 @@
-"""What a probe sends."""
+"""The bytes that a probe sends."""
 
 import os
 import string
@@ -9,10 +9,10 @@ _TO_LOWERCASE = bytes(_TEXT[byte % 26] for byte in range(256))
 
 
 def makePayload(size: int) -> bytes:
-    """Return `size` bytes, at least 1, that nobody can have seen before: as far as so few can be random.
+    """Return `size` bytes, at least 1, of random text, so that no cache can know the reply.
 
-    The first is a lowercase letter, so that every reply but the right one is a wrong one; and the last of several is
-    the end of a line, because some servers answer line by line. All are ASCII, for those that think in characters.
+    The first is a lowercase letter, so that no other reply than the right one is taken for right. The last of several
+    is the end of a line, because some servers answer line by line. All are ASCII, because some decode the text.
     """
     data = os.urandom(size)
     return data[:1].translate(_TO_LOWERCASE) + data[1:-1].translate(_TO_TEXT) + b"\n" * (size > 1)

@@ -1,4 +1,4 @@
-"""What a user demands of the probes, such as `p99<5ms`."""
+"""The limits of `--require`, such as `p99<5ms`."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ALLOWED = (
     "METRIC<VALUE or METRIC<=VALUE, such as 'p99<5ms': loss with %;"
     f" {', '.join(COUNTS)} without a unit; {', '.join(TIMES)} and p0.0001 to p100 with us, ms, s or m"
 )
-"""What a requirement may be, for a message."""
+"""The forms of a requirement, for a message."""
 
 _REQUIREMENT = r"([a-z]+|p([0-9]{1,3}(?:\.[0-9]{1,4})?)) *(<=?) *([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}) *(\S*)"
 
@@ -31,10 +31,10 @@ class Requirement:
     limit: float
     """In seconds for times, 0 to 1 for `loss`."""
     isInclusive: bool
-    """Is the limit itself allowed?"""
+    """Whether the limit itself is allowed."""
 
     def value(self, statistics: Statistics) -> float | None:
-        """Return the metric, in the unit of `limit`; None if there is nothing to tell it from."""
+        """Return the metric, in the unit of `limit`; None if it is unknown: no probe is over, or none was answered."""
         if not statistics.over:
             return None
         if self.metric == "outage":
@@ -45,13 +45,13 @@ class Requirement:
         return value
 
     def isMet(self, statistics: Statistics) -> bool:
-        """Is the metric known, and below the limit?"""
+        """Return whether the metric is known, and below the limit."""
         value = self.value(statistics)
         return value is not None and (value < self.limit or (self.isInclusive and value == self.limit))
 
 
 def parseRequirement(text: str) -> Requirement:
-    """Return the requirement that `text` is; raise ValueError, with one line that says what is allowed, for others."""
+    """Return the requirement that `text` states; raise ValueError, with one line that says what is allowed."""
     if found := re.fullmatch(_REQUIREMENT, text.strip(" ")):
         metric, p, sign, number, unit = found.groups(default="")
         exponent = UNITS.get("pNN" if p else metric, {}).get(unit)

@@ -8,13 +8,13 @@ from echoup.verdict import Reply, Verdict
 
 
 def interrupted(seconds: float) -> PathError:
-    """Return the error of a probe that was still under way after `seconds`, when the user had enough."""
+    """Return the error of a probe that was interrupted when it had taken `seconds`."""
     return PathError(ExitCode.INTERRUPTED, f"not over after {seconds:.3f} s")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One probe, and what became of it."""
+    """One probe, and its outcome."""
 
     seq: int
     """Its number, from 1."""
@@ -23,9 +23,9 @@ class Result:
     began: float
     """The same moment in seconds of the reactor's clock, as `ended`."""
     ended: float
-    """When the last byte had come, or the probe had failed."""
+    """When the last byte came, or the probe failed."""
     seconds: float
-    """Its time: from the beginning; on a connection that is kept, from the sending."""
+    """Its time: from the beginning, or, on a connection that is kept, from the sending."""
     reply: Reply
     trace: Trace
     error: PathError | None = None
@@ -33,21 +33,21 @@ class Result:
     local: str | None = None
     """Our own address; None if there was no connection."""
     remote: str | None = None
-    """The address that answered, or should have; None if there was no connection."""
+    """The server's address; None if there was no connection."""
 
     @property
     def isAnswered(self) -> bool:
-        """Did all of it come back in upper case?"""
+        """Whether all of it came back in upper case."""
         return self.error is None
 
     @property
     def isWrong(self) -> bool:
-        """Did something else come back?"""
+        """Whether something else came back."""
         return self.error is not None and self.error.code is ExitCode.WRONG
 
     @property
     def verdict(self) -> Verdict | None:
-        """What the reply was judged to be; None where that wasn't the trouble, or not all of it came in time."""
+        """The verdict on the reply; None where the probe failed for another reason, or it didn't come in time."""
         if self.isAnswered or self.isWrong:
             return self.reply.verdict
         isShort = self.error is not None and self.error.code is ExitCode.SHORT and self.reply.outstanding

@@ -8,14 +8,14 @@ class Schedule:
     """Which probes are made, and when."""
 
     count: int | None
-    """How many there are; None: until the user has enough."""
+    """How many there are; None: until the command is interrupted."""
     interval: float
     """Seconds from the beginning of one to that of the next; 0: from the end."""
     timeout: float
-    """The seconds that each may take."""
+    """Seconds that each may take."""
     size: int
-    """The bytes that each sends, 1 or more."""
+    """Bytes that each sends, 1 or more."""
     keep: bool = False
-    """Do all go over the same connection, as long as nothing goes wrong on it, or from the same UDP port?"""
+    """Whether all use the same connection, until one fails on it, or the same UDP port."""
     halfClose: bool = False
-    """Does our end follow the payload, and has the server's to follow the reply?"""
+    """Whether our end follows the payload, and the server's has to follow the reply."""

@@ -1,4 +1,4 @@
-"""One `echoup ping`: when its probes are made, and what comes of them."""
+"""One `echoup ping`: when its probes are made, and how it ends."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,23 +20,23 @@ from echoup.client.target.parse import Target
 from echoup.client.target.stream import StreamTarget
 
 MAXIMUM = 256
-"""Probes that may be under way at once: few enough for the usual limit of 1024 descriptors."""
+"""Probes that may be under way at once; each may need several of the usual 1024 descriptors."""
 
 
 class Probes(Protocol):
     """Makes probes."""
 
     isSequential: bool
-    """Does each have to wait for the end of the one before?"""
+    """Whether each waits for the end of the one before."""
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
 
     async def linger(self) -> None:
-        """After the last probe, wait for what may still come of those that are over."""
+        """After the last probe, wait for answers that may still come to those that are over."""
 
     async def close(self) -> None:
-        """Let go of all that was kept for further ones, and wait until that is done."""
+        """Close what was kept for further probes, and wait until that is done."""
 
 
 async def ping(
@@ -44,9 +44,9 @@ async def ping(
 ) -> None:
     """Make the probes of `target` that are planned, and report them.
 
-    Raise PathError if one failed, or if one of the `requirements` isn't met; where one of them is about losses, it says
-    how many may be lost, and where one is about the outage, how long nothing may be answered. Also if the target's
-    files can't be used, before anything else. To cancel it ends the probes, not the report.
+    Raise PathError if one failed, or if one of the `requirements` isn't met; a requirement of the loss forgives lost
+    probes, one of the outage forgives those before an answered one. Raise it before the first probe if the target's
+    files can't be used. Cancelling ends the probes; what they found is still reported.
     """
     statistics = Statistics()
     if isinstance(target, StreamTarget):
@@ -71,7 +71,7 @@ def makeProbes(reactor: ReactorBase, target: Target, plan: Schedule, statistics:
 
 
 def judge(statistics: Statistics, requirements: Sequence[Requirement]) -> tuple[ExitCode, str]:
-    """Return how it ends, and why."""
+    """Return the exit code, and why it is that."""
     failure = statistics.failure
     metrics = {requirement.metric for requirement in requirements}
     mayLose = "loss" in metrics or ("outage" in metrics and not statistics.current)
@@ -86,7 +86,7 @@ def judge(statistics: Statistics, requirements: Sequence[Requirement]) -> tuple[
 
 
 class Session:
-    """Makes probes when it's time."""
+    """Makes each probe when it is due."""
 
     def __init__(
         self, reactor: ReactorBase, probes: Probes, plan: Schedule, report: Report, statistics: Statistics
@@ -103,9 +103,9 @@ class Session:
         self._failure: Failure | None = None
 
     async def run(self) -> None:
-        """Make all probes; return when they are over, or at once when it is cancelled.
+        """Make all probes; return when they are over, or when it is cancelled.
 
-        Raise what isn't the path's fault: a PathError if the target can't be used, or if the output can't be written.
+        Raise what isn't a result: a PathError if the target can't be used, or if the output can't be written.
         """
         try:
             with suppress(CancelledError):
@@ -128,7 +128,7 @@ class Session:
             if seq == plan.count:
                 break
             now = self._reactor.seconds()
-            due = (now if now > due + plan.interval else due) + plan.interval  # what was missed isn't made up for
+            due = (now if now > due + plan.interval else due) + plan.interval  # missed ones are left out
             self._isDue = False
             self._timer = self._reactor.callLater(max(due - now, 0), self._becomeDue)
             while not self._isDue or len(self._underway) >= limit:
@@ -168,7 +168,7 @@ class Session:
             self._change.callback(None)
 
     async def _somethingElse(self) -> None:
-        """Tell how it stands, and wait until a probe is over or due."""
+        """Report the counts, and wait until a probe is over or due."""
         self._report.tick(self._statistics, self._reactor.seconds())
         self._change = Deferred()
         await self._change

@@ -1,4 +1,4 @@
-"""What many probes found, in numbers."""
+"""The outcome of many probes, in numbers."""
 
 from array import array
 from dataclasses import dataclass, replace
@@ -21,36 +21,36 @@ class Outage:
     last: int
     """The seq of the last that failed."""
     isOver: bool
-    """Was one answered since?"""
+    """Whether a probe was answered since."""
 
     @property
     def seconds(self) -> float:
-        """How long it was."""
+        """How long it lasted."""
         return self.ended - self.began
 
 
 class Statistics:
-    """The sum of all probes; of each only its time is kept, 8 bytes."""
+    """The sum of all probes; only 8 bytes of each are kept, its time."""
 
     sent = 0
     """How many probes began."""
     answered = 0
-    """How many were answered, rightly."""
+    """How many were answered, in upper case."""
     failed = 0
-    """How many weren't."""
+    """How many weren't answered, or got another reply."""
     wrong = 0
-    """How many got something else."""
+    """How many got another reply."""
     failure: PathError | None = None
-    """What went wrong: the first wrong reply, or else the first failure, in order of seq; None if all were answered."""
+    """The first wrong reply, or else the first failure, in order of seq; None if all were answered."""
 
     waiting: Result | None = None
-    """The first of those that were under way when the user had enough; None if there were none."""
+    """The first of the probes that were interrupted, in order of seq; None if none was."""
     duplicates = 0
-    """UDP: how many answers came again."""
+    """UDP: how many answers came twice."""
     reordered = 0
     """UDP: how many answers came after that of a later probe."""
     late = 0
-    """UDP: how many answers came when their probe was given up."""
+    """UDP: how many answers came after their probe was given up."""
 
     current: Outage | None = None
     """The outage that isn't over; None while probes are answered."""
@@ -68,12 +68,12 @@ class Statistics:
         self.sent += 1
 
     def interrupt(self, result: Result) -> None:
-        """Take in a probe that was under way when the user had enough."""
+        """Count a probe that was interrupted."""
         if not self.waiting or result.seq < self.waiting.seq:
             self.waiting = result
 
     def add(self, result: Result) -> None:
-        """Take in a probe that is over; they may come in any order of seq."""
+        """Count a probe that is over; they may come in any order of seq."""
         if result.isAnswered:
             self.answered += 1
             self.times.append(result.seconds)
@@ -89,7 +89,7 @@ class Statistics:
             self._next += 1
 
     def finish(self) -> None:
-        """Wait for no more results: those that would come between the ones that are here never will."""
+        """Follow the results that waited for an earlier one: no more will come."""
         for seq in sorted(self._early):
             self._follow(self._early.pop(seq))
 
@@ -100,17 +100,17 @@ class Statistics:
 
     @property
     def unfinished(self) -> int:
-        """How many are under way; at the end, those that were when the user had enough."""
+        """How many are under way, or were interrupted."""
         return self.sent - self.over
 
     @property
     def lost(self) -> int:
-        """How many got no answer, or not all of it."""
+        """How many got no answer, or only a part of it."""
         return self.failed - self.wrong
 
     @property
     def loss(self) -> float:
-        """The share of those that are over that were lost, 0 to 1."""
+        """The share of the probes that were lost, of those that are over, 0 to 1."""
         return self.lost / self.over if self.over else 0.0
 
     @property
@@ -135,13 +135,13 @@ class Statistics:
         return None if avg is None else sqrt(fsum((time - avg) ** 2 for time in self.times) / len(self.times))
 
     def percentile(self, p: float) -> float | None:
-        """Return the shortest time that `p` percent (0 < p <= 100) of the probes didn't exceed: the nearest rank.
+        """Return the percentile `p` (0 < p <= 100, to four decimals) of the times, by the nearest rank; None if none.
 
-        None if none was answered. Of `p` four decimals count.
+        That is the shortest time that `p` percent of the answered probes didn't exceed.
         """
         if not self.times:
             return None
-        # Kept sorted, because the next percentile then costs one pass.
+        # The times stay sorted, so that sorting them for the next percentile costs one pass.
         self.times = array("d", sorted(self.times))
         # In integers: 99.9 / 100 * 1000 is more than 999.
         rank = -(-round(p * 10_000) * len(self.times) // 1_000_000)
@@ -153,7 +153,7 @@ class Statistics:
         return max(filter(None, (self._longest, self.current)), key=lambda outage: outage.seconds, default=None)
 
     def _follow(self, result: Result) -> None:
-        """Take in the result that is next in order of seq."""
+        """Follow the outage with the result that is next in order of seq."""
         current, seq = self.current, result.seq
         if not result.isAnswered:
             if current:

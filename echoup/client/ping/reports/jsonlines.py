@@ -14,13 +14,13 @@ from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
 
 SCHEMA = 1
-"""The version of the JSON: greater when something in it isn't any more what it was; what is added doesn't count."""
+"""The version of the JSON; it grows when a member changes or goes, not when one is added."""
 
 
 class JSONReport:
     """Writes one JSON object a line: one of type `probe` for each probe, then one of type `summary`.
 
-    All times are in seconds, all shares 0 to 1; what isn't known is null.
+    All times are in seconds, all shares 0 to 1; an unknown value is null.
     """
 
     def __init__(self, write: Callable[[str], None], quiet: bool = False) -> None:
@@ -29,7 +29,7 @@ class JSONReport:
         self._quiet = quiet
 
     def begin(self, target: object, size: int) -> None:
-        """Remember the target, for every object."""
+        """Remember the target, which is in every object."""
         self._target = str(target)
 
     def add(self, result: Result) -> None:

@@ -16,9 +16,9 @@ class NagiosStatus(IntEnum):
 
     OK = 0
     WARNING = 1
-    """A requirement isn't met, but none about losses or the outage."""
+    """A requirement isn't met, but none of the loss or the outage."""
     CRITICAL = 2
-    """A probe failed, and not as the requirements allow."""
+    """Probes failed that the requirements don't forgive."""
     UNKNOWN = 3
     """There was no probe."""
 

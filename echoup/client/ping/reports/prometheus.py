@@ -13,7 +13,7 @@ from echoup.client.ping.statistics import Statistics
 
 
 class PrometheusReport:
-    """Writes gauges at the end, in the text format; they tell of this run alone, each with the label `target`."""
+    """Writes gauges of this run at the end, in the text format, each with the label `target`."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -28,7 +28,7 @@ class PrometheusReport:
         self._target = str(target)
 
     def add(self, result: Result) -> None:
-        """Remember what only one probe tells: the last."""
+        """Remember the last probe, the last that was answered, and the last certificate."""
         if not self._last or result.seq > self._last.seq:
             self._last = result
         if result.isAnswered and (not self._lastAnswered or result.seq > self._lastAnswered.seq):

@@ -1,4 +1,4 @@
-"""What every report of probes is, and the words that they share."""
+"""The interface of the reports of probes, and the words that they share."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,27 +9,27 @@ from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
 
 PERCENTILES = (50, 90, 95, 99)
-"""Those that are shown."""
+"""The percentiles that every report shows."""
 
 
 class Report(Protocol):
-    """What is told of everything in its time, and writes what it makes of it."""
+    """Is told of everything as it happens, and writes it in some form."""
 
     def begin(self, target: object, size: int) -> None:
-        """Note that `target` is going to be sent probes of `size` bytes."""
+        """Begin the report of probes of `size` bytes to `target`."""
 
     def add(self, result: Result) -> None:
-        """Note that a probe is over."""
+        """Report a probe that is over."""
 
     def tick(self, statistics: Statistics, now: float) -> None:
-        """Note how it stands, `now` by the reactor's clock, when a probe has begun and when one is over."""
+        """Show the counts, `now` by the reactor's clock; called when a probe has begun and when one is over."""
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
-        """Note that it was all, and the exit code that follows from it."""
+        """End the report; `code` is the exit code."""
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a time in milliseconds, without the unit, with as many decimals as ping(8) gives it."""
+    """Return a time in milliseconds, without the unit, with the decimals that ping(8) shows."""
     time = seconds * 1000
     decimals = next((decimals for limit, decimals in ((1, 3), (10, 2), (100, 1)) if time < limit), 0)
     return f"{time:.{decimals}f}"
@@ -41,7 +41,7 @@ def percent(share: float) -> str:
 
 
 def judgement(requirement: Requirement, statistics: Statistics) -> str:
-    """Return whether `requirement` is met, and by what value: `p99<5ms: met (3.20 ms)`."""
+    """Return whether `requirement` is met, and the value: `p99<5ms: met (3.20 ms)`."""
     value = requirement.value(statistics)
     if value is None:
         found = "nothing to tell it from"

@@ -15,7 +15,7 @@ from echoup.client.ping.statistics import Outage, Statistics
 from echoup.escaping import shown
 
 ERASE = "\r\x1b[K"
-"""Back to the start of the line, and nothing more on it (ECMA-48, 8.3.41: EL)."""
+"""Goes to the start of the line and clears it (ECMA-48, 8.3.41: EL)."""
 
 RARE = ("duplicates", "reordered", "late")
 PATIENCE = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED)
@@ -23,7 +23,7 @@ WIDTH = max(len(step.value) for step in Step)
 
 
 class TextReport:
-    """Prints a line for each probe and the statistics, as ping(8) does."""
+    """Prints a line for each probe, and the statistics at the end, as ping(8) does."""
 
     def __init__(
         self,
@@ -46,12 +46,12 @@ class TextReport:
             self._print(f"ECHOUP {self._target}: {size} bytes")
 
     def add(self, result: Result) -> None:
-        """Print what came of a probe."""
+        """Print the outcome of a probe."""
         if not self._quiet:
             self._print(*self._lines(result))
 
     def tick(self, statistics: Statistics, now: float) -> None:
-        """Bring the live line up to date."""
+        """Update the live line."""
         if self._quiet or not self._isTerminal:
             return
         from shutil import get_terminal_size
@@ -59,13 +59,13 @@ class TextReport:
         live = _counts(statistics)
         if statistics.current:
             live += f", down for {now - statistics.current.began:.0f} s"
-        live = live[: get_terminal_size().columns - 1]  # in the last column it might wrap
+        live = live[: get_terminal_size().columns - 1]  # a line of the full width may wrap
         if live != self._live:
             self._write(ERASE + live)
             self._live = live
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
-        """Print the statistics, and how they compare with what was required."""
+        """Print the statistics, and which requirements are met."""
         lines = []
         if not self._quiet:
             lines += [*(self._lines(statistics.waiting) if statistics.waiting else ()), ""]
@@ -83,7 +83,7 @@ class TextReport:
         self._print(*lines)
 
     def _print(self, *lines: str) -> None:
-        """Write whole lines, instead of the live one."""
+        """Write whole lines in place of the live one."""
         self._write((ERASE if self._live else "") + "".join(f"{line}\n" for line in lines))
         self._live = ""
 
@@ -98,7 +98,7 @@ class TextReport:
         if error is None:
             return f"{result.reply.received} bytes {self._colour('uppercased', 'green')}{between}: {seq} {time}"
         why = shown(error)
-        if result.remote:  # which the line tells
+        if result.remote:  # the line shows it already
             why = why.split(f"{describeServer(self._target, shown(result.remote))}: ", 1)[-1]
         if verdict is None:
             word = result.step.value if result.step else "failed"
@@ -112,7 +112,7 @@ class TextReport:
 
 
 def _counts(statistics: Statistics) -> str:
-    """Return how many of what there were; of what is rare, only if there was any."""
+    """Return the counts; those of RARE only if they aren't 0."""
     counts = [f"{statistics.sent} sent", f"{statistics.answered} answered"]
     counts += [f"{statistics.lost} lost ({percent(statistics.loss)} %)", f"{statistics.wrong} wrong"]
     rare = ((name, getattr(statistics, name)) for name in RARE)
@@ -125,7 +125,7 @@ def _outage(outage: Outage) -> str:
 
 
 def _phases(result: Result) -> Iterator[str]:
-    """Return a line for each step: its name, how long it took, and what is known of it."""
+    """Yield a line for each step: its name, how long it took, and what is known of it."""
     for phase in result.trace.phases:
         time = "-" if phase.seconds is None else f"{milliseconds(phase.seconds)} ms"
         yield shown(f"    {phase.step.value:{WIDTH}} {time:>9}  {', '.join(_details(phase, result))}".rstrip())
@@ -149,7 +149,7 @@ def _details(phase: Phase, result: Result) -> Iterator[str]:
 
 
 def _certificate(der: bytes, at: float) -> str:
-    """Return what a certificate says, and how long that is good, seen at `at` (seconds since the epoch)."""
+    """Return a certificate's names, and how long it is valid, at `at` seconds since the epoch."""
     from echoup.client.certificateinfo import parseCertificate
 
     certificate = parseCertificate(der)
