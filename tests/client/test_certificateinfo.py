@@ -1,4 +1,4 @@
-"""A certificate is told in a few words, whatever is in it."""
+"""What the reports show of a certificate."""
 
 from datetime import timedelta
 from ipaddress import ip_address
@@ -16,7 +16,7 @@ from tests.support.samples import BEGINNING, NOW, RIGHT
 
 
 def nameless(*alternatives: x509.GeneralName) -> bytes:
-    """Return a certificate in DER that has no name, or only alternative ones."""
+    """Return a certificate in DER without a subject, and with alternative names or without."""
     key, nobody = generate_private_key(SECP256R1()), x509.Name([])
     builder = x509.CertificateBuilder(nobody, nobody, key.public_key(), 1, NOW, NOW)
     if alternatives:
@@ -25,10 +25,10 @@ def nameless(*alternatives: x509.GeneralName) -> bytes:
 
 
 class CertificateTests(SynchronousTestCase):
-    """`parseCertificate` tells what is in a certificate."""
+    """`parseCertificate` reads the names and the dates of a certificate."""
 
-    def test_right(self) -> None:
-        """A certificate tells whose it is, who says so, and when it begins and ends."""
+    def test_namesAndDatesAreRead(self) -> None:
+        """A certificate has its subject, its issuer, and the times from which and to which it is valid."""
         certificate = parseCertificate(inDER(RIGHT))
         assert certificate is not None
         assert certificate.subject.startswith("OU=Testing cert")
@@ -37,29 +37,29 @@ class CertificateTests(SynchronousTestCase):
         assert certificate.notBefore == BEGINNING
         assert certificate.notAfter == NOW + timedelta(days=3)
 
-    def test_daysLeft(self) -> None:
+    def test_daysLeftOfExpiredAreNegative(self) -> None:
         """The days that are left are negative when it has expired."""
         certificate = CertificateInfo("a", "b", NOW, NOW)
         assert certificate.daysLeft(NOW - timedelta(hours=36)) == 1.5
         assert certificate.daysLeft(NOW + timedelta(hours=36)) == -1.5
 
-    def test_alternatives(self) -> None:
-        """Where there is no subject the first alternative names stand for it, of whatever kind."""
+    def test_alternativeNamesReplaceEmptySubject(self) -> None:
+        """Where the subject is empty, the first alternative names of any kind replace it."""
         names = [x509.DNSName("a.example"), x509.IPAddress(ip_address("::1")), x509.DNSName("b"), x509.DNSName("c")]
         certificate = parseCertificate(nameless(*names))
         assert certificate == CertificateInfo("a.example, ::1, b", "", NOW, NOW)
         assert parseCertificate(nameless()) == CertificateInfo("", "", NOW, NOW)
 
     @given(st.data())
-    def test_odd(self, data: st.DataObject) -> None:
-        """What was damaged is read, or is None; nothing is raised, and nobody is warned."""
+    def test_damagedIsReadOrNone(self, data: st.DataObject) -> None:
+        """A damaged certificate is read, or is None; nothing is raised, and no warning is given."""
         der = bytearray(inDER(RIGHT))
         for _ in range(data.draw(st.integers(1, 3))):
             der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
         certificate = parseCertificate(bytes(der))
         assert certificate is None or isinstance(certificate, CertificateInfo)
 
-    def test_junk(self) -> None:
-        """What isn't a certificate is None."""
+    def test_junkIsNone(self) -> None:
+        """Bytes that are no certificate are None."""
         for junk in (b"", b"junk", inDER(RIGHT)[:-1]):
             assert parseCertificate(junk) is None

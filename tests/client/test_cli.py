@@ -1,4 +1,4 @@
-"""The command line: what it takes, what it says, and how it exits."""
+"""The command line: what it accepts, what it prints, and how it exits."""
 
 import re
 import sys
@@ -32,10 +32,10 @@ from tests.support.properties import given, st
 
 
 class CommandTestCase(SynchronousTestCase):
-    """A test of commands that install no reactor, and run none."""
+    """A test of commands that install and run no reactor."""
 
     def setUp(self) -> None:
-        """Note what would run."""
+        """Record what would be installed and run."""
         self.installed: list[str] = []
         self.ran: list[Any] = []
         for reactor in (asyncioreactor, pollreactor):
@@ -43,16 +43,16 @@ class CommandTestCase(SynchronousTestCase):
         self.patch(module, "run", self.run_)
 
     def run_(self, reactor: object, *command: object) -> int:
-        """Be `run`; the code is one that nothing else has."""
+        """Replace `run`; no other code is the one that this returns."""
         self.ran.append(command)
         return 99
 
 
 class MainTests(CommandTestCase):
-    """`main` exits with a code, and says what the user got wrong in one line."""
+    """`main` exits with a code, and reports a mistake of the user in one line."""
 
     def main(self, *arguments: str) -> tuple[object, str, str]:
-        """Return the exit code of a command, and what it wrote to stdout and stderr."""
+        """Return the exit code of a command, and its output on stdout and stderr."""
         self.patch(sys, "argv", ["echoup", *arguments])
         self.patch(sys, "stdout", stdout := StringIO())
         self.patch(sys, "stderr", stderr := StringIO())
@@ -60,7 +60,7 @@ class MainTests(CommandTestCase):
         assert error is not None
         return error.code, stdout.getvalue(), stderr.getvalue()
 
-    def test_usage(self) -> None:
+    def test_mistakeIsOneLine(self) -> None:
         """A mistake is one line on stderr, and exit code 2."""
         for arguments, words in (
             (["--colour"], "No such option"),
@@ -93,36 +93,36 @@ class MainTests(CommandTestCase):
             assert stderr.startswith(f"echoup: {words}")
             assert len(stderr.splitlines()) == 1
 
-    def test_noCommand(self) -> None:
-        """Without a command it shows the help, as the mistake that it is."""
+    def test_noCommandShowsHelp(self) -> None:
+        """Without a command it shows the help on stderr, and exits with code 2."""
         code, stdout, stderr = self.main()
         assert (code, stdout) == (ExitCode.USAGE, "")
         assert "connect" in stderr
 
-    def test_help(self) -> None:
-        """`-h` and `--help` tell how to use it, and that is no mistake."""
+    def test_helpIsNoMistake(self) -> None:
+        """`-h` and `--help` show how to use it, with exit code 0."""
         for arguments in (["-h"], ["--help"], ["connect", "-h"], ["connect", "--help"]):
             code, stdout, stderr = self.main(*arguments)
             assert (code, stderr) == (ExitCode.OK, "")
             assert stdout.startswith("Usage: ")
 
-    def test_exitCodesInHelp(self) -> None:
-        """The help of each command tells every exit code."""
+    def test_helpListsExitCodes(self) -> None:
+        """The help of each command lists every exit code."""
         for command in ("connect", "ping"):
             text = self.main(command, "--help")[1]
             for code in (*ExitCode, 128 + SIGTERM):
                 assert re.search(rf" {code:d} \w", text), code
 
-    def test_version(self) -> None:
+    def test_versionIsPrinted(self) -> None:
         """`--version` prints the version."""
         assert self.main("--version") == (ExitCode.OK, f"echoup {version('echoup')}\n", "")
 
-    def test_codeOfTheCommand(self) -> None:
+    def test_commandSetsExitCode(self) -> None:
         """What the command returns is the exit code."""
         assert self.main("connect") == (99, "", "")
 
-    def test_noMemory(self) -> None:
-        """A size for which there isn't enough memory is a mistake, too."""
+    def test_noMemoryIsMistake(self) -> None:
+        """A size for which there isn't enough memory is a mistake of the user."""
 
         def fail(*_: object) -> int:
             raise MemoryError
@@ -131,8 +131,8 @@ class MainTests(CommandTestCase):
         message = "echoup: there is not enough memory for a --size of 1073741824\n"
         assert self.main("ping", "-s1073741824", "-c1") == (ExitCode.USAGE, "", message)
 
-    def test_unwritable(self) -> None:
-        """Where stderr can't be written the exit code is the same, and nothing is left to be written at the exit."""
+    def test_unwritableErrorKeepsExitCode(self) -> None:
+        """Where stderr can't be written the exit code is the same, and Python writes nothing more at the exit."""
         for arguments in ([], ["conect"]):
             self.patch(sys, "argv", ["echoup", *arguments])
             self.patch(sys, "stderr", Full())
@@ -140,7 +140,7 @@ class MainTests(CommandTestCase):
             assert error
             assert (error.code, sys.stderr) == (ExitCode.USAGE, None)
 
-    def test_interrupted(self) -> None:
+    def test_interruptBeforeReactor(self) -> None:
         """Ctrl-C before the reactor runs exits like Ctrl-C later."""
 
         def interrupt(*_: object) -> int:
@@ -149,8 +149,8 @@ class MainTests(CommandTestCase):
         self.patch(module, "run", interrupt)
         assert self.main("connect")[0] == ExitCode.INTERRUPTED
 
-    def test_pingUsage(self) -> None:
-        """`ping` has numbers, formats and requirements of its own that can be wrong."""
+    def test_pingMistakeIsOneLine(self) -> None:
+        """A mistake in the options of `ping` is one line on stderr, and exit code 2."""
         for arguments, words in (
             (["-inan"], "Invalid value for '-i' / '--interval': nan is not a number of seconds"),
             (["-Wnan"], "Invalid value for '-W' / '--timeout': nan is not a number of seconds"),
@@ -166,24 +166,24 @@ class MainTests(CommandTestCase):
 
 
 class ConnectTests(CommandTestCase):
-    """`connect` takes a target, a timeout and the options of the path, and talks as it was started."""
+    """`connect` takes a target, a timeout and the options of the path, and chooses the prompt or the pipe."""
 
     def called(self, *arguments: str) -> Any:
-        """Return what the command runs, and with what."""
+        """Return what the command runs, and with which arguments."""
         assert cli.main(["connect", *arguments], standalone_mode=False) == 99
         return self.ran.pop()
 
-    def test_defaults(self) -> None:
-        """Without arguments it is the local daemon and ten seconds."""
+    def test_defaultIsLocalDaemon(self) -> None:
+        """Without arguments the target is the local daemon, the timeout ten seconds."""
         assert self.called() == (pipe, parseTarget("127.0.0.1:8081"), 10.0)
 
-    def test_given(self) -> None:
-        """It takes what `parseTarget` takes."""
+    def test_targetsAreParsed(self) -> None:
+        """It accepts what `parseTarget` accepts."""
         for text in ("example.org", "[::1]:1", "unix:/run/echoup", "tls:example.org:443", "udp:example.org"):
             assert self.called(text, "--timeout", "0.5") == (pipe, parseTarget(text), 0.5)
 
-    def test_terminal(self) -> None:
-        """On a terminal it is the prompt, otherwise the pipe, each with the reactor that it needs."""
+    def test_terminalGetsPrompt(self) -> None:
+        """A terminal gets the prompt, anything else the pipe, each with the reactor that it needs."""
         for input_, output, expected in (
             (Terminal(), Terminal(), (converse, "twisted.internet.asyncioreactor")),
             (Terminal(), StringIO(), (pipe, "twisted.internet.pollreactor")),
@@ -194,35 +194,35 @@ class ConnectTests(CommandTestCase):
             self.patch(sys, "stdout", output)
             assert (self.called()[0], self.installed.pop()) == expected
 
-    def test_notANumber(self) -> None:
-        """A timeout that is no number of seconds is refused, also where Python has a float for it."""
+    def test_infiniteTimeoutIsRefused(self) -> None:
+        """A timeout that is no finite number of seconds is refused, also where Python has a float for it."""
         for text in ("nan", "inf", "-inf", ""):
             assert raised(click.UsageError, self.called, f"--timeout={text}"), text
 
     @given(st.text(st.characters(), min_size=1))
-    def test_anyTarget(self, text: str) -> None:
-        """Any target either is taken or refused in one line."""
+    def test_anyTargetIsTakenOrRefused(self, text: str) -> None:
+        """Any target is either accepted or refused in one line."""
         if error := raised(click.UsageError, self.called, "--", text):
             assert len(error.format_message().splitlines()) == 1
 
 
 class PingTests(CommandTestCase):
-    """`ping` takes a target and a plan, and has a report made."""
+    """`ping` takes a target and a schedule, and makes a report."""
 
     def called(self, *arguments: str) -> Any:
-        """Return what the command runs, and with what."""
+        """Return what the command runs, and with which arguments."""
         code = cli.main(["ping", *arguments], standalone_mode=False)
         assert code == (NagiosStatus.UNKNOWN if "nagios" in arguments else 99)
         return self.ran.pop()
 
-    def test_defaults(self) -> None:
-        """Without arguments it's the local daemon, once a second, until Ctrl-C."""
+    def test_defaultIsLocalDaemonOnceASecond(self) -> None:
+        """Without arguments it probes the local daemon once a second, until Ctrl-C."""
         talk, target, plan, report, requirements = self.called()
         assert (talk, target, plan) == (ping, parseTarget("127.0.0.1:8081"), Schedule(None, 1.0, 5.0, 56))
         assert (type(report), requirements) == (TextReport, [])
 
-    def test_given(self) -> None:
-        """Each option has its place."""
+    def test_optionsReachSchedule(self) -> None:
+        """Each option sets its field of the target, the schedule or the requirements."""
         arguments = ["-c3", "-i0.5", "-W2", "-s1000", "-6", "--keep", "--require=p99<5ms", "--require=late<1", "a"]
         _, target, plan, _, requirements = self.called(*arguments)
         assert target == replace(parseTarget("a"), family=Family.IPV6)
@@ -230,7 +230,7 @@ class PingTests(CommandTestCase):
         assert requirements == [parseRequirement("p99<5ms"), parseRequirement("late<1")]
         assert self.called("--half-close")[2].halfClose
 
-    def test_formats(self) -> None:
+    def test_formatChoosesReport(self) -> None:
         """Each format has its report."""
         for arguments, kind in (
             ([], TextReport),
@@ -241,8 +241,8 @@ class PingTests(CommandTestCase):
         ):
             assert type(self.called(*arguments)[3]) is kind
 
-    def test_write(self) -> None:
-        """What a report writes goes to standard output; where that is impossible, it's a PathError, and only once."""
+    def test_unwritableOutputIsPathError(self) -> None:
+        """A report is written to standard output; where that fails it's a PathError, and only once."""
         self.patch(sys, "stdout", output := StringIO())
         report = self.called("--json")[3]
         report.begin("there", 1)
@@ -257,7 +257,7 @@ class PingTests(CommandTestCase):
 
 
 class Full(StringIO):
-    """A stream on a disk that is full."""
+    """A stream on a full disk."""
 
     def flush(self) -> None:
         """Fail."""
@@ -268,5 +268,5 @@ class Terminal(StringIO):
     """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """Yes, it is."""
+        """Return True."""
         return True

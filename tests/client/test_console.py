@@ -78,59 +78,59 @@ class ConverseTests(SynchronousTestCase):
         assert self.seen == seen
         assert (error.code, str(error).replace(self.target, "TARGET")) == (code, why)
 
-    def test_replies(self) -> None:
+    def test_replyIsPrintedUnderLine(self) -> None:
         """The reply is printed under each line."""
         assert self.converse(Server, f"hello{ENTER}", f"again{ENTER}", CTRL_D) == "HELLO\nAGAIN\n"
 
-    def test_otherScripts(self) -> None:
-        """Text outside ASCII comes back as it is."""
+    def test_otherScriptsComeBack(self) -> None:
+        """Text outside ASCII comes back unchanged."""
         assert self.converse(Server, f"你好 é a{ENTER}", CTRL_D) == "你好 é A\n"
 
-    def test_blankLines(self) -> None:
+    def test_blankLinesAreNotSent(self) -> None:
         """Blank lines are skipped, blanks in a line are not."""
         assert self.converse(Server, ENTER, f"  {ENTER}", f" a  b {ENTER}", CTRL_D) == " A  B \n"
 
-    def test_atOnce(self) -> None:
+    def test_endAtFirstPrompt(self) -> None:
         """Ctrl-D at the first prompt is no failure."""
         assert self.converse(Server, CTRL_D) == ""
 
-    def test_interrupted(self) -> None:
+    def test_interruptEndsConversation(self) -> None:
         """Ctrl-C at the prompt ends the conversation."""
         self.assertFails(Server, [f"hello{ENTER}", CTRL_C], "HELLO\n", ExitCode.INTERRUPTED, "interrupted")
 
-    def test_unchanged(self) -> None:
-        """A reply that isn't the upper case is shown with a word that says so, and counted in the end."""
+    def test_wrongRepliesAreCounted(self) -> None:
+        """An unchanged reply is shown with its verdict, and counted at the end."""
         why = "unchanged: the bytes came back as they were sent, so something in between answered"
         seen = f"hello\n({why})\nHELLO\nagain\n({why})\n"
         typed = [f"hello{ENTER}", f"HELLO{ENTER}", f"again{ENTER}", CTRL_D]
         self.assertFails(Mirror, typed, seen, ExitCode.WRONG, "TARGET: 2 of 3 replies were wrong")
 
-    def test_extra(self) -> None:
-        """A reply with more than was asked for is wrong."""
+    def test_longerReplyIsWrong(self) -> None:
+        """A reply with more bytes than were sent is wrong."""
         seen = "A\n!\n(corrupted: more came back than was sent: 3 bytes for 2)\n"
         why = "TARGET: 1 of 1 replies were wrong"
         self.assertFails(Stutterer, [f"a{ENTER}", CTRL_D], seen, ExitCode.WRONG, why)
 
-    def test_unasked(self) -> None:
-        """What came before it was asked for is shown as that, and wrong, also if nothing is asked for."""
+    def test_unaskedIsShownAndWrong(self) -> None:
+        """What comes before anything is sent is shown as unasked, and is wrong, also if nothing is ever sent."""
         why = "TARGET: 7 bytes came unasked"
         for typed, reply in ((f"hello{ENTER}", "HELLO\n"), (ENTER, "")):
             seen = f"220 hi\n(came unasked)\n{reply}"
             self.assertFails(Greeter, [ENTER] * 5 + [typed, CTRL_D], seen, ExitCode.WRONG, why)
 
-    def test_goneInTheReply(self) -> None:
-        """When the server goes away what came of the reply is shown, and that it is short."""
+    def test_closedDuringReply(self) -> None:
+        """When the server closes during a reply, the part that came is shown, and that it is short."""
         seen = "HEL\n(short: 3 of 6 bytes came back)\n"
         why = "TARGET: the server closed the connection, 3 of 6 bytes came back"
         self.assertFails(Deserter, [f"hello{ENTER}"], seen, ExitCode.SHORT, why)
 
-    def test_goneAtThePrompt(self) -> None:
-        """When the server goes away the prompt doesn't wait for the user."""
+    def test_closedAtPrompt(self) -> None:
+        """When the server closes at the prompt, the prompt ends without the user."""
         why = "TARGET: the server closed the connection, 6 of 6 bytes came back"
         self.assertFails(Goodbye, [f"hello{ENTER}"], "HELLO\n", ExitCode.SHORT, why)
 
-    def test_timedOut(self) -> None:
-        """When no reply comes in time that is the end."""
+    def test_silenceTimesOut(self) -> None:
+        """When no reply comes in time, the conversation ends."""
         case = self
 
         class Late(Silence):

@@ -1,4 +1,4 @@
-"""The client over UDP: one datagram at a time, judged as one stream, and over when one is lost."""
+"""The client over UDP: one datagram at a time, judged as one stream; a lost one is the end."""
 
 import os
 import select
@@ -27,7 +27,7 @@ LOST = "it was lost, or the answer was, or nobody answers there; UDP doesn't tel
 
 
 class ClientTestCase(ReactorTestCase):
-    """A test with a client, and a server that does what the test does."""
+    """A test with a client, and a server whose datagrams the test sends."""
 
     def setUp(self) -> None:
         """Open the server and the client."""
@@ -37,7 +37,7 @@ class ClientTestCase(ReactorTestCase):
         self.open()
 
     def open(self, host: str = "there") -> None:
-        """Open a new server, and a client that was told that it is at `host`; what that takes is in `taken`."""
+        """Open a new server, and a client that finds it at `host`; what comes to the client is in `taken`."""
         address = self.names.known[host][0]
         self.server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(self.server.close)
@@ -62,7 +62,7 @@ class ClientTestCase(ReactorTestCase):
         return data
 
     def came(self) -> bool:
-        """Is there a datagram at the server?"""
+        """Whether a datagram is at the server."""
         interest = select.poll()  # which, other than select, has no limit of descriptors
         interest.register(self.server, select.POLLIN)
         return bool(interest.poll(0))
@@ -76,7 +76,7 @@ class ClientTestCase(ReactorTestCase):
         self.reactor.turn()
 
     def waitForClose(self) -> None:
-        """Wait until the client tells that it is over, and nothing of it is left."""
+        """Wait until the client is closed, and check that no port or timer of it is left."""
         self.reactor.until(lambda: bool(self.client.closed.called))
         self.reactor.turn()
         assert self.client.transport is None
@@ -84,12 +84,12 @@ class ClientTestCase(ReactorTestCase):
         assert self.port not in self.reactor.getReaders()
 
     def assertRight(self) -> None:
-        """Check that it is over, and all was right."""
+        """Check that the client is closed, and all was right."""
         self.waitForClose()
         self.client.check(self.exchange.reply)
 
     def assertFails(self, code: ExitCode, message: str) -> None:
-        """Check that it is over, and that the judgement is `message`."""
+        """Check that the client is closed, and that `check` raises `message`."""
         self.waitForClose()
         error = raised(PathError, self.client.check, self.exchange.reply)
         assert error is not None
@@ -99,11 +99,11 @@ class ClientTestCase(ReactorTestCase):
 class ExactTests(ClientTestCase):
     """All that is sent comes back, in order."""
 
-    def test_interface(self) -> None:
-        """It is a producer for whoever takes what comes back."""
+    def test_clientIsProducer(self) -> None:
+        """The client is a push producer for the consumer of what comes back."""
         verifyObject(IPushProducer, self.client)
 
-    def test_oneAtATime(self) -> None:
+    def test_oneDatagramAtATime(self) -> None:
         """It sends pieces of 1200 bytes, each when the one before was answered, and closes after the last."""
         data = randomBytes(2 * PIECE + 600)
         self.exchange.send(data)
@@ -118,8 +118,8 @@ class ExactTests(ClientTestCase):
         assert b"".join(self.taken) == data.upper()
         assert PIECE == 1200
 
-    def test_atOnce(self) -> None:
-        """What is there is sent, and answered, before there is more or an end; small pieces are not put together."""
+    def test_smallPiecesAreSentAtOnce(self) -> None:
+        """A piece is sent, and answered, before there is more input or its end; small pieces are not joined."""
         for text in (b"hello", b"again"):
             self.exchange.send(text)
             assert self.next() == text
@@ -134,8 +134,8 @@ class ExactTests(ClientTestCase):
             self.answer(text.upper())
         self.assertRight()
 
-    def test_portOfItsOwn(self) -> None:
-        """What has no lowercase letter comes from a port that had nothing to do with the like of it; others stay."""
+    def test_textWithoutLowercaseHasNewPort(self) -> None:
+        """A datagram without a lowercase letter is sent from a new port; others are sent from the same."""
         senders = []
         for text in (b"1", b"1", b"1", b"a", b"a"):
             self.exchange.send(text)
@@ -145,8 +145,8 @@ class ExactTests(ClientTestCase):
         assert len(set(senders)) == 3
         assert senders[2] == senders[3] == senders[4]
 
-    def test_noPortAgain(self) -> None:
-        """A port that was ours isn't taken again until whoever answered to it has forgotten."""
+    def test_portIsNotReusedEarly(self) -> None:
+        """A port that was ours isn't used again until the server has forgotten what it answered to it."""
         ports = iter([7001, 7002, 7001, 7003, 7001])
         self.patch(Port, "getHost", lambda _: IPv4Address("UDP", "127.0.0.1", next(ports)))
         for _ in range(3):
@@ -157,15 +157,15 @@ class ExactTests(ClientTestCase):
         self.client.renew()
         assert next(ports, None) is None
 
-    def test_nothing(self) -> None:
-        """Nothing needs no datagram."""
+    def test_nothingNeedsNoDatagram(self) -> None:
+        """Without any bytes no datagram is sent."""
         self.exchange.send(b"")
         self.exchange.end()
         self.assertRight()
         assert not self.came()
 
-    def test_ipv6(self) -> None:
-        """It talks IPv6 too."""
+    def test_ipv6Works(self) -> None:
+        """It speaks IPv6 too."""
         self.open("six")
         self.exchange.send(b"hello")
         self.exchange.end()
@@ -174,8 +174,8 @@ class ExactTests(ClientTestCase):
         self.assertRight()
 
     @given(st.lists(st.binary(max_size=9) | manyBytes(1, 5000)), st.lists(st.booleans()))
-    def test_anyData(self, texts: list[bytes], doubles: list[bool]) -> None:
-        """Any bytes, sent in any pieces, come back exactly, though some of the answers are delivered twice."""
+    def test_anyDataComesBack(self, texts: list[bytes], doubles: list[bool]) -> None:
+        """Any bytes, sent in any pieces, come back exactly, though some answers are delivered twice."""
         self.open()
         data = b"".join(texts)
         for text in texts:
@@ -199,7 +199,7 @@ class ExactTests(ClientTestCase):
 
 
 class JudgementTests(ClientTestCase):
-    """`check` is content only with what is right and complete."""
+    """`check` passes only what is right and complete."""
 
     def swap(self, data: bytes, *answers: bytes) -> None:
         """Send `data`, and `answers` back."""
@@ -207,8 +207,8 @@ class JudgementTests(ClientTestCase):
         self.next()
         self.answer(*answers)
 
-    def test_duplicate(self) -> None:
-        """The answer before, once more, is passed over, whether or not another is due."""
+    def test_duplicateIsIgnored(self) -> None:
+        """The answer before, once more, is ignored, whether or not another is due."""
         self.swap(b"one", b"ONE", b"ONE")
         assert self.taken == [b"ONE"]
         self.exchange.send(b"two")
@@ -218,8 +218,8 @@ class JudgementTests(ClientTestCase):
         self.assertRight()
         assert self.taken == [b"ONE", b"TWO"]
 
-    def test_duplicateOfTheSame(self) -> None:
-        """Where two pieces are the same, either's answer may be the other's."""
+    def test_sameAnswersAreExchangeable(self) -> None:
+        """Where two pieces are the same, an answer to one counts for the other."""
         for _ in range(2):
             self.swap(b"same", b"SAME", b"SAME")
         self.swap(b"other", b"SAME", b"OTHER")
@@ -227,28 +227,28 @@ class JudgementTests(ClientTestCase):
         self.assertRight()
         assert self.taken == [b"SAME", b"SAME", b"OTHER"]
 
-    def test_unchanged(self) -> None:
-        """What comes back as it was sent is wrong; the rest is sent all the same, as on any other path."""
+    def test_unchangedIsWrong(self) -> None:
+        """Bytes that come back unchanged are wrong; the rest is sent nevertheless, as on any other path."""
         self.swap(b"one", b"one")
         self.swap(b"two", b"two")
         self.exchange.end()
         why = "unchanged: the bytes came back as they were sent, so something in between answered"
         self.assertFails(ExitCode.WRONG, why)
 
-    def test_corrupted(self) -> None:
-        """What comes back altered is wrong."""
+    def test_corruptedIsWrong(self) -> None:
+        """Bytes that come back altered are wrong."""
         self.swap(b"hello", b"HELPO")
         self.exchange.end()
         self.assertFails(ExitCode.WRONG, "corrupted: byte 3 of the reply is not the upper case of the one sent")
 
-    def test_longer(self) -> None:
-        """An answer with more than was sent is wrong, and is taken as it is."""
+    def test_longerAnswerIsWrong(self) -> None:
+        """An answer with more bytes than were sent is wrong, and is passed on."""
         self.swap(b"hello", b"HELLO!")
         self.exchange.end()
         self.assertFails(ExitCode.WRONG, "corrupted: more came back than was sent: 6 bytes for 5")
         assert self.taken == [b"HELLO!"]
 
-    def test_short(self) -> None:
+    def test_shorterAnswerEndsIt(self) -> None:
         """A shorter answer is short; nothing more is sent."""
         for answer in (b"HEL", b""):
             self.open()
@@ -260,22 +260,22 @@ class JudgementTests(ClientTestCase):
             self.assertFails(ExitCode.SHORT, f"the answer to datagram 2 has {size} of 5 bytes")
             assert not self.came()
 
-    def test_shortAndWrong(self) -> None:
-        """If it's wrong, too, that is what counts."""
+    def test_wrongCountsMoreThanShort(self) -> None:
+        """An answer that is both short and wrong is wrong."""
         self.swap(b"hello", b"hel")
         why = "unchanged: the bytes came back as they were sent, so something in between answered"
         self.assertFails(ExitCode.WRONG, why)
 
-    def test_unasked(self) -> None:
-        """What nobody asked for is wrong, and is taken as it is."""
+    def test_unaskedIsWrong(self) -> None:
+        """A datagram that answers nothing is wrong, and is passed on."""
         self.swap(b"one", b"ONE")
         self.answer(b"hi")
         self.exchange.end()
         self.assertFails(ExitCode.WRONG, "corrupted: more came back than was sent: 5 bytes for 3")
         assert self.taken == [b"ONE", b"hi"]
 
-    def test_afterTheEnd(self) -> None:
-        """When it is over nothing is taken any more, also of what has come."""
+    def test_nothingIsTakenAfterEnd(self) -> None:
+        """Once the client is closed nothing is passed on, even if it came before."""
         self.exchange.send(b"one")
         self.exchange.end()
         self.next()
@@ -283,8 +283,8 @@ class JudgementTests(ClientTestCase):
         self.assertRight()
         assert self.taken == [b"ONE"]
 
-    def test_strangers(self) -> None:
-        """Datagrams of others than the server don't count."""
+    def test_otherSendersAreIgnored(self) -> None:
+        """Datagrams from other addresses than the server's are ignored."""
         self.exchange.send(b"hello")
         self.next()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -295,10 +295,10 @@ class JudgementTests(ClientTestCase):
 
 
 class FailureTests(ClientTestCase):
-    """It is over when there is nothing more to hope for."""
+    """The client closes when no answer can come any more."""
 
-    def test_timedOut(self) -> None:
-        """It gives up, and says all that it might be, when one datagram isn't answered in time."""
+    def test_lostDatagramTimesOut(self) -> None:
+        """It gives up when one datagram isn't answered in time, and names the possible causes."""
         self.exchange.send(b"x" * PIECE + b"hello")
         self.next()
         self.reactor.advance(TIMEOUT - 0.5, step=0.5)
@@ -309,8 +309,8 @@ class FailureTests(ClientTestCase):
         self.reactor.advance(0.5)
         self.assertFails(ExitCode.TIMED_OUT, f"no answer to datagram 2 for 10 s: {LOST}")
 
-    def test_patient(self) -> None:
-        """Where nothing is due, as at a prompt, it waits for ever."""
+    def test_nothingDueNeverTimesOut(self) -> None:
+        """While no answer is due, as at a prompt, it waits without a limit."""
         self.reactor.advance(100 * TIMEOUT, step=1)
         self.exchange.send(b"hello")
         self.next()
@@ -320,8 +320,8 @@ class FailureTests(ClientTestCase):
         self.exchange.end()
         self.assertRight()
 
-    def test_refused(self) -> None:
-        """When the machine there says that nobody listens, that is told, whenever it begins to."""
+    def test_refusalIsReported(self) -> None:
+        """When the server's machine refuses, that is reported, at the first datagram or later."""
         self.addCleanup(leave(self.server).close)
         self.exchange.send(b"hello")
         self.exchange.send(b"again")
@@ -336,7 +336,7 @@ class FailureTests(ClientTestCase):
         self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
 
     def awaitRefusal(self) -> None:
-        """Wait, without the reactor, until the kernel has a refusal to tell."""
+        """Wait, without the reactor, until the kernel has a refusal to report."""
         self.addCleanup(leave(self.server).close)
         handle = self.port.getHandle()
         handle.send(b"")
@@ -344,20 +344,20 @@ class FailureTests(ClientTestCase):
         interest.register(handle, 0)
         assert interest.poll(60_000)
 
-    def test_refusedToRead(self) -> None:
-        """It's the same with reactors that don't know of errors but by reading, as asyncio's."""
+    def test_refusalOnRead(self) -> None:
+        """A refusal is also reported by a reactor that learns of errors only by reading, as asyncio's."""
         self.awaitRefusal()
         self.port.doRead()
         self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
 
-    def test_refusedToWrite(self) -> None:
-        """And when it's sending that tells."""
+    def test_refusalOnWrite(self) -> None:
+        """A refusal is also reported where the write fails with it."""
         self.awaitRefusal()
         self.exchange.send(b"hello")
         self.assertFails(ExitCode.UNREACHABLE, "Connection refused")
 
-    def test_unreachable(self) -> None:
-        """When there is no way to send it any more, that is told."""
+    def test_failedWriteIsReported(self) -> None:
+        """A write that the system refuses is reported in the system's words."""
 
         def fail(data: bytes) -> NoReturn:
             raise OSError(ENETUNREACH, os.strerror(ENETUNREACH))
@@ -368,10 +368,10 @@ class FailureTests(ClientTestCase):
 
 
 class ProducerTests(ClientTestCase):
-    """Whoever takes what comes back says when to go on, or to stop."""
+    """The consumer of what comes back pauses, resumes and stops the client."""
 
-    def test_paused(self) -> None:
-        """While it is paused nothing is sent; what is on its way comes back all the same."""
+    def test_pausedClientSendsNothing(self) -> None:
+        """While it is paused nothing is sent; an answer that is due is taken nevertheless."""
         self.exchange.send(b"x" * 2 * PIECE)
         self.exchange.end()
         self.next()
@@ -384,8 +384,8 @@ class ProducerTests(ClientTestCase):
         self.answer(b"X" * PIECE)
         self.assertRight()
 
-    def test_stopped(self) -> None:
-        """When nobody takes what comes it is over at once, and nothing more is sent."""
+    def test_stoppedClientCloses(self) -> None:
+        """When it is stopped it closes at once, and nothing more is sent."""
         self.exchange.send(b"x" * 2 * PIECE)
         self.next()
         self.client.stopProducing()

@@ -17,7 +17,7 @@ from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Se
 
 
 class ExchangeTestCase(ReactorTestCase):
-    """A test with a client that is connected to a server by Twisted's own means."""
+    """A test with a client that Twisted's own endpoint connects."""
 
     def connect(self, build: Callable[[], Protocol] = Server) -> None:
         """Connect a client to a server whose protocol `build` makes."""
@@ -35,13 +35,13 @@ class ExchangeTestCase(ReactorTestCase):
         self.reactor.until(lambda: bool(deferred.called))
 
     def exchange(self, data: bytes = b"hello") -> "Deferred[Reply]":
-        """Return what an exchange comes to."""
+        """Return the outcome of an exchange."""
         exchanging = self.client.exchange(data)
         self.wait(exchanging)
         return exchanging
 
     def assertFails(self, exchanging: "Deferred[Reply]", code: ExitCode, message: str) -> None:
-        """Check that the path fails with `message`, in which the server is its address."""
+        """Check that an exchange fails with `message`, in which the server is its address."""
         error = self.failureResultOf(exchanging, PathError).value
         assert (error.code, str(error)) == (code, f"{self.server}: {message}")
 
@@ -70,14 +70,14 @@ class ExchangeTests(ExchangeTestCase):
         assert self.successResultOf(self.client.exchange(b"")).verdict is Verdict.UPPERCASED
         assert self.successResultOf(self.exchange()).verdict is Verdict.UPPERCASED
 
-    def test_closedDuringReply(self) -> None:
+    def test_closedDuringReplyIsPathError(self) -> None:
         """A connection that ends before all of the reply came is a PathError, which names the server."""
         self.connect(Deserter)
         why = "the server closed the connection, 3 of 5 bytes came back"
         self.assertFails(self.exchange(), ExitCode.SHORT, why)
 
-    def test_closedBefore(self) -> None:
-        """So is one that had ended before."""
+    def test_closedBeforeIsPathError(self) -> None:
+        """A connection that ended before the exchange is a PathError too."""
         self.connect(Goodbye)
         assert self.successResultOf(self.exchange()).verdict is Verdict.UPPERCASED
         self.wait(self.client.closed)
@@ -95,8 +95,8 @@ class ExchangeTests(ExchangeTestCase):
         why = "timed out: nothing more for 10 s, 0 of 5 bytes came back"
         self.assertFails(exchanging, ExitCode.TIMED_OUT, why)
 
-    def test_oneAtATime(self) -> None:
-        """An exchange can't begin before the one under way is over; that is the program's mistake."""
+    def test_secondExchangeAtOnceIsRefused(self) -> None:
+        """An exchange can't begin before the one under way is over: that is the program's mistake."""
         self.connect(Silence)
         exchanging = self.client.exchange(b"hello")
         self.failureResultOf(self.client.exchange(b"again"), RuntimeError)
@@ -127,7 +127,7 @@ class StepTests(ExchangeTestCase):
         return exchange.reply.received == count
 
     def test_replyHasTwoSteps(self) -> None:
-        """To the first byte, and to the last."""
+        """The steps are those to the first byte, and from there to the last."""
         self.connect()
         trace = Trace(self.reactor.seconds)
         exchange = Exchange(self.client, trace)
@@ -137,7 +137,7 @@ class StepTests(ExchangeTestCase):
         assert self.steps(trace) == [(Step.FIRST_BYTE, True), (Step.ALL_BYTES, True)]
 
     def test_endIsStepWhenReplyIsComplete(self) -> None:
-        """An exchange until the end goes on sending after a reply to all that was sent; its last step is the end's."""
+        """An exchange until the end may send more after a complete reply; its last step is the server's end."""
         self.connect()
         trace = Trace(self.reactor.seconds)
         exchange = Exchange(self.client, trace, untilEnd=True)

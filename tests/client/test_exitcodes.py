@@ -6,10 +6,10 @@ from echoup.client.exitcodes import describeServer
 
 
 class DescribeServerTests(SynchronousTestCase):
-    """`describeServer` tells the address of a server that was reached, if its name doesn't."""
+    """`describeServer` adds the address that was reached, unless the name is that address."""
 
-    def test_forms(self) -> None:
-        """A name is told with the address; an address is told once, over UDP, too."""
+    def test_addressIsNamedOnce(self) -> None:
+        """A name is followed by the address; an address is named once, over UDP too."""
         for server, remote, text in (
             ("there:1", None, "there:1"),
             ("there:1", "192.0.2.1:1", "there:1 (192.0.2.1:1)"),

@@ -1,4 +1,4 @@
-"""What the options of the path make of TARGET."""
+"""The target that TARGET and the options of the path make."""
 
 from typing import Any
 
@@ -25,22 +25,22 @@ def command(target: object, other: str | None) -> object:
 
 
 def made(*arguments: str) -> Any:
-    """Return the target that is made of `arguments`."""
+    """Return the target that `arguments` make."""
     return command.main(list(arguments), standalone_mode=False)[0]
 
 
 class PathOptionsTests(SynchronousTestCase):
     """`pathOptions` gives a command its target."""
 
-    def test_none(self) -> None:
-        """Without options it is what TARGET says, by default the local daemon; the command keeps its own options."""
+    def test_targetWithoutOptions(self) -> None:
+        """Without options the target is TARGET's, by default the local daemon; the command keeps its own options."""
         assert made() == parseTarget("127.0.0.1:8081")
         for text in ("example.org", "unix:/run/echoup", "tls:example.org:443", "udp:[::1]:1"):
             assert made(text) == parseTarget(text)
         assert command.main(["--other=x", "a"], standalone_mode=False) == (parseTarget("a"), "x")
 
-    def test_tls(self) -> None:
-        """`--tls` makes it TLS, and each of its options is one of the security's fields."""
+    def test_tlsOptionsSetSecurity(self) -> None:
+        """`--tls` makes the target TLS, and each of its options sets a field of its security."""
         assert made("a", "--tls") == StreamTarget("a", "a", 8081, Security())
         for option, security in (
             ("--cafile=x", Security(cafile="x")),
@@ -52,8 +52,8 @@ class PathOptionsTests(SynchronousTestCase):
         everything = made("a:1", "--tls", "--cafile=b", "--cert=c", "--key=d", "--server-name=e", "--proxy-protocol=v2")
         assert everything == StreamTarget("a:1", "a", 1, Security("b", "c", "d", "e"), 2)
 
-    def test_tlsTarget(self) -> None:
-        """A TARGET that begins with tls: needs no `--tls`; what both of it and the options say, the options decide."""
+    def test_optionsOverrideTLSTarget(self) -> None:
+        """A TARGET that begins with tls: needs no `--tls`; the options override what its string says."""
         text = "tls:a:443:certificate=b:privateKey=c:trustRoots=d:bindAddress=127.0.0.1:timeout=3"
         target = made(text, "--cafile=x", "--insecure")
         assert target == StreamTarget(text, "a", 443, Security("x", "b", "c", insecure=True), None, "127.0.0.1", 3)
@@ -62,19 +62,19 @@ class PathOptionsTests(SynchronousTestCase):
             "tls:a:443:certificate=b", "a", 443, Security(None, "b", "c")
         )
 
-    def test_proxyProtocol(self) -> None:
-        """`--proxy-protocol` says which version is sent first, with or without TLS."""
+    def test_proxyProtocolSetsVersion(self) -> None:
+        """`--proxy-protocol` sets the version of the header, with or without TLS."""
         for name, version in (("v1", 1), ("v2", 2)):
             for text in ("a", "tls:a", "tcp:a:1", "unix:a"):
                 assert made(text, f"--proxy-protocol={name}").proxyProtocol == version
 
-    def test_unix(self) -> None:
-        """A target without a host can be TLS, too, if it is said whose certificate is expected, or that any will do."""
+    def test_unixTargetMayBeTLS(self) -> None:
+        """A target without a host may be TLS, with the name to expect in the certificate or `--insecure`."""
         for option in ("--server-name=a", "--insecure"):
             assert made("unix:/run/echoup", "--tls", option).security
 
-    def test_mistakes(self) -> None:
-        """What doesn't fit together is refused, with the reason."""
+    def test_contradictionsAreRefused(self) -> None:
+        """Options that contradict each other are refused, with the reason."""
         needTLS = "--cafile, --cert, --key, --server-name and --insecure need --tls"
         streams = "TLS and the PROXY protocol are for streams, not for UDP"
         host = "has no host whose certificate could be expected: --server-name names one"
@@ -102,7 +102,7 @@ class PathOptionsTests(SynchronousTestCase):
             assert message in error.format_message()
 
     @given(st.sampled_from(["a", "tls:a:1", "tcp:a:1", "unix:a", "udp:a", "a:0"]), st.sets(st.sampled_from(OPTIONS)))
-    def test_anyOptions(self, text: str, options: set[str]) -> None:
+    def test_anyOptionsAreTakenOrRefused(self, text: str, options: set[str]) -> None:
         """Any options together either make a target that has them all, or are refused in one line."""
         if error := raised(click.UsageError, made, text, *options):
             assert len(error.format_message().splitlines()) == 1

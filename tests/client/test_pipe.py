@@ -1,4 +1,4 @@
-"""Standard input through the service to standard output: exact, bounded, and over in every case."""
+"""Standard input through the service to standard output: exact, in bounded memory, and over in every case."""
 
 import os
 import sys
@@ -61,7 +61,7 @@ class PipeTestCase(ReactorTestCase):
         return self.sink.read()
 
     def assertSucceeds(self, piping: "Deferred[None]") -> None:
-        """Check that it comes to a good end and leaves nothing behind."""
+        """Check that it ends without an error, and leaves no timer."""
         self.reactor.until(lambda: bool(piping.called))
         assert self.successResultOf(piping) is None
         assert self.reactor.getDelayedCalls() == []
@@ -74,13 +74,13 @@ class PipeTestCase(ReactorTestCase):
 
 
 class ExactTests(PipeTestCase):
-    """Every byte comes out in upper case, then it is over."""
+    """Every byte comes out in upper case, then it ends."""
 
-    def test_interface(self) -> None:
-        """The protocol of the standard streams is told when either of them ends."""
+    def test_pipeIsHalfCloseable(self) -> None:
+        """The protocol of the standard streams learns of the end of each of them."""
         verifyObject(IHalfCloseableProtocol, Pipe())
 
-    def test_sizes(self) -> None:
+    def test_allSizesComeOut(self) -> None:
         """Nothing, a line without an end, and more than the window come out exactly."""
         for data in (b"", b"hello\nworld", randomBytes(2 * WINDOW)):
             self.serve()
@@ -88,8 +88,8 @@ class ExactTests(PipeTestCase):
             self.assertSucceeds(self.begin())
             assert self.output() == data.upper()
 
-    def test_asItComes(self) -> None:
-        """What comes in goes out at once, whether or not there is more."""
+    def test_inputIsSentAtOnce(self) -> None:
+        """Input is sent at once, before there is more of it or its end."""
         self.serve()
         self.pipes()
         piping = self.begin()
@@ -111,16 +111,16 @@ class ExactTests(PipeTestCase):
         self.reactor.until(complete)
         assert came == data
 
-    def test_closedStreams(self) -> None:
-        """Streams that were closed before the start are empty, and take everything."""
+    def test_closedStreamsAreEmpty(self) -> None:
+        """Streams that were closed before the start are empty, and accept everything."""
         for name in ("stdin", "stdout"):
             self.serve()
             self.files(b"hello")
             self.patch(sys, name, None)
             self.assertSucceeds(self.begin())
 
-    def test_blocking(self) -> None:
-        """The streams, which others share, block afterwards as they did before."""
+    def test_streamsKeepBlocking(self) -> None:
+        """The streams, which other processes share, block afterwards as they did before."""
         self.serve()
         self.pipes()
         os.set_blocking(sys.stdout.fileno(), False)
@@ -131,8 +131,8 @@ class ExactTests(PipeTestCase):
         assert os.get_blocking(sys.stdin.fileno())
         assert not os.get_blocking(sys.stdout.fileno())
 
-    def test_descriptors(self) -> None:
-        """It leaves the descriptors of the process as they were."""
+    def test_descriptorsAreClosed(self) -> None:
+        """No descriptor of the process is left open."""
         self.serve()
         self.files(b"hello")
         before = openDescriptors()
@@ -142,10 +142,10 @@ class ExactTests(PipeTestCase):
 
 
 class BoundedTests(PipeTestCase):
-    """Memory stays as it is, whoever is slow."""
+    """Memory is bounded, whichever side is slow."""
 
-    def test_slowOutput(self) -> None:
-        """While nobody reads the output, no more than a window and the kernel's buffers of the input are taken."""
+    def test_unreadOutputStopsInput(self) -> None:
+        """While the output isn't read, no more input is taken than the window and the kernel's buffers hold."""
         self.serve()
         self.files(b"x" * (4 * WINDOW))
         (drain, sink) = os.pipe()
@@ -167,8 +167,8 @@ class BoundedTests(PipeTestCase):
         assert self.written == 4 * WINDOW
         self.assertSucceeds(piping)
 
-    def test_slowServer(self) -> None:
-        """No more than a window is on its way to a server that doesn't answer."""
+    def test_silentServerStopsInput(self) -> None:
+        """No more than a window is sent to a server that doesn't answer."""
         self.serve(Silence)
         self.files(b"x" * (4 * WINDOW))
         piping = self.begin()
@@ -180,34 +180,34 @@ class BoundedTests(PipeTestCase):
 
 
 class FailureTests(PipeTestCase):
-    """It is over when there is nothing more to hope for, with all that came written."""
+    """It ends when no more can come, with all that came written."""
 
-    def test_unchanged(self) -> None:
-        """A wrong reply is written all the same."""
+    def test_wrongReplyIsWritten(self) -> None:
+        """A wrong reply is written too."""
         self.serve(Mirror)
         self.files(b"hello")
         why = "unchanged: the bytes came back as they were sent, so something in between answered"
         self.assertFails(self.begin(), ExitCode.WRONG, why)
         assert self.output() == b"hello"
 
-    def test_short(self) -> None:
-        """A server that goes away is short, and what came before is written."""
+    def test_closedEarlyIsShort(self) -> None:
+        """A connection that the server closes early is short, and what came before is written."""
         self.serve(Deserter)
         self.files(b"hello")
         why = "the server closed the connection, 3 of 5 bytes came back"
         self.assertFails(self.begin(), ExitCode.SHORT, why)
         assert self.output() == b"HEL"
 
-    def test_reset(self) -> None:
-        """A reset isn't waited for, though the input goes on."""
+    def test_resetEndsIt(self) -> None:
+        """A reset ends it at once, though there is more input."""
         self.serve(Resetter)
         self.pipes()
         piping = self.begin()
         self.feed.write(b"hello")
         self.assertFails(piping, ExitCode.SHORT, "the server reset the connection, 0 of 5 bytes came back")
 
-    def test_timedOut(self) -> None:
-        """A server that says nothing is given up."""
+    def test_silenceTimesOut(self) -> None:
+        """A silent server is given up."""
         self.serve(Silence)
         self.pipes()
         piping = self.begin()
@@ -218,8 +218,8 @@ class FailureTests(PipeTestCase):
         self.reactor.advance(1.5, step=0.5)
         self.assertFails(piping, ExitCode.TIMED_OUT, "timed out: nothing more for 10 s, 0 of 5 bytes came back")
 
-    def test_silentInput(self) -> None:
-        """An input that says nothing is waited for."""
+    def test_silentInputIsAwaited(self) -> None:
+        """Input that doesn't come is waited for without a limit."""
         self.serve()
         self.pipes()
         piping = self.begin()
@@ -229,8 +229,8 @@ class FailureTests(PipeTestCase):
         self.feed.close()
         self.assertSucceeds(piping)
 
-    def test_nobodyReads(self) -> None:
-        """When the reader of the output has gone away it is over at once, though the input goes on."""
+    def test_closedOutputEndsIt(self) -> None:
+        """When the output's reader has exited it ends at once, though there is more input."""
         self.serve()
         self.pipes()
         piping = self.begin()
@@ -238,8 +238,8 @@ class FailureTests(PipeTestCase):
         self.feed.write(b"hello")
         self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
 
-    def test_nobodyReadsAny(self) -> None:
-        """That is so before anything was written, too."""
+    def test_outputClosedBeforeFirstWrite(self) -> None:
+        """The same holds before anything was written."""
         self.serve()
         self.pipes()
         piping = self.begin()
@@ -247,8 +247,8 @@ class FailureTests(PipeTestCase):
         self.drain.close()
         self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
 
-    def test_nobodyReadsTheRest(self) -> None:
-        """That is so in the end, too, when all came back and some of it is still to be written."""
+    def test_outputClosedBeforeLastWrite(self) -> None:
+        """The same holds when all has come back and some of it is still to be written."""
         self.serve()
         self.files(b"x" * 100_000)
         drain, sink = os.pipe()
@@ -260,8 +260,8 @@ class FailureTests(PipeTestCase):
         os.close(drain)
         self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
 
-    def test_fullDisk(self) -> None:
-        """When the output can't be written it is over at once, though the input goes on."""
+    def test_fullDiskEndsIt(self) -> None:
+        """When the output can't be written it ends at once, though there is more input."""
         self.serve()
         self.pipes()
         self.patch(sys, "stdout", self.enterContext(FileIO("/dev/full", "w")))
@@ -269,16 +269,16 @@ class FailureTests(PipeTestCase):
         self.feed.write(b"hello")
         self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
 
-    def test_unreachable(self) -> None:
-        """Where there is no server the input isn't touched."""
+    def test_unreachableServerLeavesInput(self) -> None:
+        """Without a server the input isn't read."""
         self.target = parseTarget(f"tcp:127.0.0.1:{self.enterContext(unheard())}")
         self.files(b"hello")
         piping = self.begin()
         self.assertFails(piping, ExitCode.UNREACHABLE, f"cannot connect to {self.target}: Connection refused")
         assert self.source.tell() == 0
 
-    def test_lostAtTheEnd(self) -> None:
-        """A reset after the input has ended is the server's failure, not a right end."""
+    def test_resetAfterInputIsShort(self) -> None:
+        """A reset after the end of the input is the server's failure."""
         self.serve(LateResetter)
         self.files(b"")
         why = "the server reset the connection, 0 of 0 bytes came back"

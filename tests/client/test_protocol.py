@@ -1,4 +1,4 @@
-"""The client's end of a connection: what it takes, how long it waits, and how it judges."""
+"""The client's end of a connection: what it passes on, how long it waits, and how it judges."""
 
 import socket
 import ssl
@@ -21,7 +21,7 @@ TIMEOUT = 10.0
 
 
 class ClientTestCase(ReactorTestCase):
-    """A test with a client that is connected."""
+    """A test with a connected client."""
 
     def setUp(self) -> None:
         """Connect a client."""
@@ -29,7 +29,7 @@ class ClientTestCase(ReactorTestCase):
         self.connect()
 
     def connect(self, family: socket.AddressFamily = socket.AF_INET) -> None:
-        """Connect a new client to `server`; what it takes is in `taken`."""
+        """Connect a new client to `server`; what comes to it is in `taken`."""
         self.taken = b""
         self.client = EchoUpClient(self.reactor, TIMEOUT, self.take)
         self.server = self.peerOf(Factory.forProtocol(lambda: self.client), family)
@@ -53,12 +53,12 @@ class ClientTestCase(ReactorTestCase):
         self.waitForClose()
 
     def waitForClose(self) -> None:
-        """Wait until the client tells that the connection is gone, and nothing of it is left."""
+        """Wait until the connection is gone, and check that its transport isn't watched any more."""
         self.reactor.until(lambda: self.client.closed.called)
         assert self.client.transport not in self.reactor.getReaders() + self.reactor.getWriters()
 
     def assertFails(self, code: ExitCode, message: str) -> None:
-        """Check that the judgement is `message`."""
+        """Check that `check` raises `message`."""
         error = raised(PathError, self.client.check, self.exchange.reply)
         assert error is not None
         assert (error.code, str(error)) == (code, f"there:1: {message}")
@@ -67,12 +67,12 @@ class ClientTestCase(ReactorTestCase):
 class InterfaceTests(ClientTestCase):
     """The protocol and its transports fit together."""
 
-    def test_protocol(self) -> None:
-        """It is a half-closeable protocol, and a producer for whoever takes what comes back."""
+    def test_clientProvidesInterfaces(self) -> None:
+        """It is a half-closeable protocol, and a push producer for the consumer of what comes back."""
         verifyObject(IHalfCloseableProtocol, self.client)
         verifyObject(IPushProducer, self.client)
 
-    def test_transports(self) -> None:
+    def test_transportsSuffice(self) -> None:
         """TCP and Unix transports provide all that the protocol needs."""
         for family in (socket.AF_INET, socket.AF_UNIX):
             self.connect(family)
@@ -81,10 +81,10 @@ class InterfaceTests(ClientTestCase):
 
 
 class JudgementTests(ClientTestCase):
-    """`check` is content only with what is right and complete."""
+    """`check` passes only what is right and complete."""
 
-    def test_right(self) -> None:
-        """All is well when everything came back and both sides ended."""
+    def test_completeReplyAndEndsAreRight(self) -> None:
+        """Nothing is wrong when everything came back and both sides ended."""
         self.answer(b"hello", b"HELLO")
         self.client.check(self.exchange.reply)
         self.exchange.end()
@@ -96,8 +96,8 @@ class JudgementTests(ClientTestCase):
         assert self.reactor.getDelayedCalls() == []
 
     @given(st.lists(st.binary(min_size=1)), st.integers(1, 9))
-    def test_anyPieces(self, pieces: list[bytes], size: int) -> None:
-        """Whatever is sent in whatever pieces comes back in any others and is right."""
+    def test_anyPiecesComeBack(self, pieces: list[bytes], size: int) -> None:
+        """Any bytes, sent in any pieces, are right if they come back in any others."""
         self.connect()
         data = b"".join(pieces)
         for piece in pieces:
@@ -111,36 +111,36 @@ class JudgementTests(ClientTestCase):
         assert self.taken == data.upper()
         self.client.check(self.exchange.reply)
 
-    def test_unchanged(self) -> None:
-        """What came back unchanged is wrong."""
+    def test_unchangedIsWrong(self) -> None:
+        """Bytes that come back unchanged are wrong."""
         self.answer(b"hello", b"hello")
         why = "unchanged: the bytes came back as they were sent, so something in between answered"
         self.assertFails(ExitCode.WRONG, why)
 
-    def test_corrupted(self) -> None:
-        """What came back altered is wrong, and stays so when the connection is lost."""
+    def test_corruptedIsWrong(self) -> None:
+        """Bytes that come back altered are wrong, also after the connection is lost."""
         self.answer(b"hello", b"HELPO")
         why = "corrupted: byte 3 of the reply is not the upper case of the one sent"
         self.assertFails(ExitCode.WRONG, why)
         self.reset(self.server)
         self.assertFails(ExitCode.WRONG, why)
 
-    def test_short(self) -> None:
-        """A server that ends early is short, and is not waited for."""
+    def test_earlyEndIsShort(self) -> None:
+        """A server that ends early is short, and the connection is closed at once."""
         self.answer(b"hello", b"HEL")
         self.server.end()
         self.waitForClose()
         self.assertFails(ExitCode.SHORT, "the server closed the connection, 3 of 5 bytes came back")
 
-    def test_endedFirst(self) -> None:
-        """A server that ends before us is short, even if nothing was outstanding."""
+    def test_endBeforeOursIsShort(self) -> None:
+        """A server that ends before us is short, even if no reply was due."""
         self.answer(b"hello", b"HELLO")
         self.server.end()
         self.waitForClose()
         self.assertFails(ExitCode.SHORT, "the server closed the connection, 5 of 5 bytes came back")
 
-    def test_reset(self) -> None:
-        """A reset is short, and is called one."""
+    def test_resetIsShort(self) -> None:
+        """A reset is short, and is reported as a reset."""
         self.answer(b"hello", b"HELLO")
         self.exchange.end()
         self.reset(self.server)
@@ -148,7 +148,7 @@ class JudgementTests(ClientTestCase):
 
 
 class TimeoutTests(ClientTestCase):
-    """A reply that is due must come, and all of it, but only as long as it is due."""
+    """The client gives up when a reply is due and nothing of it comes for the timeout."""
 
     def assertPatient(self, seconds: float) -> None:
         """Check that the client waits another `seconds`."""
@@ -162,13 +162,13 @@ class TimeoutTests(ClientTestCase):
         assert self.client.ending is Ending.TIMED_OUT
         self.assertFails(ExitCode.TIMED_OUT, f"timed out: {message}")
 
-    def test_nothing(self) -> None:
+    def test_noReplyTimesOut(self) -> None:
         """It gives up when nothing of the reply comes."""
         self.exchange.send(b"hello")
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("nothing more for 10 s, 0 of 5 bytes came back")
 
-    def test_notAll(self) -> None:
+    def test_partOfReplyRestartsTimeout(self) -> None:
         """It gives up when nothing more comes, counting from the last bytes that came."""
         self.exchange.send(b"hello")
         self.assertPatient(TIMEOUT - 0.5)
@@ -177,15 +177,15 @@ class TimeoutTests(ClientTestCase):
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("nothing more for 10 s, 3 of 5 bytes came back")
 
-    def test_noEnd(self) -> None:
+    def test_missingEndTimesOut(self) -> None:
         """It gives up when the server doesn't end its side."""
         self.answer(b"hello", b"HELLO")
         self.exchange.end()
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("no end of the reply for 10 s, 5 of 5 bytes came back")
 
-    def test_nothingDue(self) -> None:
-        """Where nothing is due, as at a prompt, it waits for ever, and that doesn't count for the next reply."""
+    def test_nothingDueNeverTimesOut(self) -> None:
+        """While no reply is due, as at a prompt, it waits without a limit, and that time doesn't count later."""
         self.assertPatient(100 * TIMEOUT)
         self.answer(b"hello", b"HELLO")
         self.assertPatient(10 * TIMEOUT)
@@ -193,8 +193,8 @@ class TimeoutTests(ClientTestCase):
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("nothing more for 10 s, 5 of 10 bytes came back")
 
-    def test_paused(self) -> None:
-        """While whoever takes the bytes is not ready for them, their not coming is nobody's fault."""
+    def test_pausedClientNeverTimesOut(self) -> None:
+        """While the consumer has paused it, it doesn't give up."""
         self.exchange.send(b"hello")
         self.client.pauseProducing()
         self.server.offer(b"HELLO")
@@ -203,7 +203,7 @@ class TimeoutTests(ClientTestCase):
         self.client.resumeProducing()
         self.reactor.until(lambda: self.taken == b"HELLO")
 
-    def test_resumed(self) -> None:
+    def test_resumingRestartsTimeout(self) -> None:
         """After a pause the time starts anew."""
         self.exchange.send(b"hello")
         self.client.pauseProducing()
@@ -212,8 +212,8 @@ class TimeoutTests(ClientTestCase):
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("nothing more for 10 s, 0 of 5 bytes came back")
 
-    def test_sendingMore(self) -> None:
-        """Sending more while a reply is due doesn't put its time off."""
+    def test_sendingMoreDoesNotRestartTimeout(self) -> None:
+        """Sending more while a reply is due doesn't extend the time for it."""
         self.exchange.send(b"a")
         for _ in range(19):
             self.assertPatient(0.5)
@@ -222,7 +222,7 @@ class TimeoutTests(ClientTestCase):
 
 
 class TLSTests(ReactorTestCase):
-    """Over TLS it is the same, and an error of TLS is told as that."""
+    """Over TLS the client is the same, and reports an error of TLS."""
 
     def setUp(self) -> None:
         """Connect a client and a server that answers in upper case."""
@@ -247,22 +247,22 @@ class TLSTests(ReactorTestCase):
         self.reactor.until(lambda: self.exchange.reply.received >= 5)
 
     def failure(self) -> PathError:
-        """Return what the client says when the server sends what can't be decrypted."""
+        """Return the client's error when the server sends what can't be decrypted."""
         self.server.transport.write(b"\x17\x03\x03\x00\x20" + bytes(32))
         self.reactor.until(lambda: bool(self.client.closed.called))
         error = raised(PathError, self.client.check, self.exchange.reply)
         assert error is not None
         return error
 
-    def test_right(self) -> None:
-        """All is well when everything came back and both sides ended."""
+    def test_completeReplyAndEndsAreRight(self) -> None:
+        """Nothing is wrong when everything came back and both sides ended."""
         self.answer()
         self.exchange.end()
         self.reactor.until(lambda: bool(self.client.closed.called))
         self.client.check(self.exchange.reply)
 
-    def test_slowRecord(self) -> None:
-        """A record that comes in small pieces is no silence, until there are no more of them."""
+    def test_partOfRecordRestartsTimeout(self) -> None:
+        """Parts of a record count as progress; without more of them the client gives up."""
         self.server.pauseProducing()
         self.server.setTcpNoDelay(True)
         self.exchange.send(b"hello")
@@ -277,31 +277,31 @@ class TLSTests(ReactorTestCase):
         self.reactor.until(lambda: bool(self.client.closed.called))
         assert self.client.ending is Ending.TIMED_OUT
 
-    def test_failed(self) -> None:
-        """When TLS fails after the handshake that is told."""
+    def test_tlsErrorIsReported(self) -> None:
+        """An error of TLS after the handshake is reported."""
         self.answer()
         error = self.failure()
         assert error.code == ExitCode.TLS_FAILED
         assert str(error) == "there:1: TLS failed: decryption failed or bad record mac"
 
-    def test_wrongAndFailed(self) -> None:
-        """What was wrong before stays wrong."""
+    def test_wrongCountsMoreThanTLSError(self) -> None:
+        """A reply that was wrong before the error stays wrong."""
         self.server.write(b"!")
         self.answer()
         assert self.failure().code == ExitCode.WRONG
 
 
 class EndTests(ClientTestCase):
-    """It ends when nobody needs it any more."""
+    """The client ends the connection when it is of no use any more."""
 
-    def test_stopProducing(self) -> None:
-        """When nobody takes what comes it ends at once, also with bytes on their way."""
+    def test_stoppedClientAborts(self) -> None:
+        """When the consumer stops it, it drops the connection at once, even with bytes to send."""
         self.exchange.send(b"x" * 2**24)
         self.client.stopProducing()
         self.waitForClose()
 
-    def test_pointless(self) -> None:
-        """What waits to be sent to a server that has ended is dropped."""
+    def test_unsentIsDroppedAtServersEnd(self) -> None:
+        """Bytes that wait to be sent to a server that has ended are dropped."""
         self.exchange.send(b"x" * 2**24)
         self.server.end()
         self.waitForClose()

@@ -1,4 +1,4 @@
-"""The reactor's side of a command: how it ends, and what is said of that."""
+"""The reactor's side of a command: how it ends, and what is printed then."""
 
 import os
 import signal
@@ -37,8 +37,8 @@ class RunTests(ReactorTestCase):
         assert sys.stderr.getvalue() == message
         assert self.flushLoggedErrors() == []
 
-    def test_right(self) -> None:
-        """A command that returns is right; the reactor runs meanwhile."""
+    def test_returnIsSuccess(self) -> None:
+        """A command that returns succeeds; the reactor runs meanwhile."""
 
         async def command(reactor: HandReactor) -> None:
             assert reactor is self.reactor
@@ -46,8 +46,8 @@ class RunTests(ReactorTestCase):
 
         self.assertEnds(command, ExitCode.OK)
 
-    def test_later(self) -> None:
-        """A command may take its time, and its timers don't follow the time of day."""
+    def test_timersAreMonotonic(self) -> None:
+        """A command may wait for timers, which don't follow the time of day."""
 
         async def command(reactor: HandReactor) -> None:
             done: Deferred[None] = Deferred()
@@ -57,24 +57,24 @@ class RunTests(ReactorTestCase):
 
         self.assertEnds(command, ExitCode.OK)
 
-    def test_failed(self) -> None:
-        """What failed is one line on stderr, and its code."""
+    def test_pathErrorIsOneLine(self) -> None:
+        """A PathError is one line on stderr, and its code."""
 
         async def command(reactor: HandReactor) -> None:
             raise PathError(ExitCode.WRONG, "there:1: unchanged")
 
         self.assertEnds(command, ExitCode.WRONG, "echoup: there:1: unchanged\n")
 
-    def test_oneLine(self) -> None:
-        """Whatever is in the message, it is one line that commands no terminal."""
+    def test_foreignTextIsEscaped(self) -> None:
+        """Any text in the message is printed as one line without control characters."""
 
         async def command(reactor: HandReactor) -> None:
             raise PathError(ExitCode.USAGE, "/no\nsuch\x1b[2J: é \udcff")
 
         self.assertEnds(command, ExitCode.USAGE, "echoup: /no\\nsuch\\x1b[2J: é \\udcff\n")
 
-    def test_unwritable(self) -> None:
-        """Where the message can't be written the code is the same; what is buffered isn't tried again at the exit."""
+    def test_unwritableErrorKeepsExitCode(self) -> None:
+        """Where stderr can't be written the code is the same, and Python writes nothing more at the exit."""
 
         async def command(reactor: HandReactor) -> None:
             raise PathError(ExitCode.UNREACHABLE, "cannot connect to there:1: Connection refused")
@@ -85,8 +85,8 @@ class RunTests(ReactorTestCase):
             assert sys.stderr is None
             raised(OSError, full.close)
 
-    def test_interruptedPrompt(self) -> None:
-        """Ctrl-C is no news to the user."""
+    def test_interruptIsSilent(self) -> None:
+        """Ctrl-C is not reported to the user."""
 
         async def command(reactor: HandReactor) -> None:
             raise PathError(ExitCode.INTERRUPTED, "interrupted")
@@ -94,32 +94,32 @@ class RunTests(ReactorTestCase):
         self.assertEnds(command, ExitCode.INTERRUPTED)
 
     async def failToWrite(self, reactor: HandReactor) -> None:
-        """Fail as the output does."""
+        """Fail as an output that can't be written does."""
         raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
 
     def redirect(self, descriptor: int) -> None:
-        """Let `descriptor` be the process's standard output until the end of the test."""
+        """Make `descriptor` the process's standard output until the end of the test."""
         saved = os.dup(1)
         self.addCleanup(os.close, saved)
         self.addCleanup(os.dup2, saved, 1)
         os.dup2(descriptor, 1)
 
-    def test_brokenPipe(self) -> None:
-        """Nor is it that the reader of a pipe went away."""
+    def test_brokenPipeIsSilent(self) -> None:
+        """A pipe whose reader has exited is not reported either."""
         drain, sink = os.pipe()
         self.redirect(sink)
         os.close(sink)
         os.close(drain)
         self.assertEnds(self.failToWrite, ExitCode.BROKEN_PIPE)
 
-    def test_fullDisk(self) -> None:
-        """That a file can't be written is."""
+    def test_fullDiskIsReported(self) -> None:
+        """A file that can't be written is reported."""
         with TemporaryFile() as file:
             self.redirect(file.fileno())
         self.assertEnds(self.failToWrite, ExitCode.BROKEN_PIPE, "echoup: the output can't be written\n")
 
-    def test_bug(self) -> None:
-        """An error that nobody expected isn't swallowed."""
+    def test_unexpectedErrorIsRaised(self) -> None:
+        """An unexpected error isn't swallowed."""
 
         async def command(reactor: HandReactor) -> None:
             raise ZeroDivisionError
@@ -127,7 +127,7 @@ class RunTests(ReactorTestCase):
         assert raised(ZeroDivisionError, run, self.reactor, command)
 
     def assertSignalEnds(self, number: signal.Signals) -> None:
-        """Check that the signal cancels a command that waits, without a word."""
+        """Check that the signal cancels a command that waits, and nothing is printed."""
         waiting: Deferred[None] = Deferred()
         cancelled: list[object] = []
         waiting.addErrback(cancelled.append)
@@ -140,16 +140,16 @@ class RunTests(ReactorTestCase):
         self.assertEnds(command, 128 + number)
         assert len(cancelled) == 1
 
-    def test_interrupted(self) -> None:
+    def test_sigintCancelsCommand(self) -> None:
         """SIGINT ends a command that waits."""
         self.assertSignalEnds(signal.SIGINT)
 
-    def test_terminated(self) -> None:
+    def test_sigtermCancelsCommand(self) -> None:
         """SIGTERM ends a command that waits."""
         self.assertSignalEnds(signal.SIGTERM)
 
-    def test_early(self) -> None:
-        """Also when the signal comes before the command waits for anything."""
+    def test_signalBeforeFirstWait(self) -> None:
+        """A signal that comes before the command waits for anything ends it too."""
 
         async def command(reactor: HandReactor) -> None:
             signal.raise_signal(signal.SIGINT)
@@ -157,8 +157,8 @@ class RunTests(ReactorTestCase):
 
         self.assertEnds(command, ExitCode.INTERRUPTED)
 
-    def test_second(self) -> None:
-        """A second signal isn't caught: it ends a command that takes its time for its end."""
+    def test_secondSignalIsNotCaught(self) -> None:
+        """The second signal has its default action, which ends a command that is slow to end."""
 
         async def command(reactor: HandReactor) -> None:
             signal.raise_signal(signal.SIGTERM)
@@ -167,8 +167,8 @@ class RunTests(ReactorTestCase):
 
         self.assertEnds(command, 128 + signal.SIGTERM)
 
-    def test_cancelled(self) -> None:
-        """A command that doesn't mind being cancelled leaves nothing in the log."""
+    def test_cancelledCommandIsNotLogged(self) -> None:
+        """A command that lets its cancellation through leaves nothing in the log."""
 
         async def command(reactor: HandReactor) -> None:
             reactor.callLater(0, signal.raise_signal, signal.SIGINT)

@@ -36,7 +36,7 @@ class SweepTests(SynchronousTestCase):
         assert Sweep.of(Clock()) is not self.sweep
 
     def test_clientsShareTimer(self) -> None:
-        """However many clients there are, there is one timer, and each is looked at several times in its timeout."""
+        """Many clients have one timer, and each is looked at ten times within its timeout."""
         clients = [Client(self.clock) for _ in range(100)]
         for client in clients:
             self.sweep.join(client)

@@ -1,4 +1,4 @@
-"""From a name to a connection."""
+"""From the addresses of a server to a connection."""
 
 import socket
 from errno import ENETUNREACH
@@ -17,7 +17,7 @@ from tests.support.doubles import ReactorTestCase
 
 
 class Way:
-    """A way to a server; what becomes of it is in the test's hands."""
+    """A way to a server, which succeeds or fails when the test says so."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -32,27 +32,27 @@ class Way:
         return self
 
     def getHost(self) -> Any:
-        """Return an address, of no kind that has words."""
+        """Return an address without words."""
         return None
 
     getPeer = getHost
 
     def getHandle(self) -> None:
-        """There is no socket."""
+        """Return None: there is no socket."""
 
     def succeed(self) -> None:
-        """Be connected."""
+        """Make the connection."""
         assert self.factory
         protocol: Any = self.factory.buildProtocol(None)
         protocol.makeConnection(self)
 
     def fail(self, error: Exception) -> None:
-        """Be no connection."""
+        """Fail to connect."""
         assert self.factory
         self.factory.clientConnectionFailed(self, Failure(error))  # type: ignore[arg-type]  # nobody looks at it
 
     def stopConnecting(self) -> None:
-        """Be given up, of which Twisted tells as of a failure."""
+        """Give up, which Twisted reports as a failure."""
         self.stopped = True
         self.fail(UserError())
 
@@ -74,22 +74,22 @@ class RaceTests(ReactorTestCase):
         return [phase.details["address"] for phase in self.trace.phases]
 
     def assertNothingLeft(self) -> None:
-        """Check that nothing goes on."""
+        """Check that no attempt begins any more."""
         assert self.reactor.getDelayedCalls() == []
         count = len(self.trace.phases)
         self.reactor.advance(2)
         assert len(self.trace.phases) == count
 
-    def test_first(self) -> None:
-        """When the first answers at once no other is asked."""
+    def test_firstAnswerEndsRace(self) -> None:
+        """When the first address answers, no other is tried."""
         self.ways[0].succeed()
         assert self.successResultOf(self.race.connected) is self.ways[0]
         assert self.tried == ["a:1"]
         assert self.trace.phases[0].seconds == 0
         self.assertNothingLeft()
 
-    def test_slow(self) -> None:
-        """When one takes its time the next is asked, too; the first that answers wins, and the others are stopped."""
+    def test_slowAddressIsPassed(self) -> None:
+        """While one address is slow the next is tried too; the first that answers wins, and the others are stopped."""
         self.reactor.advance(ATTEMPT_DELAY - 0.01)
         assert self.tried == ["a:1"]
         self.reactor.advance(0.02)
@@ -102,8 +102,8 @@ class RaceTests(ReactorTestCase):
         assert [phase.seconds is None for phase in self.trace.phases] == [True, False, True]
         self.assertNothingLeft()
 
-    def test_refused(self) -> None:
-        """When one refuses, the next is asked without delay, and that after it has its own."""
+    def test_refusalStartsNext(self) -> None:
+        """When one refuses, the next is tried at once, and the one after it has its own delay."""
         self.reactor.advance(0.2)
         self.ways[0].fail(Refused(111))
         assert self.tried == ["a:1", "b:1"]
@@ -114,13 +114,13 @@ class RaceTests(ReactorTestCase):
         assert self.trace.phases[0].error == "Connection refused"
 
     def assertFails(self, code: ExitCode, message: str) -> None:
-        """Check that there is no connection, and why."""
+        """Check that there is no connection, and the reason."""
         error = self.failureResultOf(self.race.connected, PathError).value
         assert (error.code, str(error)) == (code, message)
         self.assertNothingLeft()
 
-    def test_none(self) -> None:
-        """When none answers, each is told of."""
+    def test_allFailuresAreListed(self) -> None:
+        """When no address answers, each is listed with its reason."""
         self.ways[0].fail(Refused(111))
         self.ways[1].fail(ConnectTimeout())
         self.assertNoResult(self.race.connected)
@@ -128,8 +128,8 @@ class RaceTests(ReactorTestCase):
         why = "a:1: Connection refused; b:1: timed out; c:1: Network is unreachable"
         self.assertFails(ExitCode.UNREACHABLE, f"cannot connect to there:1: {why}")
 
-    def test_impossible(self) -> None:
-        """A way that fails at once is told of like the others."""
+    def test_immediateFailureIsListed(self) -> None:
+        """A way that fails at once is listed like the others."""
 
         def fail(_: ClientFactory) -> Any:
             raise OSError(24, "Too many open files")
@@ -139,24 +139,24 @@ class RaceTests(ReactorTestCase):
         error = self.failureResultOf(race.connected, PathError).value
         assert str(error) == "cannot connect to there: a: Too many open files; b: Too many open files"
 
-    def test_timeouts(self) -> None:
-        """Only when all of them timed out it's a timeout."""
+    def test_allTimeoutsAreTimeout(self) -> None:
+        """Only when all addresses timed out the failure is a timeout."""
         for way in self.ways:
             way.fail(ConnectTimeout())
         self.assertFails(
             ExitCode.TIMED_OUT, "cannot connect to there:1: a:1: timed out; b:1: timed out; c:1: timed out"
         )
 
-    def test_cancelled(self) -> None:
-        """To cancel it stops what goes on."""
+    def test_cancellingStopsAttempts(self) -> None:
+        """Cancelling stops all attempts."""
         self.reactor.advance(ATTEMPT_DELAY + 0.01)
         self.race.connected.cancel()
         self.failureResultOf(self.race.connected)
         assert [way.stopped for way in self.ways] == [True, True, False]
         self.assertNothingLeft()
 
-    def test_real(self) -> None:
-        """With a real connection the phase has the two addresses and what the kernel knows."""
+    def test_phaseHasAddressesAndKernelState(self) -> None:
+        """With a real connection the phase has both addresses and the kernel's state."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             host, port = listening.getsockname()
             race = Race(self.reactor, "there", self.trace)

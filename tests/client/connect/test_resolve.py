@@ -1,4 +1,4 @@
-"""Names, asked of the system."""
+"""Resolving names, and the system's resolver."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ from tests.support.names import Names
 
 
 class ResolveTests(ReactorTestCase):
-    """`resolve` finds the addresses, in the order in which they are to be tried."""
+    """`resolve` returns the addresses, in the order in which to try them."""
 
     def setUp(self) -> None:
         """Know a name."""
@@ -27,30 +27,30 @@ class ResolveTests(ReactorTestCase):
         self.trace = Trace(self.reactor.seconds)
 
     def resolve(self, host: str, family: Family = Family.ANY) -> "Deferred[list[str]]":
-        """Return what resolving `host` comes to."""
+        """Return the outcome of resolving `host`."""
         return Deferred.fromCoroutine(resolve(self.reactor, host, family, 2.5, self.trace))
 
-    def test_order(self) -> None:
-        """The families take turns, beginning with that of the first; the step and its outcome are on record."""
+    def test_familiesTakeTurns(self) -> None:
+        """The families take turns, beginning with that of the first address; the trace has the step and its outcome."""
         addresses = ["::1", "127.0.0.1", "::2", "127.0.0.2", "::3"]
         assert self.successResultOf(self.resolve("there")) == addresses
         (phase,) = self.trace.phases
         assert (phase.step, phase.details, phase.seconds) == (Step.RESOLVE, {"addresses": addresses}, 0.0)
 
-    def test_literals(self) -> None:
-        """An address stands for itself, also one with the name of an interface, and that's no step."""
+    def test_addressIsItself(self) -> None:
+        """An address is returned unchanged, also with the name of an interface, and makes no step."""
         for host in ("192.0.2.1", "2001:db8::1", "fe80::1%eth0"):
             assert self.successResultOf(self.resolve(host)) == [host]
         assert self.successResultOf(self.resolve("192.0.2.1", Family.IPV4)) == ["192.0.2.1"]
         assert self.trace.phases == []
 
     def assertUnresolved(self, host: str, family: Family, message: str) -> None:
-        """Check that there's no such address, and that this is told."""
+        """Check that resolving fails with `message`."""
         error = self.failureResultOf(self.resolve(host, family), PathError).value
         assert (error.code, str(error)) == (ExitCode.UNRESOLVED, message)
 
-    def test_families(self) -> None:
-        """What isn't of the family that is wanted doesn't count; the resolver is asked for that one only."""
+    def test_otherFamilyIsUnresolved(self) -> None:
+        """Addresses of the other family are none; the resolver is asked for the wanted family only."""
         self.assertUnresolved("192.0.2.1", Family.IPV6, "cannot resolve 192.0.2.1: it is no IPv6 address")
         self.assertUnresolved("::1", Family.IPV4, "cannot resolve ::1: it is no IPv4 address")
         assert [phase.step for phase in self.trace.phases] == [Step.RESOLVE] * 2
@@ -60,15 +60,15 @@ class ResolveTests(ReactorTestCase):
         assert self.successResultOf(self.resolve("there", Family.IPV4)) == ["127.0.0.4"]
         assert self.successResultOf(self.resolve("there", Family.IPV6)) == ["::6"]
 
-    def test_noAnswer(self) -> None:
-        """That the system can't answer isn't the same as that there is no address."""
+    def test_resolverErrorIsReported(self) -> None:
+        """A resolver that can't answer is told apart from a name without addresses."""
         names = Names({})
         names.error = "Temporary failure in name resolution"  # type: ignore[attr-defined]  # as Resolution has it
         self.reactor.installNameResolver(names)
         self.assertUnresolved("there", Family.ANY, "cannot resolve there: Temporary failure in name resolution")
 
-    def test_timeout(self) -> None:
-        """A resolver that takes too long is given up, and may tell what it likes afterwards."""
+    def test_slowResolverTimesOut(self) -> None:
+        """A resolver that takes too long is given up, and its late answer is ignored."""
         names = Names({"there": ["127.0.0.1"]})
         receivers: list[Any] = []
         self.patch(names, "resolveHostName", lambda receiver, *_: receivers.append(receiver))
@@ -87,14 +87,14 @@ class SystemNames(Names):
     """Knows one address of each family for every name."""
 
     def resolveHostName(self, resolutionReceiver: Any, hostName: str, *others: Any, **named: Any) -> Any:
-        """Tell that of the only family that is asked for."""
+        """Return the address of the one family that is asked for."""
         (kind,) = others[1]
         self.known = {hostName: ["127.0.0.4" if kind.__name__ == "IPv4Address" else "::6"]}
         return super().resolveHostName(resolutionReceiver, hostName)
 
 
 class Receiver:
-    """Takes what is resolved."""
+    """Receives what is resolved."""
 
     def __init__(self) -> None:
         self.found: list[Any] = []
@@ -114,15 +114,15 @@ class Receiver:
 
 
 class ResolverTests(ReactorTestCase):
-    """`Resolver` tells what the system knows."""
+    """`Resolver` returns the system's answers."""
 
     def setUp(self) -> None:
-        """Make one."""
+        """Make a resolver."""
         super().setUp()
         self.resolver = Resolver(self.reactor)
 
     def resolve(self, name: str, *others: Any) -> Receiver:
-        """Return what becomes of a name."""
+        """Return what comes of resolving a name."""
         receiver = Receiver()
         resolution = self.resolver.resolveHostName(receiver, name, *others)  # type: ignore[arg-type]  # it does for one
         verifyObject(IHostResolution, resolution)
@@ -141,7 +141,7 @@ class ResolverTests(ReactorTestCase):
 
         self.patch(module, "getaddrinfo", getaddrinfo)
 
-    def test_system(self) -> None:
+    def test_systemIsAsked(self) -> None:
         """The system is asked, and knows its own name."""
         verifyObject(IHostnameResolver, self.resolver)
         receiver = self.resolve("localhost", 8081)
@@ -149,8 +149,8 @@ class ResolverTests(ReactorTestCase):
         assert {address.host for address in receiver.found} <= {"127.0.0.1", "::1"}
         assert (receiver.resolution.name, receiver.resolution.error) == ("localhost", None)
 
-    def test_kinds(self) -> None:
-        """Addresses come as they are told, and those are asked for that are wanted."""
+    def test_familyAndTransportAreAskedFor(self) -> None:
+        """Addresses are of the family and the transport that were asked for."""
         self.answer((socket.AF_INET6, ("::1", 1, 0, 0)), (socket.AF_INET, ("127.0.0.1", 1)))
         assert self.resolve("a", 1).found == [IPv6Address("TCP", "::1", 1), IPv4Address("TCP", "127.0.0.1", 1)]
         assert self.resolve("a", 1, [IPv4Address], "UDP").found[1] == IPv4Address("UDP", "127.0.0.1", 1)
@@ -161,8 +161,8 @@ class ResolverTests(ReactorTestCase):
             ("a", 1, socket.AF_INET6, socket.SOCK_STREAM),
         ]
 
-    def test_errors(self) -> None:
-        """That there is no address is an answer; anything else is none, and says why."""
+    def test_errorIsNoAnswer(self) -> None:
+        """That a name has no address is an answer; any other error is none, and is kept with its reason."""
         failure = "Temporary failure in name resolution"
         for error, told in (
             (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), None),
@@ -175,8 +175,8 @@ class ResolverTests(ReactorTestCase):
             receiver = self.resolve("a")
             assert (receiver.found, receiver.resolution.error) == ([], told)
 
-    def test_slow(self) -> None:
-        """A name that takes long keeps no other waiting, and not the process."""
+    def test_slowNameDelaysNothing(self) -> None:
+        """A slow name delays neither another name nor the end of the process."""
         slow = threading.Event()
         self.addCleanup(slow.set)
 

@@ -1,4 +1,4 @@
-"""The record of what happened, and what the kernel knows."""
+"""The trace of a path, and the kernel's state of a connection."""
 
 import socket
 from struct import unpack_from
@@ -13,8 +13,8 @@ from echoup.client.connect.trace import Phase, Step, Trace
 class TraceTests(SynchronousTestCase):
     """A `Trace` has a phase for each step."""
 
-    def test_phases(self) -> None:
-        """Each has its time, and what is known at its beginning and at its end."""
+    def test_phaseHasTimesAndDetails(self) -> None:
+        """Each phase has its times, and what is known at its beginning and at its end."""
         clock = Clock()
         trace = Trace(clock.seconds)
         assert trace.step is None
@@ -34,8 +34,8 @@ class TraceTests(SynchronousTestCase):
 class TCPInfoTests(SynchronousTestCase):
     """`TCPInfo.of` asks the kernel."""
 
-    def test_states(self) -> None:
-        """The textbook's states can be told apart; the kernel's numbers are as they are expected to be."""
+    def test_statesAreTold(self) -> None:
+        """The states of RFC 9293 are told apart; the kernel's numbers are read from the right places."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.assertState(listening, "LISTEN")
             with socket.create_connection(listening.getsockname()) as near, listening.accept()[0] as far:
@@ -53,8 +53,8 @@ class TCPInfoTests(SynchronousTestCase):
                 assert (ended.state, ended.retransmits) in [("FIN-WAIT-1", 0), ("FIN-WAIT-2", 0)]
         assert STATES.index("CLOSING") == 11
 
-    def test_closed(self) -> None:
-        """Once both ends were sent the kernel keeps TIME-WAIT for itself, and shows our socket as CLOSED."""
+    def test_timeWaitShowsAsClosed(self) -> None:
+        """Once both ends were sent the kernel keeps TIME-WAIT to itself, and shows our socket as CLOSED."""
         with (
             socket.create_server(("127.0.0.1", 0)) as listening,
             socket.create_connection(listening.getsockname()) as near,
@@ -74,8 +74,8 @@ class TCPInfoTests(SynchronousTestCase):
         assert info.state == state
         return info
 
-    def test_synSent(self) -> None:
-        """A connection that nobody answers is being asked for again and again."""
+    def test_unansweredConnectionIsSynSent(self) -> None:
+        """A connection that isn't answered is in SYN-SENT."""
         with socket.socket() as listening, socket.socket() as near:
             listening.bind(("127.0.0.1", 0))
             listening.listen(0)
@@ -84,8 +84,8 @@ class TCPInfoTests(SynchronousTestCase):
                 near.connect_ex(listening.getsockname())
                 assert self.assertState(near, "SYN-SENT").rtt == 0
 
-    def test_others(self) -> None:
-        """Of what isn't TCP, or not any more, nothing is known."""
+    def test_otherSocketsHaveNone(self) -> None:
+        """Of a socket that isn't TCP, or is closed, nothing is known."""
         with socket.socket(socket.AF_UNIX) as local, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
             assert [TCPInfo.of(local), TCPInfo.of(datagrams)] == [None, None]
         with socket.socket() as connection:

@@ -1,4 +1,4 @@
-"""A target that answers datagrams: finding its address, and what is said where that fails."""
+"""Finding the address of a target that answers datagrams."""
 
 import os
 from errno import EAFNOSUPPORT
@@ -18,7 +18,7 @@ TIMEOUT = 10.0
 
 
 class DatagramTargetTests(ReactorTestCase):
-    """`DatagramTarget.connect` finds the address, or says in one line what failed."""
+    """`DatagramTarget.connect` finds the address, or reports in one line what failed."""
 
     def setUp(self) -> None:
         """Know a name."""
@@ -30,25 +30,25 @@ class DatagramTargetTests(ReactorTestCase):
         return Deferred.fromCoroutine(target.connect(self.reactor, TIMEOUT, lambda _: None))
 
     def assertUnreachable(self, target: DatagramTarget, code: ExitCode, message: str) -> None:
-        """Check that there is no client of `target`, and nothing is left of it."""
+        """Check that there is no client of `target`, and no port is left of it."""
         connecting = self.connect(target)
         self.reactor.turn()
         error = self.failureResultOf(connecting, PathError).value
         assert (error.code, str(error)) == (code, message)
         assert set(self.reactor.getReaders()) - self.reactor._internalReaders == set()
 
-    def test_name(self) -> None:
-        """It is named as it can be written."""
+    def test_nameIsItsDescription(self) -> None:
+        """It is named in the form in which users write it."""
         assert str(DatagramTarget("there", 1)) == "udp:there:1"
         assert str(DatagramTarget("::1", 1)) == "udp:[::1]:1"
 
-    def test_unresolved(self) -> None:
-        """A name that stands for nothing is told."""
+    def test_unknownNameIsUnresolved(self) -> None:
+        """A name without an address is reported."""
         message = "cannot resolve nowhere: no address found"
         self.assertUnreachable(DatagramTarget("nowhere", 1), ExitCode.UNRESOLVED, message)
 
-    def test_resolvedLate(self) -> None:
-        """A name that isn't found in time is told, and no news later."""
+    def test_slowResolverTimesOut(self) -> None:
+        """A name that isn't resolved in time is reported, and a late answer is ignored."""
         receivers: list[IResolutionReceiver] = []
         names = Names({})
 
@@ -66,14 +66,14 @@ class DatagramTargetTests(ReactorTestCase):
         assert (error.code, str(error)) == (ExitCode.TIMED_OUT, "cannot resolve slow: timed out after 10 s")
         receivers[0].resolutionComplete()
 
-    def test_noWay(self) -> None:
-        """An address that nothing may be sent to is told."""
+    def test_forbiddenAddressIsUnreachable(self) -> None:
+        """An address to which the system sends nothing is reported."""
         self.reactor.installNameResolver(Names({"everybody": ["255.255.255.255"]}))
         message = "cannot send to udp:everybody:1 (255.255.255.255:1): Permission denied"
         self.assertUnreachable(DatagramTarget("everybody", 1), ExitCode.UNREACHABLE, message)
 
-    def test_noIPv6(self) -> None:
-        """So is an address of a kind that this machine doesn't have."""
+    def test_missingFamilyIsUnreachable(self) -> None:
+        """An address of a family that this machine doesn't have is reported."""
 
         def fail(*_: object) -> NoReturn:
             raise CannotListenError("::", 0, OSError(EAFNOSUPPORT, os.strerror(EAFNOSUPPORT)))

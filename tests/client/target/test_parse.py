@@ -1,4 +1,4 @@
-"""What TARGET means, and how a connection to it fails."""
+"""The forms of TARGET, and what is said of others."""
 
 from dataclasses import replace
 from ipaddress import IPv6Address
@@ -33,10 +33,10 @@ FORMS = [
 
 
 class ParseTargetTests(SynchronousTestCase):
-    """`parseTarget` knows every form, and refuses everything else in one line."""
+    """`parseTarget` accepts every form, and refuses everything else in one line."""
 
-    def test_addresses(self) -> None:
-        """Each form of an address has its host and its port, which is 8081 unless it is given."""
+    def test_addressHasHostAndPort(self) -> None:
+        """Each form of an address has its host and its port, by default 8081."""
         forms = {
             "example.org": ("example.org", 8081, "example.org:8081"),
             "example.org:1": ("example.org", 1, "example.org:1"),
@@ -51,8 +51,8 @@ class ParseTargetTests(SynchronousTestCase):
             assert target == StreamTarget(text, host, port)
             assert str(target) == name
 
-    def test_endpoints(self) -> None:
-        """A Unix endpoint is taken, and named as it was written."""
+    def test_unixEndpointIsTaken(self) -> None:
+        """A Unix endpoint is accepted, and named in the form in which it was written."""
         for text, expected in (
             ("unix:/run/echoup", StreamTarget("", path="/run/echoup")),
             ("unix:path=/run/echoup:timeout=3", StreamTarget("", path="/run/echoup", patience=3)),
@@ -62,8 +62,8 @@ class ParseTargetTests(SynchronousTestCase):
             assert target == replace(expected, description=text)
             assert str(target) == text
 
-    def test_streams(self) -> None:
-        """TCP and TLS endpoints are taken as Twisted writes them, and with our addresses; their name is the address."""
+    def test_streamEndpointIsTaken(self) -> None:
+        """TCP and TLS endpoints are accepted in Twisted's forms and with our addresses; their name is the address."""
         for kind, (address, host, port) in product(
             ("tcp", "tls"),
             (
@@ -83,8 +83,8 @@ class ParseTargetTests(SynchronousTestCase):
             assert target == StreamTarget(text, host, port, Security() if kind == "tls" else None)
             assert str(target) == (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
-    def test_namedArguments(self) -> None:
-        """What Twisted's TLS endpoints can be told by name is taken, in any order."""
+    def test_namedArgumentsAreTaken(self) -> None:
+        """The named arguments of Twisted's TLS endpoints are accepted, in any order."""
         for text, expected in (
             ("tls:a:1:timeout=3", StreamTarget("", "a", 1, Security(), patience=3)),
             ("tls:a:1:bindAddress=127.0.0.2", StreamTarget("", "a", 1, Security(), bindAddress="127.0.0.2")),
@@ -93,13 +93,13 @@ class ParseTargetTests(SynchronousTestCase):
         ):
             assert parseTarget(text) == replace(expected, description=text)
 
-    def test_datagrams(self) -> None:
-        """After udp: comes an address, in any form."""
+    def test_udpPrefixesAddress(self) -> None:
+        """After udp: an address follows, in any form."""
         for text, host, port in (("a", "a", 8081), ("a:1", "a", 1), ("::1", "::1", 8081), ("[::1]:1", "::1", 1)):
             assert parseTarget(f"udp:{text}") == DatagramTarget(host, port)
 
-    def test_mistakes(self) -> None:
-        """What is near to a form is refused, with the reason."""
+    def test_mistakeIsRefusedWithReason(self) -> None:
+        """A text that is near to a form is refused, with the reason."""
         mistakes = {
             "": "'' is not a host name or an IP address",
             "8081": "'8081' is a port without a host; 127.0.0.1:8081 is the one on this machine",
@@ -143,27 +143,27 @@ class ParseTargetTests(SynchronousTestCase):
             assert message in str(raised(ValueError, parseTarget, text))
 
     @given(st.ip_addresses(v=6), st.booleans(), st.sampled_from(["", "%eth0"]))
-    def test_anyIPv6(self, address: IPv6Address, isLong: bool, interface: str) -> None:
-        """Whatever an IPv6 address begins with, it isn't taken for a kind of target."""
+    def test_anyIPv6IsNoKind(self, address: IPv6Address, isLong: bool, interface: str) -> None:
+        """No IPv6 address is taken for a kind of target, with whichever digits it begins."""
         host = (address.exploded if isLong else str(address)) + interface
         for text in (host, host.upper().replace("ETH", "eth")):
             assert parseTarget(text) == StreamTarget(text, text)
 
-    def test_likeKinds(self) -> None:
+    def test_hostMayBeNamedLikeKind(self) -> None:
         """A host may have the name of a kind, and a path may look like a URL's."""
         assert parseTarget("ssl:8443") == StreamTarget("ssl:8443", "ssl", 8443)
         assert parseTarget("ssl") == StreamTarget("ssl", "ssl")
         assert parseTarget("unix:///run/x") == StreamTarget("unix:///run/x", path="///run/x")
 
     @given(KINDS, TEXTS)
-    def test_anyText(self, kind: str, rest: str) -> None:
-        """Any text either is a target that has a name of one line, or raises ValueError with one line."""
+    def test_anyTextIsTakenOrRefused(self, kind: str, rest: str) -> None:
+        """Any text either is a target with a name of one line, or raises ValueError with one line."""
         error = raised(ValueError, parseTarget, kind + rest)
         line = str(error or parseTarget(kind + rest))
         assert len(line.splitlines()) == 1
 
-    def test_anyMistake(self) -> None:
-        """Whatever becomes of right ones when characters are lost, doubled, swapped or inserted is one or the other."""
+    def test_anyMistakeIsTakenOrRefused(self) -> None:
+        """So does any text that a form becomes when characters are lost, doubled, swapped or inserted."""
         random = Random(randomBytes(8))  # noqa: S311  # it has to be repeatable
         for _ in range(20_000):
             text = list(random.choice(FORMS))
@@ -178,8 +178,8 @@ class ParseTargetTests(SynchronousTestCase):
     @given(KINDS, TEXTS)
     @example("udp:", "0.0.0.0")  # noqa: S104  # nobody listens there
     @example("udp:", "[::1]:1")
-    def test_anyTarget(self, kind: str, rest: str) -> None:
-        """Whatever is a target can be tried: it fails as a PathError, if it fails."""
+    def test_anyTargetCanBeTried(self, kind: str, rest: str) -> None:
+        """Any target can be tried: if connecting fails it fails with a PathError."""
         if not raised(ValueError, parseTarget, kind + rest):
             failures: list[Failure] = []
             connect(OfflineReactor(), kind + rest).addErrback(failures.append)
@@ -187,10 +187,10 @@ class ParseTargetTests(SynchronousTestCase):
 
 
 class NumberTests(SynchronousTestCase):
-    """A target has a port that there can be, and a path that fits into a socket's address."""
+    """A port is in range, and a path fits into a socket's address."""
 
-    def test_mistakes(self) -> None:
-        """What is too large or too long is told, as it was written."""
+    def test_outOfRangeIsRefused(self) -> None:
+        """A number that is too large, or a path that is too long, is refused in the form in which it was written."""
         path = f"unix:/{'x' * 107}"
         for text, message in (
             ("127.0.0.1:99999", "'99999' is not a port number from 0 to 65535"),

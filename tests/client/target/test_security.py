@@ -1,4 +1,4 @@
-"""What the client wants of TLS: whom it trusts, and what it shows."""
+"""The TLS context of the client: what it trusts, and what it shows."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from tests.support.tlspeer import connectInMemory
 
 
 class SecurityTests(SynchronousTestCase):
-    """`Security` makes a context that is as strict as it should be."""
+    """`Security` makes a context that is strict unless it is told otherwise."""
 
     def setUp(self) -> None:
         """Write the certificates."""
@@ -34,8 +34,8 @@ class SecurityTests(SynchronousTestCase):
         assert error is not None
         assert message in error.verify_message
 
-    def test_strict(self) -> None:
-        """There is no TLS below 1.2, no trust without a certificate of the right name, and no renegotiation."""
+    def test_contextIsStrict(self) -> None:
+        """It has no TLS below 1.2, requires a certificate of the right name, and has no renegotiation."""
         for security in (Security(), Security(self.ca)):
             context = security.context()
             assert context.minimum_version == ssl.TLSVersion.TLSv1_2
@@ -43,17 +43,17 @@ class SecurityTests(SynchronousTestCase):
             assert context.check_hostname
             assert context.options & ssl.OP_NO_RENEGOTIATION
 
-    def test_trusted(self) -> None:
+    def test_fileIsTrusted(self) -> None:
         """A certificate of the authority in the file, for the name or the address, is accepted."""
         for name in (NAME, "localhost", "127.0.0.1", "::1"):
             assert self.shakeHands(Security(self.ca), name=name).version() == "TLSv1.3"
 
-    def test_system(self) -> None:
-        """Unless it is said otherwise, the system's authorities are trusted."""
+    def test_systemIsTrustedByDefault(self) -> None:
+        """Without a file the system's authorities are trusted."""
         with patch.dict(os.environ, SSL_CERT_FILE=self.ca):
             self.shakeHands(Security())
 
-    def test_folder(self) -> None:
+    def test_folderIsTrusted(self) -> None:
         """The authorities may be in a folder, in any of its *.pem."""
         folder = self.directory / "authorities"
         folder.mkdir()
@@ -63,20 +63,20 @@ class SecurityTests(SynchronousTestCase):
         shutil.copy(self.ca, folder / "b.pem")
         self.shakeHands(Security(str(folder)))
 
-    def test_refused(self) -> None:
-        """Certificates that expired, that are for another name, or whose authority isn't trusted are refused."""
+    def test_badCertificatesAreRefused(self) -> None:
+        """Certificates that expired, for another name, or of an untrusted authority are refused."""
         self.assertRefuses(Security(self.ca), "expired", server="expired")
         self.assertRefuses(Security(self.ca), f"not valid for '{NAME}'", server="other")
         self.assertRefuses(Security(self.ca), "not valid for '127.0.0.2'", name="127.0.0.2")
         self.assertRefuses(Security(), "certificate")
 
-    def test_insecure(self) -> None:
-        """Any of these is accepted by whoever wants that."""
+    def test_insecureTrustsAny(self) -> None:
+        """Each of these is accepted with `insecure`."""
         for server in ("server", "expired", "other"):
             self.shakeHands(Security(insecure=True), server)
             self.shakeHands(Security(self.ca, insecure=True), server)
 
-    def test_ownCertificate(self) -> None:
+    def test_ownCertificateIsShown(self) -> None:
         """Our own certificate is shown, with its key in the same file or in another; without one, none is."""
         together = str(self.directory / "client.pem")
         apart = str(self.directory / "client.crt"), str(self.directory / "client.key")
@@ -86,7 +86,7 @@ class SecurityTests(SynchronousTestCase):
             assert certificate["subjectAltName"] == (("DNS", "client.example"),)
         assert self.shakeHands(Security(self.ca)).getpeercert() is None
 
-    def test_mistakes(self) -> None:
+    def test_unusableFileIsNamed(self) -> None:
         """A file that can't be used is refused in one line that names it."""
         d = self.directory
         (d / "pem").mkdir()
@@ -109,7 +109,7 @@ class SecurityTests(SynchronousTestCase):
         ):
             assert str(raised(ValueError, security.context)) == message
 
-    def test_empty(self) -> None:
+    def test_emptyFileIsRefused(self) -> None:
         """An empty file is no authority."""
         path = self.directory / "empty.pem"
         path.touch()

@@ -1,4 +1,4 @@
-"""What TARGET means, and how a connection to it fails."""
+"""The connection to a target, and how it fails."""
 
 import socket
 import ssl
@@ -42,7 +42,7 @@ class ConnectTestCase(ReactorTestCase):
         self.reactor.installNameResolver(Names({name: [name] for name in ("127.0.0.1", "127.0.0.2")}))
 
     def know(self, name: str, *hosts: str) -> None:
-        """Let `name` stand for `hosts`."""
+        """Let `name` have the addresses `hosts`."""
         self.reactor.installNameResolver(Names({name: list(hosts)}))
 
     def listen(self) -> tuple[socket.socket, int]:
@@ -52,14 +52,14 @@ class ConnectTestCase(ReactorTestCase):
         return listening, listening.getsockname()[1]
 
     def connect(self, target: str | Target) -> "Deferred[EchoUpClient | DatagramClient]":
-        """Return what connecting to the target comes to."""
+        """Return the outcome of connecting to the target."""
         connecting = connect(self.reactor, target)
         self.reactor.advance(1)
         self.reactor.until(lambda: bool(connecting.called))
         return connecting
 
     def client(self, target: str | Target) -> EchoUpClient:
-        """Return a client that is connected."""
+        """Return a connected client."""
         return cast("EchoUpClient", self.successResultOf(self.connect(target)))
 
     def accept(self, listening: socket.socket) -> Peer:
@@ -75,7 +75,7 @@ class ConnectTestCase(ReactorTestCase):
 
 
 class ConnectTests(ConnectTestCase):
-    """`StreamTarget.connect` connects, or says in one line what failed, where and why."""
+    """`StreamTarget.connect` connects, or reports in one line what failed, where and why."""
 
     def assertConnects(self, target: str | Target, listening: socket.socket) -> Peer:
         """Check that a connection to the target arrives at `listening`, and return its far end."""
@@ -84,17 +84,17 @@ class ConnectTests(ConnectTestCase):
         assert peer.receive(5) == b"hello"
         return peer
 
-    def test_address(self) -> None:
+    def test_addressConnects(self) -> None:
         """An address is connected to."""
         listening, port = self.listen()
         self.assertConnects(f"127.0.0.1:{port}", listening)
 
-    def test_endpoint(self) -> None:
+    def test_tcpEndpointConnects(self) -> None:
         """A TCP endpoint is connected to."""
         listening, port = self.listen()
         self.assertConnects(f"tcp:127.0.0.1:{port}", listening)
 
-    def test_unix(self) -> None:
+    def test_unixEndpointConnects(self) -> None:
         """A Unix endpoint is connected to."""
         path = f"{self.enterContext(TemporaryDirectory())}/socket"
         with socket.socket(socket.AF_UNIX) as listening:
@@ -102,37 +102,37 @@ class ConnectTests(ConnectTestCase):
             listening.listen()
             self.assertConnects(f"unix:{path}", listening)
 
-    def test_bindAddress(self) -> None:
-        """It comes from the address that it is told to come from."""
+    def test_bindAddressIsUsed(self) -> None:
+        """The connection comes from the address that was given."""
         listening, port = self.listen()
         target = StreamTarget("", "127.0.0.1", port, bindAddress="127.0.0.2")
         assert self.assertConnects(target, listening).socket.getpeername()[0] == "127.0.0.2"
 
-    def test_nextAddress(self) -> None:
+    def test_nextAddressIsTried(self) -> None:
         """Where the first address of a name refuses, the next one is tried."""
         listening, port = self.listen()
         self.know("both", "127.0.0.2", "127.0.0.1")
         self.assertConnects(f"both:{port}", listening)
 
-    def test_refused(self) -> None:
-        """A refusal is told with the address and the system's words."""
+    def test_refusalIsReported(self) -> None:
+        """A refusal is reported with the address and the system's words."""
         with unheard() as port:
             for description in (f"127.0.0.1:{port}", f"tcp:127.0.0.1:{port}"):
                 message = f"cannot connect to 127.0.0.1:{port}: Connection refused"
                 self.assertFails(description, ExitCode.UNREACHABLE, message)
 
-    def test_missing(self) -> None:
-        """A Unix socket that isn't there is told so."""
+    def test_missingSocketIsReported(self) -> None:
+        """A Unix socket that doesn't exist is reported."""
         message = "cannot connect to unix:/nonexistent/socket: No such file or directory"
         self.assertFails("unix:/nonexistent/socket", ExitCode.UNREACHABLE, message)
 
-    def test_unresolved(self) -> None:
-        """A name that stands for nothing is told by that name, however it was written."""
+    def test_unknownNameIsUnresolved(self) -> None:
+        """A name without an address is reported by that name, in whichever form it was written."""
         for description in ("nowhere.invalid", "tcp:nowhere.invalid:80"):
             self.assertFails(description, ExitCode.UNRESOLVED, "cannot resolve nowhere.invalid: no address found")
 
-    def test_impossible(self) -> None:
-        """What can't be an address at all is refused at once, as the user's mistake."""
+    def test_impossibleAddressIsMistake(self) -> None:
+        """A text that can't be an address is refused at once, as the user's mistake."""
         for description in (
             "tcp:127.0.0.1:65536",
             "tcp:127.0.0.1:-1",
@@ -150,7 +150,7 @@ class ConnectTests(ConnectTestCase):
 
 
 class ProxyProtocolTests(ConnectTestCase):
-    """A PROXY header, if it is wanted, is the first that the server sees."""
+    """The PROXY header, if there is one, is the first that the server receives."""
 
     def assertFirst(self, target: StreamTarget, listening: socket.socket, makeHeader: Callable[[int], bytes]) -> None:
         """Check that the header of our port comes first, and that the connection is the client's afterwards."""
@@ -166,22 +166,22 @@ class ProxyProtocolTests(ConnectTestCase):
         self.reactor.until(lambda: bool(client.closed.called))
         client.check(exchange.reply)
 
-    def test_line(self) -> None:
+    def test_version1IsLine(self) -> None:
         """Version 1 is a line of text."""
         listening, port = self.listen()
         target = StreamTarget("", "127.0.0.1", port, proxyProtocol=1)
         line = "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n".format
         self.assertFirst(target, listening, lambda source: line(source, port).encode())
 
-    def test_binary(self) -> None:
+    def test_version2IsBinary(self) -> None:
         """Version 2 is binary."""
         listening, port = self.listen()
         target = StreamTarget("", "127.0.0.1", port, proxyProtocol=2)
         start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\1\x7f\0\0\1"
         self.assertFirst(target, listening, lambda source: start + pack("!HH", source, port))
 
-    def test_unix(self) -> None:
-        """Of a Unix socket version 1 knows nothing, and version 2 the path."""
+    def test_unixPathNeedsVersion2(self) -> None:
+        """Of a Unix socket version 1 says UNKNOWN, and version 2 the path."""
         path = f"{self.enterContext(TemporaryDirectory())}/socket"
         ends = bytes(108) + path.encode().ljust(108, b"\0")
         with socket.socket(socket.AF_UNIX) as listening:
@@ -192,8 +192,8 @@ class ProxyProtocolTests(ConnectTestCase):
             binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8" + ends
             self.assertFirst(replace(target, proxyProtocol=2), listening, lambda _: binary)
 
-    def test_beforeTLS(self) -> None:
-        """It is in clear, before the TLS handshake."""
+    def test_headerPrecedesTLS(self) -> None:
+        """The header is in clear, before the TLS handshake."""
         listening, port = self.listen()
         connect(self.reactor, StreamTarget("", "127.0.0.1", port, Security(insecure=True), proxyProtocol=1))
         self.reactor.advance(1)
@@ -203,7 +203,7 @@ class ProxyProtocolTests(ConnectTestCase):
 
 
 class TLSTests(ConnectTestCase):
-    """A client speaks TLS when it's told to, with whom it trusts only."""
+    """A client of a TLS target speaks TLS, with servers that it trusts only."""
 
     def setUp(self) -> None:
         """Write the certificates."""
@@ -230,13 +230,13 @@ class TLSTests(ConnectTestCase):
         return self.listenWith(build)
 
     def listenWith(self, build: Callable[[], Protocol]) -> int:
-        """Let `build` make the protocol of whoever connects, and return the port on 127.0.0.1."""
+        """Let `build` make the protocol of each connection, and return the port on 127.0.0.1."""
         port = self.reactor.listenTCP(0, Factory.forProtocol(build), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return int(port.getHost().port)
 
     def assertTalks(self, target: StreamTarget) -> None:
-        """Check that all is well with the target."""
+        """Check that an exchange with the target is right."""
         client = self.client(target)
         exchange = Exchange(client, untilEnd=True)
         exchange.send(b"hello")
@@ -245,15 +245,15 @@ class TLSTests(ConnectTestCase):
         client.check(exchange.reply)
         assert exchange.reply.received == 5
 
-    def test_endpoint(self) -> None:
-        """A TLS endpoint of Twisted's is one of ours."""
+    def test_tlsEndpointTalks(self) -> None:
+        """Twisted's TLS endpoint strings name TLS targets."""
         port, ca = self.serve(self.context()), self.security.cafile
         for text in (f"tls:127.0.0.1:{port}:trustRoots={ca}", f"tls:trustRoots={ca}:host=127.0.0.1:port={port}"):
             self.assertTalks(cast("StreamTarget", parseTarget(text)))
         assert self.asked == [None, None]
 
-    def test_names(self) -> None:
-        """The host's name is asked for and expected, or another that is given."""
+    def test_hostNameIsExpected(self) -> None:
+        """The host's name is asked for and expected in the certificate, or another that is given."""
         port = self.serve(self.context())
         self.know(NAME, "127.0.0.1")
         self.assertTalks(StreamTarget("", NAME, port, self.security))
@@ -268,8 +268,8 @@ class TLSTests(ConnectTestCase):
             "Hostname mismatch, certificate is not valid for 'localhost.example'",
         )
 
-    def test_unix(self) -> None:
-        """A Unix socket can be TLS too; it has no name that could be expected."""
+    def test_unixSocketMayBeTLS(self) -> None:
+        """A Unix socket can speak TLS too; it has no name that could be expected."""
         path = f"{self.directory}/socket"
         port = self.reactor.listenUNIX(path, Factory.forProtocol(lambda: TLSTransport(self.context(), Server)))
         self.addCleanup(port.stopListening)
@@ -277,7 +277,7 @@ class TLSTests(ConnectTestCase):
             self.assertTalks(StreamTarget("", path=path, security=security))
         assert self.asked == [None, NAME]
 
-    def test_ownCertificate(self) -> None:
+    def test_ownCertificateIsShown(self) -> None:
         """Our own certificate is shown."""
         port = self.serve(self.context())
         security = replace(self.security, cert=str(self.directory / "client.pem"))
@@ -286,8 +286,8 @@ class TLSTests(ConnectTestCase):
         assert certificate is not None
         assert certificate["subjectAltName"] == (("DNS", "client.example"),)
 
-    def test_refused(self) -> None:
-        """A certificate that can't be trusted is told, to the server as well; then nothing is left."""
+    def test_untrustedCertificateIsReported(self) -> None:
+        """An untrusted certificate is reported, to the server as well; then the connection is closed."""
         port = self.serve(self.context("expired"))
         message = f"TLS handshake with 127.0.0.1:{port}: certificate has expired"
         self.assertFails(StreamTarget("", "127.0.0.1", port, self.security), ExitCode.TLS_FAILED, message)
@@ -295,8 +295,8 @@ class TLSTests(ConnectTestCase):
         (failure,) = self.refused
         assert "alert certificate expired" in str(failure.value)
 
-    def test_demandedCertificate(self) -> None:
-        """With TLS 1.3 a server that wants a certificate which isn't there refuses when the client is connected."""
+    def test_missingOwnCertificateFailsLater(self) -> None:
+        """With TLS 1.3 a server that demands a certificate refuses after the client's handshake."""
         context = self.context()
         context.verify_mode = ssl.CERT_REQUIRED
         target = StreamTarget("", "127.0.0.1", self.serve(context), self.security)
@@ -310,23 +310,23 @@ class TLSTests(ConnectTestCase):
         )
 
     def assertHandshakeFails(self, build: type[Server], message: str) -> None:
-        """Check how the handshake with a server fails that speaks no TLS."""
+        """Check how the handshake fails with a server that doesn't speak TLS."""
         port = self.listenWith(build)
         target = StreamTarget("", "127.0.0.1", port, self.security)
         self.assertFails(target, ExitCode.TLS_FAILED, f"TLS handshake with 127.0.0.1:{port}: {message}")
 
-    def test_noTLS(self) -> None:
-        """A server that speaks something else is no server for us, and is said not to speak TLS."""
+    def test_plainServerIsRecognized(self) -> None:
+        """A server that doesn't speak TLS is reported as such."""
         for build, error in ((Shouter, "wrong version number"), (Mirror, "unexpected message")):
             self.assertHandshakeFails(build, f"{error}; the server doesn't seem to speak TLS")
 
-    def test_gone(self) -> None:
-        """A server that closes or resets the connection ends the handshake."""
+    def test_closedDuringHandshake(self) -> None:
+        """A connection that the server closes or resets ends the handshake."""
         for build in (Leaver, Resetter):
             self.assertHandshakeFails(build, "the server ended the connection")
 
-    def test_silence(self) -> None:
-        """A server that says nothing is given up after the time for all of it, and the connection is dropped."""
+    def test_silentHandshakeTimesOut(self) -> None:
+        """A silent server is given up after the time for resolving, connecting and the handshake, and is dropped."""
         server = Silence()
         port = self.listenWith(lambda: server)
         names = Names({"there": ["127.0.0.1"]})
@@ -343,8 +343,8 @@ class TLSTests(ConnectTestCase):
         assert (error.code, str(error)) == (ExitCode.TIMED_OUT, f"TLS handshake with {name}: timed out")
         self.reactor.until(lambda: server.gone)
 
-    def test_mistakes(self) -> None:
-        """What can't be used is the user's mistake, and nothing is tried."""
+    def test_unusableSecurityIsMistake(self) -> None:
+        """A file or a name that can't be used is the user's mistake, and no connection is tried."""
         for security, message in (
             (Security("/nonexistent"), "/nonexistent: No such file or directory"),
             (Security(serverName=".a"), "'.a' is not a host name"),
@@ -354,7 +354,7 @@ class TLSTests(ConnectTestCase):
 
 
 class Shouter(Server):
-    """A server that answers in words."""
+    """A server that answers with text."""
 
     def dataReceived(self, data: bytes) -> None:
         """Answer."""
@@ -362,18 +362,18 @@ class Shouter(Server):
 
 
 class Leaver(Server):
-    """A server that goes away when something comes."""
+    """A server that closes when something comes."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Go."""
+        """Close."""
         self.transport.loseConnection()
 
 
 class TimeoutTests(SynchronousTestCase):
-    """Connecting takes as long as it may, and no longer."""
+    """Connecting takes no longer than the timeout."""
 
-    def test_timeout(self) -> None:
-        """When nobody answers in time, that is told."""
+    def test_unansweredConnectTimesOut(self) -> None:
+        """A connection that isn't answered in time is reported."""
         for description, name in (
             ("there:80", "there:80 (192.0.2.1:80)"),
             ("tcp:192.0.2.1:80", "192.0.2.1:80"),
@@ -388,8 +388,8 @@ class TimeoutTests(SynchronousTestCase):
             assert error.code == ExitCode.TIMED_OUT
             assert str(error) == f"cannot connect to {name}: timed out after 2.5 s"
 
-    def test_several(self) -> None:
-        """When there are several addresses those are told that were tried in that time."""
+    def test_timeoutListsTriedAddresses(self) -> None:
+        """Of several addresses, those that were tried in that time are listed."""
         reactor = OfflineReactor()
         reactor.nameResolver = Names({"there": ["192.0.2.1", "192.0.2.2", "192.0.2.3"]})
         connecting = connect(reactor, "there:80", 0.4)
@@ -399,7 +399,7 @@ class TimeoutTests(SynchronousTestCase):
         message = "cannot connect to there:80 (192.0.2.1:80, 192.0.2.2:80): timed out after 0.4 s"
         assert (error.code, str(error)) == (ExitCode.TIMED_OUT, message)
 
-    def test_ownTimeout(self) -> None:
+    def test_endpointsOwnTimeout(self) -> None:
         """An endpoint string may have a shorter timeout of its own."""
         reactor = OfflineReactor()
         connecting = connect(reactor, "tcp:192.0.2.1:80:timeout=1")
@@ -410,16 +410,16 @@ class TimeoutTests(SynchronousTestCase):
         assert error.code == ExitCode.TIMED_OUT
         assert str(error) == "cannot connect to 192.0.2.1:80: timed out"
 
-    def test_patience(self) -> None:
-        """A long timeout is the connection's own too: Twisted's is 30 seconds unless it is told another."""
+    def test_longTimeoutReachesConnector(self) -> None:
+        """A long timeout is the connector's too, in place of Twisted's 30 seconds."""
         for description in ("there:80", "tcp:192.0.2.1:80", "unix:/run/echoup"):
             reactor = OfflineReactor()
             self.assertNoResult(connect(reactor, description, 60))
             ((_, _, _, timeout, _),) = reactor.tcpClients or [(0, 0, *reactor.unixClients[0][1:3], 0)]
             assert timeout >= 60, description
 
-    def test_ownPatience(self) -> None:
-        """A TLS endpoint's own timeout is for the connection, too."""
+    def test_tlsEndpointsOwnTimeout(self) -> None:
+        """A TLS endpoint's own timeout limits the connecting too."""
         reactor = OfflineReactor()
         self.assertNoResult(connect(reactor, "tls:there:443:timeout=3", 60))
         ((_, _, _, timeout, _),) = reactor.tcpClients
