@@ -63,7 +63,7 @@ class ClientTestCase(ReactorTestCase):
 
     def came(self) -> bool:
         """Whether a datagram is at the server."""
-        interest = select.poll()  # which, other than select, has no limit of descriptors
+        interest = select.poll()  # unlike select, it has no limit of descriptors
         interest.register(self.server, select.POLLIN)
         return bool(interest.poll(0))
 

@@ -1,8 +1,8 @@
-"""A client that says something every few milliseconds, and tells how long the answers took.
+"""A client that sends something every few milliseconds, and reports how long the answers took.
 
-`python -m tests.support.live HOST PORT [tls]` runs until its input ends, and prints how many answers there were, and
-the 99th percentile and the maximum of the milliseconds that they took. It is a process of its own, so that what else a
-test does isn't measured.
+`python -m tests.support.live HOST PORT [tls]` runs until its input ends, and prints the number of answers, and the 99th
+percentile and the maximum of their times in milliseconds. It is a process of its own, so that the test's own work isn't
+measured.
 """
 
 import socket
@@ -20,7 +20,7 @@ from tests.support.addresses import Address
 
 @dataclass
 class Latency:
-    """What a live client has seen, once it has ended."""
+    """The times that a live client measured, once it has ended."""
 
     answers: int = 0
     p99: float = 0.0
@@ -33,7 +33,7 @@ class Latency:
 
 @contextmanager
 def living(address: Address) -> Iterator[Latency]:
-    """Run a live client, and yield what it has seen when it has ended."""
+    """Run a live client, and yield its times, which are set when it has ended."""
     command = [sys.executable, "-m", __name__, *map(str, address.address), *["tls"] * address.isTLS]
     latency = Latency()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

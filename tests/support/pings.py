@@ -1,4 +1,4 @@
-"""`echoup ping`, and what it has told."""
+"""Runs of `echoup ping`, and what they report."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def ping(*arguments: str, command: Sequence[str] = PING) -> "subprocess.Complete
 
 @dataclass(frozen=True)
 class Pinged:
-    """What `echoup ping --json` has told of a path."""
+    """The report of an `echoup ping --json`."""
 
     code: int
     """The exit code."""
@@ -38,7 +38,7 @@ class Pinged:
 
     @classmethod
     def of(cls, code: int, output: str, errors: str) -> "Pinged":
-        """Return what was told, once it's clear that it contradicts itself nowhere."""
+        """Return the report, after checking that it doesn't contradict itself."""
         *probes, summary = [json.loads(line) for line in output.splitlines()]
         assert {one["type"] for one in probes} <= {"probe"}
         assert {one["schema"] for one in (*probes, summary)} == {1}
@@ -65,26 +65,26 @@ class Pinged:
 
     @property
     def phases(self) -> dict[str, dict[str, Any]]:
-        """The phases of the only probe, by their steps; no step may be there twice."""
+        """The phases of the only probe, by their steps; no step may occur twice."""
         steps = [phase["step"] for phase in self.probe["phases"]]
         assert len(set(steps)) == len(steps)
         return {phase["step"]: phase for phase in self.probe["phases"]}
 
     @property
     def found(self) -> tuple[str | None, str | None, int]:
-        """Of the only probe: the verdict, the step that failed, and the exit code."""
+        """The verdict, the step that failed, and the exit code of the only probe."""
         assert self.error == (self.probe["error"] or "")
         return self.probe["verdict"], self.probe["step"], self.code
 
 
 def probe(target: str, *options: str, count: int = 1, command: Sequence[str] = PING) -> Pinged:
-    """Run `echoup ping --json`, and return what it told."""
+    """Run `echoup ping --json`, and return its report."""
     ended = ping("--json", f"-c{count}", *options, target, command=command)
     return Pinged.of(ended.returncode, ended.stdout, ended.stderr)
 
 
 def resolving(*addresses: str) -> list[str]:
-    """Return the command of an `echoup ping` for which `name.example` stands for `addresses`, in this order."""
+    """Return the command of an `echoup ping` for which `name.example` has `addresses`, in this order."""
     script = f"""
 import socket
 

@@ -1,4 +1,4 @@
-"""Protocols, factories and producers that remember what happens to them."""
+"""Protocols, factories and producers that record what happens to them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 
 class Recorder(Protocol):
-    """Remembers what happens to it; `acts` says what it does when connected."""
+    """Records what happens to it; `acts` is called when it is connected."""
 
     transport: Any
 
@@ -23,12 +23,12 @@ class Recorder(Protocol):
         self._awaited: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def happened(self, event: str) -> None:
-        """Note an event, and wake up who waits for it."""
+        """Record an event, and fire the Deferreds that wait for it."""
         self.events.append(event)
         self.look()
 
     def look(self) -> None:
-        """Wake up those whose condition holds."""
+        """Fire the Deferreds whose condition holds."""
         for waiting in list(self._awaited):
             condition, deferred = waiting
             if condition():
@@ -36,27 +36,27 @@ class Recorder(Protocol):
                 deferred.callback(None)
 
     def until(self, condition: Callable[[], bool]) -> Deferred[None]:
-        """Wait until `condition` holds, which is looked at after each event."""
+        """Return a Deferred that fires when `condition` holds, which is evaluated after each event."""
         deferred: Deferred[None] = Deferred()
         self._awaited.append((condition, deferred))
         self.look()
         return deferred
 
     def event(self, name: str) -> Deferred[None]:
-        """Wait until the event has happened."""
+        """Return a Deferred that fires when the event has happened."""
         return self.until(lambda: name in self.events)
 
     def received(self, data: bytes) -> Deferred[None]:
-        """Wait until exactly `data` has come."""
+        """Return a Deferred that fires when exactly `data` has come."""
         return self.until(lambda: self.data == data)
 
     def connectionMade(self) -> None:
-        """Note it, and act."""
+        """Record it, and act."""
         self.happened("made")
         self._acts(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Note it; many times in a row are one event."""
+        """Record it; several calls in a row are one event."""
         self.data += data
         if self.events[-1] == "data":
             self.look()
@@ -64,26 +64,26 @@ class Recorder(Protocol):
             self.happened("data")
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        """Note it."""
+        """Record it."""
         self.reason = reason
         self.happened("lost")
 
 
 @implementer(IHalfCloseableProtocol)
 class HalfCloseableRecorder(Recorder):
-    """A recorder that can go on when one half of its connection is closed."""
+    """A recorder that goes on when one half of its connection is closed."""
 
     def readConnectionLost(self) -> None:
-        """Note it."""
+        """Record it."""
         self.happened("readLost")
 
     def writeConnectionLost(self) -> None:
-        """Note it."""
+        """Record it."""
         self.happened("writeLost")
 
 
 class ServerOf(Factory[Any]):
-    """Gives out the protocols that it is made with, and fresh ones after that."""
+    """Builds the protocols that it is made with, and new recorders after them."""
 
     noisy = False
 
@@ -99,7 +99,7 @@ class ServerOf(Factory[Any]):
 
 
 class ClientOf(ClientFactory[Any]):
-    """Gives out one protocol, and notes what becomes of the connection."""
+    """Builds one protocol, and records what becomes of the connection."""
 
     noisy = False
 
@@ -109,35 +109,35 @@ class ClientOf(ClientFactory[Any]):
         self.lost: Deferred[Any] = Deferred()
 
     def buildProtocol(self, addr: object) -> Any:
-        """Return the one."""
+        """Return the protocol."""
         return self.only
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        """Note it."""
+        """Record it."""
         self.failed.callback(reason.value)
 
     def clientConnectionLost(self, connector: object, reason: Failure) -> None:
-        """Note it."""
+        """Record it."""
         self.lost.callback(reason.value)
 
 
 @implementer(IPushProducer, IPullProducer)
 class Producer:
-    """Remembers what it is told, and does something when it is to resume."""
+    """Records its calls; `resume` is called when it is to resume."""
 
     def __init__(self, resume: Callable[[], object] = lambda: None) -> None:
         self.calls: list[str] = []
         self._resume = resume
 
     def pauseProducing(self) -> None:
-        """Note it."""
+        """Record it."""
         self.calls.append("pause")
 
     def resumeProducing(self) -> None:
-        """Note it, and act."""
+        """Record it, and act."""
         self.calls.append("resume")
         self._resume()
 
     def stopProducing(self) -> None:
-        """Note it."""
+        """Record it."""
         self.calls.append("stop")

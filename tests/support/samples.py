@@ -1,4 +1,4 @@
-"""Results of probes that nobody sent, and a certificate that nobody has."""
+"""Sample results of probes, and a sample certificate."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,7 +39,7 @@ def traced(*phases: Phase, certificate: bytes | None = None) -> Trace:
 
 
 def probe(seq: int = 1, seconds: float = 0.001, code: ExitCode = ExitCode.OK, **changes: Any) -> Result:
-    """Return the result of a probe that began at second `seq`; one that failed unless `code` is OK."""
+    """Return the result of a probe that began at second `seq`; a failed one unless `code` is OK."""
     fields: dict[str, Any] = {
         "at": 1e9 + seq,
         "began": float(seq),
@@ -54,7 +54,7 @@ def probe(seq: int = 1, seconds: float = 0.001, code: ExitCode = ExitCode.OK, **
 
 
 def interruptedAt(seq: int, *phases: Phase, **changes: Any) -> Result:
-    """Return the result of a probe that was under way for two seconds when the user had enough."""
+    """Return the result of a probe that was interrupted after two seconds."""
     return probe(seq, 2.0, error=interrupted(2.0), trace=traced(*phases), **changes)
 
 
@@ -69,7 +69,7 @@ def summed(*results: Result) -> Statistics:
 
 
 def told(report: Report, *results: Result, requirements: tuple[Requirement, ...] = ()) -> None:
-    """Tell `report` of `results`, from the beginning to the end."""
+    """Pass `results` to `report`, from the beginning to the end."""
     code, _ = judge(summed(*results), requirements)
     report.begin("there:1", 3)
     for result in results:

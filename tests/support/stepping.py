@@ -1,6 +1,6 @@
-"""`twistd` on a machine whose wall clock is stepped: by the seconds that the file $WALL_CLOCK_STEP names.
+"""`twistd` with a wall clock that is stepped by the seconds that the file $WALL_CLOCK_STEP holds.
 
-Twisted takes `time.time` when it is imported, so it has to be replaced before.
+Twisted takes `time.time` when it is imported, so it is replaced before.
 """
 
 import os

@@ -22,7 +22,7 @@ KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "tls:host:", 
 
 @implementer(IReactorPluggableNameResolver)
 class OfflineReactor(MemoryReactorClock):
-    """A reactor without a network: connections are attempted for ever."""
+    """A reactor without a network: no connection is ever made."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class OfflineReactor(MemoryReactorClock):
 def connect(
     reactor: object, description: str | Target, timeout: float = 10.0
 ) -> "Deferred[EchoUpClient | DatagramClient]":
-    """Connect a client to what is described; it forgets what it takes."""
+    """Connect a client to the target, or to the one that `description` names."""
     target = parseTarget(description) if isinstance(description, str) else description
 
     async def connecting() -> EchoUpClient | DatagramClient:

@@ -1,4 +1,4 @@
-"""A terminal, its keys, and what stands on its screen."""
+"""A pseudo-terminal, its keys, and its screen."""
 
 import termios
 from pathlib import Path
@@ -15,12 +15,12 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 
 
 class Terminal:
-    """A program on a terminal of its own, seen as a person sees it: what stands on the screen."""
+    """A program on a terminal of its own, with the screen that a person sees."""
 
     def __init__(self, *command: str) -> None:
         self._process = PtyProcess.spawn(list(command), dimensions=(24, 100))
         self._screen = pyte.Screen(100, 24)
-        # Programs ask a terminal where its cursor is, and wait for the answer.
+        # Programs ask a terminal for the position of its cursor, and wait for the answer.
         self._screen.write_process_input = self._answer  # type: ignore[method-assign]  # as its documentation says
         self._stream = pyte.ByteStream(self._screen)
 
@@ -35,17 +35,17 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What stands on the screen, without the blanks at the ends of lines and the empty lines at the end."""
+        """The screen's text, without blanks at the ends of lines and empty lines at the end."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
     @property
     def isCooked(self) -> bool:
-        """Does the terminal edit and echo lines itself, as a shell expects to find it?"""
+        """Whether the terminal edits and echoes lines itself, as a shell expects it."""
         flags: int = termios.tcgetattr(self._process.fd)[3]
         return flags & (termios.ICANON | termios.ECHO | termios.ISIG) == termios.ICANON | termios.ECHO | termios.ISIG
 
     def isCatching(self, number: int) -> bool:
-        """Does the program catch a signal by now?"""
+        """Whether the program catches a signal by now."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
 
@@ -68,7 +68,7 @@ class Terminal:
         return int(self._process.wait())
 
     def _read(self) -> bool:
-        """Take in what the program writes in the next moment; False at the end of it all."""
+        """Read what the program writes in the next moment; return False at the end of its output."""
         if select([self._process.fd], [], [], 0.05)[0]:
             try:
                 self._stream.feed(self._process.read(65536))

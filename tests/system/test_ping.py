@@ -1,4 +1,4 @@
-"""`echoup ping` of a daemon of ours, over all that it speaks."""
+"""`echoup ping` of our daemon, over every transport that it speaks."""
 
 import re
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def targets(daemon: Daemon) -> list[str]:
 @pytest.mark.portable
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("size", [1, 56, 50_000])
-def test_uppercased(daemon: Daemon, size: int, kept: bool) -> None:
-    """Over everything that the daemon speaks, all comes back, and it's known where from."""
+def test_everyTransportAnswers(daemon: Daemon, size: int, kept: bool) -> None:
+    """Over every transport all comes back, and both addresses are reported."""
     for target in targets(daemon):
         pinged = probe(target, f"-s{size}", "-i0", *["--keep"] * kept, count=3)
         assert (pinged.code, pinged.summary["answered"], pinged.summary["loss"]) == (0, 3, 0)
@@ -47,8 +47,8 @@ def test_uppercased(daemon: Daemon, size: int, kept: bool) -> None:
 
 
 @pytest.mark.slow
-def test_large(daemon: Daemon) -> None:
-    """More than the kernel takes at once comes back, too, on all streams."""
+def test_largePayloadComesBack(daemon: Daemon) -> None:
+    """More than the kernel takes at once comes back too, on all streams."""
     for address in daemon.addresses:
         for size in (100_000, 10_000_000):
             for options in ([], ["--half-close"]):
@@ -56,8 +56,8 @@ def test_large(daemon: Daemon) -> None:
                 assert (pinged.found, pinged.probe["received"]) == (("uppercased", None, 0), size)
 
 
-def test_phases(daemon: Daemon) -> None:
-    """The phases are what was done, in its order, and together no longer than the probe."""
+def test_phasesAreInOrder(daemon: Daemon) -> None:
+    """The phases are in the order of the steps, and together no longer than the probe."""
     for address in daemon.addresses:
         for options, steps in (
             ([], ["connect", "first byte", "all bytes"]),
@@ -83,8 +83,8 @@ def connectionsFrom(daemon: Daemon, peers: set[str]) -> list[dict[str, str]]:
     return [one for one in daemon.connections if one["peer"] in peers]
 
 
-def test_keep(daemon: Daemon) -> None:
-    """With --keep there is one connection, and only the first probe waits for it; it ends as the daemon likes it."""
+def test_keepHasOneConnection(daemon: Daemon) -> None:
+    """With --keep there is one connection, and only the first probe waits for it; it ends as the daemon expects."""
     pinged = probe(daemon.address.target, "--keep", "-i0.01", "-s100", count=5)
     assert pinged.summary["answered"] == 5
     assert ["connect" in {phase["step"] for phase in one["phases"]} for one in pinged.probes] == [True] + [False] * 4
@@ -93,7 +93,7 @@ def test_keep(daemon: Daemon) -> None:
     assert (connection["bytes"], connection["reason"]) == ("500", "done")
 
 
-def test_halfClose(daemon: Daemon) -> None:
+def test_halfCloseEndsBothSides(daemon: Daemon) -> None:
     """With --half-close each probe has a connection that both sides end."""
     pinged = probe(daemon.address.target, "--half-close", "-i0", count=3)
     peers = {one["local"] for one in pinged.probes}
@@ -102,8 +102,8 @@ def test_halfClose(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_payload(daemon: Daemon, kept: bool) -> None:
-    """Each probe sends something else, nothing is added to it, and it is all text."""
+def test_payloadIsRandomText(daemon: Daemon, kept: bool) -> None:
+    """Each probe sends other bytes, nothing is added to them, and all are text."""
     with StreamRelay(daemon.address) as relay:
         pinged = probe(relay.target, "-i0.01", "-s40", *["--keep"] * kept, count=20)
         assert pinged.summary["answered"] == 20
@@ -115,8 +115,8 @@ def test_payload(daemon: Daemon, kept: bool) -> None:
     assert all(re.fullmatch(rb"[a-z][\w-]{38}\n", payload) for payload in payloads)
 
 
-def test_replayed() -> None:
-    """So an answer out of a cache, right as it may be for another probe, isn't taken for the application's."""
+def test_replayedAnswerIsWrong() -> None:
+    """An answer from a cache, though right for another probe, isn't taken for the application's."""
     with serving("replaying") as address:
         pinged = probe(address.target, "-i0", count=3)
         assert [one["verdict"] for one in sorted(pinged.probes, key=lambda one: one["seq"])] == [
@@ -131,8 +131,8 @@ def test_replayed() -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-def test_proxyProtocol(tmp_path: Path, host: str, version: str) -> None:
-    """A daemon that wants a PROXY header gets it, as a step of its own; without one, the step that fails is known."""
+def test_proxyHeaderIsStep(tmp_path: Path, host: str, version: str) -> None:
+    """A daemon that demands a PROXY header gets it, as a step of its own; without one, the step that fails is known."""
     with Daemon.start(
         tmp_path, f"--proxy-from={host.strip('[]')}", "--log-connections", listen=[f"{host}:0"]
     ) as daemon:
@@ -147,8 +147,8 @@ def test_proxyProtocol(tmp_path: Path, host: str, version: str) -> None:
         assert pinged.error.endswith(" the connection, 0 of 56 bytes came back")
 
 
-def test_families(daemon: Daemon) -> None:
-    """-4 and -6 take only the addresses of a name that they should; one that has none isn't resolved."""
+def test_familyLimitsAddresses(daemon: Daemon) -> None:
+    """-4 and -6 use only the addresses of their family; a name without one isn't resolved."""
     (_, v4), (_, v6, *_) = (address.address for address in daemon.addresses[:2])
     both = resolving("127.0.0.1", "::1")
     for option, port, remote in (("-4", v4, "127.0.0.1"), ("-6", v6, "[::1]")):
@@ -170,16 +170,16 @@ def test_families(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize(("option", "target", "version"), [("-6", "127.0.0.1", 6), ("-4", "[::1]", 4)])
 @pytest.mark.parametrize("transport", ["", "udp:"])
-def test_otherFamily(option: str, target: str, version: int, transport: str) -> None:
-    """An address of the other family is none that the name stands for, so that resolving it is the step that fails."""
+def test_addressOfOtherFamilyIsUnresolved(option: str, target: str, version: int, transport: str) -> None:
+    """An address of the other family isn't resolved, and that is the step that fails."""
     pinged = probe(transport + target, option)
     assert (pinged.code, pinged.error) == (3, f"cannot resolve {target.strip('[]')}: it is no IPv{version} address")
     assert pinged.probe["step"] == "resolve"
 
 
 @pytest.mark.portable
-def test_text(daemon: Daemon) -> None:
-    """A person reads a heading, a line for each probe and the statistics; with -v also the phases."""
+def test_textHasHeadingLinesAndStatistics(daemon: Daemon) -> None:
+    """The text has a heading, a line for each probe and the statistics; with -v the phases too."""
     target = daemon.address.target
     heading = f"ECHOUP {target}: 56 bytes\n"
     line = rf"56 bytes uppercased from {target}: seq=%d time=[\d.]+ ms\n"

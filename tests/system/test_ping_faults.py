@@ -1,4 +1,4 @@
-"""`echoup ping` of what is broken, over streams: the verdict, the step that failed, the exit code, and the one line."""
+"""`echoup ping` of broken streams: the verdict, the step that failed, the exit code, and the one line."""
 
 import re
 import signal
@@ -21,7 +21,7 @@ CORRUPTED = "corrupted: byte 1000 of the reply is not the upper case of the one 
 
 @dataclass(frozen=True)
 class Fault:
-    """What a broken server has to be called."""
+    """The report that a broken server should get."""
 
     server: str
     options: tuple[str, ...]
@@ -64,13 +64,13 @@ FAULTS = [
 
 
 def named(fault: Fault) -> str:
-    """Return what the test of `fault` is called."""
+    """Return the name of the test of `fault`."""
     return " ".join((fault.server, *fault.options))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=named)
-def test_faults(fault: Fault) -> None:
-    """Each fault of a server is called by its name, in the words for machines as in those for people."""
+def test_faultIsReported(fault: Fault) -> None:
+    """Each fault of a server is reported in JSON and in text."""
     with serving(fault.server) as address:
         error = f"{address.target}: {fault.why}"
         pinged = probe(address.target, *fault.options)
@@ -94,8 +94,8 @@ def test_faults(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", [FAULTS[0], FAULTS[4], FAULTS[7], FAULTS[9]], ids=named)
-def test_namedServer(fault: Fault) -> None:
-    """Of a server that was given by its name, each fault is told with the address that was reached, once."""
+def test_addressFollowsName(fault: Fault) -> None:
+    """Of a server with a name, each fault is reported with the address that was reached, once."""
     with serving(fault.server) as address:
         port = address.address[1]
         target, command = f"name.example:{port}", resolving("127.0.0.1")
@@ -112,8 +112,8 @@ def test_namedServer(fault: Fault) -> None:
         assert line.startswith(f"seq=1 {what} {address.target}: {why}"), line
 
 
-def test_namedBlackHole() -> None:
-    """Of a name whose address answers nothing, that address is told."""
+def test_blackHoleIsReportedByAddress() -> None:
+    """Of a name whose address doesn't answer, that address is reported."""
     with blackHole() as address:
         host, port = address.address
         pinged = probe(f"name.example:{port}", "-W2", command=resolving(host))
@@ -121,15 +121,15 @@ def test_namedBlackHole() -> None:
         assert pinged.error == f"cannot connect to name.example:{port} ({address.target}): timed out after 2 s"
 
 
-def test_greeting() -> None:
-    """What talks first isn't an echo service, and how it begins is shown, as one line that commands no terminal."""
+def test_greetingIsEscaped() -> None:
+    """A server that sends first is no echo service, and the beginning of its text is shown, escaped, on one line."""
     with serving("chatty") as address:
         pinged = probe(address.target)
         assert (pinged.probe["verdict"], pinged.probe["wrongAt"], pinged.code) == ("corrupted", 0, 1)
         assert r'; it begins with "\x1b[31mWELCOME\r\n' in pinged.error
 
 
-def test_endState() -> None:
+def test_missingEndShowsState() -> None:
     """A server that never ends leaves us in FIN-WAIT-2, which is shown."""
     with serving("endless") as address:
         pinged = probe(address.target, "-W2", "--half-close")
@@ -138,7 +138,7 @@ def test_endState() -> None:
         assert any(line.startswith("    end ") and "FIN-WAIT-2" in line for line in ended.stdout.splitlines())
 
 
-def test_blackHole() -> None:
+def test_blackHoleShowsState() -> None:
     """Where no SYN is answered the step is connect, the state SYN-SENT, and the SYN was sent again."""
     with blackHole() as address:
         pinged = probe(address.target, "-W3")
@@ -153,7 +153,7 @@ def test_blackHole() -> None:
         assert (ended.returncode, ended.stderr.count("\n")) == (5, 1)
         assert "seq=1 connect: cannot connect to" in ended.stdout
         assert re.search(rf"\n    connect +-  {address.target}, SYN-SENT, retransmits \d\n", ended.stdout)
-        # Of a target that has a shorter patience for each address, the same is known.
+        # The same holds for a target with a shorter timeout for each address.
         pinged = probe(f"tcp:{address.target}:timeout=1", "-W5")
         assert pinged.found == (None, "connect", 5)
         assert pinged.error == f"cannot connect to {address.target}: timed out"
@@ -174,8 +174,8 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize(("target", "step", "code", "error"), ELSEWHERE)
-def test_nobodyThere(target: str, step: str, code: int, error: str) -> None:
-    """A name that nobody has and an address where nobody listens have their steps and exit codes."""
+def test_missingServerHasStep(target: str, step: str, code: int, error: str) -> None:
+    """An unknown name and a closed port have their steps and exit codes."""
     pinged = probe(target)
     assert pinged.found == (None, step, code)
     assert pinged.error == error
@@ -190,7 +190,7 @@ def test_nobodyThere(target: str, step: str, code: int, error: str) -> None:
     ]
 
 
-def test_secondAddress(tmp_path: Path) -> None:
+def test_secondAddressAnswers(tmp_path: Path) -> None:
     """Of a name with a black hole, a closed port and a server, the server answers; each try is a phase, in order."""
     with blackHole() as hole, Daemon.start(tmp_path, listen=[f"{unused().address[0]}:{hole.address[1]}"]) as daemon:
         port = hole.address[1]
@@ -216,8 +216,8 @@ def test_secondAddress(tmp_path: Path) -> None:
         assert pinged.found == (None, "connect", 5)
 
 
-def test_stopped(tmp_path: Path) -> None:
-    """A server that is stopped still has a kernel that accepts: no byte comes, and that is the step."""
+def test_stoppedServerSendsNoByte(tmp_path: Path) -> None:
+    """The kernel of a stopped server still accepts: no byte comes, and that is the step."""
     with Daemon.start(tmp_path) as daemon:
         daemon.signal(signal.SIGSTOP)
         try:
@@ -244,8 +244,8 @@ main()
 """
 
 
-def test_slowResolver() -> None:
-    """A resolver that takes its time is the step that times out; and it holds nobody up, as Ctrl-C shows."""
+def test_slowResolverTimesOut() -> None:
+    """A slow resolver is the step that times out; Ctrl-C ends it at once."""
     command = [sys.executable, "-c", SLOW_RESOLVER, "ping"]
     ended = ping("--json", "-c1", "-W2", "name.example", command=command)
     pinged = Pinged.of(ended.returncode, ended.stdout, ended.stderr.removeprefix("asked\n"))
@@ -266,8 +266,8 @@ def test_slowResolver() -> None:
         assert client.stderr.read() == b""
 
 
-def test_noDescriptors() -> None:
-    """When there are no descriptors left the probes that need one fail, and say so; none is forgotten."""
+def test_missingDescriptorsAreReported() -> None:
+    """Without free descriptors the probes fail, and say so; none is left out."""
     with serving("silent") as address:
         limited = ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh", *PING]
         pinged = probe(address.target, "-i0.005", "-W2", count=40, command=limited)

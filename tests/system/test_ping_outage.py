@@ -18,8 +18,8 @@ from tests.support.pings import PING, Pinged
 
 
 @pytest.mark.slow
-def test_outage(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """A server that stops for a while, and goes on, is one outage, as long as it was."""
+def test_stoppedServerIsOutage(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """A server that stops for a while, and goes on, is one outage of that length."""
     lines: list[tuple[float, dict[str, Any]]] = []
 
     def read(client: "subprocess.Popen[bytes]") -> bool:
@@ -42,8 +42,8 @@ def test_outage(tmp_path: Path, figure: Callable[[str], None]) -> None:
         for _ in range(5):
             assert read(client)
         isLate = True
-        while isLate:  # as long as a line has come that wasn't read yet, and tells of a moment before
-            atMost = time.monotonic()  # whatever fails begins later than the next one that is answered ends
+        while isLate:  # an unread line may be of a moment before
+            atMost = time.monotonic()  # a probe that fails begins after this
             isLate = bool(select([client.stdout], [], [], 0)[0])
             assert read(client)
         daemon.signal(signal.SIGSTOP)
@@ -72,9 +72,9 @@ def test_outage(tmp_path: Path, figure: Callable[[str], None]) -> None:
     assert atLeast <= outage["seconds"] <= answered - atMost
 
 
-def test_restarted(tmp_path: Path) -> None:
-    """With --keep, a server that dies costs the probes until it is back; then they go over a new connection."""
-    target = unused().target  # a port that the kernel chose might be somebody else's before the server is back
+def test_restartCostsProbes(tmp_path: Path) -> None:
+    """With --keep, a server that dies costs the probes until it is back; then they use a new connection."""
+    target = unused().target  # another process might take a port of the kernel's choice before the server is back
     with (
         Daemon.start(tmp_path, listen=[target]) as daemon,
         ending(

@@ -1,4 +1,4 @@
-"""What `echoup ping` writes, for people and for machines, and how it ends."""
+"""What `echoup ping` writes, for people and for programs, and how it ends."""
 
 import json
 import os
@@ -42,8 +42,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates)
         yield daemon
 
 
-def test_interrupted(daemon: Daemon) -> None:
-    """On a terminal there is a line that tells how it stands, until Ctrl-C; then the statistics take its place."""
+def test_interruptPrintsStatistics(daemon: Daemon) -> None:
+    """On a terminal a live line shows the counts until Ctrl-C; then the statistics replace it."""
     target = daemon.address.target
     with Terminal(*PING, "-i60", target) as terminal:
         terminal.shows("ms\n1 sent, 1 answered, 0 lost (0 %), 0 wrong")
@@ -57,8 +57,8 @@ def test_interrupted(daemon: Daemon) -> None:
         assert terminal.isCooked
 
 
-def test_down() -> None:
-    """While nothing is answered, the line on the terminal tells for how long; the error comes last."""
+def test_liveLineShowsOutage() -> None:
+    """While nothing is answered, the live line shows for how long; the error comes last."""
     target = unused().target
     with Terminal(*PING, "-i60", target) as terminal:
         terminal.shows(" s")
@@ -73,8 +73,8 @@ def test_down() -> None:
         assert terminal.text.endswith(f"\nechoup: cannot connect to {target}: Connection refused")
 
 
-def test_interruptedOutage() -> None:
-    """Who interrupts it while nothing answers is told how many were sent, and what the oldest waits for."""
+def test_interruptDuringOutage() -> None:
+    """When it is interrupted during an outage, the counts are printed, and what the oldest probe waits for."""
     with blackHole() as hole:
         target, command = f"name.example:{hole.address[1]}", resolving(hole.address[0])
         before = connecting(hole)
@@ -91,7 +91,7 @@ def test_interruptedOutage() -> None:
             )
             assert re.fullmatch(expected, terminal.text), terminal.text
         with Terminal(*command, "-q", "-i0.1", "-W600", target) as terminal:
-            eventually(lambda: terminal.isCatching(signal.SIGTERM))  # which it does just before the first probe
+            eventually(lambda: terminal.isCatching(signal.SIGTERM))  # just before the first probe
             eventually(lambda: connecting(hole) > before + 3)
             terminal.type(CTRL_C)
             assert terminal.exits() == 130
@@ -106,18 +106,18 @@ def entries(pattern: str) -> int:
 
 
 def connecting(address: Address) -> int:
-    """Return how many wait there for an answer to their SYN, 02."""
+    """Return how many connections there wait for an answer to their SYN, 02."""
     host, port = address.address
     return entries(rf"\S+ {int.from_bytes(inet_aton(host), 'little'):08X}:{port:04X} 02")
 
 
 def hasArrived(address: Address, size: int) -> bool:
-    """Has a connection, 01, brought there as many bytes as `size`, which nobody has read yet?"""
+    """Return whether a connection, 01, brought `size` bytes there that weren't read yet."""
     return entries(rf"\S+:{address.address[1]:04X} \S+ 01 00000000:{size:08X}") > 0
 
 
-def test_interruptedSilence() -> None:
-    """A server that takes all and answers nothing is told by its address, and by the state of the connection."""
+def test_interruptShowsAddressAndState() -> None:
+    """A silent server is shown with its address, and the state of the connection."""
     with serving("silent") as address:
         target = f"name.example:{address.address[1]}"
         with Terminal(*resolving("127.0.0.1"), "-v", "-i600", "-W600", target) as terminal:
@@ -131,8 +131,8 @@ def test_interruptedSilence() -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--quiet",)])
-def test_colours(daemon: Daemon, options: tuple[str, ...]) -> None:
-    """There are colours, and a line that is written over, on a terminal only, and only where a person reads."""
+def test_coloursOnTerminalOnly(daemon: Daemon, options: tuple[str, ...]) -> None:
+    """Colours and a live line are for the text on a terminal only."""
     command = [*PING, "-c2", "-i0", "-v", *options, daemon.address.target]
     plain = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
     assert not set(plain) & set(b"\x1b\r")
@@ -143,7 +143,7 @@ def test_colours(daemon: Daemon, options: tuple[str, ...]) -> None:
         finally:
             os.close(slave)
         shown = b""
-        with suppress(OSError):  # EIO is the end; what was written may take its time through the terminal
+        with suppress(OSError):  # EIO is the end; the terminal passes the output on with a delay
             while more := terminal.read(65536):
                 shown += more
     if options:
@@ -154,8 +154,8 @@ def test_colours(daemon: Daemon, options: tuple[str, ...]) -> None:
         assert b"\r\n\r\n--- " in shown
 
 
-def test_head(daemon: Daemon) -> None:
-    """When the reader of the output goes away it ends quietly, with the exit code of a broken pipe."""
+def test_closedOutputEndsQuietly(daemon: Daemon) -> None:
+    """When the reader of the output exits it ends without a message, with the exit code of a broken pipe."""
     for options in ([], ["--json"]):
         command = ["bash", "-c", '("$@"; echo $? >&2) | head -1', "bash", *PING, "-i0.01", *options]
         ended = subprocess.run([*command, daemon.address.target], capture_output=True, timeout=60, check=False)
@@ -166,16 +166,16 @@ def test_head(daemon: Daemon) -> None:
     ("form", "code"),
     [("text", 141), ("json", 141), ("prometheus", 141), ("nagios", 3)],  # to Nagios 3 is UNKNOWN
 )
-def test_fullDisk(daemon: Daemon, form: str, code: int) -> None:
-    """When the output can't be written, that is said in one line, and is a failure."""
+def test_fullDiskIsReported(daemon: Daemon, form: str, code: int) -> None:
+    """When the output can't be written, that is reported in one line, and is a failure."""
     with Path("/dev/full").open("wb") as full:
         command = [*PING, "-c2", "-i0", f"--format={form}", daemon.address.target]
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (code, b"echoup: the output can't be written\n")
 
 
-def test_noOutput(daemon: Daemon) -> None:
-    """Without any standard output the exit code is all there is."""
+def test_noOutputKeepsExitCode(daemon: Daemon) -> None:
+    """Without any standard output the exit code is the same."""
     command = ["sh", "-c", '"$@" >&-', "sh", *PING, "-c2", "-i0"]
     for target, code in ((daemon.address.target, 0), (unused().target, 4)):
         ended = subprocess.run([*command, target], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
@@ -183,8 +183,8 @@ def test_noOutput(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_terminated(daemon: Daemon, number: int) -> None:
-    """A signal ends it with the statistics and the exit code that shells give for it."""
+def test_signalPrintsStatistics(daemon: Daemon, number: int) -> None:
+    """A signal ends it with the statistics and the exit code that shells use for it."""
     command = [*PING, "-i600", daemon.address.target]
     with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
         assert client.stdout
@@ -197,8 +197,8 @@ def test_terminated(daemon: Daemon, number: int) -> None:
         assert client.stderr.read() == ""
 
 
-def test_interruptedAtOnce() -> None:
-    """Whoever interrupts it when it has only just begun gets the statistics, too."""
+def test_interruptAtStart() -> None:
+    """An interrupt just after the start prints the statistics too."""
     with serving("silent") as address:
         command = [*PING, "-i60", address.target]
         with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
@@ -214,8 +214,8 @@ def test_interruptedAtOnce() -> None:
             assert client.stderr.read() == ""
 
 
-def test_unfinished() -> None:
-    """What is under way when it is interrupted was sent, and counts as nothing else."""
+def test_interruptedProbeIsUnfinished() -> None:
+    """A probe that is under way when it is interrupted was sent, and is counted as nothing else."""
     with socket() as listening, ExitStack() as stack:
         listening.settimeout(60)
         listening.bind(("127.0.0.1", 0))
@@ -235,8 +235,8 @@ def test_unfinished() -> None:
     assert (pinged.summary["sent"], pinged.summary["lost"]) == (pinged.summary["unfinished"], 0)
 
 
-def test_quiet(daemon: Daemon) -> None:
-    """--quiet leaves only the summary, also of the JSON; and nothing is different about failures."""
+def test_quietLeavesSummary(daemon: Daemon) -> None:
+    """--quiet leaves only the summary, in JSON too; failures are the same."""
     ended = ping("-q", "-c2", "-i0", daemon.address.target)
     expected = rf"--- {daemon.address.target} statistics ---\n2 sent, 2 answered, 0 lost \(0 %\), 0 wrong\n{TIMES}\n"
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -257,8 +257,8 @@ REQUIREMENTS = [
 
 
 @pytest.mark.parametrize(("required", "unmet"), REQUIREMENTS)
-def test_require(daemon: Daemon, required: list[str], unmet: list[str]) -> None:
-    """What is required and isn't so makes the exit code 1, and is the one line; all are in the statistics."""
+def test_unmetRequirementFails(daemon: Daemon, required: list[str], unmet: list[str]) -> None:
+    """A requirement that isn't met makes the exit code 1, and is the one line; all are in the statistics."""
     options = [f"--require={text}" for text in required]
     required = [text.replace(" ", "") for text in required]
     ended = ping("-c3", "-i0", *options, daemon.address.target)
@@ -276,8 +276,8 @@ def test_require(daemon: Daemon, required: list[str], unmet: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_requireLoss(daemon: Daemon) -> None:
-    """Who says how many may be lost forgives these; a wrong reply is forgiven nobody."""
+def test_lossRequirementForgivesLosses(daemon: Daemon) -> None:
+    """A requirement of the loss forgives lost probes, but no wrong reply."""
     (server,) = ports(daemon)
     for requirement, code in (("loss<=25%", 0), ("loss<25%", 1)):
         with DatagramRelay(server, drop={2}) as relay:
@@ -287,21 +287,21 @@ def test_requireLoss(daemon: Daemon) -> None:
                 assert pinged.error.startswith(f"loss<25%: not met (25 %); {relay.target}: no answer within 2 s: ")
     closed = unused().target
     assert probe(closed, "--require=loss<=100%").code == 0
-    assert probe(closed, "--require=loss<=100%", "--require=p99<1s").code == 1  # there is nothing to tell it from
+    assert probe(closed, "--require=loss<=100%", "--require=p99<1s").code == 1  # no probe was answered
     with serving("unchanged") as address:
         pinged = probe(address.target, "--require=loss<=50%")
         assert (pinged.code, "unchanged" in pinged.error) == (1, True)
 
 
-def test_requireOutage(daemon: Daemon) -> None:
-    """Who says how long an outage may be forgives the lost probes, if it's over in the end, but no wrong reply."""
+def test_outageRequirementForgivesPastLosses(daemon: Daemon) -> None:
+    """A requirement of the outage forgives lost probes of an outage that is over, but no wrong reply."""
     (server,) = ports(daemon)
     for drop, requirement, code, why in (
         ({1}, "outage<=9m", 0, ""),
         ({2}, "outage<1.9s", 1, rf"outage<1.9s: not met \({NUMBER} ms\); udp:[\d.:]+: no answer within 2 s: "),
         ({3}, "outage<=9m", 5, r"1 of 3 failed: udp:[\d.:]+: no answer within 2 s: "),
     ):
-        # One by one: else an outage is over as soon as the next probe is answered.
+        # One by one: otherwise the next probe's answer ends an outage at once.
         with DatagramRelay(server, drop=drop) as relay:
             pinged = probe(relay.target, "-i0", "-W2", f"--require={requirement}", count=3)
             assert (pinged.code, pinged.summary["lost"]) == (code, len(drop)), pinged.error
@@ -314,7 +314,7 @@ def test_requireOutage(daemon: Daemon) -> None:
 PERFORMANCE = rf"time=(U|{NUMBER}s);;;0 loss={NUMBER}%;;;0;100 wrong=\d+;;;0 outage={NUMBER}s;;;0\n"
 
 
-def test_nagios(daemon: Daemon) -> None:
+def test_nagiosHasLineAndCode(daemon: Daemon) -> None:
     """For Nagios there is one line, with performance data, and its own exit codes."""
     target, closed = daemon.address.target, unused().target
     with serving("unchanged") as unchanged:
@@ -348,7 +348,7 @@ def test_nagios(daemon: Daemon) -> None:
 
 
 def metrics(*arguments: str) -> dict[str, dict[tuple[str, ...], float]]:
-    """Return what is exported: by their names, without the common beginning, the values by their labels but target."""
+    """Return the exported values by their names, without the common prefix, and their labels, without target."""
     ended = ping("--format=prometheus", *arguments)
     assert ended.stderr.count("\n") == bool(ended.returncode)
     found: dict[str, dict[tuple[str, ...], float]] = {}
@@ -365,8 +365,8 @@ def metrics(*arguments: str) -> dict[str, dict[tuple[str, ...], float]]:
     return found
 
 
-def test_promtool(daemon: Daemon, certificates: Certificates) -> None:
-    """Prometheus' own tool finds no fault in what is exported."""
+def test_promtoolFindsNoFault(daemon: Daemon, certificates: Certificates) -> None:
+    """Prometheus' own tool finds no fault in the export."""
     required = ("--require=p99<1us", "--require=loss<=1%")
     target, trust = daemon.addresses[1].target, f"--cafile={certificates.authority}"
     for arguments in (("-c2", "-i0", "--half-close", *required, trust, target), ("-c1", unused().target)):
@@ -376,8 +376,8 @@ def test_promtool(daemon: Daemon, certificates: Certificates) -> None:
         assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
-def test_prometheus(daemon: Daemon, certificates: Certificates) -> None:
-    """For Prometheus' textfile collector there are gauges, in which both its tool and its parser find no fault."""
+def test_prometheusHasGauges(daemon: Daemon, certificates: Certificates) -> None:
+    """For Prometheus' textfile collector there are gauges, which its parser reads."""
     tcp, tls = (address.target for address in daemon.addresses)
     found = metrics("-c4", "-i0", "--half-close", "--require=p99<1us", "--require=loss<=1%", tcp)
     assert found["up"] == {(): 1}
@@ -417,13 +417,13 @@ USAGE = [
     ],
 )
 @pytest.mark.parametrize("stderr", ["/dev/full", "&-"])
-def test_noErrors(arguments: list[str], code: int, stderr: str) -> None:
-    """Where the line on stderr can't be written, the exit code tells the same."""
+def test_unwritableErrorKeepsExitCode(arguments: list[str], code: int, stderr: str) -> None:
+    """Where the line on stderr can't be written, the exit code is the same."""
     ended = ping(*arguments, command=["sh", "-c", f'"$@" 2>{stderr}', "sh", *PING])
     assert (ended.returncode, ended.stderr) == (code, "")
 
 
-def test_noMemory(daemon: Daemon) -> None:
+def test_noMemoryIsMistake(daemon: Daemon) -> None:
     """A size for which there isn't enough memory is a mistake, in one line."""
     limited = ["sh", "-c", 'ulimit -v 1000000 && exec "$@"', "sh", *PING]
     ended = ping("-c1", "-q", f"-s{2**30}", daemon.address.target, command=limited)
@@ -432,8 +432,8 @@ def test_noMemory(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "why"), USAGE)
-def test_usage(arguments: list[str], why: str) -> None:
-    """What makes no sense is a mistake of usage: one line, and not one probe."""
+def test_mistakeIsOneLine(arguments: list[str], why: str) -> None:
+    """A mistake of usage is one line, and no probe is made."""
     ended = ping(*arguments)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
     assert ended.stderr.startswith("echoup: ")

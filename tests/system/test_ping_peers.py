@@ -1,4 +1,4 @@
-"""`echoup ping` of servers that aren't ours, but uppercase too."""
+"""`echoup ping` of other servers that uppercase."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from tests.support.pings import probe
 from tests.support.servers import serving
 
 
-def test_tutorial() -> None:
-    """A sequential server that reads 1024 bytes at a time is fine, however long a probe, and with several at once."""
+def test_tutorialServerAnswers() -> None:
+    """A sequential server that reads 1024 bytes at a time answers probes of any length, and several at once."""
     with serving("tutorial") as address:
         for options in ((), ("--half-close",), ("--keep",)):
             pinged = probe(address.target, "-s5000", "-i0.001", *options, count=5)
@@ -19,13 +19,13 @@ def test_tutorial() -> None:
 
 
 def filtering(program: str) -> list[str]:
-    """Return the words of a command that lets `sed` or `tr` write in upper case what it reads."""
+    """Return the words of a command with which `sed` or `tr` writes in upper case what it reads."""
     lower, upper = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return {"sed": ["sed", "-u", f"y/{lower}/{upper}/"], "tr": ["tr", "a-z", "A-Z"]}[program]
 
 
-def test_ncat(tmp_path: Path) -> None:
-    """A program behind ncat that answers line by line does so to our probes, which are lines."""
+def test_ncatAnswersLines(tmp_path: Path) -> None:
+    """A program behind ncat that answers line by line answers our probes, which are lines."""
     address = unused()
     host, port = address.address
     listen = [need("ncat"), "-lk", "-c", " ".join(filtering("sed")), host, str(port)]
@@ -35,8 +35,8 @@ def test_ncat(tmp_path: Path) -> None:
             assert (pinged.code, pinged.summary["answered"]) == (0, 3)
 
 
-def test_ncatWithTr(tmp_path: Path) -> None:
-    """`tr` writes nothing before its input ends, and then ncat has no ears any more: each way, the step is known."""
+def test_ncatWithTrFails(tmp_path: Path) -> None:
+    """`tr` writes nothing before its input ends, and then ncat reads no more of it: each way, the step is known."""
     address = unused()
     host, port = address.address
     listen = [need("ncat"), "-lk", "-c", " ".join(filtering("tr")), host, str(port)]
@@ -49,8 +49,8 @@ def test_ncatWithTr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [56, 100_000])
-def test_netcat(tmp_path: Path, size: int) -> None:
-    """The original netcat gives the connection to the program itself, so that --half-close gets all of it from `tr`."""
+def test_netcatNeedsHalfClose(tmp_path: Path, size: int) -> None:
+    """The original netcat hands the connection to the program, so that --half-close gets all of it from `tr`."""
     address = unused()
     host, port = address.address
     netcat = need("nc.traditional", "netcat-traditional")
@@ -61,7 +61,7 @@ def test_netcat(tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize(("program", "options"), [("sed", ()), ("sed", ("--keep",)), ("tr", ("--half-close",))])
-def test_socat(tmp_path: Path, program: str, options: tuple[str, ...]) -> None:
+def test_socatAnswers(tmp_path: Path, program: str, options: tuple[str, ...]) -> None:
     """A program behind socat may answer line by line, or at the end."""
     address = unused()
     host, port = address.address

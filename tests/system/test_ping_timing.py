@@ -1,7 +1,7 @@
-"""`echoup ping` tells the time as it is: through a relay whose delay is known, and that has looked at the clock itself.
+"""The times of `echoup ping`, compared with those of a relay with a known delay that measures too.
 
-What the relay measured lies within what is measured from outside, so no phase may be shorter. How much longer it is
-depends on what else the machine does; a phase that had another one's delay in it would be longer each time by that.
+The relay's times lie within those that are measured from outside, so no phase may be shorter. How much longer it is
+depends on the load of the machine; a phase that contained another one's delay would be longer by it each time.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,8 +35,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def inOrder(pinged: Pinged, isKept: bool = False) -> list[dict[str, dict[str, Any]]]:
     """Return the phases of each probe, by their steps, and the whole probe as `probe`.
 
-    No time is in two phases: together they are no longer than the probe, except that the server's end is waited for
-    from the moment on in which all was sent. With --keep (`isKept`) a probe begins when there is a connection.
+    No time is in two phases: together they are no longer than the probe, except that the phase of the server's end
+    begins when all was sent. With --keep (`isKept`) a probe begins when there is a connection.
     """
     assert (pinged.code, pinged.summary["answered"]) == (0, COUNT)
     probes = sorted(pinged.probes, key=lambda one: int(one["seq"]))
@@ -48,7 +48,7 @@ def inOrder(pinged: Pinged, isKept: bool = False) -> list[dict[str, dict[str, An
 
 
 def compare(name: str, measured: list[float], known: list[float], figure: Callable[[str], None]) -> None:
-    """Compare, in seconds, what `echoup ping` has measured with what is known to have passed in between."""
+    """Compare, in seconds, what `echoup ping` has measured with the time that is known to have passed in between."""
     excess = [one - other for one, other in zip(measured, known, strict=True)]
     best, middle, worst = (1000 * seconds for seconds in (min(excess), median(excess), max(excess)))
     figure(f"{name}: {best:.3f} ms more than at the relay at best, {middle:.3f} in the middle, {worst:.3f} at worst")
@@ -56,8 +56,8 @@ def compare(name: str, measured: list[float], known: list[float], figure: Callab
 
 
 @pytest.mark.parametrize("option", ["", "--keep", "--half-close"])
-def test_firstByte(daemon: Daemon, option: str, figure: Callable[[str], None]) -> None:
-    """The first byte takes as long as the relay has kept the request, the daemon the answer, and the relay that."""
+def test_firstByteTakesPathAndServer(daemon: Daemon, option: str, figure: Callable[[str], None]) -> None:
+    """The first byte takes as long as the relay delays the request and the reply, and the daemon answers."""
     with StreamRelay(daemon.address, DELAY) as relay:
         pinged = probe(relay.target, "-i0", *filter(None, [option]), count=COUNT)
         requests = [chunk for passage in relay.passages for chunk in passage.requests]
@@ -70,31 +70,31 @@ def test_firstByte(daemon: Daemon, option: str, figure: Callable[[str], None]) -
         compare("the whole probe", [one["probe"]["seconds"] for one in probes], known, figure)
 
 
-def test_connect(daemon: Daemon, figure: Callable[[str], None]) -> None:
-    """A relay that accepts at once doesn't make connecting longer, however long the answer takes; the kernel agrees."""
+def test_connectExcludesReply(daemon: Daemon, figure: Callable[[str], None]) -> None:
+    """Connecting to a relay that accepts at once isn't longer by the time of the reply; the kernel agrees."""
     with StreamRelay(daemon.address, DELAY) as relay:
         probes = inOrder(probe(relay.target, "-i0", count=COUNT))
     times = [one["connect"]["seconds"] for one in probes]
     compare("connect", times, [one["connect"]["tcp"]["rtt"] for one in probes], figure)
 
 
-def test_allBytes(daemon: Daemon, figure: Callable[[str], None]) -> None:
-    """When the rest of the reply comes later than its first byte, that is the time of the phase for it."""
+def test_allBytesTakesRestOfReply(daemon: Daemon, figure: Callable[[str], None]) -> None:
+    """When the rest of the reply comes later than its first byte, that time is in the phase for it."""
     with StreamRelay(daemon.address, pause=DELAY) as relay:
         probes = inOrder(probe(relay.target, "-i0", count=COUNT))
         pauses = [passage.replies[1].forwarded - passage.replies[0].forwarded for passage in relay.passages]
         known = [passage.replies[1].forwarded - passage.requests[0].received for passage in relay.passages]
     both = [one["first byte"]["seconds"] + one["all bytes"]["seconds"] for one in probes]
     compare("both", both, known, figure)
-    # Where one ends and the other begins is in ping's hands, so that phase may be shorter than the pause.
+    # ping decides where one ends and the other begins, so that phase may be shorter than the pause.
     off = [abs(one["all bytes"]["seconds"] - pause) for one, pause in zip(probes, pauses, strict=True)]
     figure(f"all bytes: {1000 * min(off):.3f} ms off at best, {1000 * median(off):.3f} in the middle")
     assert min(off) < DELAY / 2
     assert min(one["first byte"]["seconds"] for one in probes) < DELAY / 2
 
 
-def test_end(daemon: Daemon, figure: Callable[[str], None]) -> None:
-    """The server's end takes as long as the relay has kept the request, our end behind it, and the server's."""
+def test_endTakesBothEnds(daemon: Daemon, figure: Callable[[str], None]) -> None:
+    """The server's end takes as long as the relay delays the request, our end behind it, and the server's."""
     with StreamRelay(daemon.address, DELAY) as relay:
         pinged = probe(relay.target, "-i0", "--half-close", count=COUNT)
     known = [passage.replyEnd - passage.requests[0].received for passage in relay.passages]
@@ -103,7 +103,7 @@ def test_end(daemon: Daemon, figure: Callable[[str], None]) -> None:
 
 
 @pytest.mark.parametrize(("version", "roundTrips"), [("TLSv1.2", 2), ("TLSv1.3", 1)])
-def test_handshake(
+def test_handshakeTakesRoundTrips(
     tmp_path: Path, certificates: Certificates, version: str, roundTrips: int, figure: Callable[[str], None]
 ) -> None:
     """The handshake takes the two round trips of TLS 1.2, or the one of TLS 1.3, that the relay has seen."""

@@ -1,4 +1,4 @@
-"""`echoup ping` over TLS: what is known of a handshake, and what each fault of it is called."""
+"""`echoup ping` over TLS: the details of a handshake, and the report of each of its faults."""
 
 import re
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates,
 
 
 def subjectAndIssuer(file: str) -> tuple[str, str]:
-    """Return what stands in the first certificate of a file."""
+    """Return the subject and the issuer of the first certificate of a file."""
     certificate = x509.load_pem_x509_certificates(Path(file).read_bytes())[0]
     return certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
 
@@ -45,8 +45,8 @@ def subjectAndIssuer(file: str) -> tuple[str, str]:
 @pytest.mark.portable
 @pytest.mark.parametrize("option", ["", "--half-close", "--keep"])
 @pytest.mark.parametrize("size", [1, 56, 100_000])
-def test_good(daemon: Daemon, certificates: Certificates, version: str, size: int, option: str) -> None:
-    """All comes back, with our end and the server's or without, and the handshake is a step of its own."""
+def test_handshakeIsStep(daemon: Daemon, certificates: Certificates, version: str, size: int, option: str) -> None:
+    """All comes back, with both ends or without, and the handshake is a step of its own."""
     before = len(daemon.connections)
     options = [f"--cafile={certificates.authority}", f"-s{size}", "-i0", *filter(None, [option])]
     pinged = probe(daemon.address.target, *options, count=3)
@@ -70,8 +70,8 @@ def test_good(daemon: Daemon, certificates: Certificates, version: str, size: in
     assert "Traceback" not in daemon.text
 
 
-def test_verbose(daemon: Daemon, certificates: Certificates, version: str) -> None:
-    """-v shows the version, the cipher, whose certificate it is and how long it is good, also if nobody checks it."""
+def test_verboseShowsCertificate(daemon: Daemon, certificates: Certificates, version: str) -> None:
+    """-v shows the version, the cipher, the certificate's names and how long it is valid, even if it isn't checked."""
     subject, issuer = map(re.escape, subjectAndIssuer(certificates.server))
     expected = (
         rf"\n    TLS +[\d.]+ ms  {re.escape(version)}, [\w-]+, certificate {subject}, issuer {issuer}, "
@@ -84,8 +84,8 @@ def test_verbose(daemon: Daemon, certificates: Certificates, version: str) -> No
 
 
 @pytest.mark.parametrize("option", ["", "--half-close"])
-def test_clientCertificate(tmp_path: Path, certificates: Certificates, version: str, option: str) -> None:
-    """A client certificate that is demanded does it; a missing or a stranger's is a failure of TLS."""
+def test_demandedCertificateIsShown(tmp_path: Path, certificates: Certificates, version: str, option: str) -> None:
+    """A client certificate that is demanded is shown; a missing or untrusted one is a failure of TLS."""
     options = (f"--tls-client-ca={certificates.authority}",)
     listen, environment = [listenTLS(certificates.server)], speaking(tmp_path, version)
     with Daemon.start(tmp_path, *options, listen=listen, environment=environment) as daemon:
@@ -101,8 +101,8 @@ def test_clientCertificate(tmp_path: Path, certificates: Certificates, version: 
 
 
 @pytest.mark.parametrize(("fault", "why"), [*FAULTS, ("selfSigned", "self-signed certificate")])
-def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, why: str) -> None:
-    """Each fault of a certificate is said in the one line and in the phase; who doesn't check it can see it."""
+def test_badCertificateIsReported(tmp_path: Path, certificates: Certificates, fault: str, why: str) -> None:
+    """Each fault of a certificate is in the one line and in the phase; with --insecure it's shown only."""
     certificate = makeSelfSigned(tmp_path) if fault == "selfSigned" else faulty(certificates, fault)
     subject, issuer = subjectAndIssuer(certificate)
     left = "expired 1 days ago" if fault == "expired" else "29 days left"
@@ -125,15 +125,15 @@ def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, 
 
 
 @pytest.mark.parametrize(("server", "why"), NO_TLS)
-def test_noTLSThere(server: str, why: str) -> None:
-    """TLS asked of a server that doesn't speak it fails in that step."""
+def test_plainServerFailsInTLS(server: str, why: str) -> None:
+    """TLS with a server that doesn't speak it fails in that step."""
     with serving(server) as address:
         pinged = probe(f"tls:{address.target}", "--insecure")
         assert pinged.found == (None, "TLS", 6)
         assert pinged.error == f"TLS handshake with {address.target}: {why}"
 
 
-def test_noHandshake() -> None:
+def test_silentHandshakeTimesOut() -> None:
     """A handshake that doesn't come in time is a time-out, in that step."""
     with serving("silent") as address:
         pinged = probe(f"tls:{address.target}", "--insecure", "-W2")
@@ -146,16 +146,16 @@ UNASKED = [(), ("--half-close",), ("--keep",), ("-s100000",)]
 
 
 @pytest.mark.parametrize("options", UNASKED)
-def test_noTLSAsked(daemon: Daemon, options: tuple[str, ...]) -> None:
-    """Our daemon, asked without TLS where it speaks it, ends the connection without a word, as OpenSSL does."""
+def test_plainProbeOfTLSDaemonIsShort(daemon: Daemon, options: tuple[str, ...]) -> None:
+    """Our daemon, asked without TLS where it speaks it, closes the connection without a byte, as OpenSSL does."""
     name = daemon.address.target.removeprefix("tls:")
     pinged = probe(name, *options)
     assert pinged.found == ("short", "first byte", 7)
     assert pinged.error == f"{name}: the server closed the connection, 0 of {pinged.probe['sent']} bytes came back"
 
 
-def test_alert(tmp_path: Path, certificates: Certificates) -> None:
-    """Others, such as GnuTLS, send an alert, and that is recognised: the server speaks TLS, and should be asked so."""
+def test_alertIsRecognized(tmp_path: Path, certificates: Certificates) -> None:
+    """Other servers, such as GnuTLS', send an alert, which is recognized: the server speaks TLS."""
     server = [need("gnutls-serv", "gnutls-bin"), "--echo", "--quiet"]
     server += [f"--x509certfile={certificates.server}", f"--x509keyfile={certificates.server}"]
     with ExitStack() as opened:
@@ -174,9 +174,9 @@ def test_alert(tmp_path: Path, certificates: Certificates) -> None:
 
 
 def _begin(opened: ExitStack, server: list[str], log: Path) -> int:
-    """Run gnutls-serv, which can't choose an address; return its port, or 0 if another program was quicker to have it.
+    """Run gnutls-serv, which can't choose an address; return its port, or 0 if another program took it before.
 
-    It goes on without the port then.
+    In that case it goes on without the port.
     """
     port = unusedPort()
     with ExitStack() as attempt:
@@ -188,7 +188,7 @@ def _begin(opened: ExitStack, server: list[str], log: Path) -> int:
 
 
 def unusedPort() -> int:
-    """Return a port that nobody listens on, for a program that can't choose an address."""
+    """Return a port on which nothing listens, for a program that can't choose an address."""
     while True:
         with socket() as bound, suppress(OSError):
             port = randomPort()
@@ -197,8 +197,8 @@ def unusedPort() -> int:
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_proxyProtocol(tmp_path: Path, certificates: Certificates, version: str) -> None:
-    """The PROXY header goes before the handshake."""
+def test_proxyHeaderPrecedesHandshake(tmp_path: Path, certificates: Certificates, version: str) -> None:
+    """The PROXY header is sent before the handshake."""
     listen = [listenTLS(certificates.server)]
     with Daemon.start(tmp_path, "--proxy-from=127.0.0.1", "--log-connections", listen=listen) as daemon:
         trust = f"--cafile={certificates.authority}"

@@ -1,4 +1,4 @@
-"""`echoup ping` over UDP, through a relay that loses, doubles, swaps and delays as it is told to."""
+"""`echoup ping` over UDP, through a relay that loses, doubles, swaps and delays datagrams."""
 
 import signal
 import subprocess
@@ -37,14 +37,14 @@ def counts(pinged: Pinged) -> dict[str, int]:
 
 
 def lost(pinged: Pinged) -> list[int]:
-    """Return the numbers of the probes that had no answer."""
+    """Return the seqs of the probes without an answer."""
     assert {one["code"] for one in pinged.probes} <= {0, 5}
     return sorted(one["seq"] for one in pinged.probes if one["code"] == 5)
 
 
 @pytest.mark.portable
-def test_nothingHappens(server: tuple[str, int]) -> None:
-    """Through a relay that does nothing nothing is counted, and each probe sends something else from another port."""
+def test_faithfulRelayCountsNothing(server: tuple[str, int]) -> None:
+    """Through a relay that only forwards, nothing is counted, and each probe has other bytes and another port."""
     with DatagramRelay(server) as relay:
         pinged = probe(relay.target, "-i0.01", "-s30", count=20)
         assert (pinged.code, counts(pinged)) == (0, {"sent": 20, "answered": 20})
@@ -53,8 +53,8 @@ def test_nothingHappens(server: tuple[str, int]) -> None:
         assert len({one["local"] for one in pinged.probes}) == 20
 
 
-def test_everythingHappens(server: tuple[str, int]) -> None:
-    """What is lost, doubled, reordered or late is counted exactly, and each probe is judged by its own answer."""
+def test_troubleIsCounted(server: tuple[str, int]) -> None:
+    """Lost, doubled, reordered and late answers are counted exactly, and each probe is judged by its own answer."""
     # The first is held until the 17th was answered, which is sent 3.2 s later, and so 0.2 s after it was given up.
     with DatagramRelay(server, drop={3}, double={5}, hold={7: 8, 1: 17}) as relay:
         pinged = probe(relay.target, "-i0.2", "-W3", count=18)
@@ -67,7 +67,7 @@ def test_everythingHappens(server: tuple[str, int]) -> None:
     assert {one["step"] for one in pinged.probes if one["code"]} == {"first byte"}
 
 
-def test_everythingHappensToOnePort(server: tuple[str, int]) -> None:
+def test_troubleOfOnePortIsCounted(server: tuple[str, int]) -> None:
     """With --keep there is one port, and the counts are as exact."""
     with DatagramRelay(server, drop={3}, double={5}, hold={7: 8}) as relay:
         pinged = probe(relay.target, "-i0.05", "-W3", "--keep", count=10)
@@ -78,7 +78,7 @@ def test_everythingHappensToOnePort(server: tuple[str, int]) -> None:
 
 @contextmanager
 def slow(after: float) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Answer the first datagram that comes `after` so many seconds; yield the target, and what answers once more."""
+    """Answer the first datagram after `after` seconds; yield the target, and a function that answers once more."""
     with socket(AF_INET, SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
         came: list[tuple[bytes, Any]] = []
@@ -98,13 +98,13 @@ def slow(after: float) -> Iterator[tuple[str, Callable[[], None]]]:
         try:
             yield f"udp:{host}:{port}", again
         finally:
-            listening.sendto(b"", (host, port))  # wakes the one who still waits
+            listening.sendto(b"", (host, port))  # wakes the thread that still waits
             serving.join()
 
 
 @pytest.mark.slow
-def test_lastAnswerTwice() -> None:
-    """What comes after the last answer is counted for twice the time of the slowest, whatever the timeout is."""
+def test_lastAnswerMayComeTwice() -> None:
+    """Answers after the last are counted for twice the time of the slowest, with any timeout."""
     with slow(2) as (target, again):
         command = [*PING, "--json", "-c1", "-W600", "--require=duplicates<1", target]
         with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
@@ -119,8 +119,8 @@ def test_lastAnswerTwice() -> None:
         assert counts(probe(target, "-W600")) == {"sent": 1, "answered": 1}
 
 
-def test_impatient() -> None:
-    """Ctrl-C ends that wait, and the statistics are told."""
+def test_interruptEndsLinger() -> None:
+    """Ctrl-C ends that wait, and the statistics are printed."""
     after = 3
     with slow(after) as (target, _):
         command = [*PING, "-c1", "-W600", target]
@@ -133,7 +133,7 @@ def test_impatient() -> None:
             client.send_signal(signal.SIGINT)
             assert "\n1 sent, 1 answered, 0 lost (0 %), 0 wrong\n" in client.stdout.read()
             assert (client.wait(60), client.stderr.read()) == (130, "")
-            assert time.monotonic() - began < 2 * after  # which the wait would have taken
+            assert time.monotonic() - began < 2 * after  # the length of the wait
 
 
 @pytest.mark.parametrize(
@@ -146,17 +146,17 @@ def test_impatient() -> None:
     ],
     ids=["lost", "doubled", "swapped", "two after a third"],
 )
-def test_oneKind(
+def test_eachTroubleHasItsCount(
     server: tuple[str, int], relaying: Callable[[tuple[str, int]], DatagramRelay], expected: dict[str, int]
 ) -> None:
-    """Each kind of trouble is counted for itself."""
+    """Each kind of trouble has its own count."""
     with relaying(server) as relay:
         pinged = probe(relay.target, "-i0.05", "-W3", count=12)
     assert counts(pinged) == {"sent": 12, **expected}
 
 
-def test_text(server: tuple[str, int]) -> None:
-    """A person reads the same counts, and of those that are rare only what there is."""
+def test_textHasCounts(server: tuple[str, int]) -> None:
+    """The text has the same counts, and of the rare ones only those that aren't 0."""
     with DatagramRelay(server, drop={3}, double={5}, hold={7: 8}) as relay:
         ended = ping("-c10", "-i0.1", "-W3", relay.target)
         assert ended.returncode == 5
@@ -167,7 +167,7 @@ def test_text(server: tuple[str, int]) -> None:
 
 
 def flip(data: bytes) -> bytes:
-    """Get byte 20 wrong."""
+    """Change byte 20."""
     return data[:20] + bytes([data[20] ^ 1]) + data[21:]
 
 
@@ -188,7 +188,7 @@ WRONG: list[tuple[Callable[[bytes], bytes], str, int, str, int | None]] = [
 
 @pytest.mark.parametrize(("alter", "verdict", "code", "why", "wrongAt"), WRONG)
 @pytest.mark.parametrize("kept", [False, True])
-def test_wrong(
+def test_alteredAnswerHasVerdict(
     server: tuple[str, int],
     alter: Callable[[bytes], bytes],
     verdict: str,
@@ -197,7 +197,7 @@ def test_wrong(
     wrongAt: int | None,
     kept: bool,
 ) -> None:
-    """An answer that something on the way has altered, cut or lengthened is called so."""
+    """An answer that was altered, cut or lengthened on the path is reported as such."""
     with DatagramRelay(server, alter=alter) as relay:
         pinged = probe(relay.target, "-W60", *["--keep"] * kept)
         assert pinged.found == (verdict, "first byte", code)
@@ -205,8 +205,8 @@ def test_wrong(
         assert pinged.probe["wrongAt"] == wrongAt
 
 
-def test_unchanged() -> None:
-    """What sends everything back as it is is no echo service."""
+def test_plainEchoIsUnchanged() -> None:
+    """A server that sends everything back unchanged is no echo service of ours."""
     with answering(bytes) as target:
         pinged = probe(target)
         assert pinged.found == ("unchanged", "first byte", 1)
@@ -215,8 +215,8 @@ def test_unchanged() -> None:
         )
 
 
-def test_nobodyThere() -> None:
-    """A closed port refuses, in so many words; a port that nobody reads is silent."""
+def test_closedPortRefuses() -> None:
+    """A closed port refuses, which is reported in these words; an unread port is silent."""
     closed = f"udp:{unused().target}"
     for options in ((), ("--keep",)):
         pinged = probe(closed, *options, "-i0.01", count=3)
@@ -234,23 +234,24 @@ def test_nobodyThere() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_tiny(server: tuple[str, int], size: int) -> None:
-    """So few bytes that two probes from one port have to be the same are no trouble."""
+def test_twinsAreToldApart(server: tuple[str, int], size: int) -> None:
+    """Probes of so few bytes that two from one port are the same cause no trouble."""
     pinged = probe(f"udp:{server[0]}:{server[1]}", f"-s{size}", "-i0", "--keep", count=60)
     assert (pinged.code, counts(pinged)) == (0, {"sent": 60, "answered": 60})
 
 
 @pytest.mark.parametrize("size", [1400, 65507])
-def test_large(server: tuple[str, int], size: int) -> None:
-    """Datagrams up to the largest that there are go through."""
+def test_largestDatagramComesBack(server: tuple[str, int], size: int) -> None:
+    """Datagrams up to the largest size come back."""
     pinged = probe(f"udp:{server[0]}:{server[1]}", f"-s{size}", "-i0", count=3)
     assert (pinged.code, {one["received"] for one in pinged.probes}) == (0, {size})
 
 
-def test_timing(server: tuple[str, int], figure: Callable[[str], None]) -> None:
-    """The time to the first byte is never shorter than what passed at the relay, nor longer than what passed around it.
+def test_timeMatchesRelays(server: tuple[str, int], figure: Callable[[str], None]) -> None:
+    """The time to the first byte is never shorter than the relay's, nor longer than the time around it.
 
-    One by one, a probe begins after the answer to the one before has gone back, and ends before the next one comes.
+    With one probe at a time, a probe begins after the answer to the one before was sent back, and ends before the next
+    one comes.
     """
     with DatagramRelay(server) as relay:
         pinged = probe(relay.target, "-i0", count=20)

@@ -31,33 +31,33 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @pytest.mark.portable
-def test_transcript(daemon: Daemon) -> None:
-    """The example of the README: what goes in comes out in upper case, whatever the address."""
+def test_readmeExample(daemon: Daemon) -> None:
+    """The example of the README: the input comes out in upper case, with any address."""
     for address in daemon.addresses:
         ended = connect(address.target, b"hello\nworld")
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"HELLO\nWORLD", b"")
 
 
 @pytest.mark.portable
-def test_asModule(daemon: Daemon) -> None:
+def test_moduleIsSameCommand(daemon: Daemon) -> None:
     """`python -m echoup` is the same command."""
     command = [sys.executable, "-m", "echoup", "connect", daemon.address.target]
     assert subprocess.check_output(command, input=b"hello", timeout=60) == b"HELLO"
 
 
-def test_name(daemon: Daemon) -> None:
-    """A name is resolved, and whichever of its addresses answers is taken."""
+def test_nameIsResolved(daemon: Daemon) -> None:
+    """A name is resolved, and the address that answers is used."""
     assert connect(f"localhost:{daemon.address.address[1]}", b"hello").stdout == b"HELLO"
 
 
 @pytest.mark.portable
-def test_everyByte(daemon: Daemon) -> None:
-    """All bytes go through as they are, but for a to z."""
+def test_everyByteComesBack(daemon: Daemon) -> None:
+    """All bytes but a to z come back unchanged."""
     data = bytes(range(256)) * 1000
     assert connect(daemon.address.target, data).stdout == data.upper()
 
 
-def test_files(daemon: Daemon, tmp_path: Path) -> None:
+def test_filesAreStreams(daemon: Daemon, tmp_path: Path) -> None:
     """Standard input and output can be files."""
     source, sink = tmp_path / "source", tmp_path / "sink"
     data = randomBytes(3 * MIB)
@@ -67,16 +67,16 @@ def test_files(daemon: Daemon, tmp_path: Path) -> None:
     assert sink.read_bytes() == data.upper()
 
 
-def test_nothing(daemon: Daemon) -> None:
-    """With /dev/null, or no standard input at all, the connection is made, ended, and that was right."""
+def test_emptyInputIsRight(daemon: Daemon) -> None:
+    """With /dev/null, or no standard input at all, the connection is made and ended, and that is right."""
     ended = connect(daemon.address.target, stdin=subprocess.DEVNULL)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
     closed = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *CONNECT, daemon.address.target], check=False, timeout=60)
     assert closed.returncode == 0
 
 
-def test_asItComes(daemon: Daemon) -> None:
-    """Bytes go out, and come back, before the input has ended."""
+def test_inputIsSentAtOnce(daemon: Daemon) -> None:
+    """Bytes are sent, and come back, before the input has ended."""
     command = [*CONNECT, daemon.address.target]
     with ending(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) as client:
         assert client.stdin
@@ -106,9 +106,9 @@ def test_constantMemory(daemon: Daemon, figure: Callable[[str], None]) -> None:
     assert peak < 100 * 1024
 
 
-def test_slowOutput(daemon: Daemon, figure: Callable[[str], None]) -> None:
-    """When nobody takes the output, nothing more of the input is read, and that isn't a timeout."""
-    command = [*CONNECT, "--timeout=3", daemon.address.target]  # in which the daemon gets its turn, beside whatever
+def test_unreadOutputStopsInput(daemon: Daemon, figure: Callable[[str], None]) -> None:
+    """While the output isn't read, no more of the input is read, and that is no timeout."""
+    command = [*CONNECT, "--timeout=3", daemon.address.target]  # enough for the daemon's answer, under load too
     with ending(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) as client:
         assert client.stdin
         assert client.stdout
@@ -127,8 +127,8 @@ def test_slowOutput(daemon: Daemon, figure: Callable[[str], None]) -> None:
         assert client.wait(60) == 0
 
 
-def test_brokenPipe(daemon: Daemon) -> None:
-    """When the reader of the output goes away it ends quietly, with the exit code of a broken pipe."""
+def test_closedOutputEndsQuietly(daemon: Daemon) -> None:
+    """When the reader of the output exits it ends without a message, with the exit code of a broken pipe."""
     script = '(yes | "$@"; echo $? >&2) | head -1'
     ended = subprocess.run(
         ["bash", "-c", script, "bash", *CONNECT, daemon.address.target], capture_output=True, timeout=60, check=False
@@ -136,8 +136,8 @@ def test_brokenPipe(daemon: Daemon) -> None:
     assert (ended.stdout, ended.stderr) == (b"Y\n", b"141\n")
 
 
-def test_fullDisk(daemon: Daemon) -> None:
-    """When the output can't be written, that is said, and is a failure."""
+def test_fullDiskIsReported(daemon: Daemon) -> None:
+    """When the output can't be written, that is reported, and is a failure."""
     with Path("/dev/full").open("wb") as full:
         ended = subprocess.run(
             [*CONNECT, daemon.address.target],
@@ -150,8 +150,8 @@ def test_fullDisk(daemon: Daemon) -> None:
     assert (ended.returncode, ended.stderr) == (141, b"echoup: the output can't be written\n")
 
 
-def test_leavesStreamsBlocking(daemon: Daemon) -> None:
-    """Whoever shares its standard streams finds them as they were."""
+def test_streamsKeepBlocking(daemon: Daemon) -> None:
+    """Other processes that share its standard streams find them unchanged."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb") as sink:
         sink.write(b"hello")
@@ -167,7 +167,7 @@ def test_leavesStreamsBlocking(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("server", ["tutorial", "netcat"])
-def test_otherServers(server: str) -> None:
+def test_otherServersAnswer(server: str) -> None:
     """It works with other servers that uppercase: a tutorial's, and netcat with `tr` behind it."""
     data = b"hello\nworld" * 10_000
     with serving(server) as address:
@@ -194,15 +194,15 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("server", "code", "message"), FAULTS)
-def test_faults(server: str, code: int, message: bytes) -> None:
+def test_faultIsReported(server: str, code: int, message: bytes) -> None:
     """Each fault of a server has its exit code, and one line that says what is wrong and where."""
     with serving(server) as address:
         ended = connect(address.target, b"hell" * 1000, f"--timeout={3 if code == 5 else 30}")
         assert (ended.returncode, ended.stderr) == (code, b"echoup: " + address.target.encode() + message)
 
 
-def test_named() -> None:
-    """Of a server that was given by its name, the address that was reached is told as well."""
+def test_addressFollowsName() -> None:
+    """Of a server with a name, the address that was reached is reported too."""
     with serving("unchanged") as address:
         name = f"localhost:{address.address[1]}"
         ended = connect(name, b"hello")
@@ -212,7 +212,7 @@ def test_named() -> None:
 
 @contextmanager
 def talking(target: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run `echoup connect` in a pipe that stays open, and see that it works."""
+    """Run `echoup connect` in a pipe that stays open, and check that it works."""
     command = [*CONNECT, target]
     with ending(
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -225,7 +225,7 @@ def talking(target: str) -> "Iterator[subprocess.Popen[bytes]]":
         yield client
 
 
-def test_serverGoesAway(tmp_path: Path) -> None:
+def test_closedDuringInputIsShort(tmp_path: Path) -> None:
     """A server that stops in the middle of the input makes it short."""
     with Daemon.start(tmp_path) as daemon, talking(daemon.address.target) as client:
         daemon.signal(signal.SIGTERM)
@@ -252,8 +252,8 @@ CONNECT_FAULTS = [
 
 
 @pytest.mark.parametrize(("target", "code", "message"), CONNECT_FAULTS)
-def test_connectFaults(target: str, code: int, message: str) -> None:
-    """What can't be parsed, resolved or connected to has its exit code, and one line that says why."""
+def test_connectFaultIsReported(target: str, code: int, message: str) -> None:
+    """A target that can't be parsed, resolved or connected to has its exit code, and one line that says why."""
     ended = connect(target, b"hello")
     assert ended.returncode == code
     assert ended.stderr.decode().startswith(f"echoup: {message}")
@@ -263,7 +263,7 @@ def test_connectFaults(target: str, code: int, message: str) -> None:
 @pytest.mark.parametrize(
     ("target", "timeout", "told"), [("{}", 1, "timed out after 1 s"), ("tcp:{}:timeout=1", 30, "timed out")]
 )
-def test_connectTimeout(target: str, timeout: int, told: str) -> None:
+def test_unansweredConnectTimesOut(target: str, timeout: int, told: str) -> None:
     """A connection that isn't made in time is given up: here the queue of the listening socket is full."""
     with serving("silent") as address:
         waiting = [_open(address) for _ in range(200)]
@@ -281,8 +281,8 @@ def _open(address: Address) -> int:
     return connection.detach()
 
 
-def test_slowResolver(figure: Callable[[str], None]) -> None:
-    """A resolver that takes ten minutes can't hold the client longer than its timeout."""
+def test_slowResolverTimesOut(figure: Callable[[str], None]) -> None:
+    """A resolver that takes ten minutes doesn't delay the client beyond its timeout."""
     script = (
         "import socket, sys, time; socket.getaddrinfo = lambda *_: time.sleep(600);"
         "from echoup.client.cli import main; main()"
@@ -304,8 +304,8 @@ def test_slowResolver(figure: Callable[[str], None]) -> None:
 
 
 @pytest.mark.parametrize("timeout", ["0", "nan", "soon"])
-def test_badTimeout(timeout: str) -> None:
-    """What is no number of seconds is a mistake of usage."""
+def test_badTimeoutIsMistake(timeout: str) -> None:
+    """A timeout that is no number of seconds is a mistake of usage."""
     ended = connect("127.0.0.1", b"", f"--timeout={timeout}")
     assert ended.returncode == 2
     assert ended.stderr.startswith(b"echoup: Invalid value for '--timeout'")
@@ -313,8 +313,8 @@ def test_badTimeout(timeout: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_terminated(daemon: Daemon, number: int) -> None:
-    """A signal ends it quietly, with the exit code that shells give for it, and the daemon doesn't mind."""
+def test_signalEndsQuietly(daemon: Daemon, number: int) -> None:
+    """A signal ends it without a message, with the exit code that shells use for it, and the daemon logs no error."""
     with talking(daemon.address.target) as client:
         client.send_signal(number)
         assert client.wait(60) == 128 + number

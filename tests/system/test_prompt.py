@@ -1,4 +1,4 @@
-"""`echoup connect` on a terminal: a real pseudo-terminal, typed at, and read as a person reads it."""
+"""`echoup connect` on a pseudo-terminal, with keys that are typed and a screen that is read."""
 
 import signal
 import time
@@ -29,8 +29,8 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.mark.portable
-def test_conversation(daemon: Daemon) -> None:
-    """Each reply stands under its line; lines can be edited and recalled; Ctrl-D ends it well."""
+def test_replyStandsUnderLine(daemon: Daemon) -> None:
+    """Each reply stands under its line; lines can be edited and recalled; Ctrl-D ends it with success."""
     with converse(daemon.address) as terminal:
         terminal.shows(">>:")
         terminal.type("hello\r")
@@ -47,8 +47,8 @@ def test_conversation(daemon: Daemon) -> None:
         assert terminal.isCooked
 
 
-def test_unicode(daemon: Daemon) -> None:
-    """What isn't a to z comes back as it was typed, in every script."""
+def test_otherScriptsComeBack(daemon: Daemon) -> None:
+    """All text but a to z comes back unchanged, in every script."""
     with converse(daemon.address) as terminal:
         terminal.shows(">>:")
         terminal.type("é is é, ß is ß\r")
@@ -57,15 +57,15 @@ def test_unicode(daemon: Daemon) -> None:
         terminal.shows(">>: 你好\n你好\n>>:")
 
 
-def test_blankLines(daemon: Daemon) -> None:
-    """A blank line is not sent; it only brings the prompt again."""
+def test_blankLineIsNotSent(daemon: Daemon) -> None:
+    """A blank line is not sent; the prompt comes again."""
     with converse(daemon.address) as terminal:
         terminal.shows(">>:")
         terminal.type("\r   \rend\r")
         terminal.shows(">>:\n>>:\n>>: end\nEND\n>>:")
 
 
-def test_interrupt(daemon: Daemon) -> None:
+def test_interruptRestoresTerminal(daemon: Daemon) -> None:
     """Ctrl-C at the prompt ends it, and the terminal is as it was."""
     with converse(daemon.address) as terminal:
         terminal.shows(">>:")
@@ -78,8 +78,8 @@ def test_interrupt(daemon: Daemon) -> None:
         assert terminal.isCooked
 
 
-def test_interruptFromOutside(daemon: Daemon) -> None:
-    """A SIGINT at the prompt that nobody typed does the same."""
+def test_sigintRestoresTerminal(daemon: Daemon) -> None:
+    """A SIGINT from another process does the same."""
     with converse(daemon.address) as terminal:
         terminal.shows(">>:")
         terminal.type("some")
@@ -90,15 +90,15 @@ def test_interruptFromOutside(daemon: Daemon) -> None:
         assert terminal.isCooked
 
 
-def test_interruptWhileWaiting() -> None:
-    """Ctrl-C while a reply is due ends it as well, from the moment on in which the terminal makes a signal of it."""
+def test_interruptDuringReply() -> None:
+    """Ctrl-C while a reply is due ends it too, from the moment when the terminal makes a signal of it."""
     with serving("silent") as address, converse(address) as terminal:
         terminal.shows(">>:")
         terminal.type("hello")
         terminal.shows(">>: hello")
         terminal.type("\r")
         deadline = time.monotonic() + 60
-        while not terminal.isCooked:  # the very moment counts
+        while not terminal.isCooked:  # the signal has to come as early as possible
             assert time.monotonic() < deadline
         terminal.type(CTRL_C)
         assert terminal.exits() == 130
@@ -106,8 +106,8 @@ def test_interruptWhileWaiting() -> None:
         assert terminal.isCooked
 
 
-def test_serverGone(daemon: Daemon) -> None:
-    """When the server goes away at the prompt, the user is told at once."""
+def test_closedAtPrompt(daemon: Daemon) -> None:
+    """When the server closes at the prompt, the user is told at once."""
     with converse(daemon.address) as terminal:
         terminal.shows(">>:")
         terminal.type("hello\r")
@@ -145,8 +145,8 @@ def test_serverGone(daemon: Daemon) -> None:
         ("silent", 5, "\n(short: 0 of 6 bytes came back)", "timed out: nothing more for 3 s, 0 of 6 bytes came back"),
     ],
 )
-def test_wrongReply(server: str, code: int, shown: str, told: str) -> None:
-    """A wrong reply is shown as it came, with a clear word, and counts in the exit code."""
+def test_wrongReplyIsShown(server: str, code: int, shown: str, told: str) -> None:
+    """A wrong reply is shown as it came, with its verdict, and sets the exit code."""
     timeout = f"--timeout={3 if server == 'silent' else 30}"
     with serving(server) as address, converse(address, timeout) as terminal:
         terminal.shows(">>:")
@@ -167,8 +167,8 @@ def greeted() -> Iterator[tuple[Terminal, socket]]:
             yield terminal, connection
 
 
-def test_unasked() -> None:
-    """What comes unasked is shown, without the power to command the terminal, and nothing that follows is mistaken."""
+def test_unaskedIsEscaped() -> None:
+    """Bytes that come unasked are shown, escaped, and aren't mistaken for a reply."""
     with greeted() as (terminal, connection):
         terminal.shows(">>:")
         terminal.type("hello\r")
@@ -179,8 +179,8 @@ def test_unasked() -> None:
         assert terminal.exits() == 1
 
 
-def test_onlyUnasked() -> None:
-    """What comes unasked is shown, and counts, even if nothing is said."""
+def test_unaskedSetsExitCode() -> None:
+    """Bytes that come unasked are shown, and set the exit code, even if nothing is sent."""
     with greeted() as (terminal, connection):
         host, port = connection.getsockname()
         terminal.shows(">>:")
@@ -189,8 +189,8 @@ def test_onlyUnasked() -> None:
         assert f"WELCOME\\r\n(came unasked)\nechoup: {host}:{port}: 14 bytes came unasked" in terminal.text
 
 
-def test_named() -> None:
-    """Of a server that was given by its name, the address that was reached is told as well."""
+def test_addressFollowsName() -> None:
+    """Of a server with a name, the address that was reached is reported too."""
     with serving("unchanged") as address:
         name = f"localhost:{address.address[1]}"
         with Terminal(str(COMMANDS / "echoup"), "connect", name) as terminal:
@@ -200,15 +200,15 @@ def test_named() -> None:
             assert terminal.text.endswith(f"\nechoup: {name} ({address.target}): 1 of 1 replies were wrong")
 
 
-def test_typedAhead() -> None:
-    """Lines that were typed before the server went away don't make it wait for their replies."""
+def test_typedAheadDoesNotWait() -> None:
+    """Lines that were typed before the server closed don't wait for replies."""
     with serving("short") as address, converse(address) as terminal:
         terminal.shows(">>:")
         terminal.type("one\rtwo\rthree\r")
         assert terminal.exits() == 7
 
 
-def test_otherServer() -> None:
+def test_tutorialServerAnswers() -> None:
     """It converses with the sequential server of a socket tutorial."""
     with serving("tutorial") as address, converse(address) as terminal:
         terminal.shows(">>:")

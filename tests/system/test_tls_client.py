@@ -1,4 +1,4 @@
-"""`echoup connect` over TLS, with a PROXY header, and over UDP: what each fault of a path is called."""
+"""`echoup connect` over TLS, with a PROXY header, and over UDP: the report of each fault of a path."""
 
 import subprocess
 import time
@@ -28,8 +28,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates)
 
 
 @pytest.mark.portable
-def test_good(daemon: Daemon, certificates: Certificates) -> None:
-    """Every way to ask for TLS gets a MiB back, exactly, from a server whose certificate is good."""
+def test_everyFormOfTLSWorks(daemon: Daemon, certificates: Certificates) -> None:
+    """Every form that asks for TLS gets a MiB back, exactly, from a server whose certificate is good."""
     host, port = daemon.address.address
     trust = f"--cafile={certificates.authority}"
     data = b"hello\n" * (MIB // 6)
@@ -45,8 +45,8 @@ def test_good(daemon: Daemon, certificates: Certificates) -> None:
         assert (ended.returncode, ended.stderr, ended.stdout) == (0, b"", data.upper())
 
 
-def test_selfSigned(tmp_path: Path, certificates: Certificates) -> None:
-    """A self-signed certificate is refused, unless it's the one that is trusted, or anything is."""
+def test_selfSignedIsRefused(tmp_path: Path, certificates: Certificates) -> None:
+    """A self-signed certificate is refused, unless it is trusted itself, or any is."""
     itself = makeSelfSigned(tmp_path)
     with Daemon.start(tmp_path, listen=[listenTLS(itself)]) as daemon:
         address = daemon.address.target
@@ -61,8 +61,8 @@ def test_selfSigned(tmp_path: Path, certificates: Certificates) -> None:
 
 
 @pytest.mark.parametrize(("fault", "why"), FAULTS)
-def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, why: str) -> None:
-    """Each fault of a certificate is said in one line, with the exit code for TLS; the cure for each cures it."""
+def test_badCertificateIsReported(tmp_path: Path, certificates: Certificates, fault: str, why: str) -> None:
+    """Each fault of a certificate is one line, with the exit code for TLS; the cure for each cures it."""
     certificate = faulty(certificates, fault)
     cures = {
         "expired": ["--insecure"],
@@ -79,16 +79,16 @@ def test_badCertificate(tmp_path: Path, certificates: Certificates, fault: str, 
 
 
 @pytest.mark.parametrize(("server", "why"), NO_TLS)
-def test_noTLSThere(server: str, why: str) -> None:
-    """TLS asked of a server that doesn't speak it fails with the exit code for TLS, and one line."""
+def test_plainServerFailsInTLS(server: str, why: str) -> None:
+    """TLS with a server that doesn't speak it fails with the exit code for TLS, and one line."""
     with serving(server) as address:
         ended = connect(f"tls:{address.target}", b"hello", "--insecure", "--timeout=30")
         message = f"echoup: TLS handshake with {address.target}: {why}\n"
         assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (6, b"", message)
 
 
-def test_noTLSThereOfOurs(tmp_path: Path) -> None:
-    """Our own daemon, asked for TLS where it speaks none, is recognised: it answers with our own words."""
+def test_plainDaemonIsRecognized(tmp_path: Path) -> None:
+    """Our own daemon without TLS is recognized: it answers with our own bytes in upper case."""
     with Daemon.start(tmp_path) as daemon:
         host, port = daemon.address.address
         ended = connect(f"tls:localhost:{port}", b"hello", "--insecure", "-4")
@@ -96,7 +96,7 @@ def test_noTLSThereOfOurs(tmp_path: Path) -> None:
         assert (ended.returncode, ended.stderr.decode()) == (6, f"echoup: TLS handshake with {name}: {why}\n")
 
 
-def test_plainToTLS(daemon: Daemon) -> None:
+def test_alertIsNoEcho(daemon: Daemon) -> None:
     """Without TLS, a server that speaks it sends an alert, and that is no echo."""
     name = daemon.address.target.removeprefix("tls:")
     ended = connect(name, b"hello\n", "--timeout=30")
@@ -106,8 +106,8 @@ def test_plainToTLS(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
-def test_clientCertificate(tmp_path: Path, certificates: Certificates, version: str) -> None:
-    """A client certificate that is demanded, and missing or a stranger's, is a failure of TLS, in 1.2 and in 1.3."""
+def test_demandedCertificateIsShown(tmp_path: Path, certificates: Certificates, version: str) -> None:
+    """A demanded client certificate that is missing or untrusted is a failure of TLS, in 1.2 and in 1.3."""
     options = (f"--tls-client-ca={certificates.authority}",)
     listen, environment = [listenTLS(certificates.server)], speaking(tmp_path, version)
     with Daemon.start(tmp_path, *options, listen=listen, environment=environment) as daemon:
@@ -125,8 +125,8 @@ def test_clientCertificate(tmp_path: Path, certificates: Certificates, version: 
                 assert message.count("\n") == 1
 
 
-def test_noHandshake(figure: Callable[[str], None]) -> None:
-    """A handshake that never comes ends at the timeout, with its exit code; who has more patience waits on."""
+def test_silentHandshakeTimesOut(figure: Callable[[str], None]) -> None:
+    """A handshake that never comes ends at the timeout, with its exit code; with a longer timeout it waits longer."""
     with serving("silent") as address:
         command = [*CONNECT, "--timeout=600", f"tls:{address.target}"]
         with ending(subprocess.Popen(command, stdin=subprocess.DEVNULL)) as patient:
@@ -140,8 +140,8 @@ def test_noHandshake(figure: Callable[[str], None]) -> None:
         figure(f"gave up on a handshake after {took:.1f} s, with a timeout of 1 s")
 
 
-def test_elsewhere() -> None:
-    """What goes wrong before TLS has the exit codes that it has without."""
+def test_faultBeforeTLSKeepsExitCode() -> None:
+    """A fault before TLS has the same exit code as without TLS."""
     for target, code, message in (
         ("tls:no.such.name.invalid:1", 3, "cannot resolve no.such.name.invalid: no address found"),
         ("tls:127.0.0.1:1", 4, "cannot connect to 127.0.0.1:1: Connection refused"),
@@ -150,10 +150,10 @@ def test_elsewhere() -> None:
         assert (ended.returncode, ended.stderr.decode()) == (code, f"echoup: {message}\n")
 
 
-def test_usage(certificates: Certificates, tmp_path: Path) -> None:
-    """Files that can't be used, and options that make no sense together, are mistakes of usage, in one line.
+def test_mistakeIsOneLine(certificates: Certificates, tmp_path: Path) -> None:
+    """Files that can't be used, and options that contradict each other, are mistakes of usage, in one line.
 
-    The tests of tests/client prove the words for all others.
+    The tests of tests/client check the words of all others.
     """
     missing = tmp_path / "missing.pem"
     for options, why in (
@@ -170,8 +170,8 @@ def test_usage(certificates: Certificates, tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("isTLS", [False, True])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_proxyProtocol(tmp_path: Path, certificates: Certificates, host: str, isTLS: bool, version: str) -> None:
-    """The header is taken by a daemon that wants one, over TCP and TLS, IPv4 and IPv6; without it there is no echo."""
+def test_proxyHeaderIsTaken(tmp_path: Path, certificates: Certificates, host: str, isTLS: bool, version: str) -> None:
+    """A daemon that demands the header takes it, over TCP and TLS, IPv4 and IPv6; without it there is no echo."""
     quoted = host.replace(":", r"\:")
     plain = f"[{host}]:0" if ":" in host else f"{host}:0"
     listen = f"ssl:0:interface={quoted}:privateKey={certificates.server}" if isTLS else plain
@@ -189,7 +189,7 @@ def test_proxyProtocol(tmp_path: Path, certificates: Certificates, host: str, is
 
 
 @pytest.mark.slow
-def test_datagrams() -> None:
+def test_datagramFaultsAreReported() -> None:
     """Over UDP, an answer, a closed port, silence and wrong answers each have their exit code, and one line."""
     with answering(bytes.upper) as target:
         ended = connect(target, b"hello" * 1000, "--timeout=30")
@@ -221,7 +221,7 @@ def test_datagrams() -> None:
             assert (ended.returncode, ended.stderr.decode()) == (code, f"echoup: {name} ({address}): {message}\n")
 
 
-def test_conversation(daemon: Daemon, certificates: Certificates) -> None:
+def test_promptOverTLS(daemon: Daemon, certificates: Certificates) -> None:
     """On a terminal it converses over TLS as it does without."""
     options = [f"--cafile={certificates.authority}", daemon.address.target]
     with Terminal(*CONNECT, *options) as terminal:
@@ -235,8 +235,8 @@ def test_conversation(daemon: Daemon, certificates: Certificates) -> None:
         assert terminal.isCooked
 
 
-def test_conversationRefused(daemon: Daemon) -> None:
-    """On a terminal, a certificate that isn't trusted is said in one line, before any prompt."""
+def test_promptNeedsTrust(daemon: Daemon) -> None:
+    """On a terminal, an untrusted certificate is reported in one line, before any prompt."""
     with Terminal(*CONNECT, daemon.address.target) as terminal:
         assert terminal.exits() == 6
         name = daemon.address.target.removeprefix("tls:")

@@ -47,7 +47,7 @@ class TCPInfoTests(SynchronousTestCase):
                 near.shutdown(socket.SHUT_WR)
                 assert far.recv(1) == b""
                 self.assertState(far, "CLOSE-WAIT")
-                # 1, and 2 when our end is acknowledged, which tells of another round trip.
+                # FIN-WAIT-1, and FIN-WAIT-2 when our end is acknowledged, which is another round trip.
                 ended = TCPInfo.of(near)
                 assert ended
                 assert (ended.state, ended.retransmits) in [("FIN-WAIT-1", 0), ("FIN-WAIT-2", 0)]
@@ -79,7 +79,7 @@ class TCPInfoTests(SynchronousTestCase):
         with socket.socket() as listening, socket.socket() as near:
             listening.bind(("127.0.0.1", 0))
             listening.listen(0)
-            with socket.create_connection(listening.getsockname()):  # which fills the queue
+            with socket.create_connection(listening.getsockname()):  # it fills the queue
                 near.setblocking(False)
                 near.connect_ex(listening.getsockname())
                 assert self.assertState(near, "SYN-SENT").rtt == 0

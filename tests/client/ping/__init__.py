@@ -1,1 +1,1 @@
-"""The tests of `echoup ping`."""
+"""Tests of `echoup.client.ping`."""

@@ -22,7 +22,7 @@ TIMEOUT = 5.0
 
 
 class DatagramTestCase(ReactorTestCase):
-    """A test with a server that does what the test does, and with probes of it."""
+    """A test with a server whose datagrams the test sends, and with probes of it."""
 
     keep = False
 
@@ -43,7 +43,7 @@ class DatagramTestCase(ReactorTestCase):
         return DatagramProbes(self.reactor, target, Schedule(None, 1, TIMEOUT, size, self.keep), self.statistics)
 
     def start(self, seq: int) -> "tuple[Deferred[Result], bytes, Any]":
-        """Begin a probe; return what it comes to, and the datagram that arrives, and from where."""
+        """Begin a probe; return its outcome, and the datagram that arrives, and from where."""
         probing = Deferred.fromCoroutine(self.probes.probe(seq))
         data, sender = self.server.recvfrom(65536)
         return probing, data, sender
@@ -62,7 +62,7 @@ class DatagramTestCase(ReactorTestCase):
         self.successResultOf(Deferred.fromCoroutine(self.probes.close()))
 
     def counts(self) -> tuple[int, int, int]:
-        """Return how many answers were late, came again, and came in another order."""
+        """Return how many answers were late, came twice, and came in another order."""
         return self.statistics.late, self.statistics.duplicates, self.statistics.reordered
 
     def assertFailed(self, probing: "Deferred[Result]", verdict: Verdict | None, code: ExitCode, message: str) -> None:
@@ -85,8 +85,8 @@ class DatagramTestCase(ReactorTestCase):
 class FreshTests(DatagramTestCase):
     """Each probe has a port of its own."""
 
-    def test_right(self) -> None:
-        """All is known of a probe that was answered."""
+    def test_answeredProbeHasAllFields(self) -> None:
+        """An answered probe has its verdict, its addresses and its steps."""
         probing, data, sender = self.start(1)
         self.answer(data.upper(), sender)
         result = self.successResultOf(probing)
@@ -97,8 +97,8 @@ class FreshTests(DatagramTestCase):
         assert other != data
         assert another != sender
 
-    def test_wrong(self) -> None:
-        """A wrong answer is told as what it is."""
+    def test_wrongAnswerHasVerdict(self) -> None:
+        """A wrong answer is reported with its verdict."""
         corrupted = "corrupted: byte 5 of the reply is not the upper case of the one sent"
         for change, verdict, code, message in (
             (
@@ -119,8 +119,8 @@ class FreshTests(DatagramTestCase):
             assert str(result.error).startswith(f"{self.called}: {message}")
             self.close()
 
-    def test_lost(self) -> None:
-        """A probe without an answer is given up; when that comes after all, it's late."""
+    def test_lateAnswerIsCounted(self) -> None:
+        """A probe without an answer is given up; an answer that comes later is late, a second one a duplicate."""
         probing, data, sender = self.start(1)
         self.reactor.advance(TIMEOUT + 0.1)
         why = f"no answer within {TIMEOUT:g} s: it was lost, or the answer was, or nobody answers there"
@@ -130,8 +130,8 @@ class FreshTests(DatagramTestCase):
         self.answer(data.upper(), sender)
         assert self.counts() == (1, 1, 0)
 
-    def test_refused(self) -> None:
-        """Where nobody listens, the machine says so."""
+    def test_refusalIsUnreachable(self) -> None:
+        """Where no process listens, the machine's refusal is reported."""
         self.leave()
         probing = Deferred.fromCoroutine(self.probes.probe(1))
         self.reactor.until(lambda: bool(probing.called))
@@ -140,19 +140,19 @@ class FreshTests(DatagramTestCase):
         self.close()
         assert self.ports() == 0
 
-    def test_tooLarge(self) -> None:
-        """What the system doesn't want to send is told with its words."""
+    def test_tooLargeIsReported(self) -> None:
+        """A datagram that the system doesn't send is reported in its words."""
         self.probes = self.makeProbes(self.target, 70000)
         probing = Deferred.fromCoroutine(self.probes.probe(1))
         message = f"cannot send to {self.called}: Message too long"
         self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
 
     def linger(self) -> "Deferred[None]":
-        """Begin to wait for what may still come."""
+        """Begin to wait for answers that may still come."""
         return Deferred.fromCoroutine(self.probes.linger())
 
-    def test_linger(self) -> None:
-        """After the last answer it waits twice the time of the slowest; what comes until then is counted."""
+    def test_lingersTwiceSlowestAnswer(self) -> None:
+        """After the last answer it waits twice the time of the slowest; answers that come until then are counted."""
         for seq, wait in ((1, 0.3), (2, 0.1)):
             probing, data, sender = self.start(seq)
             self.reactor.advance(wait)
@@ -167,8 +167,8 @@ class FreshTests(DatagramTestCase):
         self.successResultOf(lingering)
         assert self.reactor.getDelayedCalls() == []
 
-    def test_lingerAtMost(self) -> None:
-        """That is no longer than a probe may take; and where nothing was answered, it is no time at all."""
+    def test_lingersAtMostTimeout(self) -> None:
+        """It waits no longer than a probe may take; without any answer, not at all."""
         lost, _, _ = self.start(1)
         self.reactor.advance(TIMEOUT + 0.1)
         self.statistics.add(self.successResultOf(lost))
@@ -183,8 +183,8 @@ class FreshTests(DatagramTestCase):
         self.reactor.advance(0.2)
         self.successResultOf(lingering)
 
-    def test_noPort(self) -> None:
-        """So is that there are no ports."""
+    def test_missingPortIsReported(self) -> None:
+        """That no port can be opened is reported."""
 
         def open_(*_: object) -> None:
             raise OSError(24, "Too many open files")
@@ -194,15 +194,15 @@ class FreshTests(DatagramTestCase):
         assert str(result.error) == f"cannot send to {self.called}: Too many open files"
         assert (result.local, result.remote) == (None, None)
 
-    def test_unresolved(self) -> None:
-        """A name that stands for nothing fails in that step."""
+    def test_unknownNameFailsToResolve(self) -> None:
+        """A name without an address fails in that step."""
         self.probes = self.makeProbes(DatagramTarget("nowhere", 1))
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
         assert result.error
         assert (result.error.code, result.step) == (ExitCode.UNRESOLVED, Step.RESOLVE)
 
-    def test_forgotten(self) -> None:
-        """A port is closed when its probe was over for as long as that may take, not before."""
+    def test_portIsClosedAfterTimeout(self) -> None:
+        """A port is closed when its probe has been over for the time that a probe may take, not before."""
         for seq in (1, 2):
             _, data, sender = self.start(seq)
             self.answer(data.upper(), sender)
@@ -215,7 +215,7 @@ class FreshTests(DatagramTestCase):
         self.reactor.turn()
         assert self.ports() == 2
 
-    def test_remembered(self) -> None:
+    def test_openPortsAreBounded(self) -> None:
         """No more ports stay open than probes are remembered."""
         for seq in range(REMEMBERED + 20):
             probing, data, sender = self.start(seq)
@@ -223,8 +223,8 @@ class FreshTests(DatagramTestCase):
             assert self.successResultOf(probing).isAnswered
         assert self.ports() <= REMEMBERED + 1
 
-    def test_noWay(self) -> None:
-        """A port is closed that can't be connected."""
+    def test_unconnectedPortIsClosed(self) -> None:
+        """A port that can't be connected is closed."""
         self.probes = self.makeProbes(DatagramTarget("fe80::1%nosuch", 1))
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
         assert result.error
@@ -232,8 +232,8 @@ class FreshTests(DatagramTestCase):
         self.reactor.turn()
         assert self.ports() == 0
 
-    def test_cancelled(self) -> None:
-        """A probe that is cancelled is interrupted, in the step that it was in; then all ports can be closed."""
+    def test_cancelledProbeIsInterrupted(self) -> None:
+        """A probe that is cancelled is interrupted in its step; then all ports can be closed."""
         probing, *_ = self.start(1)
         self.reactor.advance(1)
         probing.cancel()
@@ -255,8 +255,8 @@ class KeepTests(DatagramTestCase):
 
     keep = True
 
-    def test_same(self) -> None:
-        """The answers are told apart by what they are, in whatever order they come."""
+    def test_answersAreMatchedByContent(self) -> None:
+        """The answers are matched to the probes by their bytes, in any order."""
         begun = [self.start(seq) for seq in range(1, 5)]
         assert len({sender for _, _, sender in begun}) == 1
         for index in (1, 0, 0, 3, 2):
@@ -265,8 +265,8 @@ class KeepTests(DatagramTestCase):
         assert [self.successResultOf(probing).verdict for probing, _, _ in begun] == [Verdict.UPPERCASED] * 4
         assert self.counts() == (0, 1, 2)
 
-    def test_likeness(self) -> None:
-        """A wrong answer is one to the probe that it is most like."""
+    def test_wrongAnswerGoesToMostSimilar(self) -> None:
+        """A wrong answer is taken for one to the most similar probe."""
         begun = [self.start(seq) for seq in range(1, 4)]
         _, data, sender = begun[1]
         self.answer(data.upper()[:10] + b"?", sender)
@@ -274,8 +274,8 @@ class KeepTests(DatagramTestCase):
         result = self.successResultOf(begun[1][0])
         assert (result.verdict, result.reply.wrongAt) == (Verdict.CORRUPTED, 10)
 
-    def test_refused(self) -> None:
-        """When the machine refuses, it's all that is under way that won't be answered; the next has a new port."""
+    def test_refusalFailsAllProbes(self) -> None:
+        """A refusal fails all probes that are under way; the next has a new port."""
         begun = [self.start(seq) for seq in (1, 2)]
         self.leave()
         begun[0][0].addCallback(lambda result: result)
@@ -289,13 +289,13 @@ class KeepTests(DatagramTestCase):
         assert self.probes._kept is not refused
 
     async def again(self) -> Result:
-        """Make one more probe, which is refused, too."""
+        """Make one more probe, which is refused too."""
         probing = Deferred.fromCoroutine(self.probes.probe(4))
         self.reactor.until(lambda: bool(probing.called))
         return await probing
 
-    def test_similar(self) -> None:
-        """A wrong answer that is like none is one to what waits, not to what is over."""
+    def test_dissimilarAnswerGoesToWaiting(self) -> None:
+        """A wrong answer that is like none is taken for one to a probe that waits, not to one that is over."""
         probing, data, sender = self.start(1)
         self.answer(data.upper(), sender)
         assert self.successResultOf(probing).isAnswered
@@ -304,8 +304,8 @@ class KeepTests(DatagramTestCase):
         assert self.successResultOf(probing).verdict is Verdict.CORRUPTED
         assert self.counts() == (0, 0, 0)
 
-    def test_twins(self) -> None:
-        """Probes of few bytes may be the same; the answer is that to the last one."""
+    def test_twinsAnswerIsTheLasts(self) -> None:
+        """Probes of few bytes may be the same; an answer is taken for one to the last."""
         self.probes = self.makeProbes(self.target, 1)
         for seq in range(60):
             probing, data, sender = self.start(seq)
@@ -313,8 +313,8 @@ class KeepTests(DatagramTestCase):
             assert self.successResultOf(probing).isAnswered
         self.close()
 
-    def test_failedSend(self) -> None:
-        """A probe that couldn't be sent is expected no answer to, whatever happens to the port then."""
+    def test_unsentProbeIsForgotten(self) -> None:
+        """No answer is expected to a probe that couldn't be sent, and a later refusal doesn't fail it again."""
         _, data, sender = self.start(1)
         self.answer(data.upper(), sender)
         port = self.probes._kept
@@ -326,11 +326,11 @@ class KeepTests(DatagramTestCase):
         assert self.flushLoggedErrors() == []
 
     def failToSend(self, _: bytes) -> None:
-        """Fail, as a network does that isn't there any more."""
+        """Fail, as a write does when the network is gone."""
         raise OSError(101, "Network is unreachable")
 
-    def test_nothingExpected(self) -> None:
-        """What comes when nothing is expected is passed over."""
+    def test_unexpectedAnswerIsIgnored(self) -> None:
+        """An answer that comes when none is expected is ignored."""
         probing, data, sender = self.start(1)
         self.answer(data.upper(), sender)
         assert self.successResultOf(probing).isAnswered

@@ -1,4 +1,4 @@
-"""What a probe sends."""
+"""The bytes that a probe sends."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -7,10 +7,10 @@ from echoup.upper import upper
 
 
 class PayloadTests(SynchronousTestCase):
-    """`makePayload` makes what only an echo service can answer."""
+    """`makePayload` makes text that only an echo service can answer."""
 
-    def test_sizes(self) -> None:
-        """It has the size that is asked for, is one line of ASCII, and differs from its answer in the first byte."""
+    def test_payloadIsLineOfText(self) -> None:
+        """It has the given size, is one line of ASCII, and differs from its answer in the first byte."""
         for size in [*range(1, 100), 2**20]:
             data = makePayload(size)
             assert len(data) == size
@@ -19,7 +19,7 @@ class PayloadTests(SynchronousTestCase):
             assert data.count(b"\n") == data.endswith(b"\n") == (size > 1)
             assert data.rstrip(b"\n").decode().isprintable()
 
-    def test_fresh(self) -> None:
+    def test_payloadIsNewEachTime(self) -> None:
         """It's another one each time, made of all letters."""
         payloads = [makePayload(20) for _ in range(1000)]
         assert len(set(payloads)) == 1000

@@ -1,4 +1,4 @@
-"""A requirement is what its grammar says, and is judged exactly."""
+"""Requirements: their grammar, and their exact judgement."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,7 +16,7 @@ TEXTS = st.text() | st.lists(st.sampled_from([*PIECES, " ", "\n"]), max_size=7).
 class RequirementTests(SynchronousTestCase):
     """`parseRequirement` and `Requirement` hold the statistics to a limit."""
 
-    def test_right(self) -> None:
+    def test_metricsHaveUnits(self) -> None:
         """Every metric has its units, and blanks don't matter."""
         for text, requirement in (
             ("p99<5ms", Requirement("p99<5ms", "p99", 0.005, False)),
@@ -30,8 +30,8 @@ class RequirementTests(SynchronousTestCase):
         ):
             assert parseRequirement(text) == requirement
 
-    def test_wrong(self) -> None:
-        """A metric that there isn't, a unit that doesn't fit, or no number, is refused."""
+    def test_unknownIsRefused(self) -> None:
+        """An unknown metric, a unit of another metric, and a limit that is no number are refused."""
         for text in ("", "p99", "p99>5ms", "p99=5ms", "p99<5", "p99<5%", "p0<1s", "p100.1<1s", "p<1s", "loss<1"):
             assert raised(ValueError, parseRequirement, text), text
         for text in (
@@ -49,7 +49,7 @@ class RequirementTests(SynchronousTestCase):
     @given(TEXTS)
     @example("avg<1s\n")
     @example("\ud800\u2028")
-    def test_anything(self, text: str) -> None:
+    def test_anyTextIsTakenOrRefused(self, text: str) -> None:
         """Any text is either a requirement, which is one line and means the same again, or refused in one line."""
         if error := raised(ValueError, parseRequirement, text):
             assert len(str(error).splitlines()) == 1
@@ -58,8 +58,8 @@ class RequirementTests(SynchronousTestCase):
         assert requirement == parseRequirement(requirement.text)
         assert requirement.limit >= 0
 
-    def test_met(self) -> None:
-        """A limit is met below it; at it only with `<=`, and exactly so."""
+    def test_limitIsExact(self) -> None:
+        """A requirement is met below its limit; at the limit only with `<=`, and exactly so."""
         lost = [probe(seq, code=ExitCode.TIMED_OUT) for seq in range(1, 8)]
         statistics = summed(*lost, *(probe(seq, 0.25) for seq in range(8, 1001)))
         statistics.late = 2
@@ -78,16 +78,16 @@ class RequirementTests(SynchronousTestCase):
         }.items():
             assert parseRequirement(text).isMet(statistics) == isMet, text
 
-    def test_unknown(self) -> None:
-        """No time is met when nothing was answered, and nothing at all when no probe was over."""
+    def test_unknownValueIsNotMet(self) -> None:
+        """No limit of a time is met without an answer, and none at all before a probe is over."""
         everything = ["p50<9m", "max<9m", "loss<=100%", "outage<9m"]
         begun = Statistics()
         begun.begin()
         for statistics, met in ((summed(probe(code=ExitCode.SHORT)), everything[2:]), (summed(), []), (begun, [])):
             assert [text for text in everything if parseRequirement(text).isMet(statistics)] == met
 
-    def test_noOutage(self) -> None:
-        """Where nothing failed the longest outage was none."""
+    def test_noOutageIsZero(self) -> None:
+        """Without a failure the longest outage is 0."""
         requirement = parseRequirement("outage<=0s")
         assert requirement.value(summed(probe())) == 0
         assert requirement.isMet(summed(probe()))

@@ -1,4 +1,4 @@
-"""When probes are made, and what follows from them."""
+"""When probes are made, and how `ping` ends."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ TARGET = StreamTarget("", "there", 1)
 
 
 class Probes:
-    """Makes probes that are over when the test says so, or at once."""
+    """Makes probes that end when the test says so, or at once."""
 
     def __init__(self) -> None:
         self.begun: list[float] = []
@@ -48,7 +48,7 @@ class Probes:
             return interruptedAt(seq)
 
     def end(self, seq: int, **changes: Any) -> None:
-        """Let one be over."""
+        """End one."""
         self.waiting.pop(seq).callback(probe(seq, **changes))
 
     async def linger(self) -> None:
@@ -63,7 +63,7 @@ class Probes:
 
 
 class Report:
-    """Notes what it is told."""
+    """Records what it is told."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -94,10 +94,10 @@ class Report:
 
 
 class SessionTests(ReactorTestCase):
-    """`ping` makes probes in their time."""
+    """`ping` makes each probe when it is due."""
 
     def setUp(self) -> None:
-        """Make a report, and what makes probes."""
+        """Make a report, and the probes."""
         super().setUp()
         self.report = Report()
         self.probes = Probes()
@@ -113,14 +113,14 @@ class SessionTests(ReactorTestCase):
         return pinging
 
     def assertEnds(self, pinging: "Deferred[None]", *told: object) -> None:
-        """Check that it's over, without an error, and what the report was told."""
+        """Check that it ended without an error, and what the report was told."""
         self.successResultOf(pinging)
         assert self.report.told == [(TARGET, 56), *told, ExitCode.OK]
         assert self.probes.closed
         assert self.reactor.getDelayedCalls() == []
 
-    def test_schedule(self) -> None:
-        """A probe begins when it's due, whatever became of those before; the results come as they come."""
+    def test_probesBeginWhenDue(self) -> None:
+        """A probe begins when it is due, whether or not those before are over; results are reported as they come."""
         pinging = self.ping(3)
         self.reactor.advance(2.5)
         assert len(self.probes.waiting) == 3
@@ -137,14 +137,14 @@ class SessionTests(ReactorTestCase):
             (2.5, 3, 2),
         ]
 
-    def test_noDrift(self) -> None:
-        """Late timers make no difference to later ones."""
+    def test_lateTimersDoNotAddUp(self) -> None:
+        """Late timers don't delay later probes."""
         self.ping(None, 0.1)
         self.reactor.advance(10, 0.03)
         assert len(self.probes.begun) in (100, 101)
 
-    def test_sequential(self) -> None:
-        """Where probes are sequential each waits for the one before; the time that it lost isn't made up for."""
+    def test_sequentialProbesWait(self) -> None:
+        """A sequential probe waits for the one before; those that were missed meanwhile are left out."""
         self.probes.isSequential = True
         pinging = self.ping(3)
         self.reactor.advance(3.5)
@@ -159,8 +159,8 @@ class SessionTests(ReactorTestCase):
         self.probes.end(3)
         self.assertEnds(pinging, 1, 2, 3)
 
-    def test_flood(self) -> None:
-        """With an interval of 0 a probe begins as soon as the one before is over, one turn of the reactor later."""
+    def test_intervalZeroFollowsAtOnce(self) -> None:
+        """With an interval of 0 a probe begins when the one before is over, one turn of the reactor later."""
         pinging = self.ping(1000, 0)
         self.reactor.advance(1)
         assert len(self.probes.begun) == 1
@@ -171,8 +171,8 @@ class SessionTests(ReactorTestCase):
         self.reactor.turn(3000)
         self.assertEnds(pinging, *range(1, 1001))
 
-    def test_maximum(self) -> None:
-        """No more than so many are under way at once."""
+    def test_probesUnderWayAreBounded(self) -> None:
+        """At most MAXIMUM probes are under way at once."""
         self.ping(None, 0.001)
         self.reactor.advance(2 * MAXIMUM / 1000, 0.001)
         assert len(self.probes.waiting) == MAXIMUM
@@ -181,8 +181,8 @@ class SessionTests(ReactorTestCase):
         assert len(self.probes.waiting) == MAXIMUM
         assert len(self.probes.begun) == MAXIMUM + 1
 
-    def test_cancelled(self) -> None:
-        """When the user has enough, what is under way is unfinished and no failure, and the rest is reported."""
+    def test_cancelledReportsTheRest(self) -> None:
+        """When it is cancelled, probes under way are unfinished and not failed, and the rest is reported."""
         pinging = self.ping(None)
         self.reactor.advance(3.5)
         self.probes.end(1)
@@ -199,8 +199,8 @@ class SessionTests(ReactorTestCase):
         self.reactor.advance(2)
         assert len(self.report.ticks) == ticks
 
-    def test_lingers(self) -> None:
-        """After the last probe it waits as long as its kind has to, and only then reports."""
+    def test_lingersBeforeReport(self) -> None:
+        """After the last probe it lingers as its probes do, and only then ends the report."""
         self.probes.lingering = Deferred()
         pinging = self.ping(1)
         self.probes.end(1)
@@ -209,24 +209,24 @@ class SessionTests(ReactorTestCase):
         self.probes.lingering.callback(None)
         self.assertEnds(pinging, 1)
 
-    def test_impatient(self) -> None:
-        """When the user has enough it waits for nothing more, and reports all the same."""
+    def test_cancelledWhileLingering(self) -> None:
+        """When it is cancelled while it lingers, it ends the report at once."""
         self.probes.lingering = Deferred()
         pinging = self.ping(1)
         self.probes.end(1)
         pinging.cancel()
         self.assertEnds(pinging, 1)
 
-    def test_impatientBefore(self) -> None:
-        """Also when there is nothing under way just then."""
+    def test_cancelledBetweenProbes(self) -> None:
+        """The same holds when no probe is under way."""
         self.probes.lingering = Deferred()
         pinging = self.ping(None)
         self.probes.end(1)
         pinging.cancel()
         self.assertEnds(pinging, 1)
 
-    def test_noTerminal(self) -> None:
-        """When the live line can't be written that is the end, also while nothing is under way."""
+    def test_unwritableLiveLineEndsIt(self) -> None:
+        """When the live line can't be written it ends, also while no probe is under way."""
         pinging = self.ping(None)
         self.probes.end(1)
         self.report.tickError = PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
@@ -240,8 +240,8 @@ class SessionTests(ReactorTestCase):
         assert (error.code, str(error)) == (code, message)
         assert self.probes.closed
 
-    def test_failed(self) -> None:
-        """It fails as the probes do."""
+    def test_failedProbeSetsError(self) -> None:
+        """It fails with the error of the probes."""
         pinging = self.ping(2)
         self.probes.end(1)
         self.reactor.advance(1.1)
@@ -249,36 +249,36 @@ class SessionTests(ReactorTestCase):
         self.assertFails(pinging, ExitCode.TIMED_OUT, "1 of 2 failed: there:1: timed out 2")
         assert self.report.told[-1] is ExitCode.TIMED_OUT
 
-    def test_unusable(self) -> None:
-        """A target that can't be used is the end at once."""
+    def test_unusableTargetEndsIt(self) -> None:
+        """A target that can't be used ends it at once."""
         pinging = self.ping(None)
         self.reactor.advance(1.1)
         self.probes.end(1, error=PathError(ExitCode.USAGE, "no such file"))
         self.assertFails(pinging, ExitCode.USAGE, "no such file")
         assert self.report.told == [(TARGET, 56)]
 
-    def test_unusableAtOnce(self) -> None:
-        """Also if that is known before there was anything to wait for."""
+    def test_unusableTargetAtFirstProbe(self) -> None:
+        """The same holds when the first probe ends at once with that error."""
         self.probes.immediate = lambda seq: probe(seq, error=PathError(ExitCode.USAGE, "no such file"))
         pinging = self.ping(None)
         self.reactor.advance(0.1)
         self.assertFails(pinging, ExitCode.USAGE, "no such file")
 
-    def test_lastUnusable(self) -> None:
-        """Or if it was the only probe."""
+    def test_unusableTargetAtOnlyProbe(self) -> None:
+        """The same holds when that was the only probe."""
         self.probes.immediate = lambda seq: probe(seq, error=PathError(ExitCode.USAGE, "no such file"))
         self.assertFails(self.ping(1), ExitCode.USAGE, "no such file")
 
-    def test_noFile(self) -> None:
-        """A file of TLS that isn't there is told before anything else."""
+    def test_missingFileIsReportedFirst(self) -> None:
+        """A TLS file that doesn't exist is reported before anything else."""
         target = StreamTarget("", "there", 1, Security("/nonexistent"))
         pinging = Deferred.fromCoroutine(ping(self.reactor, target, Schedule(1, 1, 1, 1), self.report, []))
         error = self.failureResultOf(pinging, PathError).value
         assert (error.code, self.report.told) == (ExitCode.USAGE, [])
         assert str(error) == "cannot speak TLS with there:1: /nonexistent: No such file or directory"
 
-    def test_brokenPipe(self) -> None:
-        """When the report can't be written that is the end, too."""
+    def test_unwritableReportEndsIt(self) -> None:
+        """When the report can't be written it ends."""
         pinging = self.ping(None)
         self.reactor.advance(1.1)
         self.report.error = PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
@@ -286,13 +286,13 @@ class SessionTests(ReactorTestCase):
         self.assertFails(pinging, ExitCode.BROKEN_PIPE, "the output can't be written")
         assert not self.flushLoggedErrors()
 
-    def test_bug(self) -> None:
-        """An error that nobody expected isn't swallowed."""
+    def test_unexpectedErrorIsRaised(self) -> None:
+        """An unexpected error isn't swallowed."""
         pinging = self.ping(None)
         self.probes.waiting.pop(1).errback(Failure(ZeroDivisionError()))
         self.failureResultOf(pinging, ZeroDivisionError)
 
-    def test_kinds(self) -> None:
+    def test_targetChoosesProbes(self) -> None:
         """Streams and datagrams have their own kind of probes."""
         plan = Schedule(1, 1, 1, 1)
         for target, kind in ((TARGET, StreamProbes), (DatagramTarget("there", 1), DatagramProbes)):
@@ -300,19 +300,19 @@ class SessionTests(ReactorTestCase):
 
 
 class JudgeTests(SynchronousTestCase):
-    """`judge` tells how it ends."""
+    """`judge` returns the exit code, and the reason."""
 
     def assertJudged(self, results: list[Result], requirements: list[str], code: ExitCode, message: str) -> None:
         """Check the judgement of `results`."""
         assert judge(summed(*results), [*map(parseRequirement, requirements)]) == (code, message)
 
-    def test_right(self) -> None:
-        """All were answered, and all that was required is so; nothing is wrong where nothing was sent."""
+    def test_answeredAndMetIsOK(self) -> None:
+        """It's OK when all were answered and all requirements are met, and when no probe was made."""
         self.assertJudged([probe(1), probe(2)], ["p99<5ms", "loss<1%", "late<1"], ExitCode.OK, "")
         self.assertJudged([], [], ExitCode.OK, "")
 
-    def test_failed(self) -> None:
-        """It's the first failure that counts, but a wrong reply more than any other."""
+    def test_firstFailureCounts(self) -> None:
+        """The first failure counts, but a wrong reply more than any other."""
         lost, refused, wrong = ExitCode.TIMED_OUT, ExitCode.UNREACHABLE, ExitCode.WRONG
         self.assertJudged([probe(1, code=lost)], [], lost, "there:1: timed out 1")
         results = [probe(1), probe(2, code=lost), probe(3, code=refused)]
@@ -320,14 +320,14 @@ class JudgeTests(SynchronousTestCase):
         results.append(probe(4, code=wrong))
         self.assertJudged(results, [], wrong, "3 of 4 failed: there:1: corrupted 4")
 
-    def test_required(self) -> None:
-        """Every requirement that isn't met is told, with what it was instead."""
+    def test_unmetRequirementsAreListed(self) -> None:
+        """Every requirement that isn't met is listed, with its value."""
         message = "max<1us: not met (1.00 ms); p50<0.5ms: not met (1.00 ms)"
         self.assertJudged([probe(1)], ["max<1us", "avg<1s", "p50<0.5ms"], ExitCode.WRONG, message)
         assert judge(summed(probe(1, code=ExitCode.SHORT)), [UNMET])[0] is ExitCode.SHORT
 
-    def test_loss(self) -> None:
-        """Whoever says how many may be lost doesn't mind those; but wrong replies."""
+    def test_lossRequirementForgivesLosses(self) -> None:
+        """A requirement of the loss forgives lost probes, but no wrong reply."""
         lost = [probe(1), probe(2, code=ExitCode.TIMED_OUT)]
         self.assertJudged(lost, ["loss<=50%"], ExitCode.OK, "")
         self.assertJudged(lost, ["loss<50%"], ExitCode.WRONG, "loss<50%: not met (50 %); there:1: timed out 2")
@@ -337,8 +337,8 @@ class JudgeTests(SynchronousTestCase):
         self.assertJudged(wrong, ["loss<50%"], ExitCode.WRONG, "there:1: corrupted 1")
         assert raised(ValueError, parseRequirement, "loss<50") is not None
 
-    def test_outage(self) -> None:
-        """Whoever says how long nothing may be answered minds an outage that isn't over, and wrong replies."""
+    def test_outageRequirementForgivesPastLosses(self) -> None:
+        """A requirement of the outage forgives lost probes, but no outage that isn't over, and no wrong reply."""
         lost, answered = probe(1, code=ExitCode.TIMED_OUT), probe(2)
         self.assertJudged([lost, answered], ["outage<=2s"], ExitCode.OK, "")
         unmet = "outage<1s: not met (1001 ms); there:1: timed out 1"

@@ -1,4 +1,4 @@
-"""The numbers are right, whatever the order in which probes end."""
+"""The statistics of probes, in whichever order they end."""
 
 import statistics as standard
 import sys
@@ -17,7 +17,7 @@ SECONDS = st.floats(0.0, 10.0)
 
 
 def numbers(statistics: Statistics) -> dict[str, object]:
-    """Return all that `statistics` tells."""
+    """Return all numbers of `statistics`."""
     names = ("over", "answered", "wrong", "lost", "failed", "loss", "failure", "outage", "current")
     return {name: getattr(statistics, name) for name in names} | {"times": sorted(statistics.times)}
 
@@ -25,15 +25,15 @@ def numbers(statistics: Statistics) -> dict[str, object]:
 class StatisticsTests(SynchronousTestCase):
     """`Statistics` counts probes and measures outages."""
 
-    def test_nothing(self) -> None:
-        """Before the first probe there is nothing to tell, and nothing has failed."""
+    def test_nothingIsKnownAtFirst(self) -> None:
+        """Before the first probe all numbers are 0 or None, and nothing has failed."""
         statistics = summed()
         assert (statistics.sent, statistics.lost, statistics.loss, statistics.failure) == (0, 0, 0.0, None)
         assert (statistics.min, statistics.avg, statistics.max, statistics.stddev) == (None,) * 4
         assert (statistics.percentile(50), statistics.outage) == (None, None)
 
-    def test_counts(self) -> None:
-        """A probe is answered, wrong or else lost; only what was answered has a time."""
+    def test_probeIsAnsweredWrongOrLost(self) -> None:
+        """A probe is answered, wrong or lost; only an answered one has a time."""
         statistics = summed(
             probe(1, 2.0),
             probe(2, 9.0, ExitCode.WRONG),
@@ -45,8 +45,8 @@ class StatisticsTests(SynchronousTestCase):
         assert (statistics.failed, statistics.loss) == (3, 0.4)
         assert (statistics.min, statistics.avg, statistics.max, statistics.stddev) == (2.0, 3.0, 4.0, 1.0)
 
-    def test_unfinished(self) -> None:
-        """What is under way was sent, and is no loss; of what never ends, the oldest is remembered."""
+    def test_unfinishedIsNoLoss(self) -> None:
+        """A probe under way was sent, and isn't lost; the first that was interrupted is remembered."""
         statistics = summed(probe(1), probe(2, code=ExitCode.TIMED_OUT))
         for _ in range(3):
             statistics.begin()
@@ -58,15 +58,15 @@ class StatisticsTests(SynchronousTestCase):
         assert statistics.waiting is oldest
         assert (statistics.sent, statistics.unfinished, statistics.failed) == (5, 3, 1)
 
-    def test_failure(self) -> None:
-        """The first wrong reply says most of what went wrong; where there is none, the first failure."""
+    def test_firstWrongReplyIsFailure(self) -> None:
+        """The failure is the first wrong reply, or else the first failure."""
         failed = [probe(2, code=ExitCode.SHORT), probe(1, code=ExitCode.TIMED_OUT)]
         assert summed(*failed).failure is failed[1].error
         wrong = [probe(4, code=ExitCode.WRONG), probe(3, code=ExitCode.WRONG)]
         assert summed(*failed, *wrong).failure is wrong[1].error
         assert summed(*wrong, *failed).failure is wrong[1].error
 
-    def test_outage(self) -> None:
+    def test_longestOutageCounts(self) -> None:
         """An outage lasts from the beginning of its first failure to the end of the next answer; the longest counts."""
         lost = ExitCode.TIMED_OUT
         results = [probe(1), probe(2, code=lost), probe(3), probe(4, code=lost), probe(5, code=lost), probe(6, 0.5)]
@@ -78,8 +78,8 @@ class StatisticsTests(SynchronousTestCase):
         assert outage == Outage(7.0, 10.0, 7, 7, isOver=False)
         assert outage.seconds == 3.0
 
-    def test_missing(self) -> None:
-        """A probe that never ends holds up the outages only until all is over."""
+    def test_missingResultDelaysOutages(self) -> None:
+        """A probe that never ends delays the outages until all is over, no longer."""
         statistics = Statistics()
         for seq in (1, 3, 4):
             statistics.add(probe(seq, code=ExitCode.TIMED_OUT))
@@ -88,8 +88,8 @@ class StatisticsTests(SynchronousTestCase):
         assert statistics.current == Outage(1.0, 4.001, 1, 4, isOver=False)
 
     @given(st.lists(st.tuples(SECONDS, CODES), max_size=12), st.data())
-    def test_anyOrder(self, probes: list[tuple[float, ExitCode]], data: st.DataObject) -> None:
-        """In any order the results make the same numbers, without any need to finish."""
+    def test_orderDoesNotMatter(self, probes: list[tuple[float, ExitCode]], data: st.DataObject) -> None:
+        """In any order the results make the same numbers, and without `finish`."""
         results = [probe(seq, *each) for seq, each in enumerate(probes, 1)]
         shuffled = Statistics()
         for result in data.draw(st.permutations(results)):
@@ -97,21 +97,21 @@ class StatisticsTests(SynchronousTestCase):
         assert numbers(shuffled) == numbers(summed(*results))
 
     @given(st.lists(SECONDS, min_size=1), st.integers(1, 1_000_000))
-    def test_times(self, times: list[float], tenThousandths: int) -> None:
-        """The times' mean, deviation and percentiles are what they are by definition."""
+    def test_timesMatchDefinitions(self, times: list[float], tenThousandths: int) -> None:
+        """The times' mean, deviation and percentiles agree with their definitions."""
         statistics = summed(*(probe(seq, time) for seq, time in enumerate(times, 1)))
         assert statistics.stddev is not None
         assert abs(statistics.stddev - standard.pstdev(times)) < 1e-9
         rank = ceil(Fraction(tenThousandths, 1_000_000) * len(times))
         assert statistics.percentile(tenThousandths / 10_000) == sorted(times)[rank - 1]
 
-    def test_rank(self) -> None:
-        """A percentile isn't off by one where the machine's numbers are: 99.9 % of 1000 are 999."""
+    def test_percentileRankIsExact(self) -> None:
+        """A percentile isn't off by one through floating point: 99.9 % of 1000 are 999."""
         statistics = summed(*(probe(seq, float(seq)) for seq in range(1, 1001)))
         assert [statistics.percentile(p) for p in (0.1, 7, 50, 99.9, 99.91, 100)] == [1, 70, 500, 999, 1000, 1000]
 
-    def test_memory(self) -> None:
-        """Of a probe 8 bytes stay, even of one that others overtook."""
+    def test_probeTakesEightBytes(self) -> None:
+        """Eight bytes are kept of a probe, even of one that others overtook."""
         statistics = Statistics()
         for seq in range(1, 10_001):
             statistics.add(probe(seq ^ 1 if seq > 1 else 1))

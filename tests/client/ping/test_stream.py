@@ -1,4 +1,4 @@
-"""Probes over streams, against servers in the same reactor."""
+"""Probes over streams, with servers in the same reactor."""
 
 import ssl
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class Corrupter(Server):
     """A server that gets the byte at offset 3 wrong."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer, nearly right."""
+        """Answer, with one byte wrong."""
         self.transport.write(data.upper()[:3] + b"?" + data.upper()[4:])
 
 
@@ -52,7 +52,7 @@ class Clinger(Server):
     """A server that never ends its side."""
 
     def readConnectionLost(self) -> None:
-        """Stay."""
+        """Do nothing."""
 
 
 class Mute(Server):
@@ -61,7 +61,7 @@ class Mute(Server):
     transport: Any
 
     def connectionMade(self) -> None:
-        """Stop."""
+        """Read nothing."""
         self.transport.pauseProducing()
 
 
@@ -69,7 +69,7 @@ class StreamTestCase(ReactorTestCase):
     """A test with a server, and with probes of it."""
 
     def listen(self, build: Callable[[], Protocol], **changes: Any) -> StreamTarget:
-        """Let `build` make the protocol of whoever connects, each of which is in `servers`; return the target."""
+        """Let `build` make the protocol of each connection, which is then in `servers`; return the target."""
         self.servers: list[Any] = []
 
         def make() -> Protocol:
@@ -87,7 +87,7 @@ class StreamTestCase(ReactorTestCase):
         return StreamProbes(self.reactor, target, Schedule(None, 1, TIMEOUT, size, keep, halfClose))
 
     def probe(self, probes: StreamProbes, seq: int = 1, wait: float = 0.05) -> Result:
-        """Return the result of a probe, for which time passes."""
+        """Return the result of a probe, after `wait` seconds."""
         probing = Deferred.fromCoroutine(probes.probe(seq))
         self.reactor.advance(wait)
         self.reactor.until(lambda: bool(probing.called))
@@ -96,7 +96,7 @@ class StreamTestCase(ReactorTestCase):
     def assertProbe(
         self, result: Result, verdict: Verdict | None, step: Step | None, code: ExitCode, message: str
     ) -> None:
-        """Check what became of a probe."""
+        """Check the result of a probe."""
         error = result.error
         assert (result.verdict, result.step, error and error.code) == (verdict, step, code)
         assert message in str(error)
@@ -112,8 +112,8 @@ class StreamTestCase(ReactorTestCase):
 class FreshTests(StreamTestCase):
     """Each probe has a connection of its own."""
 
-    def test_right(self) -> None:
-        """All is known of a probe that was answered: the bytes, the time, the addresses, each step."""
+    def test_answeredProbeHasAllFields(self) -> None:
+        """An answered probe has its bytes, its time, its addresses and its steps."""
         target = self.listen(Server)
         probes = self.makeProbes(target)
         result = self.probe(probes, 7)
@@ -129,16 +129,16 @@ class FreshTests(StreamTestCase):
         assert self.probe(probes, 8).local != result.local
         assert len(self.servers) == 2
 
-    def test_several(self) -> None:
-        """Probes may be under way at once."""
+    def test_probesRunSideBySide(self) -> None:
+        """Several probes may be under way at once."""
         probes = self.makeProbes(self.listen(Server))
         probing = [Deferred.fromCoroutine(probes.probe(seq)) for seq in range(5)]
         self.reactor.advance(0.05)
         self.reactor.until(lambda: all(each.called for each in probing))
         assert [self.successResultOf(each).isAnswered for each in probing] == [True] * 5
 
-    def test_wrong(self) -> None:
-        """A wrong reply is told as what it is, and where it begins to be wrong."""
+    def test_wrongReplyHasVerdict(self) -> None:
+        """A wrong reply is reported with its verdict, and the place where it begins to be wrong."""
         for build, verdict, message in (
             (Mirror, Verdict.UNCHANGED, "unchanged"),
             (Corrupter, Verdict.CORRUPTED, "corrupted: byte 3 "),
@@ -153,8 +153,8 @@ class FreshTests(StreamTestCase):
             self.assertProbe(result, verdict, Step.ALL_BYTES, ExitCode.WRONG, message)
             self.assertAllGone()
 
-    def test_short(self) -> None:
-        """A reply that ends early is short; with how much of it came."""
+    def test_earlyEndIsShort(self) -> None:
+        """A reply that ends early is short, and reported with its length."""
         for build, step, message in (
             (Deserter, Step.ALL_BYTES, f"the server closed the connection, 3 of {SIZE} bytes came back"),
             (Resetter, Step.FIRST_BYTE, f"the server reset the connection, 0 of {SIZE} bytes came back"),
@@ -163,12 +163,12 @@ class FreshTests(StreamTestCase):
             self.assertProbe(result, Verdict.SHORT, step, ExitCode.SHORT, message)
             self.assertAllGone()
 
-    def test_goodbye(self) -> None:
-        """A server that closes after its answer has answered."""
+    def test_closeAfterReplyIsRight(self) -> None:
+        """A server that closes after its reply has answered."""
         assert self.probe(self.makeProbes(self.listen(Goodbye))).isAnswered
 
-    def test_silence(self) -> None:
-        """A server that says nothing is given up in time; the step that it was in isn't over."""
+    def test_silenceTimesOut(self) -> None:
+        """A silent server is given up in time, and the step that failed has no end."""
         target = self.listen(Silence)
         result = self.probe(self.makeProbes(target), wait=TIMEOUT + 0.1)
         message = f"{target}: timed out: 0 of {SIZE} bytes came back"
@@ -180,8 +180,8 @@ class FreshTests(StreamTestCase):
         assert TIMEOUT <= result.seconds < TIMEOUT + 0.1
         self.assertAllGone()
 
-    def test_silenceWithoutTurns(self) -> None:
-        """It's told in the same words where the process got no turn just after it had sent the request."""
+    def test_silenceWithoutTurnsTimesOut(self) -> None:
+        """The words are the same where the process got no turn just after it had sent the request."""
         write = EchoUpClient.write
 
         def writeAndSleep(client: EchoUpClient, data: bytes) -> None:
@@ -195,8 +195,8 @@ class FreshTests(StreamTestCase):
         self.assertProbe(result, None, Step.FIRST_BYTE, ExitCode.TIMED_OUT, message)
         self.assertAllGone()
 
-    def test_mute(self) -> None:
-        """A connection to a server that takes nothing is dropped a little later: what was not sent is of no use."""
+    def test_unsentIsDroppedAfterLinger(self) -> None:
+        """A connection whose server reads nothing is dropped after LINGER, with what wasn't sent."""
         result = self.probe(self.makeProbes(self.listen(Mute), size=2**24), wait=TIMEOUT + 0.1)
         self.assertProbe(result, None, Step.FIRST_BYTE, ExitCode.TIMED_OUT, f"0 of {2**24} bytes")
         self.reactor.advance(LINGER + 0.1)
@@ -204,21 +204,21 @@ class FreshTests(StreamTestCase):
         self.servers[0].transport.resumeProducing()
         self.assertAllGone()
 
-    def test_large(self) -> None:
-        """A payload may be larger than what fits into the buffers on the way."""
+    def test_largePayloadComesBack(self) -> None:
+        """A payload may be larger than the buffers on the path."""
         result = self.probe(self.makeProbes(self.listen(Server), size=2**24))
         assert (result.isAnswered, result.reply.received) == (True, 2**24)
 
-    def test_unreachable(self) -> None:
-        """What isn't there is told by the step that failed; there are no addresses."""
+    def test_refusedConnectHasNoAddresses(self) -> None:
+        """A refused connection is reported with its step, and without addresses."""
         with unheard() as port:
             result = self.probe(self.makeProbes(StreamTarget("", "127.0.0.1", port)))
         message = f"cannot connect to 127.0.0.1:{port}: Connection refused"
         self.assertProbe(result, None, Step.CONNECT, ExitCode.UNREACHABLE, message)
         assert (result.local, result.remote, result.reply.sent) == (None, None, 0)
 
-    def test_cancelled(self) -> None:
-        """A probe that is cancelled is interrupted in the step that it was in, and the kernel's state is kept."""
+    def test_cancelledProbeIsInterrupted(self) -> None:
+        """A cancelled probe is interrupted in its step, with the kernel's state."""
         target = self.listen(Silence)
         for wait, security, step, state, remote in (
             (0.0, None, Step.CONNECT, None, None),
@@ -238,8 +238,8 @@ class FreshTests(StreamTestCase):
                 assert phase.tcp.state == state
         self.assertAllGone()
 
-    def test_named(self) -> None:
-        """Of a server that has a name, what went wrong is told with the address that was reached."""
+    def test_addressFollowsName(self) -> None:
+        """Of a server with a name, a failure is reported with the address that was reached."""
         self.reactor.installNameResolver(Names({"there": ["127.0.0.1"]}))
         for build, wait, message in (
             (Silence, TIMEOUT + 0.1, "timed out: "),
@@ -252,10 +252,10 @@ class FreshTests(StreamTestCase):
 
 
 class CloseTests(StreamTestCase):
-    """`close` waits until all connections are closed as they should be."""
+    """`close` waits until all connections are closed properly."""
 
-    def test_waits(self) -> None:
-        """Also those of the last probe, and of one that was cancelled."""
+    def test_lastConnectionsAreAwaited(self) -> None:
+        """The connections of the last probe, and of a cancelled one, are awaited."""
         probes = self.makeProbes(self.listen(Server))
         self.probe(probes)
         probing = Deferred.fromCoroutine(probes.probe(2))
@@ -268,9 +268,9 @@ class CloseTests(StreamTestCase):
 
 
 class HalfCloseTests(StreamTestCase):
-    """With `halfClose` the ends count, too."""
+    """With `halfClose` both ends count, too."""
 
-    def test_right(self) -> None:
+    def test_replyAndEndAreAwaited(self) -> None:
         """All of the reply and the server's end have to come after our end."""
         result = self.probe(self.makeProbes(self.listen(Server), halfClose=True))
         assert result.isAnswered
@@ -280,8 +280,8 @@ class HalfCloseTests(StreamTestCase):
         assert phases[-1].began == phases[1].began
         self.assertAllGone()
 
-    def test_noEnd(self) -> None:
-        """A server that doesn't end its side is given up; the kernel waits for the end as well."""
+    def test_missingEndTimesOut(self) -> None:
+        """A server that doesn't end its side is given up; the kernel shows that it waits for the end too."""
         target = self.listen(Clinger)
         result = self.probe(self.makeProbes(target, halfClose=True), wait=TIMEOUT + 0.1)
         message = f"{target}: timed out: {SIZE} of {SIZE} bytes came back, but not the server's end"
@@ -289,8 +289,8 @@ class HalfCloseTests(StreamTestCase):
         assert result.trace.phases[-1].tcp
         assert result.trace.phases[-1].tcp.state == "FIN-WAIT-2"
 
-    def test_reset(self) -> None:
-        """A reset after all of the reply is no end."""
+    def test_resetIsNoEnd(self) -> None:
+        """A reset after all of the reply is short."""
         target = self.listen(Clinger)
         probing = Deferred.fromCoroutine(self.makeProbes(target, halfClose=True).probe(1))
         self.reactor.advance(0.1)
@@ -301,14 +301,14 @@ class HalfCloseTests(StreamTestCase):
         message = f"the server reset the connection, {SIZE} of {SIZE} bytes came back"
         self.assertProbe(self.successResultOf(probing), None, Step.END, ExitCode.SHORT, message)
 
-    def test_more(self) -> None:
-        """What comes after all of the reply is wrong."""
+    def test_moreThanReplyIsWrong(self) -> None:
+        """A byte that comes after all of the reply is wrong."""
 
         class Addict(Server):
-            """A server that has one more."""
+            """A server that sends a byte at the end."""
 
             def readConnectionLost(self) -> None:
-                """Add it."""
+                """Send it."""
                 self.transport.write(b"!")
                 self.transport.loseConnection()
 
@@ -317,10 +317,10 @@ class HalfCloseTests(StreamTestCase):
 
 
 class KeepTests(StreamTestCase):
-    """With `keep` there is one connection."""
+    """With `keep` all probes use one connection."""
 
-    def test_same(self) -> None:
-        """All probes use it, and their time is that of the round trip."""
+    def test_connectionIsKept(self) -> None:
+        """All probes use one connection, and their time is that of the round trip."""
         probes = self.makeProbes(self.listen(Server), keep=True)
         first, second = self.probe(probes), self.probe(probes, 2)
         assert (first.isAnswered, second.isAnswered, second.local) == (True, True, first.local)
@@ -330,23 +330,23 @@ class KeepTests(StreamTestCase):
         self.assertAllGone()
         self.successResultOf(closing)
 
-    def test_gone(self) -> None:
-        """When the server has closed it in the meantime the next probe makes a new one."""
+    def test_closedConnectionIsReplaced(self) -> None:
+        """When the server has closed it between two probes, the next opens a new one."""
         probes = self.makeProbes(self.listen(Goodbye), keep=True)
         assert self.probe(probes).isAnswered
         self.assertAllGone()
         assert self.probe(probes, 2).isAnswered
         assert len(self.servers) == 2
 
-    def test_failed(self) -> None:
-        """When something goes wrong on it the next probe makes a new one."""
+    def test_failedConnectionIsReplaced(self) -> None:
+        """When a probe fails on it, the next opens a new one."""
         probes = self.makeProbes(self.listen(Mirror), keep=True)
         assert [self.probe(probes, seq).verdict for seq in (1, 2)] == [Verdict.UNCHANGED] * 2
         assert len(self.servers) == 2
         self.assertAllGone()
 
-    def test_unasked(self) -> None:
-        """What comes between two probes is a wrong reply to the second, which isn't sent; the first stays as it was."""
+    def test_unaskedFailsNextProbe(self) -> None:
+        """Bytes that come between two probes are a wrong reply to the second, which isn't sent."""
         probes = self.makeProbes(self.listen(Server), keep=True)
         first = self.probe(probes)
         self.servers[0].transport.write(b"EXTRA")
@@ -362,7 +362,7 @@ class KeepTests(StreamTestCase):
 
 
 class TLSTests(StreamTestCase):
-    """Over TLS it's the same, with one step more."""
+    """Over TLS the probes are the same, with one step more."""
 
     def setUp(self) -> None:
         """Write the certificates."""
@@ -376,7 +376,7 @@ class TLSTests(StreamTestCase):
         build = partial(tlsServer, serverContext(self.folder, name), [])
         return replace(self.listen(build), security=self.security)
 
-    def test_right(self) -> None:
+    def test_handshakeHasDetails(self) -> None:
         """The version, the cipher and the certificate are known; the ends are those of TLS."""
         result = self.probe(self.makeProbes(self.listenTLS(), halfClose=True))
         assert result.isAnswered
@@ -386,38 +386,38 @@ class TLSTests(StreamTestCase):
         pem = ssl.PEM_cert_to_DER_cert((self.folder / "server.crt").read_text())
         assert result.trace.certificate == pem
 
-    def test_insecure(self) -> None:
-        """The certificate is known as well when it isn't judged."""
+    def test_untrustedCertificateIsKnown(self) -> None:
+        """The certificate is also known when it isn't judged."""
         target = replace(self.listenTLS("expired"), security=Security(insecure=True))
         result = self.probe(self.makeProbes(target))
         assert result.isAnswered
         assert result.trace.certificate
 
-    def test_refused(self) -> None:
-        """A certificate that isn't good is a failure of TLS, in that step."""
+    def test_badCertificateFailsInTLS(self) -> None:
+        """A bad certificate is a failure of TLS, in that step."""
         result = self.probe(self.makeProbes(self.listenTLS("expired")))
         message = "certificate has expired"
         self.assertProbe(result, None, Step.TLS, ExitCode.TLS_FAILED, message)
         assert result.trace.phases[-1].error == message
 
-    def test_addresses(self) -> None:
-        """The addresses are known also when only the handshake fails."""
+    def test_failedHandshakeHasAddresses(self) -> None:
+        """The addresses are also known when the handshake fails."""
         target = self.listenTLS("expired")
         result = self.probe(self.makeProbes(target))
         assert (result.remote, bool(result.local)) == (str(target), True)
 
-    def test_plainServer(self) -> None:
-        """A server that speaks no TLS is, too."""
+    def test_plainServerFailsInTLS(self) -> None:
+        """A server that doesn't speak TLS is a failure of TLS, in that step."""
         result = self.probe(self.makeProbes(replace(self.listen(Server), security=self.security)))
         self.assertProbe(result, None, Step.TLS, ExitCode.TLS_FAILED, "TLS handshake with 127.0.0.1:")
 
-    def test_plainClient(self) -> None:
-        """A server that speaks TLS when it isn't wanted says nothing, and goes."""
+    def test_plainClientIsShort(self) -> None:
+        """A server that speaks TLS closes the connection of a client that doesn't."""
         result = self.probe(self.makeProbes(replace(self.listenTLS(), security=None)))
         message = f"the server closed the connection, 0 of {SIZE} bytes came back"
         self.assertProbe(result, Verdict.SHORT, Step.FIRST_BYTE, ExitCode.SHORT, message)
 
-    def test_mistake(self) -> None:
+    def test_unusableFileIsMistake(self) -> None:
         """A file that can't be used is the user's mistake."""
         result = self.probe(self.makeProbes(StreamTarget("", "127.0.0.1", 1, Security("/nonexistent"))))
         assert result.error

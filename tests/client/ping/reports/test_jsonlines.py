@@ -22,14 +22,14 @@ class JSONTests(SynchronousTestCase):
     """`JSONReport` writes JSON lines."""
 
     def objects(self, *results: Result, quiet: bool = False, requirements: tuple[Requirement, ...] = ()) -> list[Any]:
-        """Return what is written for `results`, each write one line."""
+        """Return what is written for `results`; each write is one line."""
         written: list[str] = []
         told(JSONReport(written.append, quiet), *results, requirements=requirements)
         assert all(text.index("\n") == len(text) - 1 for text in written)
         return [json.loads(text) for text in written]
 
-    def test_answered(self) -> None:
-        """An answered probe has all the members, and its phases have their details."""
+    def test_answeredProbeHasAllMembers(self) -> None:
+        """An answered probe has all members, and its phases have their details."""
         tcp = TCPInfo("ESTABLISHED", 0.0005, 1)
         phase = Phase(Step.CONNECT, 1.0, {"address": "127.0.0.1:1"}, 1.5, None, tcp)
         assert self.objects(probe(trace=traced(phase)))[0] == {
@@ -60,8 +60,8 @@ class JSONTests(SynchronousTestCase):
             "certificate": None,
         }
 
-    def test_failed(self) -> None:
-        """A probe that failed says how, where and why; a phase that isn't over has no time."""
+    def test_failedProbeHasReason(self) -> None:
+        """A failed probe has its verdict, its step and its error; a phase that didn't end has no time."""
         phase = Phase(Step.ALL_BYTES, 1.0, {})
         (first, second, _) = self.objects(
             probe(1, code=ExitCode.WRONG, reply=judged(b"abc", b"AX"), trace=traced(phase)),
@@ -72,8 +72,8 @@ class JSONTests(SynchronousTestCase):
         assert (second["verdict"], second["code"], second["step"], second["local"]) == (None, 4, "connect", None)
         assert second["error"] == "there:1: UNREACHABLE 2"
 
-    def test_certificate(self) -> None:
-        """A certificate is described, unless it can't be read."""
+    def test_certificateIsDescribed(self) -> None:
+        """A certificate is described, unless it can't be parsed."""
         (first, second, _) = self.objects(
             probe(trace=traced(certificate=inDER(CA().issue_cert(NAME)))), probe(trace=traced(certificate=b"junk"))
         )
@@ -82,8 +82,8 @@ class JSONTests(SynchronousTestCase):
         assert first["certificate"]["notAfter"].endswith("Z")
         assert second["certificate"] is None
 
-    def test_summary(self) -> None:
-        """The last object sums it up; with `quiet` it is the only one."""
+    def test_summaryIsLast(self) -> None:
+        """The last object sums up the probes; with `quiet` it is the only one."""
         results = (probe(1, 0.25), probe(2, code=ExitCode.TIMED_OUT))
         (summary,) = self.objects(*results, quiet=True, requirements=(parseRequirement("p99<1s"), UNMET))
         assert summary == {
@@ -112,8 +112,8 @@ class JSONTests(SynchronousTestCase):
             "code": 5,
         }
 
-    def test_unfinished(self) -> None:
-        """Probes that aren't over were sent, but are no loss, and have no objects."""
+    def test_unfinishedIsCounted(self) -> None:
+        """An interrupted probe was sent and isn't lost, and has no object."""
         written: list[str] = []
         report = JSONReport(written.append)
         report.begin("there:1", 3)
@@ -124,13 +124,13 @@ class JSONTests(SynchronousTestCase):
         (summary,) = map(json.loads, written)
         assert (summary["sent"], summary["unfinished"], summary["lost"], summary["loss"]) == (3, 1, 1, 0.5)
 
-    def test_nothing(self) -> None:
-        """Without any probe there is a summary, in which nothing is known."""
+    def test_noProbeHasSummary(self) -> None:
+        """Without any probe there is a summary, in which all values are unknown."""
         (summary,) = self.objects()
         assert (summary["avg"], summary["percentiles"]["50"], summary["outage"]) == (None, None, None)
 
-    def test_documented(self) -> None:
-        """docs/ping.md tells of every member, and of no other, in its two tables of them."""
+    def test_documentListsMembers(self) -> None:
+        """docs/ping.md lists every member, and no other, in its two tables of them."""
         text = (Path(__file__).parents[4] / "docs" / "ping.md").read_text()
         tables = text.split("| member | what it is |\n")[1:]
         for written, table in zip(self.objects(probe()), tables, strict=True):

@@ -12,7 +12,7 @@ from tests.support.samples import UNMET, probe, summed, told
 
 
 class NagiosTests(SynchronousTestCase):
-    """`NagiosReport` writes what Nagios and its like read."""
+    """`NagiosReport` writes the line of a Nagios plugin."""
 
     def line(self, *results: Result, requirements: tuple[Requirement, ...] = ()) -> str:
         """Return what is written for `results`: one line."""
@@ -22,38 +22,38 @@ class NagiosTests(SynchronousTestCase):
         assert line.index("\n") == len(line) - 1
         return line[:-1]
 
-    def test_right(self) -> None:
-        """When all was answered it is OK, and the numbers follow."""
+    def test_answeredIsOK(self) -> None:
+        """When all was answered the status is OK, and the numbers follow."""
         assert self.line(probe(1, 0.00041), requirements=(parseRequirement("avg<1s"),)) == (
             "ECHOUP OK - 1 of 1 answered by there:1, avg 0.410 ms"
             " | time=0.000410s;;;0 loss=0%;;;0;100 wrong=0;;;0 outage=0.000s;;;0"
         )
 
-    def test_required(self) -> None:
+    def test_unmetRequirementIsWarning(self) -> None:
         """A requirement that isn't met is a warning, and is named."""
         text, _, _ = self.line(probe(), requirements=(parseRequirement("avg<1s"), UNMET)).partition(" | ")
         assert text == "ECHOUP WARNING - 1 of 1 answered by there:1, avg 1.00 ms; avg<0us: not met (1.00 ms)"
 
-    def test_failed(self) -> None:
-        """A probe that failed is critical, and is told of; a time that there isn't is U."""
+    def test_failureIsCritical(self) -> None:
+        """A failed probe is critical, and its error is shown; an unknown time is U."""
         assert self.line(probe(code=ExitCode.TIMED_OUT)) == (
             "ECHOUP CRITICAL - 0 of 1 answered by there:1; there:1: timed out 1"
             " | time=U;;;0 loss=100%;;;0;100 wrong=0;;;0 outage=0.001s;;;0"
         )
 
-    def test_nothing(self) -> None:
-        """Where nothing was sent nothing is known."""
+    def test_noProbeIsUnknown(self) -> None:
+        """Without a probe the status is UNKNOWN."""
         assert self.line().startswith("ECHOUP UNKNOWN - 0 of 0 answered")
 
     @given(st.text())
-    def test_foreign(self, text: str) -> None:
-        """Whatever an error says, there is one line and one `|`."""
+    def test_anyErrorIsOneLine(self, text: str) -> None:
+        """With any text of an error there is one line and one `|`."""
         line = self.line(probe(error=PathError(ExitCode.TLS_FAILED, text)))
         assert line.isprintable()
         assert line.count("|") == 1
 
-    def test_status(self) -> None:
-        """The status is the exit code that a plugin has; it follows from that of the command."""
+    def test_statusFollowsExitCode(self) -> None:
+        """The status is the exit code of the plugin; it follows from that of the command."""
         for results, code, status in (
             ([probe()], ExitCode.OK, NagiosStatus.OK),
             ([probe()], ExitCode.WRONG, NagiosStatus.WARNING),
@@ -68,8 +68,8 @@ class NagiosTests(SynchronousTestCase):
             assert report.status is status
         assert list(map(int, NagiosStatus)) == [0, 1, 2, 3]
 
-    def test_tooMuchLost(self) -> None:
-        """More losses than may be, or a longer outage, are critical; the failure is told once, and each requirement."""
+    def test_unforgivenLossIsCritical(self) -> None:
+        """A loss or an outage beyond its limit is critical; the failure is shown once, and each requirement."""
         for requirement, found in (("loss<20%", "50 %"), ("outage<1ms", "1001 ms")):
             results = (probe(1, code=ExitCode.TIMED_OUT), probe(2))
             text, _, _ = self.line(*results, requirements=(parseRequirement(requirement),)).partition(" | ")
@@ -81,8 +81,8 @@ class NagiosTests(SynchronousTestCase):
         line = self.line(probe(1, code=ExitCode.TIMED_OUT), probe(2), requirements=met)
         assert line.startswith("ECHOUP WARNING - ")
 
-    def test_unfinished(self) -> None:
-        """When no probe was over nothing is known, whatever began."""
+    def test_unfinishedIsUnknown(self) -> None:
+        """When no probe is over the status is UNKNOWN, even if one began."""
         written: list[str] = []
         report = NagiosReport(written.append)
         report.begin("there:1", 56)
@@ -91,8 +91,8 @@ class NagiosTests(SynchronousTestCase):
         report.end(statistics, [], ExitCode.OK)
         assert written[0].startswith("ECHOUP UNKNOWN - 0 of 1 answered by there:1 |")
 
-    def test_unwritten(self) -> None:
-        """A status that couldn't be written is unknown."""
+    def test_unwrittenStatusIsUnknown(self) -> None:
+        """When the line couldn't be written the status is UNKNOWN."""
 
         def fail(_: str) -> None:
             raise PathError(ExitCode.BROKEN_PIPE, "no")

@@ -29,8 +29,8 @@ class PrometheusTests(SynchronousTestCase):
                 found[":".join([sample.name.removeprefix("echoup_ping_"), *sample.labels.values()])] = sample.value
         return found
 
-    def test_answered(self) -> None:
-        """All that is known is told; a requirement even if it isn't met."""
+    def test_knownValuesAreWritten(self) -> None:
+        """All known values are written, and every requirement, met or not."""
         certificate = inDER(CA().issue_cert(NAME))
         trace = traced(
             Phase(Step.CONNECT, 0.0, {}, 9.0, "Connection refused"),
@@ -52,8 +52,8 @@ class PrometheusTests(SynchronousTestCase):
             "requirement_met:avg<0us": 0,
         }
 
-    def test_failed(self) -> None:
-        """What isn't known isn't told."""
+    def test_unknownValuesAreLeftOut(self) -> None:
+        """An unknown value is left out."""
         found = self.samples(probe(2, code=ExitCode.TIMED_OUT))
         assert found.pop("outage_seconds") > 0
         assert found == {"up": 0, "probes:answered": 0, "probes:lost": 1, "probes:wrong": 0}

@@ -1,4 +1,4 @@
-"""What a person reads of probes."""
+"""The text that a person reads of probes."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -42,15 +42,15 @@ def summary(statistics: Statistics, *requirements: str, quiet: bool = True) -> l
 class ProbeTests(SynchronousTestCase):
     """`TextReport` prints a line for each probe."""
 
-    def test_answered(self) -> None:
-        """An answer is said to be one, with its size, from where, its number and its time."""
+    def test_answerIsOneLine(self) -> None:
+        """An answer is one line: its size, the verdict, the address, the seq and the time."""
         result = probe(3, 0.000412)
         assert lines(result) == ["3 bytes uppercased from 127.0.0.1:1: seq=3 time=0.412 ms"]
         (first, _) = lines(result, verbose=True)
         assert first == "3 bytes uppercased from 127.0.0.1:1 to 127.0.0.1:4: seq=3 time=0.412 ms"
 
-    def test_wrong(self) -> None:
-        """What came back wrong is told once: the verdict, the place, and where it came from."""
+    def test_wrongReplyIsExplainedOnce(self) -> None:
+        """A wrong reply is explained once: the verdict, the place, and the address."""
         corrupted, long = judged(b"abc", b"AXC"), judged(b"abc", b"ABCDE")
         unchanged, short = judged(b"abc", b"abc"), judged(b"abc", b"A")
         for reply, code, message, line in (
@@ -83,15 +83,15 @@ class ProbeTests(SynchronousTestCase):
                 f"seq=2 {line}, time=1.00 ms"
             ]
 
-    def test_failed(self) -> None:
+    def test_failureNamesStep(self) -> None:
         """Where there is nothing to judge, or all of it was right, the step that failed is named."""
         error = PathError(ExitCode.UNREACHABLE, "cannot connect to 127.0.0.1:1: Connection refused")
         nowhere = probe(error=error, local=None, remote=None)
         assert lines(nowhere) == ["seq=1 connect: cannot connect to 127.0.0.1:1: Connection refused"]
         assert lines(replace(nowhere, trace=traced())) == [f"seq=1 failed: {error}"]
 
-    def test_failedAt(self) -> None:
-        """The address that was reached is told once, before the reason, and with `verbose` no other."""
+    def test_addressIsNamedOnce(self) -> None:
+        """The address that was reached is named once, before the reason, and with `verbose` no other."""
         for step, code, message, line in (
             (Step.FIRST_BYTE, ExitCode.TIMED_OUT, "{}: timed out: 0 of 3 bytes", "first byte at {}: timed out: 0 of 3"),
             (Step.END, ExitCode.SHORT, "{}: the server closed", "end at {}: the server closed"),
@@ -110,8 +110,8 @@ class ProbeTests(SynchronousTestCase):
                     assert told.startswith(f"seq=1 {line.format('127.0.0.1:1')}"), told
                     assert told.count("127.0.0.1") == 1, told
 
-    def test_phases(self) -> None:
-        """With `verbose` each step has its line: how long, what is known, what the kernel knows, what went wrong."""
+    def test_verboseListsPhases(self) -> None:
+        """With `verbose` each step has its line: its time, its details, the kernel's state, its error."""
         tcp = TCPInfo("ESTABLISHED", 0.00005, 0)
         phases = (
             Phase(Step.RESOLVE, 0.0, {"addresses": ["::1", "127.0.0.1"]}, 0.001),
@@ -133,8 +133,8 @@ class ProbeTests(SynchronousTestCase):
             "    all bytes            -",
         ]
 
-    def test_certificate(self) -> None:
-        """With `verbose` the certificate is told, and how long it is good, since when it isn't, or from when on."""
+    def test_verboseShowsCertificate(self) -> None:
+        """With `verbose` the certificate is shown, and how long it is valid, or since or from when."""
         result = probe(trace=traced(Phase(Step.TLS, 0.0, {}, 0.001), certificate=inDER(RIGHT)))
         for at, left in (
             (BEGINNING, "33 days left"),
@@ -148,16 +148,16 @@ class ProbeTests(SynchronousTestCase):
             assert line.endswith(f", {left}")
 
     @given(st.text())
-    def test_foreign(self, text: str) -> None:
-        """Whatever a server or a resolver says, nothing of it can command the terminal or begin a line."""
+    def test_foreignTextIsEscaped(self, text: str) -> None:
+        """No text of a server or a resolver can command the terminal or begin a line."""
         error = PathError(ExitCode.TLS_FAILED, text)
         phase = Phase(Step.TLS, 0.0, {"cipher": text, "addresses": [text]}, 1.0, text)
         printed = lines(probe(error=error, trace=traced(phase), local=text, remote=text), verbose=True)
         assert len(printed) == 2
         assert all(line.isprintable() for line in printed)
 
-    def test_milliseconds(self) -> None:
-        """Times have about three digits that count, and never an exponent."""
+    def test_timesHaveThreeDigits(self) -> None:
+        """Times have about three significant digits, and never an exponent."""
         times = {0.0: "0.000", 0.000412: "0.412", 0.0041: "4.10", 0.0412: "41.2", 0.412: "412", 1234.5: "1234500"}
         assert {time: milliseconds(time) for time in times} == times
 
@@ -165,8 +165,8 @@ class ProbeTests(SynchronousTestCase):
 class SummaryTests(SynchronousTestCase):
     """`TextReport` prints the statistics at the end."""
 
-    def test_answered(self) -> None:
-        """Counts, times and percentiles are told, and under them how each requirement was met."""
+    def test_summaryHasStatistics(self) -> None:
+        """The summary has counts, times and percentiles, and each requirement below them."""
         statistics = summed(probe(1, 0.0004), probe(2, 0.0006))
         assert summary(statistics, "p99<5ms", "avg<=100us", "loss<1%", "late<1") == [
             "--- there:1 statistics ---",
@@ -179,8 +179,8 @@ class SummaryTests(SynchronousTestCase):
             "late<1: met (0)",
         ]
 
-    def test_failed(self) -> None:
-        """Where nothing was answered there are no times, but an outage; rare counts are told where there are any."""
+    def test_failuresHaveOutage(self) -> None:
+        """Without an answer there are no times, but an outage; rare counts are shown unless they are 0."""
         statistics = summed(probe(1, code=ExitCode.TIMED_OUT), probe(2, code=ExitCode.WRONG))
         statistics.late = 4
         for _ in range(3):
@@ -193,8 +193,8 @@ class SummaryTests(SynchronousTestCase):
         ]
         assert "longest outage 1.001 s, at seq 1" in summary(summed(probe(1, code=ExitCode.WRONG), probe(2)))
 
-    def test_unfinished(self) -> None:
-        """Of what was under way in the end the oldest is told, with `verbose` its steps; with `quiet` it isn't."""
+    def test_firstUnfinishedIsShown(self) -> None:
+        """The first probe that was interrupted is shown, with `verbose` its steps, with `quiet` nothing of it."""
         statistics = summed(probe(1))
         for seq in (2, 3):
             statistics.begin()
@@ -212,7 +212,7 @@ class SummaryTests(SynchronousTestCase):
         report.end(statistics, [], ExitCode.OK)
         assert "".join(written).splitlines()[1:6] == [told, step, "", *counted]
 
-    def test_loud(self) -> None:
+    def test_headingPrecedesProbes(self) -> None:
         """Without `quiet` there is a heading before, and a blank line between the probes and the statistics."""
         heading, first, blank, *_ = summary(summed(probe()), quiet=False)
         assert (heading, first[:7], blank) == ("ECHOUP there:1: 56 bytes", "3 bytes", "")
@@ -231,16 +231,16 @@ class TerminalTests(SynchronousTestCase):
         self.report.begin("there:1", 56)
         self.written.clear()
 
-    def test_colours(self) -> None:
-        """What is right is green, what is wrong red, and what is or would be late yellow; only the word is."""
+    def test_wordsHaveColours(self) -> None:
+        """The word is green for a right reply, red for a wrong one, yellow for one that is late or interrupted."""
         for code, colour in ((ExitCode.OK, 32), (ExitCode.WRONG, 31), (ExitCode.TIMED_OUT, 33)):
             (line,) = lines(probe(code=code), isTerminal=True)
             assert f"\x1b[{colour}m" in line
             assert line.count("\x1b") == 2
         assert lines(interruptedAt(1), isTerminal=True)[0].startswith("seq=1 \x1b[33mfailed\x1b[0m at ")
 
-    def test_live(self) -> None:
-        """The live line is written when it changes, and erased before anything else is."""
+    def test_liveLineIsErased(self) -> None:
+        """The live line is written when it changes, and erased before anything else is written."""
         statistics = summed(probe())
         self.report.tick(statistics, 2.0)
         self.report.tick(statistics, 3.0)
@@ -252,15 +252,15 @@ class TerminalTests(SynchronousTestCase):
         assert self.written[-1].startswith(f"{ERASE}\n---")
         assert self.written[-1].endswith("not met (1.00 ms)\n")
 
-    def test_outage(self) -> None:
-        """During an outage the live line says for how long, as far as it fits."""
+    def test_liveLineShowsOutage(self) -> None:
+        """During an outage the live line shows its length, as far as it fits."""
         statistics = summed(probe(4, code=ExitCode.TIMED_OUT))
         self.report.tick(statistics, 16.2)
         (line,) = self.written
         assert line == f"{ERASE}1 sent, 0 answered, 1 lost (100 %), 0 wrong, down for 12 s"[: 59 + len(ERASE)]
 
-    def test_none(self) -> None:
-        """Nothing is live where there is no terminal, or where it was to be quiet."""
+    def test_noLiveLineWithoutTerminal(self) -> None:
+        """There is no live line without a terminal, or with `quiet`."""
         for report in (TextReport(self.written.append), TextReport(self.written.append, quiet=True, isTerminal=True)):
             report.tick(summed(probe()), 2.0)
         assert self.written == []
