@@ -26,6 +26,10 @@ from echoup.verdict import Reply
 TIMEOUT = 10.0
 
 
+def _nothing() -> int:
+    return 0
+
+
 class IClientTransport(ITCPTransport, IPushProducer, ISystemHandle):
     """What `EchoUpClient` needs of its transport; Twisted's TCP and Unix transports provide all of it."""
 
@@ -64,24 +68,24 @@ class EchoUpClient(ExchangeClient, Protocol):
     def __init__(
         self,
         reactor: IReactorTime,
-        timeout: float | None = TIMEOUT,
+        timeout: float = TIMEOUT,
         take: Callable[[bytes], object] | None = None,
     ) -> None:
-        """`timeout` is in seconds; None where the caller limits each exchange.
+        """`timeout` is in seconds; 0 for no limit.
 
         `take` is called with everything that comes, as it comes and after it was judged.
         """
         super().__init__(reactor, take)
-        self.timeout = timeout or 0.0
+        self.timeout = timeout
         self._error = ""
-        self._received: Callable[[], int] = int
+        self._received = _nothing
         self._receivedThen = 0
         self._quietSince = 0.0
         self._paused = False
         self._ended = False
         self._sweep = Sweep.of(reactor)
 
-    def reached(self, server: object, transport: Any, received: Callable[[], int] = int) -> None:
+    def reached(self, server: object, transport: Any, received: Callable[[], int] = _nothing) -> None:
         """Note that there is a connection to `server`, as messages call it, before TLS or anything else begins on it.
 
         `transport` is that of the connection itself. `received` returns how many bytes came over it, of records that

@@ -120,7 +120,7 @@ def test_unreadOutputStopsInput(daemon: Daemon, figure: Callable[[str], None]) -
                 quiet = time.monotonic()
             except BlockingIOError:
                 time.sleep(0.01)
-        figure(f"took {sent / MIB:.1f} MiB of an endless input while nobody read its output")
+        figure(f"took {sent / MIB:.1f} MiB of an endless input while its output wasn't read")
         assert client.poll() is None
         client.stdin.close()
         assert client.stdout.read() == b"X" * sent

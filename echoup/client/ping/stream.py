@@ -41,7 +41,7 @@ class StreamProbes:
         sent = began
         try:
             if not client or client.closed.called:
-                client = EchoUpClient(self._reactor, None)  # the probe's limit is the only one
+                client = EchoUpClient(self._reactor, timeout=0)  # the probe's limit is the only one
                 await self._target.connectClient(self._reactor, client, plan.timeout, trace)
             if plan.keep:
                 sent = self._reactor.seconds()

@@ -1,4 +1,4 @@
-"""What TARGET means."""
+"""From the text of TARGET to a target."""
 
 import os
 import re

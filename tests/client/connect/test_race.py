@@ -49,7 +49,7 @@ class Way:
     def fail(self, error: Exception) -> None:
         """Fail to connect."""
         assert self.factory
-        self.factory.clientConnectionFailed(self, Failure(error))  # type: ignore[arg-type]  # nobody looks at it
+        self.factory.clientConnectionFailed(self, Failure(error))  # type: ignore[arg-type]  # the factory ignores it
 
     def stopConnecting(self) -> None:
         """Give up, which Twisted reports as a failure."""

@@ -176,7 +176,7 @@ class ParseTargetTests(SynchronousTestCase):
             assert str(error or parseTarget("".join(text))).isprintable(), text
 
     @given(KINDS, TEXTS)
-    @example("udp:", "0.0.0.0")  # noqa: S104  # nobody listens there
+    @example("udp:", "0.0.0.0")  # noqa: S104  # no socket is bound to it
     @example("udp:", "[::1]:1")
     def test_anyTargetCanBeTried(self, kind: str, rest: str) -> None:
         """Any target can be tried: if connecting fails it fails with a PathError."""
