@@ -128,7 +128,9 @@ class Exchange:
         self._trace = trace or Trace(client.reactor.seconds)
         self._untilEnd = untilEnd
         self._endedAt: float | None = None
-        self._next(Step.FIRST_BYTE)
+        self.began = client.reactor.seconds()
+        """Seconds of the reactor's clock."""
+        self._next(Step.FIRST_BYTE, self.began)
 
     def send(self, data: bytes) -> None:
         """Send `data`."""

@@ -104,14 +104,15 @@ class EchoUpClient(ExchangeClient, Protocol):
 
     def write(self, data: bytes) -> None:
         """Send `data`; from now on a reply is due."""
-        if self not in self._sweep:
+        if self.timeout and self not in self._sweep:
             self._expect()
         self.transport.write(data)
 
     def end(self) -> None:
         """Send our end; what was sent before it still comes back, and then the server's end."""
         self._ended = True
-        self._expect()
+        if self.timeout:
+            self._expect()
         self.transport.loseWriteConnection()
 
     def close(self) -> None:
@@ -122,7 +123,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         """Judge `data` and pass it on."""
         self._quietSince = self.reactor.seconds()
         self.deliver(data)
-        if not self._isDue():
+        if self.timeout and not self._isDue():
             self._sweep.leave(self)
 
     def readConnectionLost(self) -> None:
@@ -189,6 +190,5 @@ class EchoUpClient(ExchangeClient, Protocol):
 
     def _expect(self) -> None:
         """Begin to wait for a reply, or for the server's end."""
-        if self.timeout:
-            self._receivedThen, self._quietSince = self._received(), self.reactor.seconds()
-            self._sweep.join(self)
+        self._receivedThen, self._quietSince = self._received(), self.reactor.seconds()
+        self._sweep.join(self)
