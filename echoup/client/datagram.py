@@ -81,7 +81,7 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         """Close the port; answers that are due aren't waited for."""
         if not self.closed.called:
             self._stopWaiting()
-            ConnectedPort.close(self)
+            super().close()
             self.lose()
 
     def failure(self, reply: Reply) -> PathError | None:

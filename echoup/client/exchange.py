@@ -40,17 +40,17 @@ class ExchangeClient(ABC):
         """Send `data`, and return a Deferred of the reply to it, right or wrong, once that has as many bytes.
 
         It fails with a PathError where the reply doesn't come: the server closed or reset the connection, or was
-        silent for too long. The next exchange may begin when it has fired.
+        silent for too long. Raise RuntimeError while another exchange is under way.
         """
-        return Deferred.fromCoroutine(self._exchange(data))
-
-    async def _exchange(self, data: bytes) -> Reply:
         exchange = Exchange(self)
+
+        def judge(_: None) -> Reply:
+            if exchange.reply.outstanding:
+                self.check(exchange.reply)
+            return exchange.reply
+
         exchange.send(data)
-        await exchange.done
-        if exchange.reply.outstanding:
-            self.check(exchange.reply)
-        return exchange.reply
+        return exchange.done.addCallback(judge)
 
     def begin(self, exchange: "Exchange") -> Reply:
         """Carry `exchange` from now on, and return what came unasked before it."""
@@ -76,24 +76,8 @@ class ExchangeClient(ABC):
         """Send our end; what was sent before it still comes back, and then the server's end."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Close the connection."""
-
-    @abstractmethod
     def failure(self, reply: Reply) -> PathError | None:
         """Return what keeps the rest of `reply` from coming, without the name of the server; None if nothing does."""
-
-    @abstractmethod
-    def pauseProducing(self) -> None:
-        """Take nothing more for now."""
-
-    @abstractmethod
-    def resumeProducing(self) -> None:
-        """Go on."""
-
-    @abstractmethod
-    def stopProducing(self) -> None:
-        """End at once: what still comes is of no use."""
 
     def deliver(self, data: bytes) -> None:
         """Judge `data`, the next bytes that came, and pass them on."""
@@ -130,7 +114,8 @@ class Exchange:
         self._endedAt: float | None = None
         self.began = client.reactor.seconds()
         """Seconds of the reactor's clock."""
-        self._next(Step.FIRST_BYTE, self.began)
+        self._step = Step.FIRST_BYTE
+        self._phase = self._trace.begin(self._step, self.began)
 
     def send(self, data: bytes) -> None:
         """Send `data`."""
@@ -163,7 +148,6 @@ class Exchange:
         if self.done.called:
             return
         if self._step is Step.FIRST_BYTE and self.reply.received:
-            self._end()
             self._next(Step.ALL_BYTES)
         if self.reply.outstanding:
             return
@@ -171,7 +155,6 @@ class Exchange:
             self._end()
             self._finish()
         elif self._endedAt is not None and self._step is not Step.END:
-            self._end()
             self._next(Step.END, self._endedAt)
 
     def lose(self) -> None:
@@ -182,6 +165,7 @@ class Exchange:
             self._finish()
 
     def _next(self, step: Step, since: float | None = None) -> None:
+        self._end()
         self._step = step
         self._phase = self._trace.begin(step, since)
 

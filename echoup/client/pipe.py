@@ -15,8 +15,10 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echoup.client.exchange import Exchange, ExchangeClient
+from echoup.client.datagram import DatagramClient
+from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import Target
 
 WINDOW = 4 * 2**20
@@ -50,7 +52,7 @@ class Pipe(Protocol):
     """The protocol of standard input and output, beside the client that it feeds and drains."""
 
     transport: StandardIO
-    client: ExchangeClient
+    client: EchoUpClient | DatagramClient
     exchange: Exchange
     """The only one: all of the input, and the reply to it."""
 

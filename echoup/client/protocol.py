@@ -104,7 +104,7 @@ class EchoUpClient(ExchangeClient, Protocol):
 
     def write(self, data: bytes) -> None:
         """Send `data`; from now on a reply is due."""
-        if self.timeout and self not in self._sweep:
+        if self.timeout and self.checkProgress not in self._sweep:
             self._expect()
         self.transport.write(data)
 
@@ -124,7 +124,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         self._quietSince = self.reactor.seconds()
         self.deliver(data)
         if self.timeout and not self._isDue():
-            self._sweep.leave(self)
+            self._sweep.leave(self.checkProgress)
 
     def readConnectionLost(self) -> None:
         """The server has sent its end: drop what still waits to be sent, where that can't be answered any more."""
@@ -142,7 +142,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         if isinstance(reason.value, ssl.SSLError):
             self.ending, self._error = Ending.TLS_FAILED, explain(reason.value)
         self.ending = self.ending or Ending.RESET
-        self._sweep.leave(self)
+        self._sweep.leave(self.checkProgress)
         self.lose()
 
     def failure(self, reply: Reply) -> PathError | None:
@@ -179,10 +179,10 @@ class EchoUpClient(ExchangeClient, Protocol):
         if received != self._receivedThen:
             self._receivedThen, self._quietSince = received, now
         if not self._isDue():
-            self._sweep.leave(self)
+            self._sweep.leave(self.checkProgress)
         elif not self._paused and now - self._quietSince >= self.timeout:
             self.ending = Ending.TIMED_OUT
-            self._sweep.leave(self)
+            self._sweep.leave(self.checkProgress)
             self.transport.abortConnection()
 
     def _isDue(self) -> bool:
@@ -191,4 +191,4 @@ class EchoUpClient(ExchangeClient, Protocol):
     def _expect(self) -> None:
         """Begin to wait for a reply, or for the server's end."""
         self._receivedThen, self._quietSince = self._received(), self.reactor.seconds()
-        self._sweep.join(self)
+        self._sweep.join(self.checkProgress, self.timeout)

@@ -1,55 +1,47 @@
 """One timer for all connections on which a reply is due."""
 
-from typing import Protocol
+from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 LOOKS = 10
-"""How often a client is looked at within its timeout; it is given up at most this part of it late."""
+"""How often progress is checked within a timeout; a connection is given up at most this part of it late."""
+
+Check = Callable[[], None]
+"""What gives up a connection if nothing has come for too long."""
 
 _sweeps: "WeakValueDictionary[IReactorTime, Sweep]" = WeakValueDictionary()
 
 
-class Watched(Protocol):
-    """What a sweep looks after."""
-
-    @property
-    def timeout(self) -> float:
-        """Seconds after which a client gives up."""
-
-    def checkProgress(self) -> None:
-        """Give up if nothing has come for too long."""
-
-
 class Sweep:
-    """Lets every client that waits for a reply check its progress; its timer runs only while there is one."""
+    """Checks the progress of every connection on which a reply is due; its timer runs only while there is one."""
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._watched: set[Watched] = set()
+        self._timeouts: dict[Check, float] = {}
         self._next: IDelayedCall | None = None
 
     @staticmethod
     def of(reactor: IReactorTime) -> "Sweep":
-        """Return the sweep that all clients on `reactor` share."""
+        """Return the sweep of all connections on `reactor`."""
         sweep = _sweeps.get(reactor)
         if sweep is None:
             sweep = _sweeps[reactor] = Sweep(reactor)
         return sweep
 
-    def __contains__(self, client: Watched) -> bool:
-        return client in self._watched
+    def __contains__(self, check: Check) -> bool:
+        return check in self._timeouts
 
-    def join(self, client: Watched) -> None:
-        """Look after `client` from now on."""
-        self._watched.add(client)
-        self._lookWithin(client.timeout / LOOKS)
+    def join(self, check: Check, timeout: float) -> None:
+        """Call `check` LOOKS times in `timeout` seconds from now on."""
+        self._timeouts[check] = timeout
+        self._lookWithin(timeout / LOOKS)
 
-    def leave(self, client: Watched) -> None:
-        """Look after `client` no more."""
-        self._watched.discard(client)
-        if self._next and not self._watched:
+    def leave(self, check: Check) -> None:
+        """Call `check` no more."""
+        self._timeouts.pop(check, None)
+        if self._next and not self._timeouts:
             self._next.cancel()
             self._next = None
 
@@ -61,7 +53,7 @@ class Sweep:
 
     def _look(self) -> None:
         self._next = None
-        for client in list(self._watched):
-            client.checkProgress()
-        if self._watched:
-            self._lookWithin(min(client.timeout for client in self._watched) / LOOKS)
+        for check in list(self._timeouts):
+            check()
+        if self._timeouts:
+            self._lookWithin(min(self._timeouts.values()) / LOOKS)

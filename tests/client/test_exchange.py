@@ -99,7 +99,7 @@ class ExchangeTests(ExchangeTestCase):
         """An exchange can't begin before the one under way is over: that is the program's mistake."""
         self.connect(Silence)
         exchanging = self.client.exchange(b"hello")
-        self.failureResultOf(self.client.exchange(b"again"), RuntimeError)
+        assert raised(RuntimeError, self.client.exchange, b"again")
         exchanging.cancel()
         self.failureResultOf(exchanging, CancelledError)
         assert raised(RuntimeError, Exchange, self.client) is None

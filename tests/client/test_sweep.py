@@ -5,12 +5,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.sweep import LOOKS, Sweep
 
+TIMEOUT = 10.0
+
 
 class Client:
     """A client that notes when it was looked at, and leaves when the test says so."""
 
-    def __init__(self, clock: Clock, timeout: float = 10.0) -> None:
-        self.timeout = timeout
+    def __init__(self, clock: Clock) -> None:
         self.seen: list[float] = []
         self.leaves = False
         self._clock = clock
@@ -19,7 +20,7 @@ class Client:
         """Note the time."""
         self.seen.append(self._clock.seconds())
         if self.leaves:
-            Sweep.of(self._clock).leave(self)
+            Sweep.of(self._clock).leave(self.checkProgress)
 
 
 class SweepTests(SynchronousTestCase):
@@ -39,7 +40,7 @@ class SweepTests(SynchronousTestCase):
         """Many clients have one timer, and each is looked at ten times within its timeout."""
         clients = [Client(self.clock) for _ in range(100)]
         for client in clients:
-            self.sweep.join(client)
+            self.sweep.join(client.checkProgress, TIMEOUT)
         assert len(self.clock.getDelayedCalls()) == 1
         self.clock.pump([1.0] * LOOKS)
         assert all(client.seen == [float(second) for second in range(1, LOOKS + 1)] for client in clients)
@@ -48,26 +49,26 @@ class SweepTests(SynchronousTestCase):
     def test_timerRunsWhileNeeded(self) -> None:
         """The timer ends with the last client that leaves, by itself or while it is looked at, and starts again."""
         first, second = Client(self.clock), Client(self.clock)
-        self.sweep.join(first)
-        self.sweep.join(second)
-        self.sweep.leave(first)
+        self.sweep.join(first.checkProgress, TIMEOUT)
+        self.sweep.join(second.checkProgress, TIMEOUT)
+        self.sweep.leave(first.checkProgress)
         assert len(self.clock.getDelayedCalls()) == 1
-        self.sweep.leave(second)
+        self.sweep.leave(second.checkProgress)
         assert self.clock.getDelayedCalls() == []
         first.leaves = True
-        self.sweep.join(first)
+        self.sweep.join(first.checkProgress, TIMEOUT)
         self.clock.advance(1)
         assert (first.seen, second.seen, self.clock.getDelayedCalls()) == ([1.0], [], [])
-        assert first not in self.sweep
+        assert first.checkProgress not in self.sweep
 
     def test_shortestTimeoutSetsPace(self) -> None:
         """A client with a shorter timeout is looked at in time, though others that joined before have longer ones."""
-        slow, quick = Client(self.clock, 100.0), Client(self.clock, 1.0)
-        self.sweep.join(slow)
-        self.sweep.join(quick)
+        slow, quick = Client(self.clock), Client(self.clock)
+        self.sweep.join(slow.checkProgress, 100.0)
+        self.sweep.join(quick.checkProgress, 1.0)
         self.clock.advance(1 / LOOKS)
         assert len(quick.seen) == 1
-        self.sweep.leave(quick)
+        self.sweep.leave(quick.checkProgress)
         self.clock.advance(1)
         self.clock.advance(5)
         assert len(slow.seen) == 2
