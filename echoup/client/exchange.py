@@ -40,7 +40,8 @@ class ExchangeClient(ABC):
         """Send `data`, and return a Deferred of the reply to it, right or wrong, once that has as many bytes.
 
         It fails with a PathError where the reply doesn't come: the server closed or reset the connection, or was
-        silent for too long. Raise RuntimeError while another exchange is under way.
+        silent for too long. Raise RuntimeError while another exchange is under way. A program that cancels it closes
+        the connection too: the next exchange would take what still comes for its own reply.
         """
         exchange = Exchange(self)
 

@@ -103,8 +103,8 @@ class EchoUpClient(ExchangeClient, Protocol):
         self.transport.setTcpNoDelay(True)
 
     def write(self, data: bytes) -> None:
-        """Send `data`; from now on a reply is due."""
-        if self.timeout and self.checkProgress not in self._sweep:
+        """Send `data`; the time for the reply begins unless more of it was due before."""
+        if self.timeout and self.underway and self.underway.reply.outstanding <= len(data):
             self._expect()
         self.transport.write(data)
 

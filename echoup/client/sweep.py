@@ -30,9 +30,6 @@ class Sweep:
             sweep = _sweeps[reactor] = Sweep(reactor)
         return sweep
 
-    def __contains__(self, check: Check) -> bool:
-        return check in self._timeouts
-
     def join(self, check: Check, timeout: float) -> None:
         """Call `check` LOOKS times in `timeout` seconds from now on."""
         self._timeouts[check] = timeout

@@ -118,6 +118,20 @@ class ConverseTests(SynchronousTestCase):
             seen = f"220 hi\n(came unasked)\n{reply}"
             self.assertFails(Greeter, [ENTER] * 5 + [typed, CTRL_D], seen, ExitCode.WRONG, why)
 
+    def test_unaskedBeforeCloseIsWrong(self) -> None:
+        """Bytes that come unasked before the server closes count more than that it closes."""
+
+        class Usher(Greeter):
+            """A server that greets and closes."""
+
+            def connectionMade(self) -> None:
+                """Do so."""
+                super().connectionMade()
+                self.transport.loseConnection()
+
+        why = 'TARGET: corrupted: more came back than was sent: 7 bytes for 0; it begins with "220 hi\\n"'
+        self.assertFails(Usher, [], "220 hi\n(came unasked)\n", ExitCode.WRONG, why)
+
     def test_closedDuringReply(self) -> None:
         """When the server closes during a reply, the part that came is shown, and that it is short."""
         seen = "HEL\n(short: 3 of 6 bytes came back)\n"

@@ -104,6 +104,20 @@ class ExchangeTests(ExchangeTestCase):
         self.failureResultOf(exchanging, CancelledError)
         assert raised(RuntimeError, Exchange, self.client) is None
 
+    def test_cancelledExchangeDoesNotShortenTimeout(self) -> None:
+        """The timeout begins anew with an exchange after one that was cancelled while its reply was due."""
+        self.connect(Silence)
+        exchanging = self.client.exchange(b"hello")
+        self.reactor.advance(9.5, step=0.5)
+        exchanging.cancel()
+        self.failureResultOf(exchanging, CancelledError)
+        exchanging = self.client.exchange(b"again")
+        self.reactor.advance(9.5, step=0.5)
+        self.assertNoResult(exchanging)
+        self.reactor.advance(1.5, step=0.5)
+        self.wait(exchanging)
+        self.failureResultOf(exchanging, PathError)
+
     def test_unaskedIsKeptApart(self) -> None:
         """What comes before an exchange isn't a part of its reply; the exchange knows of it."""
         self.connect(Greeter)

@@ -195,6 +195,14 @@ class FreshTests(StreamTestCase):
         self.assertProbe(result, None, Step.FIRST_BYTE, ExitCode.TIMED_OUT, message)
         self.assertAllGone()
 
+    def test_probeHasOneLimit(self) -> None:
+        """While a reply is due there is one timer, the probe's own."""
+        probing = Deferred.fromCoroutine(self.makeProbes(self.listen(Silence)).probe(1))
+        self.reactor.advance(0.1)
+        self.reactor.until(lambda: bool(self.servers and self.servers[0].taken))
+        assert len(self.reactor.getDelayedCalls()) == 1
+        probing.cancel()
+
     def test_unsentIsDroppedAfterLinger(self) -> None:
         """A connection whose server reads nothing is dropped after LINGER, with what wasn't sent."""
         result = self.probe(self.makeProbes(self.listen(Mute), size=2**24), wait=TIMEOUT + 0.1)
