@@ -118,6 +118,13 @@ class ExchangeTests(ExchangeTestCase):
         self.wait(exchanging)
         self.failureResultOf(exchanging, PathError)
 
+    def test_cancelledExchangeLeavesNoTimer(self) -> None:
+        """After an exchange was cancelled while its reply was due, the connection is looked after no more."""
+        self.connect(Silence)
+        self.client.exchange(b"hello").addErrback(lambda _: None).cancel()
+        self.reactor.advance(1.5, step=0.5)
+        assert self.reactor.getDelayedCalls() == []
+
     def test_unaskedIsKeptApart(self) -> None:
         """What comes before an exchange isn't a part of its reply; the exchange knows of it."""
         self.connect(Greeter)

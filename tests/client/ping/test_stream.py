@@ -195,6 +195,20 @@ class FreshTests(StreamTestCase):
         self.assertProbe(result, None, Step.FIRST_BYTE, ExitCode.TIMED_OUT, message)
         self.assertAllGone()
 
+    def test_wrongPartIsWrong(self) -> None:
+        """A part of a reply that is wrong counts more than that the rest didn't come in time."""
+
+        class Stammerer(Silence):
+            """A server that sends a wrong byte, and nothing after it."""
+
+            def dataReceived(self, data: bytes) -> None:
+                """Send it."""
+                self.transport.write(b"?")
+
+        result = self.probe(self.makeProbes(self.listen(Stammerer)), wait=TIMEOUT + 0.1)
+        message = "corrupted: byte 0 of the reply is not the upper case of the one sent"
+        self.assertProbe(result, Verdict.CORRUPTED, Step.ALL_BYTES, ExitCode.WRONG, message)
+
     def test_probeHasOneLimit(self) -> None:
         """While a reply is due there is one timer, the probe's own."""
         probing = Deferred.fromCoroutine(self.makeProbes(self.listen(Silence)).probe(1))
