@@ -3,15 +3,15 @@
 Theory of operation. Nothing that was received is lost, because a connection is closed only when everything was sent
 and the peer has ended its side: a close with unread input makes the kernel send a reset, which destroys what the peer
 has not read yet (RFC 1122, 4.2.2.13). Nothing hangs, because `checkProgress` ends a connection that doesn't move, in
-each state. Memory is bounded, because a stream is its transport's producer: nothing is read while more than the
-transport's buffer waits for the peer. A transport never closes while it has paused its producer (twisted#6461), so each
-way to the end unregisters it first.
+each state. Memory is bounded, because the transport is its own producer: it reads nothing while more than its buffer
+waits for the peer. A transport never closes while its producer is paused (twisted#6461), so each way to the end
+unregisters it first.
 """
 
 from enum import Enum, auto
 from typing import cast
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -42,7 +42,7 @@ class StreamState(Enum):
 ECHOING = StreamState.ECHOING  # in Python 3.11 a look-up in the class costs 0.1 us, 1 % of a short message
 
 
-@implementer(IConnectionProtocol, IHalfCloseableProtocol, IPushProducer)
+@implementer(IConnectionProtocol, IHalfCloseableProtocol)
 class EchoUp(Protocol):
     """The stream of one connection."""
 
@@ -61,7 +61,7 @@ class EchoUp(Protocol):
         if not self.factory.isPrepared:
             self.factory.prepare(self.transport)
         self._progress = self._makeProgress(self.transport)
-        self.transport.registerProducer(self, True)
+        self.transport.registerProducer(self.transport, True)  # it pauses itself
         self.begin()
         self.factory.connections.serve(self.connection, self)
 
@@ -74,17 +74,6 @@ class EchoUp(Protocol):
         if self._state is ECHOING:
             self.connection.received += len(data)
             self.transport.write(upper(data))
-
-    def pauseProducing(self) -> None:
-        """Read nothing: too much waits for the peer already."""
-        self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Read again: the peer has taken all that waited for it."""
-        self.transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """Do nothing: the transport, which says this when it is lost, calls `connectionLost` next."""
 
     def readConnectionLost(self) -> None:
         """Send what waits for the peer, which has sent its last byte, and close.

@@ -8,7 +8,7 @@ from select import select
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
@@ -82,9 +82,9 @@ class InterfaceTests(EchoUpTestCase):
     """The protocol and its transports fit together."""
 
     def test_streamProvidesItsInterfaces(self) -> None:
-        """A connection is one that the factory can keep, a half-closeable protocol, and its transport's producer."""
+        """A stream is what serves a connection, and half-closeable."""
         stream, _ = self.connect()
-        for interface in (IConnectionProtocol, IHalfCloseableProtocol, IPushProducer):
+        for interface in (IConnectionProtocol, IHalfCloseableProtocol):
             verifyObject(interface, stream)
 
     def test_factoryBuildsProtocols(self) -> None:
