@@ -42,14 +42,14 @@ class DaemonTestCase(ReactorTestCase):
 class CannotStartTests(DaemonTestCase):
     """A daemon that can't start ends its process in one line."""
 
-    def test_kind(self) -> None:
-        """It is what ends the interpreter, with a code that isn't 0, and what twistd takes for an error."""
+    def test_errorEndsTheInterpreter(self) -> None:
+        """It ends the interpreter, with a code that isn't 0, and is an error to twistd."""
         error = CannotStart("no")
         assert isinstance(error, SystemExit)
         assert isinstance(error, Exception)
         assert (error.code, str(error)) == (1, "no")
 
-    def test_taken(self) -> None:
+    def test_takenAddressEndsTheProcessInOneLine(self) -> None:
         """Whichever start finds the address taken, the process ends, with one line on stderr and in the log."""
         with socket.create_server(("127.0.0.1", 0)) as other:
             description = f"127.0.0.1:{other.getsockname()[1]}"
@@ -87,32 +87,32 @@ class DaemonTests(DaemonTestCase):
         self.daemon.startService()
         self.reactor.fireSystemEvent("startup")
 
-    def test_interface(self) -> None:
+    def test_daemonHasOneService(self) -> None:
         """It is a collection of services, and the echo service is the one."""
         verifyObject(IServiceCollection, self.daemon)
         assert list(self.daemon) == [self.service]
 
-    def test_clock(self) -> None:
+    def test_timersAreMonotonic(self) -> None:
         """Its timers don't follow the time of day."""
         self.start()
         before = monotonic()
         assert before <= self.reactor.seconds() <= monotonic()
 
-    def test_descriptors(self) -> None:
-        """It may open as many descriptors as the system lets it."""
+    def test_descriptorLimitIsRaised(self) -> None:
+        """It may open as many descriptors as the hard limit allows."""
         _, most = getrlimit(RLIMIT_NOFILE)
         setrlimit(RLIMIT_NOFILE, (min(most, 256), most))
         self.start()
         assert getrlimit(RLIMIT_NOFILE) == (most, most)
 
-    def test_ignoredSignals(self) -> None:
+    def test_userSignalsAreIgnored(self) -> None:
         """SIGUSR1 and SIGUSR2 don't end the process."""
         self.start()
         for number in IGNORED:
             assert signal.getsignal(number) == signal.SIG_IGN
 
-    def test_handledSignals(self) -> None:
-        """Where somebody handles one of those signals, that stays."""
+    def test_handledUserSignalsStay(self) -> None:
+        """One of those signals that another program handles stays handled."""
         signal.signal(signal.SIGUSR1, self.stop)
         self.start()
         assert signal.getsignal(signal.SIGUSR1) == self.stop
@@ -125,8 +125,8 @@ class DaemonTests(DaemonTestCase):
             self.reactor.turn()
         return [f"{event['log_level'].name}: {formatEvent(event)}" for event in events]
 
-    def test_reload(self) -> None:
-        """SIGHUP lets the certificates be read again, with a line for each; one that can't be read is kept."""
+    def test_hangUpReadsCertificates(self) -> None:
+        """SIGHUP reads the certificates again, with a line for each; one that can't be read is kept."""
         folder = Path(self.enterContext(TemporaryDirectory()))
         writeCertificates(folder)
         description = f"ssl:0:interface=127.0.0.1:privateKey={folder}/server.pem"
@@ -140,18 +140,18 @@ class DaemonTests(DaemonTestCase):
         writeCertificates(folder)
         assert self.hangUp() == [f"info: read the certificate of {description} again"]
 
-    def test_nothingToReload(self) -> None:
-        """Where there is no certificate, SIGHUP is ignored; it would have ended the process."""
+    def test_hangUpWithoutCertificateIsIgnored(self) -> None:
+        """Without a certificate SIGHUP is ignored; it would have ended the process."""
         self.start()
         assert self.hangUp() == []
 
-    def test_nohup(self) -> None:
-        """Where SIGHUP was ignored, as it is under nohup, it isn't any more."""
+    def test_hangUpIsHandledUnderNohup(self) -> None:
+        """SIGHUP that was ignored, as under nohup, is handled."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.start()
         assert callable(signal.getsignal(signal.SIGHUP))
 
-    def test_reloadWhileStopping(self) -> None:
+    def test_hangUpDuringAStopIsHarmless(self) -> None:
         """During a stop SIGHUP does no harm."""
         self.start()
         signal.raise_signal(signal.SIGTERM)
@@ -165,7 +165,7 @@ class DaemonTests(DaemonTestCase):
         assert gc.get_freeze_count() > 0
         self.reactor.until(lambda: self.stops[0].called)
 
-    def test_firstSignal(self) -> None:
+    def test_firstSignalStops(self) -> None:
         """The first signal does what it did before."""
         self.start()
         signal.raise_signal(signal.SIGTERM)
@@ -173,15 +173,15 @@ class DaemonTests(DaemonTestCase):
         assert len(self.stops) == 1
         assert self.service.ports == []
 
-    def test_secondSignal(self) -> None:
-        """The second one ends a stop that waits for somebody."""
-        self.assertHurries(signal.SIGTERM, signal.SIGTERM)
+    def test_secondSignalAbortsTheDrain(self) -> None:
+        """The second one ends a stop that waits for a connection."""
+        self.assertAborts(signal.SIGTERM, signal.SIGTERM)
 
-    def test_otherSignal(self) -> None:
+    def test_secondSignalMayBeTheOther(self) -> None:
         """The second one may be of the other kind."""
-        self.assertHurries(signal.SIGTERM, signal.SIGINT)
+        self.assertAborts(signal.SIGTERM, signal.SIGINT)
 
-    def assertHurries(self, first: signal.Signals, second: signal.Signals) -> None:
+    def assertAborts(self, first: signal.Signals, second: signal.Signals) -> None:
         """Check that `second` ends the stop that `first` began, and begins none of its own."""
         self.start()
         host = self.service.ports[0].getHost()
@@ -194,15 +194,15 @@ class DaemonTests(DaemonTestCase):
         self.reactor.until(lambda: self.stops[0].called)
         assert len(self.stops) == 1
 
-    def test_ignoredStops(self) -> None:
-        """Where SIGINT was ignored, as in a script's background, it stays so."""
+    def test_ignoredInterruptStaysIgnored(self) -> None:
+        """SIGINT that was ignored, as in a script's background, stays so."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.start()
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def makeService(test: ReactorTestCase, description: str) -> EchoUpService:
-    """Return a service whose stop waits ten minutes for whoever is connected."""
+    """Return a service whose stop waits ten minutes for its connections."""
     service = EchoUpService(
         test.reactor, Plan(listeners=(parseListener(description),), limits=Limits(), drainTimeout=600)
     )

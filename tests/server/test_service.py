@@ -1,4 +1,4 @@
-"""The service listens everywhere or nowhere, and stops without losing anybody."""
+"""The service listens everywhere or nowhere, and stops without losing a connection."""
 
 import os
 import socket
@@ -54,11 +54,11 @@ class ServiceTestCase(ReactorTestCase):
 class StartTests(ServiceTestCase):
     """A start listens on every address, or fails and leaves nothing open."""
 
-    def test_interface(self) -> None:
+    def test_serviceProvidesIService(self) -> None:
         """It is a service."""
         verifyObject(IService, self.build())
 
-    def test_privileged(self) -> None:
+    def test_privilegedStartListens(self) -> None:
         """It listens while the process may still use the first 1024 ports, and says where."""
         service = self.build("127.0.0.1:0", "[::1]:0")
         with capturedLogs() as events:
@@ -70,13 +70,13 @@ class StartTests(ServiceTestCase):
         service.startService()
         assert self.listening() == service.ports
 
-    def test_unprivileged(self) -> None:
-        """Where there was no privileged start, it listens at its start."""
+    def test_startListensWithoutPrivilegedStart(self) -> None:
+        """Without a privileged start it listens at its start."""
         service = self.build()
         service.startService()
         assert self.listening() == service.ports
 
-    def test_taken(self) -> None:
+    def test_takenAddressLeavesNothingOpen(self) -> None:
         """When the last of three addresses is taken, none of them is open, and the error says which it was."""
         taken = f"127.0.0.1:{self.occupy()}"
         service = self.build("127.0.0.1:0", "*:0", taken)
@@ -86,13 +86,13 @@ class StartTests(ServiceTestCase):
         assert service.ports == []
         assert self.reactor.getDelayedCalls() == []
 
-    def test_partlyTaken(self) -> None:
+    def test_partlyTakenPortLeavesNothingOpen(self) -> None:
         """When a port is taken on one of its addresses only, the other isn't left open."""
         assert raised(ListenError, self.build(str(self.occupy())).privilegedStartService)
         assert self.listening() == []
 
-    def test_urgentBytes(self) -> None:
-        """Urgent bytes that come before a connection is taken in come back in their place."""
+    def test_earlyUrgentBytesKeepTheirPlace(self) -> None:
+        """Urgent bytes that come before a connection is accepted come back in their place."""
         service = self.build("127.0.0.1:0", "tcp:0:interface=127.0.0.1")
         service.startService()
         for port in service.ports:
@@ -102,7 +102,7 @@ class StartTests(ServiceTestCase):
             peer.socket.send(b"c")
             assert peer.receive(3) == b"ABC"
 
-    def test_looks(self) -> None:
+    def test_idleConnectionsEndFromTheStart(self) -> None:
         """From the start on it ends what is idle."""
         service = self.build(limits=Limits(idleTimeout=5))
         service.startService()
@@ -112,7 +112,7 @@ class StartTests(ServiceTestCase):
         self.reactor.advance(6, step=1)
         assert peer.receiveAll() == b""
 
-    def test_limits(self) -> None:
+    def test_portsKeepToTheLimits(self) -> None:
         """Its ports keep to the limits."""
         service = self.build("127.0.0.1:0", "127.0.0.1:0", limits=Limits(maxConnections=1))
         service.startService()
@@ -123,12 +123,12 @@ class StartTests(ServiceTestCase):
 
 
 class StopTests(ServiceTestCase):
-    """A stop takes in who waits, serves what is in flight, and is over at the deadline."""
+    """A stop accepts what is in the queues, serves what is in flight, and is over at the deadline."""
 
     def setUp(self) -> None:
         """Start a service."""
         super().setUp()
-        pid = os.getpid()  # who else listens somewhere by chance has another address, so what is closed stays closed
+        pid = os.getpid()  # another process that listens has another address, so what is closed stays closed
         self.own = f"127.3.{pid >> 8 & 255}.{pid & 255}:0"
         self.service = self.build(self.own)
         self.service.startService()
@@ -136,7 +136,7 @@ class StopTests(ServiceTestCase):
         self.address = (host.host, host.port)
 
     def connect(self) -> Peer:
-        """Return a peer that the service has taken in."""
+        """Return a peer that the service has accepted."""
         before = len(self.service.connections)
         peer = self.peerAt(self.address)
         self.reactor.until(lambda: len(self.service.connections) > before)
@@ -159,13 +159,13 @@ class StopTests(ServiceTestCase):
         assert self.listening() == []
         assert raised(ConnectionRefusedError, socket.create_connection, self.address)
 
-    def test_quiet(self) -> None:
-        """Where nobody is connected a stop takes as long as a handshake under way may."""
+    def test_stopWithoutConnectionsTakesTheLastCall(self) -> None:
+        """Without connections a stop takes as long as it waits for handshakes under way."""
         self.stop()
         self.assertStops(0.1, 0.3)
 
-    def test_queue(self) -> None:
-        """Clients that the kernel has accepted are served; who comes while it stops waits, and is then refused."""
+    def test_queueIsServedAndHandshakesStop(self) -> None:
+        """Clients in the kernel's queue are served; one that comes during the stop waits, and is then refused."""
         early = [self.peerAt(self.address) for _ in range(20)]
         self.stop()
         with socket.socket() as late:
@@ -182,7 +182,7 @@ class StopTests(ServiceTestCase):
             assert select([], [late], [], 30)[1] == [late]
             assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == ECONNREFUSED
 
-    def test_takenIn(self) -> None:
+    def test_connectionMayReceiveDuringTheStop(self) -> None:
         """A connection that inherits from its port that it must not receive does so all the same."""
         peer = self.connect()
         (connection,) = self.service.connections
@@ -198,7 +198,7 @@ class StopTests(ServiceTestCase):
         peer.end()
         self.assertStops(0.1, 1)
 
-    def test_idle(self) -> None:
+    def test_quietConnectionsEndSoon(self) -> None:
         """Connections on which nothing moves are ended soon, and cleanly."""
         peers = [self.connect() for _ in range(3)]
         peers[0].offer(b"hello")
@@ -209,7 +209,7 @@ class StopTests(ServiceTestCase):
             peer.end()
         self.assertStops(0.5, 1)
 
-    def test_inFlight(self) -> None:
+    def test_dataInFlightIsEchoed(self) -> None:
         """What is in flight is echoed to the last byte."""
         peer = self.connect()
         sent = peer.offer(MUCH)
@@ -225,7 +225,7 @@ class StopTests(ServiceTestCase):
         peer.end()
         self.assertStops(2, 3)
 
-    def test_talking(self) -> None:
+    def test_busyConnectionEndsBeforeTheDeadline(self) -> None:
         """A connection that stays busy is ended before the deadline, with all that it is owed."""
         peer = self.connect()
         self.stop()
@@ -238,24 +238,24 @@ class StopTests(ServiceTestCase):
         peer.end()
         self.assertStops(DRAIN * 0.8, DRAIN * 0.9)
 
-    def test_neverReader(self) -> None:
-        """Who takes nothing is cut at the deadline, not before, and doesn't hold anybody up."""
+    def test_peerThatTakesNothingIsAbortedAtTheDeadline(self) -> None:
+        """A peer that takes nothing is aborted at the deadline, not before."""
         peer = self.connect()
         peer.offer(MUCH)
         self.stop()
         self.assertStops(DRAIN, DRAIN + 0.1)
         assert raised(ConnectionResetError, peer.receiveAll)
 
-    def test_deaf(self) -> None:
-        """Who was told the end and doesn't end is dropped at the deadline, with all that it is owed."""
+    def test_peerThatDoesNotEndIsDroppedAtTheDeadline(self) -> None:
+        """A peer that doesn't end its side is dropped at the deadline, with all that it is owed."""
         peer = self.connect()
         peer.offer(b"hello")
         self.stop()
         self.assertStops(DRAIN, DRAIN + 0.1)
         assert peer.receiveAll() == b"HELLO"
 
-    def test_hurry(self) -> None:
-        """A stop that is told to abortDrain is over at once, whoever is connected."""
+    def test_abortDrainEndsTheStop(self) -> None:
+        """A drain that is aborted is over at once, with connections open."""
         peer = self.connect()
         peer.offer(MUCH)
         self.stop()
@@ -263,15 +263,15 @@ class StopTests(ServiceTestCase):
         self.service.abortDrain()
         self.assertStops(1, 1.2)
 
-    def test_hurryAtOnce(self) -> None:
-        """It may be told before it has even stopped accepting."""
+    def test_abortDrainAtOnce(self) -> None:
+        """It may be aborted before the ports are closed."""
         self.connect()
         self.stop()
         self.service.abortDrain()
         self.assertStops(0, 0.1)
 
-    def test_full(self) -> None:
-        """At the maximum of connections a stop takes in who waits as soon as there is room."""
+    def test_stopAtTheMaximumServesTheQueue(self) -> None:
+        """At the maximum of connections a stop serves the kernel's queue as soon as there is room."""
         self.stop()
         self.assertStops(0, 1)
         self.service = self.build(self.own, limits=Limits(maxConnections=1))
@@ -326,8 +326,8 @@ class ArrivalsTestCase(ServiceTestCase):
 class ArrivalsTests(ArrivalsTestCase):
     """Connections may begin with TLS, a PROXY header or both, as the listener and the proxies' networks have it."""
 
-    def test_listening(self) -> None:
-        """It says of each address whether one speaks TLS there, and does."""
+    def test_addressesWithTLSAreNamed(self) -> None:
+        """It says of each address whether it speaks TLS, and does."""
         with capturedLogs() as events:
             self.start("127.0.0.1:0", self.tls)
         plain, secure = self.addresses
@@ -337,7 +337,7 @@ class ArrivalsTests(ArrivalsTestCase):
             client.offer(b"hello")
             assert client.receive(5) == b"HELLO"
 
-    def test_proxies(self) -> None:
+    def test_proxiesBeginWithAHeader(self) -> None:
         """From the proxies' networks, and only there, a connection begins with a header, also where TLS follows."""
         self.start("127.0.0.1:0", self.tls, proxies=[ip_network("127.0.0.1")])
         plain, secure = self.addresses
@@ -353,7 +353,7 @@ class ArrivalsTests(ArrivalsTestCase):
             peer.offer(HEADER)
             assert peer.receive(len(HEADER)) == HEADER.upper()
 
-    def test_timeout(self) -> None:
+    def test_handshakeTimeoutIsKept(self) -> None:
         """What comes before the stream has the handshake timeout."""
         self.start("127.0.0.1:0", self.tls, limits=Limits(handshakeTimeout=2), proxies=[ip_network("127.0.0.1")])
         peers = [self.peerAt(address) for address in self.addresses]
@@ -364,8 +364,8 @@ class ArrivalsTests(ArrivalsTestCase):
         self.reactor.advance(0.1)
         assert len(self.service.connections) == 0
 
-    def test_limits(self) -> None:
-        """Who isn't a stream yet has a place."""
+    def test_arrivalsCountForTheMaximum(self) -> None:
+        """A connection that isn't a stream yet has a place."""
         self.start(self.tls, self.tls, limits=Limits(maxConnections=2))
         peers = [self.peerAt(self.addresses[i % 2]) for i in range(4)]
         self.reactor.until(lambda: self.listening() == [])
@@ -374,8 +374,8 @@ class ArrivalsTests(ArrivalsTestCase):
         self.connectTLS(peers[2])
         assert self.listening() == []
 
-    def test_stop(self) -> None:
-        """A stop serves who says something in time, and waits no longer for the others."""
+    def test_stopServesArrivalsInTime(self) -> None:
+        """A stop serves arrivals that are done in time, and waits no longer for the others."""
         self.start("127.0.0.1:0", self.tls, proxies=[ip_network("127.0.0.1")])
         plain, secure = self.addresses
         quiet = [self.peerAt(address) for address in (plain, plain, secure)]
@@ -421,8 +421,8 @@ class ReloadTests(ArrivalsTestCase):
         """Return the certificate that a new connection is shown at a listener."""
         return self.connectTLS(self.peerAt(self.addresses[number])).tls.getpeercert(binary_form=True)
 
-    def test_new(self) -> None:
-        """New connections get the new certificate, open ones stay as they are, and there is a line for each of them."""
+    def test_newConnectionsGetTheNewCertificate(self) -> None:
+        """New connections get the new certificate, open ones stay as they are, and there is a line for each."""
         client = self.connectTLS(self.peerAt(self.addresses[1]))
         before = self.shown(1)
         writeCertificates(self.folder)
@@ -432,7 +432,7 @@ class ReloadTests(ArrivalsTestCase):
         client.offer(b"hello")
         assert client.receive(5) == b"HELLO"
 
-    def test_bad(self) -> None:
+    def test_unreadableCertificateIsKept(self) -> None:
         """One that can't be read is kept, with a line that is an error; the others are read all the same."""
         before = self.shown(1), self.shown(2)
         writeCertificates(self.folder)
@@ -447,8 +447,8 @@ class ReloadTests(ArrivalsTestCase):
         assert self.reload() == [f"info: read the certificate of {text} again" for text in self.descriptions]
         assert self.shown(2) == self.shown(1) != before[0]
 
-    def test_none(self) -> None:
-        """Where there is no certificate there is nothing to read, and nothing to say."""
+    def test_withoutCertificateNothingIsRead(self) -> None:
+        """Without a certificate there is nothing to read, and nothing to say."""
         self.service = self.build("127.0.0.1:0", f"unix:{self.folder}/other")
         self.service.startService()
         assert self.reload() == []

@@ -78,7 +78,7 @@ class ArrivalTestCase(ReactorTestCase):
         self.streams = EchoUpFactory(self.reactor, connections=self.connections)
 
     def checkNothingLeft(self) -> None:
-        """Let all peers go, and check that there is no connection, descriptor or timer left, and nobody counted."""
+        """Let all peers go, and check that no connection, descriptor or timer is left, and none counted."""
         for peer in self.peers:
             peer.socket.close()
         self.reactor.until(lambda: not self.connections)
@@ -121,7 +121,7 @@ class ArrivalTestCase(ReactorTestCase):
         return context
 
     def others(self) -> Path:
-        """Return a folder with the same certificates of an authority that nobody trusts."""
+        """Return a folder with the same certificates of an authority that isn't trusted."""
         folder = self.folder / "others"
         folder.mkdir()
         writeCertificates(folder)
@@ -155,7 +155,7 @@ class ArrivalTestCase(ReactorTestCase):
         self.events.clear()
 
     def assertCut(self, peer: Peer, line: str) -> None:
-        """Check that the only connection is cut off, and what is logged of it."""
+        """Check that the only connection is aborted, and what is logged of it."""
         assert raised(ConnectionResetError, peer.receiveAll)
         self.assertGone(line)
 
@@ -163,29 +163,29 @@ class ArrivalTestCase(ReactorTestCase):
 class ArrivalFactoryTests(ArrivalTestCase):
     """`ArrivalFactory` knows what a connection has to begin with."""
 
-    def test_interfaces(self) -> None:
-        """It is a factory, and what it builds are half-closeable protocols that the streams' factory can keep."""
+    def test_factoryAndArrivalProvideTheirInterfaces(self) -> None:
+        """It is a factory, and what it builds serves a connection, and is half-closeable."""
         verifyObject(IProtocolFactory, self.arrivals())
         self.connect()
         for interface in (IConnectionProtocol, IHalfCloseableProtocol):
             verifyObject(interface, self.protocol())
 
-    def test_quiet(self) -> None:
+    def test_portsAreNotLogged(self) -> None:
         """That a port with it opens or closes is nothing that it logs."""
         assert not self.arrivals().noisy
 
-    def test_straight(self) -> None:
-        """Where nothing comes before the stream there is nothing but the stream."""
+    def test_plainConnectionIsAStreamAtOnce(self) -> None:
+        """A connection with nothing before its stream is a stream at once."""
         protocol = self.arrivals(networks=()).buildProtocol(CLIENT)
         assert isinstance(protocol, EchoUp)
         assert protocol.connection.peer == CLIENT
 
-    def test_certificate(self) -> None:
+    def test_certificateMakesArrivals(self) -> None:
         """With a certificate every connection begins with TLS."""
         for address in (CLIENT, UNIXAddress(None)):
             assert isinstance(self.arrivals(self.certificate, ()).buildProtocol(address), Arrival)
 
-    def test_networks(self) -> None:
+    def test_onlyProxiesBeginWithAHeader(self) -> None:
         """A connection begins with a header if and only if it comes from one of the proxies' networks."""
         arrivals = self.arrivals(networks=[ip_network(text) for text in ("10.0.0.0/8", "192.0.2.1", "fe80::/10")])
         proxies = ("10.1.2.3", "::ffff:10.1.2.3", "192.0.2.1", "::ffff:c000:201", "fe80::1", "fe80::1%lo")
@@ -195,12 +195,12 @@ class ArrivalFactoryTests(ArrivalTestCase):
                 address = (IPv6Address if ":" in host else IPv4Address)("TCP", host, 40000)
                 assert isinstance(arrivals.buildProtocol(address), kind), host
 
-    def test_unix(self) -> None:
+    def test_unixSocketIsInNoNetwork(self) -> None:
         """A Unix socket is in no network."""
         self.peers.append(self.peerOf(self.arrivals(networks=[ip_network("::/0")]), socket.AF_UNIX))
         assert isinstance(self.protocol(), EchoUp)
 
-    def test_outside(self) -> None:
+    def test_headerFromElsewhereIsData(self) -> None:
         """A header from outside the networks is data like any other."""
         peer, name = self.connect(networks=[ip_network("10.0.0.0/8")])
         peer.offer(V1)
@@ -212,7 +212,7 @@ class ArrivalFactoryTests(ArrivalTestCase):
 class HeaderTests(ArrivalTestCase):
     """From a proxy, a connection begins with the header, and what follows is the client's."""
 
-    def test_pieces(self) -> None:
+    def test_headerByteByByteMakesAStream(self) -> None:
         """The header may come byte by byte; the last one makes a stream of the client's."""
         for header, details in ((V1, ""), (V2, ""), (AUTHORITY, " authority=example.org")):
             peer, name = self.connect()
@@ -229,7 +229,7 @@ class HeaderTests(ArrivalTestCase):
             line = f"connection peer=192.0.2.7:40000 bytes=5 seconds=2.500 reason=done via={name}{details}"
             self.assertGone(line)
 
-    def test_oneSegment(self) -> None:
+    def test_headerDataAndEndInOneSegment(self) -> None:
         """The header, the first bytes and the end may all come at once."""
         for header in (V1, V2):
             peer, name = self.connect()
@@ -239,7 +239,7 @@ class HeaderTests(ArrivalTestCase):
             self.assertGone(f"connection peer=192.0.2.7:40000 bytes=5 seconds=0.000 reason=done via={name}")
 
     @given(st.sampled_from([V1, V2, AUTHORITY]), st.binary(), st.lists(st.integers(0, 100)))
-    def test_anyPieces(self, header: bytes, data: bytes, cuts: list[int]) -> None:
+    def test_headerAndDataInAnyPieces(self, header: bytes, data: bytes, cuts: list[int]) -> None:
         """However header and data are cut into pieces, the data comes back, and only that."""
         peer, _ = self.connect()
         stream = header + data
@@ -250,14 +250,14 @@ class HeaderTests(ArrivalTestCase):
         assert peer.receiveAll() == data.upper()
         self.reactor.until(lambda: not self.connections)
 
-    def test_second(self) -> None:
-        """A second header is data: who says it isn't the proxy."""
+    def test_secondHeaderIsData(self) -> None:
+        """A second header is data: it isn't the proxy that sent it."""
         peer, _ = self.connect()
         peer.offer(V1 + V2)
         assert peer.receive(len(V2)) == V2.upper()
 
-    def test_unknown(self) -> None:
-        """Where the header doesn't tell who the client is, that is the proxy itself."""
+    def test_unknownClientIsTheProxy(self) -> None:
+        """A header that doesn't name the client is the proxy's own."""
         for header in (b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ::1 ::1 1 2\r\n", SIGNATURE + b"\x20\x00\x00\x00"):
             peer, name = self.connect()
             peer.offer(header + b"hello")
@@ -266,7 +266,7 @@ class HeaderTests(ArrivalTestCase):
             peer.end()
             self.assertGone(f"connection peer={name} bytes=5 seconds=0.000 reason=done via={name}")
 
-    def test_unixClient(self) -> None:
+    def test_unixClientHasNoSource(self) -> None:
         """A client that came to its proxy through a Unix socket has no address that a limit could count for."""
         peer, name = self.connect()
         peer.offer(encodeProxyHeader(2, UNIXAddress(b"/run/a\nb"), UNIXAddress(b"/run/c")))
@@ -275,8 +275,8 @@ class HeaderTests(ArrivalTestCase):
         line = rf"connection peer=unix:/run/a\nb bytes=0 seconds=0.000 reason=done via={name}"
         self.assertGone(line)
 
-    def test_bad(self) -> None:
-        """What is no header is cut off at once, and quoted in the log so that it can't be taken for anything else."""
+    def test_badHeaderIsAbortedAndQuoted(self) -> None:
+        """What is no header is aborted at once, and quoted in the log so that it can't be taken for anything else."""
         mistakes = {
             b"GET / HTTP/1.1\r\n": r"b'GET / HTTP/1.1\r\n' does not begin a PROXY protocol header",
             b'\x1b[31m" error="\n': r"b'\x1b[31m\" error=\"\n' does not begin a PROXY protocol header",
@@ -288,7 +288,7 @@ class HeaderTests(ArrivalTestCase):
             peer.socket.send(data)
             self.assertCut(peer, f'connection peer={name} bytes=0 seconds=0.000 reason=header error="{words}"')
 
-    def test_handover(self) -> None:
+    def test_nothingStaysOfTheArrival(self) -> None:
         """Nothing of the arrival stays between the transport and the stream, and nothing else of it either."""
         peer, _ = self.connect()
         arrival = self.protocol()
@@ -304,7 +304,7 @@ class HeaderTests(ArrivalTestCase):
 class TLSTests(ArrivalTestCase):
     """The handshake makes a stream of the connection, or ends it, in every version of TLS."""
 
-    def test_echo(self) -> None:
+    def test_handshakeMakesAStream(self) -> None:
         """After the handshake it is a stream, with TLS in between and nothing else."""
         for version in VERSIONS:
             peer = self.connectTLS(version)
@@ -320,8 +320,8 @@ class TLSTests(ArrivalTestCase):
             name = "{}:{}".format(*peer.peer.socket.getsockname())
             self.assertGone(f"connection peer={name} bytes=5 seconds=0.000 reason=done")
 
-    def test_header(self) -> None:
-        """Where it comes through a proxy, the header is in clear, and may come with the first of the handshake."""
+    def test_headerComesBeforeTLS(self) -> None:
+        """Through a proxy, the header is in clear, and may come with the first of the handshake."""
         for version in VERSIONS:
             for size in (len(AUTHORITY), 2**16, 1):
                 peer, name = self.connect(self.certificate)
@@ -338,7 +338,7 @@ class TLSTests(ArrivalTestCase):
                 line = "connection peer=192.0.2.7:40000 bytes=5 seconds=0.000 reason=done"
                 self.assertGone(f"{line} via={name} authority=example.org")
 
-    def test_dataAtOnce(self) -> None:
+    def test_dataWithTheLastOfTheHandshake(self) -> None:
         """Data and the end may come together with the last of the handshake."""
         for version in VERSIONS:
             peer = self.connectTLS(version)
@@ -369,8 +369,8 @@ class TLSTests(ArrivalTestCase):
         peer.peer.end()
         self.assertGone(f'connection peer={name} bytes=0 seconds=0.000 reason=tls error="{words}"')
 
-    def test_clientCertificate(self) -> None:
-        """With an authority for clients, those that it has signed come in, and all others are told why not."""
+    def test_clientCertificateIsDemanded(self) -> None:
+        """With an authority for clients, those that it has signed are served, and all others are told why not."""
         self.certificate = ServerCertificate(f"{self.folder}/server.pem", clientCA=f"{self.folder}/ca.pem")
         others = self.others()
         alerts = "SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV13_ALERT_CERTIFICATE_REQUIRED"
@@ -386,7 +386,7 @@ class TLSTests(ArrivalTestCase):
             stranger = self.connectTLS(version, others / "client.pem")
             self.assertUntrusted(stranger, "unable to get local issuer certificate", "TLSV1_ALERT_UNKNOWN_CA")
 
-    def test_distrust(self) -> None:
+    def test_clientThatDistrustsIsAFailure(self) -> None:
         """A client that doesn't trust us is a failure of TLS, too."""
         self.certificate = ServerCertificate(f"{self.others()}/server.pem")
         for version in VERSIONS:
@@ -397,7 +397,7 @@ class TLSTests(ArrivalTestCase):
             line = f'connection peer={name} bytes=0 seconds=0.000 reason=tls error="tlsv1 alert unknown ca"'
             self.assertGone(line)
 
-    def test_oldVersion(self) -> None:
+    def test_oldVersionIsRefused(self) -> None:
         """A client that speaks no version from 1.2 on is told so."""
         context = self.context()
         context.set_ciphers("ALL:@SECLEVEL=0")
@@ -408,7 +408,7 @@ class TLSTests(ArrivalTestCase):
         peer = TLSPeer(self.connect(self.certificate, ())[0], context)
         self.assertUntrusted(peer, "unsupported protocol", "TLSV1_ALERT_PROTOCOL_VERSION")
 
-    def test_otherProtocols(self) -> None:
+    def test_otherProtocolsAreNotAnswered(self) -> None:
         """What isn't TLS isn't answered as if it were anything else, and is over at once if the peer ends, too."""
         for data, words in (
             (b"GET / HTTP/1.1\r\n\r\n", "http request"),
@@ -423,16 +423,16 @@ class TLSTests(ArrivalTestCase):
             assert b"hello" not in peer.receiveAll().lower()
             self.assertGone(f'connection peer={name} bytes=0 seconds=0.000 reason=tls error="{words}"')
 
-    def test_afterHeader(self) -> None:
-        """When there is no TLS after a header, the log has the client and both reasons for that to be looked into."""
+    def test_failureAfterAHeaderNamesTheClient(self) -> None:
+        """When there is no TLS after a header, the log has the client and both reasons."""
         peer, name = self.connect(self.certificate)
         peer.offer(AUTHORITY + b"hello, is anybody there?")
         peer.end()
         line = "connection peer=192.0.2.7:40000 bytes=0 seconds=0.000 reason=tls"
         self.assertGone(f'{line} via={name} authority=example.org error="wrong version number"')
 
-    def test_staying(self) -> None:
-        """A peer that doesn't go when there is no TLS is cut off at the deadline, whatever it sends until then."""
+    def test_peerThatStaysIsAbortedAtTheDeadline(self) -> None:
+        """A peer that doesn't end when there is no TLS is aborted at the deadline, whatever it sends until then."""
         peer, name = self.connect(self.certificate, ())
         peer.offer(b"hello, is anybody there?")
         self.reactor.advance(TIMEOUT - INSTANT, step=1)
@@ -448,20 +448,20 @@ class TimeoutTests(ArrivalTestCase):
     """What comes before the stream has to be there in time."""
 
     def assertTimesOut(self, peer: Peer, name: str, details: str = "", passed: float = 0.0) -> None:
-        """Check that `peer` is cut off when the time is over, and not before; so much of it has passed."""
+        """Check that `peer` is aborted when the time is over, and not before; `passed` seconds of it are over."""
         self.reactor.advance(TIMEOUT - INSTANT - passed, step=TIMEOUT)
         assert isinstance(self.protocol(), Arrival)
         self.reactor.advance(INSTANT)
         self.assertCut(peer, f"connection peer={name} bytes=0 seconds=5.000 reason=handshake{details}")
 
-    def test_header(self) -> None:
+    def test_missingHeaderTimesOut(self) -> None:
         """A header that is missing, or isn't complete, is waited for so long."""
         for data in (b"", V1[:-1], V2[:-1]):
             peer, name = self.connect()
             peer.offer(data)
             self.assertTimesOut(peer, name)
 
-    def test_handshake(self) -> None:
+    def test_unfinishedHandshakeTimesOut(self) -> None:
         """A handshake that doesn't begin, or stops at any point, is waited for so long."""
         for version in VERSIONS:
             for flights in (0, 1, 2):
@@ -470,7 +470,7 @@ class TimeoutTests(ArrivalTestCase):
                     peer.peer.offer(peer.flight()[: -1 if last else None])
                 self.assertTimesOut(peer.peer, "{}:{}".format(*peer.peer.socket.getsockname()))
 
-    def test_both(self) -> None:
+    def test_headerAndHandshakeShareTheTimeout(self) -> None:
         """The header and the handshake after it have that time together, however busy the peer is."""
         peer, name = self.connect(self.certificate)
         hello = self.overTLS(peer, ssl.TLSVersion.TLSv1_3).flight()
@@ -483,8 +483,8 @@ class TimeoutTests(ArrivalTestCase):
         passed = (len(V1) + 64) * 2**-5
         self.assertTimesOut(peer, CLIENT_NAME, f" via={name}", passed)
 
-    def test_inTime(self) -> None:
-        """Who is in time isn't bothered any more."""
+    def test_streamHasNoHandshakeTimeout(self) -> None:
+        """A connection that is in time has no deadline any more."""
         for certificate in (None, self.certificate):
             peer, _ = self.connect(certificate)
             self.reactor.advance(TIMEOUT - INSTANT, step=TIMEOUT)
@@ -519,14 +519,14 @@ class LostTests(ArrivalTestCase):
                 name = "{}:{}".format(*tls.peer.socket.getsockname())
                 yield tls.peer, f"connection peer={name} bytes=0 seconds=0.000 reason=lost"
 
-    def test_end(self) -> None:
-        """Its end alone is enough: there is nothing to wait for."""
+    def test_earlyEndIsALoss(self) -> None:
+        """The peer's end alone is enough: there is nothing to wait for."""
         for peer, line in self.states():
             peer.end()
             peer.receiveAll()
             self.assertGone(line)
 
-    def test_reset(self) -> None:
+    def test_earlyResetIsALoss(self) -> None:
         """A reset is nothing else."""
         for peer, line in self.states():
             peer.reset()
@@ -536,8 +536,8 @@ class LostTests(ArrivalTestCase):
 class StopTests(ArrivalTestCase):
     """A stop leaves what isn't a stream yet the time that it has, and no more."""
 
-    def test_quiet(self) -> None:
-        """Where nothing comes for a while, as from far away, it isn't ended, and is served when something comes."""
+    def test_quietArrivalIsServedDuringAStop(self) -> None:
+        """An arrival on which nothing comes for a while isn't ended, and is served when something comes."""
         peer, _ = self.connect()
         peer.offer(V1[:20])
         self.reactor.advance(4.9)
@@ -546,18 +546,18 @@ class StopTests(ArrivalTestCase):
         peer.offer(V1[20:] + b"hello")
         assert peer.receive(5) == b"HELLO"
 
-    def test_finish(self) -> None:
-        """When everything has to end, it is cut off."""
+    def test_finishAbortsAnArrival(self) -> None:
+        """When everything has to end, it is aborted."""
         peer, name = self.connect(self.certificate, ())
         self.protocol().finish(EndReason.STOPPING)
         self.assertCut(peer, f"connection peer={name} bytes=0 seconds=0.000 reason=stopping")
 
 
 class WaitingTests(ArrivalTestCase):
-    """Who has no place yet waits for one, and has all of the time afterwards."""
+    """An arrival without a place waits for one, and has all of the time afterwards."""
 
-    def test_place(self) -> None:
-        """Its time begins when there is a place; what it has said until then is not lost."""
+    def test_timeoutBeginsWithThePlace(self) -> None:
+        """Its time begins when there is a place; what it has sent until then is not lost."""
         self.limit(Limits(maxConnections=1))
         inside, _ = self.connect()
         header, _ = self.connect()
@@ -575,8 +575,8 @@ class WaitingTests(ArrivalTestCase):
         secure.offer(b"hello")
         assert secure.receive(5) == b"HELLO"
 
-    def test_answer(self) -> None:
-        """Where somebody else has to be asked whether the client is over its limit, nothing is lost meanwhile."""
+    def test_waitForTheAnswerLosesNothing(self) -> None:
+        """While another process is asked whether the client is over its limit, nothing is lost."""
         peers = LatePeerLimit()
         limits = Limits(maxConnectionsPerPeer=1)
         self.build(limits, Gate(self.reactor, limits, peers=peers))
@@ -620,7 +620,7 @@ class LimitTests(ArrivalTestCase):
         return peers
 
     def assertInside(self, count: int) -> None:
-        """Check that so many are in, and that the port is looked at if and only if there is room for more."""
+        """Check that `count` are inside, and that the port is read if and only if there is room for more."""
 
         def isInside() -> bool:
             assert len(self.connections) <= 3
@@ -631,8 +631,8 @@ class LimitTests(ArrivalTestCase):
         assert isInside()
         assert (self.port in self.reactor.getReaders()) == (count < 3)
 
-    def test_headers(self) -> None:
-        """Who owes a header has a place, keeps it as a stream, and leaves it to the next."""
+    def test_headerHoldsAPlace(self) -> None:
+        """A connection that owes a header has a place, keeps it as a stream, and leaves it to the next."""
         self.listen(Limits(maxConnections=3), None, NETWORKS)
         peers = self.knock(5)
         self.assertInside(3)
@@ -644,8 +644,8 @@ class LimitTests(ArrivalTestCase):
             peer.end()
             self.assertInside(left)
 
-    def test_handshakes(self) -> None:
-        """So has who owes a handshake."""
+    def test_handshakeHoldsAPlace(self) -> None:
+        """So does one that owes a handshake."""
         self.listen(Limits(maxConnections=3), self.certificate, ())
         for version in VERSIONS:
             clients = [self.overTLS(peer, version) for peer in self.knock(5)]
@@ -659,8 +659,8 @@ class LimitTests(ArrivalTestCase):
                 client.peer.socket.close()
                 self.assertInside(left)
 
-    def test_refusedAtOnce(self) -> None:
-        """Who comes without a proxy, and is over the limit of its address, is out before the handshake."""
+    def test_peerOverItsLimitIsRefusedBeforeTLS(self) -> None:
+        """A direct connection that is over the limit of its address is refused before the handshake."""
         self.limit(Limits(maxConnectionsPerPeer=1))
         inside = self.connectTLS(ssl.TLSVersion.TLSv1_3)
         outside, _ = self.connect(self.certificate, ())
@@ -671,8 +671,8 @@ class LimitTests(ArrivalTestCase):
         assert self.connection().reason is None
         assert self.lines() == [REFUSED]
 
-    def test_refusedAfterHeader(self) -> None:
-        """Who comes through a proxy is counted for its own address once that is known, and before the handshake."""
+    def test_clientOverItsLimitIsRefusedAfterTheHeader(self) -> None:
+        """A client behind a proxy is counted for its own address once that is known, and before the handshake."""
         for certificate in (None, self.certificate):
             self.limit(Limits(maxConnectionsPerPeer=1))
             pairs = [self.connect(certificate) for _ in range(3)]
@@ -692,8 +692,8 @@ class LimitTests(ArrivalTestCase):
             self.reactor.until(lambda: not self.connections)
             self.events.clear()
 
-    def test_proxyItself(self) -> None:
-        """What the proxy says for itself counts for its own address, and what it says for others doesn't."""
+    def test_proxyCountsForItself(self) -> None:
+        """What the proxy sends for itself counts for its own address, and what it sends for others doesn't."""
         self.limit(Limits(maxConnectionsPerPeer=1))
         own, other, second = (self.connect()[0] for _ in range(3))
         own.offer(b"PROXY UNKNOWN\r\n")
@@ -703,8 +703,8 @@ class LimitTests(ArrivalTestCase):
         assert raised(ConnectionResetError, second.receiveAll)
         assert self.lines() == [REFUSED]
 
-    def test_otherRefused(self) -> None:
-        """Who is in stays in when the handshake is done, also while another from the same address is turned away."""
+    def test_refusalLeavesTheOthersAlone(self) -> None:
+        """A connection that is inside stays when the handshake is done, also while another one is refused."""
         for version in VERSIONS:
             self.listen(Limits(maxConnectionsPerPeer=1), self.certificate, ())
             inside = self.overTLS(self.knock(1)[0], version)

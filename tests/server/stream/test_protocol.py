@@ -145,7 +145,7 @@ class EchoTests(EchoUpTestCase):
         self.assertGone(stream, EndReason.DONE)
 
     def test_urgentByteKeepsItsPlace(self) -> None:
-        """An urgent byte comes back in its place, as a TCP connection has learned it from its listening socket."""
+        """An urgent byte comes back in its place, because a TCP connection inherits that from its listening socket."""
         listening = openTCP(1, 5, socket.AF_INET, ("127.0.0.1", 0))
         self.addCleanup(listening.close)
         accept(self.reactor, self.factory, listening)
@@ -310,7 +310,7 @@ class ProgressTests(EchoUpTestCase):
         assert peer.receiveAll() == b"HELLO"
 
     def test_clientBehindAProxyHasNoUnixSocketHere(self) -> None:
-        """Only the connection itself counts there: who is behind a proxy may have come to that by a Unix socket."""
+        """Only the connection itself counts there: a client behind a proxy may have come to that by a Unix socket."""
         stream, peer = self.connect()
         stream.connection.peer = UNIXAddress(b"/run/client")
         while not self.isFull(stream):  # soon the peer's buffer is full, and not ours
