@@ -12,32 +12,22 @@ from echoup.server.settings import Limits
 class EndReason(Enum):
     """Why a connection ended; the values are the words of the log."""
 
-    DONE = "done"
-    """The peer ended its side, and was sent everything."""
-    IDLE = "idle"
-    """Nothing moved for the idle timeout."""
-    STALLED = "stalled"
-    """The peer took nothing for the stall timeout while bytes waited for it."""
-    STOPPING = "stopping"
-    """The daemon stops."""
-    REFUSED = "refused"
-    """It was over a limit; it was never served."""
-    LOST = "lost"
-    """The peer, or the network, ended it early."""
-    HEADER = "header"
-    """It didn't begin with the PROXY header that it has to begin with."""
-    TLS = "tls"
-    """The TLS handshake failed."""
-    HANDSHAKE = "handshake"
-    """PROXY header and TLS handshake took longer than the handshake timeout."""
+    DONE = "done"  # the peer ended its side, and was sent everything
+    IDLE = "idle"  # nothing moved for the idle timeout
+    STALLED = "stalled"  # the peer took nothing for the stall timeout while bytes waited for it
+    STOPPING = "stopping"  # the daemon stops
+    REFUSED = "refused"  # it was over a limit, and never served
+    LOST = "lost"  # the peer, or the network, ended it early
+    HEADER = "header"  # it didn't begin with a PROXY header
+    TLS = "tls"  # the TLS handshake failed
+    HANDSHAKE = "handshake"  # PROXY header and TLS handshake took longer than the handshake timeout
 
 
 class Admission(Enum):
     """What the gate says of a connection."""
 
     ADMITTED = auto()
-    WAITING = auto()
-    """It is not read, and no timeout runs."""
+    WAITING = auto()  # it is not read, and no timeout runs
     REFUSED = auto()
 
 

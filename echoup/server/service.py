@@ -81,10 +81,8 @@ class EchoUpService(Service):
             for address in opened:
                 isPrepared = address.sockets[0].family != AF_UNIX  # whose connections inherit nothing
                 streams = EchoUpFactory(self._reactor, plan.limits, self.connections, listener.description, isPrepared)
-                timeout = plan.limits.handshakeTimeout
-                port = accept(
-                    self._reactor, ArrivalFactory(streams, timeout, plan.proxies, listener.certificate), address
-                )
+                factory = ArrivalFactory(streams, plan.limits.handshakeTimeout, plan.proxies, listener.certificate)
+                port = accept(self._reactor, factory, address)
                 self.ports.append(port)
                 self.connections.gate.guard(port)
                 writeThrough(port)

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Collection
 from enum import Enum, auto
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import cast
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
@@ -26,16 +26,11 @@ from echoup.tls.transport import TLSTransport
 class ArrivalState(Enum):
     """What an arrival waits for."""
 
-    PLACE = auto()
-    """A place; the handshake timeout doesn't run yet."""
-    HEADER = auto()
-    """The end of the PROXY header."""
-    CLIENT = auto()
-    """The gate's answer about the client that the header names."""
-    HANDSHAKE = auto()
-    """The end of the TLS handshake, or, when that failed, the peer's end."""
-    NOTHING = auto()
-    """It is aborted."""
+    PLACE = auto()  # the gate's answer; the handshake timeout doesn't run yet
+    HEADER = auto()  # the end of the PROXY header
+    CLIENT = auto()  # the gate's answer about the client that the header names
+    HANDSHAKE = auto()  # the end of the TLS handshake, or, when that failed, the peer's end
+    NOTHING = auto()  # it is aborted
 
 
 @implementer(IConnectionProtocol, IHalfCloseableProtocol)
@@ -198,6 +193,5 @@ class ArrivalFactory(Factory[Protocol]):
         if host is None or not self._proxies:
             return False
         ip = ip_address(host)
-        if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
+        ip = getattr(ip, "ipv4_mapped", None) or ip
         return any(ip in network for network in self._proxies)
