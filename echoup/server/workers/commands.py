@@ -9,7 +9,7 @@ from twisted.protocols import amp
 from echoup.server.settings import Plan
 from echoup.server.workers.memory import Shared
 
-CONFIGURATION, LOG, ERRORS, CONTROL, PAGE, SEMAPHORE, LISTENING = range(7)
+CONFIGURATION, LOG, ERRORS, CONTROL, PAGE, ROOM, LISTENING = range(7)
 """The descriptors of a worker: its configuration, where its log goes, the parent's stderr, the control connection, what
 all workers share, and from LISTENING on the sockets to accept at."""
 

@@ -29,7 +29,7 @@ from echoup.server.workers.commands import (
     LISTENING,
     LOG,
     PAGE,
-    SEMAPHORE,
+    ROOM,
     Configuration,
     Enter,
     Leave,
@@ -70,7 +70,7 @@ class WorkerProcess(ProcessProtocol):
     def spawn(self, reactor: PosixReactorBase, configuration: Configuration, sockets: Sequence[socket.socket]) -> None:
         """Start the process, which is to accept at `sockets`; raise OSError if that is impossible."""
         shared = configuration.shared
-        configuration = replace(configuration, shared=replace(shared, page=PAGE, semaphore=SEMAPHORE))
+        configuration = replace(configuration, shared=replace(shared, page=PAGE, room=ROOM))
         ours, theirs = socket.socketpair()
         with ours, theirs, os.fdopen(os.memfd_create("configuration"), "wb") as file:
             for end in (ours, theirs):
@@ -83,7 +83,7 @@ class WorkerProcess(ProcessProtocol):
                 ERRORS: 2,
                 CONTROL: theirs.fileno(),
                 PAGE: shared.page,
-                SEMAPHORE: shared.semaphore,
+                ROOM: shared.room,
             }
             descriptors.update(enumerate((listening.fileno() for listening in sockets), LISTENING))
             # It looks for modules exactly where this process does: not in the current folder, unless this one does.

@@ -7,16 +7,14 @@ them open: so who is in the queue of a worker that dies is served by the next on
 is one for all workers. UDP is served here, for its memory of replies is one.
 """
 
-import os
 from dataclasses import replace
 
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.process import reapAllProcesses
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from echoup.server.admission.peers import PeerLimit
@@ -62,7 +60,6 @@ class WorkersService(Service):
         self._processes: dict[int, WorkerProcess] = {}
         self._replacements: dict[int, IDelayedCall] = {}
         self._deaths = [0] * workers
-        self._recovering = DeferredLock()
         self._isStarted = False
         self._allEnded: Deferred[None] | None = None
         self._killing: IDelayedCall | None = None
@@ -147,8 +144,6 @@ class WorkersService(Service):
             return
         del self._processes[process.number]
         self._page.vacate(process.number)
-        if self._shared.maximum and process.end != CLEANLY:
-            self._recovering.run(lambda: Deferred.fromCoroutine(self._recover()))
         if self.running:
             self._replaceLater(process.number, process.startedAt, f"worker {process.pid} ended {process.end}")
         elif process.end != CLEANLY:
@@ -170,18 +165,6 @@ class WorkersService(Service):
             self._spawn(number)
         except OSError as error:
             self._replaceLater(number, self._reactor.seconds(), f"a worker cannot start: {error}")
-
-    async def _recover(self) -> None:
-        """Give back the places that the dead have held; a little later, when nobody is in the middle of taking one."""
-        seen: list[int] = []
-        while len(seen) < 5:
-            await deferLater(self._reactor, 0.01)
-            if self._allEnded and self._allEnded.called:
-                return  # and nobody needs a place any more
-            lost = self._page.lost()
-            seen += [lost] if lost is not None else []
-        if min(seen) > 0:
-            os.eventfd_write(self._shared.semaphore, min(seen))
 
     def stopService(self) -> "Deferred[None]":
         """Stop gracefully; the Deferred fires when the last worker is gone."""
@@ -207,7 +190,6 @@ class WorkersService(Service):
         if self._killing.active():
             self._killing.cancel()
         await drained
-        await self._recovering.acquire()
         logTotals(self._page.total(SERVED), self._page.total(BYTES))
         self._peers.stop()
         self._page.close()

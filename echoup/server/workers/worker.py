@@ -59,7 +59,7 @@ class Worker(AMP):
         shared = configuration.shared
         page = Page(shared)
         row = Row(page, configuration.number)
-        slots = SharedSlots(reactor, shared, page, row) if shared.maximum else None
+        slots = SharedSlots(reactor, page, row) if shared.maximum else None
         gate = Gate(reactor, configuration.plan.limits, slots, self)
         self._service = EchoUpService(
             reactor, configuration.plan, gate, lambda connection: row.add(connection.received)

@@ -1,101 +1,70 @@
-"""What the workers share is given to one of them only, and nothing of it is lost with them."""
+"""The workers share places, each of which one worker has at a time, and counts; a killed worker costs neither."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.workers.memory import BYTES, HELD, SERVED, Page, Row, Shared, SharedSlots
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase, raised
 
 
-class SharedTests(SynchronousTestCase):
-    """`Shared` is a number of places and a page."""
-
-    def test_made(self) -> None:
-        """It is made of two descriptors, and closed with them."""
-        before = openDescriptors()
-        shared = Shared.make(3, 5)
-        assert len(openDescriptors() - before) == 2
-        assert [os.eventfd_read(shared.semaphore) for _ in range(5)] == [1] * 5
-        assert raised(BlockingIOError, os.eventfd_read, shared.semaphore)
-        shared.close()
-        assert openDescriptors() == before
-
-
 class PageTestCase(ReactorTestCase):
-    """A test with what three workers share, who have five places."""
+    """A test with what three workers share, which have five places."""
 
     def setUp(self) -> None:
         """Make it."""
         super().setUp()
-        self.shared = Shared.make(3, 5)
-        self.addCleanup(self.shared.close)
-        self.page = Page(self.shared)
+        self.page = Page(Shared.make(3, 5))
+        self.addCleanup(self.page.close)
+        self.shared = self.page.shared
         self.workers = [self.join(number) for number in range(3)]
 
     def join(self, number: int) -> SharedSlots:
-        """Return the places as a worker sees them, with the page and the semaphore as another process has them."""
-        shared = replace(self.shared, semaphore=os.dup(self.shared.semaphore))
-        self.addCleanup(os.close, shared.semaphore)
+        """Return the places as a worker sees them, which has the page mapped for itself and its own descriptor."""
+        shared = replace(self.shared, room=os.dup(self.shared.room))
+        self.addCleanup(os.close, shared.room)
         page = Page(shared)
-        return SharedSlots(self.reactor, shared, page, Row(page, number))
+        return SharedSlots(self.reactor, page, Row(page, number))
 
 
 class PageTests(PageTestCase):
     """`Page` has a row for each worker."""
 
-    def test_totals(self) -> None:
-        """What the workers count is summed, also when the page is seen by somebody else."""
+    def test_totalsAreThoseOfAllWorkers(self) -> None:
+        """What the workers count is summed, also where another process has mapped the page."""
         rows = [Row(Page(self.shared), number) for number in range(3)]
         for number, row in enumerate(rows):
             for size in range(number + 1):
                 row.add(size)
         assert (self.page.total(SERVED), self.page.total(BYTES)) == (6, 0 + 1 + 3)
 
-    def test_close(self) -> None:
+    def test_closedPageLeavesNoDescriptor(self) -> None:
         """Nothing of it stays open."""
         before = openDescriptors()
         Page(Shared.make(3, 5)).close()
         assert openDescriptors() == before
 
-    def test_large(self) -> None:
+    def test_countsExceed32Bits(self) -> None:
         """A count may be larger than 32 bits have room for."""
         Row(self.page, 0).add(2**40)
         Row(self.page, 2).add(2**40)
         assert self.page.total(BYTES) == 2**41
 
-    def test_lost(self) -> None:
-        """What a dead worker held is lost, and what it was just taking, but nothing that others hold."""
+    def test_vacatedRowHoldsNothing(self) -> None:
+        """The places of a worker that is gone are free, and those of others aren't."""
         for worker in (self.workers[0], self.workers[1], self.workers[1]):
             assert worker.take()
-        assert self.page.lost() == 0
         self.page.vacate(1)
-        assert (self.page.lost(), self.page.total(HELD)) == (2, 1)
-        os.eventfd_read(self.shared.semaphore)  # by a worker that is killed before it writes that down
-        assert self.page.lost() == 3
-        os.eventfd_write(self.shared.semaphore, 3)
-        assert self.page.lost() == 0
+        assert (self.page.free, self.page.total(HELD)) == (4, 1)
         assert [self.workers[2].take() for _ in range(5)] == [True] * 4 + [False]
 
-    def test_unsteady(self) -> None:
-        """While somebody takes places or gives them back it can't be told, even if there are as many as before."""
-        worker, page = self.workers[0], self.page
-
-        class Unsteady(Page):
-            @property
-            def free(self) -> int:
-                worker.take()
-                worker.give()
-                return page.free
-
-        assert Unsteady(self.shared).lost() is None
-        assert page.lost() == 0
-
-    def test_served(self) -> None:
-        """Vacating a row leaves what it has served."""
+    def test_vacatedRowKeepsTotals(self) -> None:
+        """What a worker that is gone has served still counts."""
         Row(self.page, 1).add(7)
         self.page.vacate(1)
         assert (self.page.total(SERVED), self.page.total(BYTES)) == (1, 7)
@@ -104,7 +73,7 @@ class PageTests(PageTestCase):
 class SharedSlotsTests(PageTestCase):
     """`SharedSlots` has each place once."""
 
-    def test_take(self) -> None:
+    def test_workersTakeEachPlaceOnce(self) -> None:
         """All workers together take as many as there are; what one gives back another may take."""
         taken = [self.workers[i % 3].take() for i in range(7)]
         assert taken == [True] * 5 + [False] * 2
@@ -113,8 +82,8 @@ class SharedSlotsTests(PageTestCase):
         assert [worker.free for worker in self.workers] == [1] * 3
         assert [worker.take() for worker in (self.workers[2], self.workers[1])] == [True, False]
 
-    def test_watch(self) -> None:
-        """Who watches is called as long as there is a place, whoever gave it back, and not afterwards."""
+    def test_watchersAreToldOfPlace(self) -> None:
+        """Each that watches is called while there is a place, whichever gave it back, and not afterwards."""
         for _ in range(5):
             self.workers[0].take()
         calls: list[str] = []
@@ -125,6 +94,7 @@ class SharedSlotsTests(PageTestCase):
         self.workers[0].give()
         self.reactor.until(lambda: set(calls) == {"worker 1", "worker 2"})
         assert self.workers[1].take()
+        self.reactor.turn()
         calls.clear()
         self.reactor.turn()
         assert calls == []
@@ -134,3 +104,75 @@ class SharedSlotsTests(PageTestCase):
         self.reactor.turn()
         assert calls == []
         assert not set(self.workers) & set(self.reactor.getReaders())
+
+    def test_fullPageWakesNoWatcher(self) -> None:
+        """While there is no place the descriptor isn't readable, so that a watcher costs no CPU."""
+        for _ in range(5):
+            self.workers[0].take()
+        self.workers[1].watch(lambda: None)
+        self.reactor.turn()
+        assert raised(BlockingIOError, os.eventfd_read, self.shared.room)
+
+    def test_watchersAreToldOfVacatedPlaces(self) -> None:
+        """The places of a worker that is gone wake a watcher."""
+        for _ in range(5):
+            self.workers[0].take()
+        calls: list[str] = []
+        self.workers[1].watch(partial(calls.append, "worker 1"))
+        self.reactor.turn()
+        self.page.vacate(0)
+        self.reactor.turn()
+        assert calls
+
+    def test_placeGivenMeanwhileStaysKnown(self) -> None:
+        """A place that is given back while a watcher finds none isn't missed, neither by it nor by another one."""
+        for _ in range(5):
+            self.workers[0].take()
+        calls: list[str] = []
+        giver = self.workers[0]
+
+        class Late(SharedSlots):
+            isFirst = True
+
+            @property
+            def free(self) -> int:
+                found = super().free
+                if self.isFirst:
+                    self.isFirst = False
+                    giver.give()
+                return found
+
+        page = Page(self.shared)
+        late = Late(self.reactor, page, Row(page, 1))
+        late.watch(partial(calls.append, "late"))
+        late.doRead()
+        assert calls == ["late"]
+        late.watch(None)
+        self.workers[2].watch(partial(calls.append, "worker 2"))
+        self.reactor.turn()
+        assert "worker 2" in calls
+        self.workers[2].watch(None)
+
+    def test_lockedPageGivesNoPlace(self) -> None:
+        """While another process takes a place none is taken, nor waited for; when that process dies there are all."""
+        self.workers[0].watch(lambda: None)
+        with self.locked():
+            assert not self.workers[0].take()
+            self.reactor.turn()
+            assert self.workers[0].free == 5
+        assert [self.workers[0].take() for _ in range(6)] == [True] * 5 + [False]
+        self.workers[0].watch(None)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let another process hold the lock of the page until it is killed."""
+        page = self.shared.page
+        code = f"import fcntl, time; fcntl.lockf({page}, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+        command = [sys.executable, "-c", code]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[page]) as process:
+            assert process.stdout
+            try:
+                process.stdout.readline()
+                yield
+            finally:
+                process.kill()

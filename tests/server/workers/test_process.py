@@ -24,7 +24,7 @@ from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.settings import Limits, Plan
 from echoup.server.workers.commands import IGNORED, Configuration, Drain, Enter, Leave, Ready, Reload
-from echoup.server.workers.memory import Shared
+from echoup.server.workers.memory import Page, Shared
 from echoup.server.workers.process import CLEANLY, WorkerProcess
 from echoup.server.workers.worker import LogToParent
 from tests.support.certificates import writeCertificates
@@ -92,7 +92,7 @@ class WorkerProcessTestCase(ReactorTestCase):
     def spawn(self, *listeners: InheritedListener, sockets: tuple[socket.socket, ...] = ()) -> Configuration:
         """Spawn it, and return its configuration as it was given."""
         shared = Shared.make(2, 5)
-        self.addCleanup(shared.close)
+        self.addCleanup(Page(shared).close)
         plan = Plan(
             listeners=listeners,
             limits=Limits(maxConnections=5),
@@ -133,7 +133,7 @@ class SpawnTests(WorkerProcessTestCase):
         with os.fdopen(os.dup(self.spawner.childFDs[0]), "rb") as file:
             file.seek(0)
             configuration = pickle.load(file)  # noqa: S301  # our own
-        assert (configuration.shared.page, configuration.shared.semaphore) == (4, 5)
+        assert (configuration.shared.page, configuration.shared.room) == (4, 5)
         assert replace(configuration.plan, listeners=()) == replace(given.plan, listeners=())
         ours, other = (listener.certificate for listener in configuration.plan.listeners)
         assert ours is other
@@ -151,7 +151,7 @@ class SpawnTests(WorkerProcessTestCase):
         self.spawn()
         ours = openDescriptors() - before
         copies = {str(descriptor) for descriptor in self.spawner.childFDs.values()}
-        assert len(ours - copies) == 1 + 2  # and what the test shares
+        assert len(ours - copies) == 1 + 3  # and what the test shares, and mmap's copy
 
     def test_pid(self) -> None:
         """Its number is known also when it is gone, and to kill it then does nothing."""

@@ -27,7 +27,7 @@ from echoup.server.workers.commands import (
     CONTROL,
     LISTENING,
     PAGE,
-    SEMAPHORE,
+    ROOM,
     AbortDrain,
     Drain,
     Ready,
@@ -56,7 +56,7 @@ class Child(AMP):
             file.seek(0)
             self.configuration = pickle.load(file)  # noqa: S301  # our own
         shared: Shared = self.configuration.shared
-        self.shared = Shared(descriptors[PAGE], descriptors[SEMAPHORE], shared.workers, shared.maximum)
+        self.shared = Shared(descriptors[PAGE], descriptors[ROOM], shared.workers, shared.maximum)
 
     def connectionMade(self) -> None:
         """Be ready, if the test wants that."""
@@ -283,46 +283,19 @@ class ReplaceTests(WorkersTestCase):
         self.nursery.advance(1.1)
         assert len(self.nursery.alive) == 2
 
-    def test_places(self) -> None:
-        """The places that it held are given back, and no others, however many die."""
+    def test_placesOfDeadWorkersAreFree(self) -> None:
+        """The places that a worker held are free again, and no others, however many workers end."""
         for _ in range(2):
             for number, child in enumerate(list(self.nursery.alive)):
                 page = Page(child.shared)
-                row = Row(page, child.configuration.number)
-                slots = SharedSlots(self.nursery, child.shared, page, row)
+                slots = SharedSlots(self.nursery, page, Row(page, child.configuration.number))
                 for _ in range(2 + number):
                     assert slots.take()
                 assert not number or not slots.take()
             for child in list(self.nursery.alive):
                 self.kill(child)
             self.nursery.advance(2)
-            semaphore = self.service._shared.semaphore
-            assert [os.eventfd_read(semaphore) for _ in range(5)] == [1] * 5
-            assert raised(BlockingIOError, os.eventfd_read, semaphore)
-            os.eventfd_write(semaphore, 5)
-
-    def test_placesOfTheBusy(self) -> None:
-        """Where the others are so busy that it can hardly be told what is lost, it's given back when it can."""
-        child = self.nursery.alive[0]
-        page = Page(child.shared)
-        assert SharedSlots(self.nursery, child.shared, page, Row(page, child.configuration.number)).take()
-        looks = iter(([None] * 19 + [1]) * 5)
-        self.patch(self.service._page, "lost", lambda: next(looks))
-        self.kill(child)
-        self.nursery.advance(2, step=0.01)
-        assert next(looks, "none") == "none"  # all were needed
-        assert [os.eventfd_read(self.service._shared.semaphore) for _ in range(5)] == [1] * 5
-        os.eventfd_write(self.service._shared.semaphore, 5)
-
-    def test_placesOfNobody(self) -> None:
-        """When all are gone for good, that isn't waited for."""
-        self.patch(self.service._page, "lost", lambda: None)
-        self.kill(self.nursery.alive[0])
-        stopped = self.service.stopService()
-        for child in list(self.nursery.alive):
-            self.kill(child)
-        self.nursery.advance(1)
-        self.successResultOf(stopped)
+            assert self.service._page.free == 5
 
 
 class StopTests(WorkersTestCase):
