@@ -1,73 +1,42 @@
-"""What a parent and its workers tell each other: once, by whom a worker is configured, and then in AMP."""
+"""What the supervisor and a worker tell each other.
 
-import signal
+A worker is started with its `Configuration`. After that each message is a line of JSON on a pipe, a list of a name and
+its arguments:
+
+    to a worker:    drain DEADLINE      stop gracefully; DEADLINE is in seconds of the monotonic clock
+                    abortDrain          end a stop that is under way without waiting any longer
+                    reload LISTENERS    read the certificates of these listeners, which are descriptions, again
+                    entered IS_WITHIN   the answer to the oldest `enter` that has none
+    from a worker:  ready               it serves
+                    failed ERROR        it can't serve, and ends
+                    enter PEER          asks whether one more connection from this address is within the limit
+                    leave PEER          a connection from this address, which was, is gone
+"""
+
+import json
 from dataclasses import dataclass
-from typing import ClassVar
-
-from twisted.protocols import amp
 
 from echoup.server.settings import Plan
 from echoup.server.workers.memory import Shared
 
-CONFIGURATION, LOG, ERRORS, CONTROL, PAGE, ROOM, LISTENING = range(7)
-"""The descriptors of a worker: its configuration, where its log goes, the parent's stderr, the control connection, what
-all workers share, and from LISTENING on the sockets to accept at."""
-
-
-IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""The signals that are the parent's alone: a terminal sends some of them to all of its processes, systemd to all of its
-service's, and the parent speaks for its workers."""
+CONFIGURATION, OUTPUT, ERRORS, TOLD, SAID, LOG, PAGE, ROOM, LISTENING = range(9)
+"""The descriptors of a worker: its configuration, as stdin; stdout and stderr, which are the supervisor's stderr; the
+pipes of the messages to it and from it; the pipe of its log; what all workers share; and from LISTENING on the sockets
+to accept at."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """All that a worker has to know, in the parent's pickle on its descriptor CONFIGURATION."""
+    """What a worker has to know, pickled."""
 
     reactor: str
     """The module whose `install` makes the reactor."""
     number: int
-    """Which of the workers it is, and so which row of the page is its."""
+    """Which of the workers it is, from 0, and so which row of the page is its own."""
     shared: Shared
     plan: Plan
-    """Its listeners are for the descriptors from LISTENING on."""
 
 
-class Ready(amp.Command):
-    """From a worker: it serves; or there is an error, and it is about to end."""
-
-    arguments: ClassVar = [(b"error", amp.Unicode())]
-    requiresAnswer = False
-
-
-class Enter(amp.Command):
-    """From a worker: may one more connection from `peer` come in?"""
-
-    arguments: ClassVar = [(b"peer", amp.Unicode())]
-    response: ClassVar = [(b"isAdmitted", amp.Boolean())]
-
-
-class Leave(amp.Command):
-    """From a worker: a connection of `peer` that came in is gone."""
-
-    arguments: ClassVar = [(b"peer", amp.Unicode())]
-    requiresAnswer = False
-
-
-class Drain(amp.Command):
-    """To a worker: stop gracefully, and end at `deadline`, in seconds of the clock that all processes share."""
-
-    arguments: ClassVar = [(b"deadline", amp.Float())]
-    requiresAnswer = False
-
-
-class AbortDrain(amp.Command):
-    """To a worker that stops: no more waiting for anybody."""
-
-    requiresAnswer = False
-
-
-class Reload(amp.Command):
-    """To a worker: read the certificates of `listeners` again, which are their descriptions."""
-
-    arguments: ClassVar = [(b"listeners", amp.ListOf(amp.Unicode()))]
-    requiresAnswer = False
+def encode(*message: object) -> bytes:
+    """Return the line of a message."""
+    return json.dumps(message).encode() + b"\n"

@@ -1,185 +1,150 @@
-"""A worker process, as its parent sees it."""
+"""A worker process, as the supervisor sees it."""
 
+import json
 import os
 import pickle
 import signal
-import socket
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.internet.protocol import Factory, ProcessProtocol, connectionDone
-from twisted.logger import Logger, eventFromJSON, globalLogPublisher
-from twisted.protocols.amp import BinaryBoxProtocol, BoxDispatcher, Command, CommandLocator
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import eventFromJSON, globalLogPublisher
 from twisted.python.failure import Failure
 
 from echoup.server.admission.peers import PeerLimit, uncount
 from echoup.server.workers.commands import (
     CONFIGURATION,
-    CONTROL,
     ERRORS,
-    IGNORED,
-    LISTENING,
     LOG,
+    OUTPUT,
     PAGE,
-    ROOM,
+    SAID,
+    TOLD,
     Configuration,
-    Enter,
-    Leave,
-    Ready,
+    encode,
 )
 
+BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""The signals that only the supervisor acts on. A terminal sends some of them to all of its processes, and systemd to
+all of a service's."""
+
 CLEANLY = "with exit code 0"
-"""The `end` of a worker that was told to stop."""
+"""The `end` of a worker that stopped because it was told to."""
+
+
+class State(Enum):
+    """What a worker does."""
+
+    STARTING = auto()
+    SERVING = auto()
+    ENDED = auto()
 
 
 class WorkerProcess(ProcessProtocol):
-    """One worker: what it logs is logged here, and what it asks is answered."""
+    """One worker: it logs through this process, which counts its connections from each peer."""
 
-    _log = Logger()
     transport: IProcessTransport
 
+    state = State.STARTING
     pid = 0
-    isReady = False
-    isGone = False
     error = ""
-    """Why it can't serve, once it has said so."""
+    """Why it can't serve, if it said so."""
     end = ""
     """How it ended, once it has."""
 
-    def __init__(
-        self, number: int, startedAt: float, peers: PeerLimit, ended: "Callable[[WorkerProcess], None]"
-    ) -> None:
-        """`ended` is called when the process is gone, and all that it had to say has been heard."""
+    def __init__(self, number: int, limit: PeerLimit) -> None:
         self.number = number
-        self.startedAt = startedAt
-        self.limit = peers
-        self.peers: Counter[str] = Counter()
-        self._ended = ended
-        self._control = BoxDispatcher(_Responses(self))
-        self._unfinished = b""
-        self._isConnected = True
+        self.ended: Deferred[None] = Deferred()
+        """Fires when the process is gone and everything that it said was read."""
+        self._limit = limit
+        self._peers: Counter[str] = Counter()
+        self._unfinished: defaultdict[int, bytes] = defaultdict(bytes)
 
-    def spawn(self, reactor: PosixReactorBase, configuration: Configuration, sockets: Sequence[socket.socket]) -> None:
-        """Start the process, which is to accept at `sockets`; raise OSError if that is impossible."""
-        shared = configuration.shared
-        configuration = replace(configuration, shared=replace(shared, page=PAGE, room=ROOM))
-        ours, theirs = socket.socketpair()
-        with ours, theirs, os.fdopen(os.memfd_create("configuration"), "wb") as file:
-            for end in (ours, theirs):
-                end.setblocking(False)
-            file.write(pickle.dumps(configuration))
-            file.flush()
+    def spawn(self, reactor: PosixReactorBase, configuration: Configuration, inherited: Sequence[int]) -> None:
+        """Start the process, which gets the descriptors `inherited` from PAGE on; raise OSError if it can't start."""
+        with os.fdopen(os.memfd_create("configuration"), "w+b") as file:
+            pickle.dump(configuration, file)
+            file.seek(0)
             descriptors: dict[int, int | str] = {
                 CONFIGURATION: file.fileno(),
-                LOG: "r",
+                OUTPUT: 2,
                 ERRORS: 2,
-                CONTROL: theirs.fileno(),
-                PAGE: shared.page,
-                ROOM: shared.room,
+                TOLD: "w",
+                SAID: "r",
+                LOG: "r",
+                **dict(enumerate(inherited, PAGE)),
             }
-            descriptors.update(enumerate((listening.fileno() for listening in sockets), LISTENING))
             # It looks for modules exactly where this process does: not in the current folder, unless this one does.
             command = [sys.executable, "-P", "-m", "echoup.server.workers.worker"]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-            # Until it ignores them a signal would end it; those that are blocked here are so there.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
+            # A process inherits the signals that are blocked, from its first instruction on.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
             try:
                 process = reactor.spawnProcess(
                     self, sys.executable, command, environment, childFDs=cast("Any", descriptors)
                 )
-                self.pid = process.pid
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            factory = Factory.forProtocol(lambda: _Connection(self, self._control))
-            factory.noisy = False
-            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+            self.pid = process.pid
 
-    def tell(self, command: type[Command], **arguments: object) -> None:
-        """Send a command that has no answer; to a process that isn't connected yet, nothing."""
-        if self._control.boxSender:
-            self._control.callRemote(command, **arguments)
+    def tell(self, *message: object) -> None:
+        """Send a message; to a process that is gone, nothing."""
+        with suppress(KeyError):  # from the end of a process until it is noticed its pipe is missing
+            self.transport.writeToChild(TOLD, encode(*message))
 
     def kill(self) -> None:
         """End it at once."""
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
 
-    def outReceived(self, data: bytes) -> None:
-        """Log what it logs."""
-        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Take in what it says and what it logs; a line that it didn't finish is dropped."""
+        *lines, self._unfinished[childFD] = (self._unfinished[childFD] + data).split(b"\n")
         for line in lines:
-            event = eventFromJSON(line.decode())
-            if event["log_namespace"].startswith("echoup"):
-                # Ours have nothing but numbers and texts, which have come whole. Of those that have other objects there
-                # is what these would have been formatted to, as `flattenEvent` has it: that ignores `{seconds:.3f}`.
-                event.pop("log_flattened", None)
-            globalLogPublisher(event)
+            if childFD == LOG:
+                self._logged(line.decode())
+            else:
+                self._said(json.loads(line))
+
+    def _logged(self, line: str) -> None:
+        event = eventFromJSON(line)
+        if event["log_namespace"].startswith("echoup"):
+            # The fields of our own events are numbers and texts, which JSON keeps. For others, JSON has the text that
+            # `flattenEvent` made of each field; that text ignores a format such as `{seconds:.3f}`.
+            event.pop("log_flattened", None)
+        globalLogPublisher(event)
+
+    def _said(self, message: list[str]) -> None:
+        match message:
+            case ["ready"]:
+                self.state = State.SERVING
+            case ["failed", error]:
+                self.error = error
+            case ["enter", peer]:
+                isWithinLimit = self._limit.enter(peer)
+                if isWithinLimit:
+                    self._peers[peer] += 1
+                self.tell("entered", isWithinLimit)
+            case ["leave", peer]:
+                uncount(self._peers, peer)
+                self._limit.leave(peer)
 
     def processEnded(self, reason: Failure) -> None:
-        """Remember how."""
+        """Record how it ended, and give back what it held; its pipes are closed by now."""
         number = getattr(reason.value, "signal", None)
         self.end = f"by signal {number}" if number else f"with exit code {getattr(reason.value, 'exitCode', 0)}"
-        self._finish()
-
-    def disconnected(self) -> None:
-        """Remember that the control connection has nothing more to say."""
-        self._isConnected = False
-        self._finish()
-
-    def _finish(self) -> None:
-        """Give back what it held, once all is known; the reactor may come to its end before its last words."""
-        if self.end and not self._isConnected:
-            for peer in self.peers.elements():
-                self.limit.leave(peer)
-            if self.error:
-                self.end += f" ({self.error})"
-            self.isGone = True
-            self._ended(self)
-
-
-class _Connection(BinaryBoxProtocol):
-    """The control connection."""
-
-    def __init__(self, process: WorkerProcess, receiver: BoxDispatcher) -> None:
-        super().__init__(receiver)
-        self._process = process
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell the process."""
-        super().connectionLost(reason)
-        self._process.disconnected()
-
-
-class _Responses(CommandLocator):
-    """What a worker may ask or tell."""
-
-    def __init__(self, process: WorkerProcess) -> None:
-        super().__init__()
-        self._process = process
-
-    @Ready.responder
-    def ready(self, error: str) -> dict[str, object]:
-        self._process.error = error
-        self._process.isReady = not error
-        return {}
-
-    @Enter.responder
-    def enter(self, peer: str) -> dict[str, object]:
-        isAdmitted = self._process.limit.enter(peer)
-        if isAdmitted:
-            self._process.peers[peer] += 1
-        return {"isAdmitted": isAdmitted}
-
-    @Leave.responder
-    def leave(self, peer: str) -> dict[str, object]:
-        uncount(self._process.peers, peer)
-        self._process.limit.leave(peer)
-        return {}
+        if self.error:
+            self.end += f" ({self.error})"
+        for peer in self._peers.elements():
+            self._limit.leave(peer)
+        self.state = State.ENDED
+        self.ended.callback(None)

@@ -1,20 +1,22 @@
-"""Several processes that serve together: the parent's part.
+"""Several processes that serve together, and the process that starts, replaces and stops them.
 
-The workers accept by themselves. A parent that accepted, and passed the connections on, would be a second process to go
-through for each of them, and a health probe is little more than a connection. Instead it opens, for each worker and TCP
-address, a socket of its own (SO_REUSEPORT), among which the kernel spreads the connections, and keeps a copy of all of
-them open: so who is in the queue of a worker that dies is served by the next one. A Unix socket, and one of systemd's,
-is one for all workers. UDP is served here, for its memory of replies is one.
+The workers accept by themselves: a supervisor that accepted, and passed the connections on, would be a second process
+that each of them goes through, and a health probe is little more than a connection. Instead the supervisor opens, for
+each worker and TCP address, a socket of its own (SO_REUSEPORT), among which the kernel spreads the connections. It
+keeps a copy of all of them open, so a client in the queue of a worker that ends is served by the next one. A Unix
+socket, and one of systemd's, is one for all workers. The supervisor serves UDP, whose memory of replies is one.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.process import reapAllProcesses
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from echoup.server.admission.peers import PeerLimit
@@ -24,28 +26,30 @@ from echoup.server.listening.sockets import ListeningAddress
 from echoup.server.service import EchoUpService, logTotals, reloadCertificates
 from echoup.server.settings import Plan
 from echoup.server.socketoptions import stopHandshakes
-from echoup.server.workers.commands import LISTENING, AbortDrain, Configuration, Drain, Reload
+from echoup.server.workers.commands import LISTENING, Configuration
 from echoup.server.workers.memory import BYTES, SERVED, Page, Shared
-from echoup.server.workers.process import CLEANLY, WorkerProcess
+from echoup.server.workers.process import CLEANLY, State, WorkerProcess
 
 START = 30.0
 """Seconds in which the workers have to be ready; it takes them less than one."""
 
 GRACE = 0.5
-"""Seconds after the deadline of a stop until a worker that is still there is killed."""
+"""Seconds after the deadline of a stop until a worker that still runs is killed."""
 
 STEADY = 10.0
-"""Seconds after which a worker that dies isn't one of those that die again and again."""
+"""Seconds after which the end of a worker doesn't count as a repeated one."""
 
 DELAYS = backoffPolicy(initialDelay=0.5, maxDelay=30.0)
-"""Seconds until a worker that does is replaced, for the second time and so on; the first time it is at once."""
+"""Seconds until a worker is replaced that ended repeatedly; at first it is replaced at once."""
+
+TICK = 0.01
+"""Seconds between two looks at what the supervisor waits for."""
 
 
 class WorkersService(Service):
     """Does what an `EchoUpService` does, in several processes."""
 
     _log = Logger()
-    _shared: Shared
     _page: Page
 
     def __init__(self, reactor: PosixReactorBase, plan: Plan, workers: int) -> None:
@@ -58,17 +62,11 @@ class WorkersService(Service):
         self._openings: list[tuple[Listener, ListeningAddress]] = []
         self._addresses: list[str] = []
         self._processes: dict[int, WorkerProcess] = {}
-        self._replacements: dict[int, IDelayedCall] = {}
-        self._deaths = [0] * workers
-        self._isStarted = False
-        self._allEnded: Deferred[None] | None = None
-        self._killing: IDelayedCall | None = None
+        self._killAt = 0.0
 
     def privilegedStartService(self) -> None:
-        """Listen on every address, or on none; nobody accepts yet."""
+        """Listen on every address, or on none; no process accepts yet."""
         super().privilegedStartService()
-        self._shared = Shared.make(self._workers, self._plan.limits.maxConnections)
-        self._page = Page(self._shared)
         try:
             for listener in self._plan.listeners:
                 with listeningOn(listener.description):
@@ -78,46 +76,46 @@ class WorkersService(Service):
             self._addresses += self._datagrams.listen()
         except ListenError:
             self._close()
-            self._page.close()
             raise
 
     def startService(self) -> None:
-        """Start the workers, and wait until all of them serve; raise StartError if one of them can't.
-
-        The reactor doesn't run yet: whoever started the daemon would not be told any more when it does.
-        """
+        """Start the workers, and wait until all of them serve; raise StartError if one of them can't."""
         super().startService()
         if not self._addresses:
             self.privilegedStartService()
         self._datagrams.startService()
+        self._page = Page(Shared.make(self._workers, self._plan.limits.maxConnections))
         try:
             for number in range(self._workers):
-                self._spawn(number)
+                self._processes[number] = self._spawn(number)
             self._awaitWorkers()
         except (OSError, StartError) as error:
             self._kill()
             self._close()
             self._page.close()
             raise StartError(f"cannot start the workers: {error}") from None
-        self._isStarted = True
+        for number in range(self._workers):
+            Deferred.fromCoroutine(self._keep(number))
         for address in self._addresses:
             self._log.info("listening on {address}", address=address)
 
     def _awaitWorkers(self) -> None:
+        """Wait until all workers serve; raise StartError if one of them can't.
+
+        The reactor doesn't run yet, so this lets it run turn by turn: once it does, an error is no longer reported to
+        the process that started the daemon.
+        """
         deadline = self._reactor.seconds() + START
-        while not all(process.isReady for process in self._processes.values()):
-            self._reactor.iterate(0.01)
-            reapAllProcesses()  # it is the running reactor who catches SIGCHLD
+        while any(process.state is not State.SERVING for process in self._processes.values()):
+            self._reactor.iterate(TICK)
+            reapAllProcesses()  # only the running reactor catches SIGCHLD
             for process in self._processes.values():
-                if process.error:
-                    raise StartError(process.error)
-                if process.isGone:
-                    raise StartError(f"one ended {process.end}")
+                if process.state is State.ENDED:
+                    raise StartError(process.error or f"one ended {process.end}")
             if self._reactor.seconds() > deadline:
                 raise StartError(f"they are not ready after {START:g} seconds")
 
-    def _spawn(self, number: int) -> None:
-        process = WorkerProcess(number, self._reactor.seconds(), self._peers, self._ended)
+    def _spawn(self, number: int) -> WorkerProcess:
         sockets = [opening.sockets[number % len(opening.sockets)] for _, opening in self._openings]
         listeners = tuple(
             InheritedListener(
@@ -129,42 +127,39 @@ class WorkersService(Service):
             )
             for i, (listener, opening) in enumerate(self._openings)
         )
-        configuration = Configuration(
-            type(self._reactor).__module__,
-            number,
-            self._shared,
-            replace(self._plan, listeners=listeners, datagramListeners=()),
+        plan = replace(self._plan, listeners=listeners, datagramListeners=())
+        shared = self._page.shared
+        process = WorkerProcess(number, self._peers)
+        process.spawn(
+            self._reactor,
+            Configuration(type(self._reactor).__module__, number, shared, plan),
+            [shared.page, shared.room, *(listening.fileno() for listening in sockets)],
         )
-        process.spawn(self._reactor, configuration, sockets)
-        self._processes[number] = process
+        return process
 
-    def _ended(self, process: WorkerProcess) -> None:
-        """Take back what a worker held that is gone, and have another one take its place, unless this is a stop."""
-        if not self._isStarted:
-            return
-        del self._processes[process.number]
-        self._page.vacate(process.number)
-        if self.running:
-            self._replaceLater(process.number, process.startedAt, f"worker {process.pid} ended {process.end}")
-        elif process.end != CLEANLY:
-            self._log.error("worker {pid} ended {end}", pid=process.pid, end=process.end)
-        if self._allEnded and not self._processes:
-            self._allEnded.callback(None)
-
-    def _replaceLater(self, number: int, startedAt: float, reason: str) -> None:
-        if self._reactor.seconds() - startedAt >= STEADY:
-            self._deaths[number] = 0
-        delay = DELAYS(self._deaths[number] - 1) if self._deaths[number] else 0.0
-        self._deaths[number] += 1
-        self._log.error("{reason}; another one starts in {delay:.1f} seconds", reason=reason, delay=delay)
-        self._replacements[number] = self._reactor.callLater(delay, self._replace, number)
-
-    def _replace(self, number: int) -> None:
-        del self._replacements[number]
-        try:
-            self._spawn(number)
-        except OSError as error:
-            self._replaceLater(number, self._reactor.seconds(), f"a worker cannot start: {error}")
+    async def _keep(self, number: int) -> None:
+        """Take back what a worker held when it ends, and start another one, until the stop."""
+        failures = 0
+        while self.running:
+            startedAt = self._reactor.seconds()
+            try:
+                process = self._processes.get(number) or self._spawn(number)
+            except OSError as error:
+                reason = f"a worker cannot start: {error}"
+            else:
+                self._processes[number] = process
+                await process.ended
+                del self._processes[number]
+                self._page.vacate(number)
+                reason = f"worker {process.pid} ended {process.end}"
+            if self.running:
+                now = self._reactor.seconds()
+                failures = failures + 1 if now - startedAt < STEADY else 1
+                delay = DELAYS(failures - 2) if failures > 1 else 0.0
+                self._log.error("{reason}; another one starts in {delay:.1f} seconds", reason=reason, delay=delay)
+                await self._until(lambda: not self.running, now + delay)
+            elif process.end != CLEANLY:
+                self._log.error("{reason}", reason=reason)
 
     def stopService(self) -> "Deferred[None]":
         """Stop gracefully; the Deferred fires when the last worker is gone."""
@@ -172,48 +167,48 @@ class WorkersService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        deadline = self._reactor.seconds() + self._plan.drainTimeout
-        for call in self._replacements.values():
-            call.cancel()
+        timeout = self._plan.drainTimeout
+        deadline = self._reactor.seconds() + timeout
+        self._killAt = deadline + GRACE
         for _, opening in self._openings:
             if not opening.isInherited:
                 for listening in opening.sockets:
                     stopHandshakes(listening)
         for process in self._processes.values():
-            process.tell(Drain, deadline=deadline)
+            process.tell("drain", deadline)
         self._close()
-        drained = Deferred.fromCoroutine(self._datagrams.drain(self._plan.drainTimeout))
-        self._killing = self._reactor.callLater(self._plan.drainTimeout + GRACE, self._kill)
-        if self._processes:
-            self._allEnded = Deferred()
-            await self._allEnded
-        if self._killing.active():
-            self._killing.cancel()
+        drained = Deferred.fromCoroutine(self._datagrams.drain(timeout))
+        await self._until(lambda: not self._processes or self._reactor.seconds() >= self._killAt)
+        self._kill()
+        await self._until(lambda: not self._processes)
         await drained
         logTotals(self._page.total(SERVED), self._page.total(BYTES))
         self._peers.stop()
         self._page.close()
 
     def abortDrain(self) -> None:
-        """Cut short a stop that is under way: no more waiting for anybody."""
+        """End a stop that is under way without waiting any longer."""
         self._datagrams.abortDrain()
-        if self._killing and self._killing.active() and self._killing.getTime() > self._reactor.seconds() + GRACE:
-            self._killing.reset(GRACE)
+        self._killAt = min(self._killAt, self._reactor.seconds() + GRACE)
         for process in self._processes.values():
-            process.tell(AbortDrain)
-
-    def _kill(self) -> None:
-        for process in self._processes.values():
-            process.kill()
+            process.tell("abortDrain")
 
     def reload(self) -> None:
         """Read the certificates again, for the connections from now on; keep those that can't be read."""
         if listeners := reloadCertificates(self._plan.listeners):
             for process in self._processes.values():
-                process.tell(Reload, listeners=listeners)
+                process.tell("reload", listeners)
+
+    async def _until(self, condition: Callable[[], bool], deadline: float = inf) -> None:
+        while not condition() and self._reactor.seconds() < deadline:
+            await deferLater(self._reactor, TICK)
+
+    def _kill(self) -> None:
+        for process in self._processes.values():
+            process.kill()
 
     def _close(self) -> None:
-        """Close our copies of the sockets; those of the workers stay as they are."""
+        """Close the supervisor's copies of the sockets; those of the workers stay open."""
         for _, opening in self._openings:
             opening.close()
         self._openings.clear()

@@ -1,21 +1,20 @@
-"""A worker process, as its parent sees it."""
+"""A worker process, as the supervisor sees it."""
 
+import json
 import os
 import pickle
 import signal
 import socket
-from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
-from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, Logger, capturedLogs, eventAsJSON, formatEvent
-from twisted.protocols.amp import AMP
+from twisted.logger import LogEvent, Logger, capturedLogs, eventAsJSON, formatEvent, jsonFileLogObserver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,58 +22,61 @@ from echoup.server.admission.peers import PeerLimit
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.settings import Limits, Plan
-from echoup.server.workers.commands import IGNORED, Configuration, Drain, Enter, Leave, Ready, Reload
-from echoup.server.workers.memory import Page, Shared
-from echoup.server.workers.process import CLEANLY, WorkerProcess
-from echoup.server.workers.worker import LogToParent
+from echoup.server.workers.commands import (
+    CONFIGURATION,
+    ERRORS,
+    LISTENING,
+    LOG,
+    OUTPUT,
+    PAGE,
+    ROOM,
+    SAID,
+    TOLD,
+    Configuration,
+    encode,
+)
+from echoup.server.workers.memory import Shared
+from echoup.server.workers.process import BLOCKED, CLEANLY, State, WorkerProcess
 from tests.support.certificates import writeCertificates
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import HandReactor, ReactorTestCase
 
 
-class Spawner(HandReactor):
-    """A reactor that starts no process, but remembers what it would have given it."""
-
-    def spawnProcess(  # type: ignore[override]  # with what is used here
-        self, protocol: ProcessProtocol, *arguments: object, childFDs: dict[int, Any]
-    ) -> Any:
-        """Remember all that a process would get, and whether it could be ended by a signal at its start."""
-        self.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-        self.childFDs = {
-            number: descriptor if descriptor == "r" else os.dup(descriptor) for number, descriptor in childFDs.items()
-        }
-        protocol.transport = Spawned()  # type: ignore[assignment]  # as far as it is needed
-        return protocol.transport
-
-
 class Spawned:
-    """A process that isn't there any more."""
+    """The transport of a process that ended already; it has the messages that the process was sent."""
 
     pid = 4242
+
+    def __init__(self) -> None:
+        self.told: list[list[object]] = []
+        self.isConnected = True
+
+    def writeToChild(self, descriptor: int, data: bytes) -> None:
+        """Record the messages, or fail as Twisted's transport does where the pipe is closed."""
+        if not self.isConnected:
+            raise KeyError(descriptor)
+        assert descriptor == TOLD
+        self.told += map(json.loads, data.splitlines())
 
     def signalProcess(self, name: str) -> None:
         """Fail."""
         raise ProcessExitedAlready
 
 
-class WorkerEnd(AMP):
-    """The worker's end of the control connection."""
+class Spawner(HandReactor):
+    """A reactor that starts no process, but records what it would have given it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[tuple[str, object]] = []
-
-    @Drain.responder
-    def drain(self, deadline: float) -> dict[str, object]:
-        """Remember."""
-        self.told.append(("drain", deadline))
-        return {}
-
-    @Reload.responder
-    def reload(self, listeners: list[str]) -> dict[str, object]:
-        """Remember."""
-        self.told.append(("reload", listeners))
-        return {}
+    def spawnProcess(  # type: ignore[override]  # with what is used here
+        self, protocol: ProcessProtocol, *arguments: object, childFDs: dict[int, Any]
+    ) -> Any:
+        """Record all that a process would get, and which signals are blocked at its start."""
+        self.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        self.childFDs = childFDs
+        self.files = {number: os.fstat(given).st_ino for number, given in childFDs.items() if isinstance(given, int)}
+        with os.fdopen(os.dup(childFDs[CONFIGURATION]), "rb") as file:
+            self.configuration = pickle.load(file)  # noqa: S301  # our own
+        protocol.transport = Spawned()  # type: ignore[assignment]  # as far as it is needed
+        return protocol.transport
 
 
 class WorkerProcessTestCase(ReactorTestCase):
@@ -83,16 +85,28 @@ class WorkerProcessTestCase(ReactorTestCase):
     def setUp(self) -> None:
         """Make it."""
         super().setUp()
-        self.ended: list[WorkerProcess] = []
         self.limit = PeerLimit(Clock(), 2)
-        self.process = WorkerProcess(1, 0.0, self.limit, self.ended.append)
+        self.process = WorkerProcess(1, self.limit)
+        self.transport = Spawned()
+        self.process.transport = self.transport  # type: ignore[assignment]  # as far as it is needed
+
+    def say(self, *message: object) -> list[list[object]]:
+        """Let the process say something, and return all that it was told by now."""
+        self.process.childDataReceived(SAID, encode(*message))
+        return self.transport.told
+
+
+class SpawnTests(WorkerProcessTestCase):
+    """A process is spawned with all that it needs."""
+
+    def setUp(self) -> None:
+        """Make a reactor that starts no process."""
+        super().setUp()
         self.spawner = Spawner()
         self.addCleanup(self.spawner.close)
 
-    def spawn(self, *listeners: InheritedListener, sockets: tuple[socket.socket, ...] = ()) -> Configuration:
+    def spawn(self, *listeners: InheritedListener, inherited: tuple[int, ...] = ()) -> Configuration:
         """Spawn it, and return its configuration as it was given."""
-        shared = Shared.make(2, 5)
-        self.addCleanup(Page(shared).close)
         plan = Plan(
             listeners=listeners,
             limits=Limits(maxConnections=5),
@@ -100,164 +114,144 @@ class WorkerProcessTestCase(ReactorTestCase):
             logConnections=True,
             proxies=(ip_network("10.0.0.0/8"),),
         )
-        given = Configuration("reactor", 1, shared, plan)
-        self.process.spawn(self.spawner, given, sockets)
-        for descriptor in self.spawner.childFDs.values():
-            if descriptor != "r":
-                self.addCleanup(os.close, descriptor)
+        given = Configuration("reactor", 1, Shared(10, 11, 2, 5), plan)
+        self.process.spawn(self.spawner, given, inherited)
         return given
 
-    def connect(self) -> WorkerEnd:
-        """Return the worker's end of the control connection."""
-        far = WorkerEnd()
-        factory = Factory.forProtocol(lambda: far)
-        self.spawner.adoptStreamConnection(self.spawner.childFDs[3], socket.AF_UNIX, factory)
-        return far
-
-
-class SpawnTests(WorkerProcessTestCase):
-    """A process is spawned with all that it needs."""
-
-    def test_configuration(self) -> None:
-        """Its configuration comes whole, with its own numbers of the descriptors; certificates aren't read again."""
+    def test_configurationComesWhole(self) -> None:
+        """All of the configuration arrives; the certificates aren't read again."""
         folder = Path(self.enterContext(TemporaryDirectory()))
         writeCertificates(folder)
         certificate = ServerCertificate(f"{folder}/server.pem")
-        listeners = [InheritedListener(f"ssl:{i}", "INET", 6 + i, certificate) for i in range(2)]
-        with socket.socket() as first, socket.socket() as second:
-            given = self.spawn(*listeners, sockets=(first, second))
-            assert [os.fstat(self.spawner.childFDs[6 + i]).st_ino for i in range(2)] == [
-                os.fstat(each.fileno()).st_ino for each in (first, second)
-            ]
+        listeners = [InheritedListener(f"ssl:{i}", "INET", LISTENING + i, certificate) for i in range(2)]
         Path(folder, "server.pem").unlink()
-        with os.fdopen(os.dup(self.spawner.childFDs[0]), "rb") as file:
-            file.seek(0)
-            configuration = pickle.load(file)  # noqa: S301  # our own
-        assert (configuration.shared.page, configuration.shared.room) == (4, 5)
-        assert replace(configuration.plan, listeners=()) == replace(given.plan, listeners=())
-        ours, other = (listener.certificate for listener in configuration.plan.listeners)
+        given = self.spawn(*listeners)
+        arrived = self.spawner.configuration
+        assert (arrived.reactor, arrived.number, arrived.shared) == ("reactor", 1, given.shared)
+        assert arrived.plan.limits == given.plan.limits
+        assert (arrived.plan.drainTimeout, arrived.plan.logConnections) == (10.0, True)
+        assert arrived.plan.proxies == given.plan.proxies
+        ours, other = (listener.certificate for listener in arrived.plan.listeners)
         assert ours is other
         assert ours.context
 
-    def test_signals(self) -> None:
-        """Until it ignores the signals that are the parent's they are blocked, there and nowhere else."""
-        self.spawn()
-        assert set(IGNORED) <= self.spawner.blocked
-        assert not set(IGNORED) & signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    def test_processGetsDescriptors(self) -> None:
+        """It gets pipes, the stderr of the supervisor, and what it inherits, from PAGE on."""
+        with socket.socket() as first, socket.socket() as second:
+            inherited = (0, 1, first.fileno(), second.fileno())
+            self.spawn(inherited=inherited)
+            pipes = {number: given for number, given in self.spawner.childFDs.items() if isinstance(given, str)}
+            assert pipes == {TOLD: "w", SAID: "r", LOG: "r"}
+            expected = zip((OUTPUT, ERRORS, PAGE, ROOM, LISTENING, LISTENING + 1), (2, 2, *inherited), strict=True)
+            for number, descriptor in expected:
+                assert self.spawner.files[number] == os.fstat(descriptor).st_ino
 
-    def test_descriptors(self) -> None:
-        """Of what it was spawned with, this process keeps one end of the control connection."""
+    def test_processStartsWithBlockedSignals(self) -> None:
+        """The signals that are the supervisor's are blocked at its start, in no other process and at no other time."""
+        self.spawn()
+        assert set(BLOCKED) <= self.spawner.blocked
+        assert not set(BLOCKED) & signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    def test_configurationIsClosed(self) -> None:
+        """Of what it was spawned with, this process keeps nothing but the pipes."""
         before = openDescriptors()
         self.spawn()
-        ours = openDescriptors() - before
-        copies = {str(descriptor) for descriptor in self.spawner.childFDs.values()}
-        assert len(ours - copies) == 1 + 3  # and what the test shares, and mmap's copy
+        assert openDescriptors() == before
 
-    def test_pid(self) -> None:
+    def test_goneProcessHasNumber(self) -> None:
         """Its number is known also when it is gone, and to kill it then does nothing."""
         self.spawn()
         assert self.process.pid == 4242
         self.process.kill()
 
 
-class ControlTests(WorkerProcessTestCase):
-    """A worker is answered, and told."""
+class MessageTests(WorkerProcessTestCase):
+    """A worker is heard, answered and told."""
 
-    def setUp(self) -> None:
-        """Connect it."""
-        super().setUp()
-        self.spawn()
-        self.far = self.connect()
+    def test_stateIsWhatProcessSays(self) -> None:
+        """It serves when it says so, and not before."""
+        states = [self.process.state]
+        self.say("ready")
+        assert [*states, self.process.state] == [State.STARTING, State.SERVING]
 
-    def test_ready(self) -> None:
-        """It is ready when it says so, and not when it says that it can't be."""
-        assert not self.process.isReady
-        self.far.callRemote(Ready, error="")
-        self.spawner.until(lambda: self.process.isReady)
-        self.far.callRemote(Ready, error="no")
-        self.spawner.until(lambda: self.process.error == "no")
-        assert not self.process.isReady
+    def test_failedProcessIsNotServing(self) -> None:
+        """It doesn't serve when it says that it can't; its error is kept."""
+        self.say("failed", "no key: ü\udcff")
+        assert self.process.state is State.STARTING
+        assert self.process.error == "no key: ü\udcff"
 
-    def test_peers(self) -> None:
+    def test_processAsksForItsPeers(self) -> None:
         """The limit to each peer is asked for it; what it doesn't give back is given back when it ends."""
-        answers: list[bool] = []
         for _ in range(3):
-            answer: Any = self.far.callRemote(Enter, peer="192.0.2.1")
-            answer.addCallback(lambda response: answers.append(response["isAdmitted"]))
-        self.spawner.until(lambda: len(answers) == 3)
-        assert answers == [True, True, False]
-        self.far.callRemote(Leave, peer="192.0.2.1")
-        self.spawner.until(lambda: self.limit.enter("192.0.2.1"))
+            told = self.say("enter", "192.0.2.1")
+        assert told == [["entered", True], ["entered", True], ["entered", False]]
+        self.say("leave", "192.0.2.1")
+        assert self.limit.enter("192.0.2.1")
         self.process.processEnded(Failure(ProcessDone(0)))
-        assert self.process.peers == {"192.0.2.1": 1}
-        self.process.disconnected()
         assert self.limit._counts == {"192.0.2.1": 1}
 
-    def test_forgottenPeers(self) -> None:
-        """Of a peer without a connection nothing is kept, however many there were."""
-        for i in range(3):
-            self.far.callRemote(Enter, peer=f"192.0.2.{i}")
-            self.far.callRemote(Leave, peer=f"192.0.2.{i}")
-        done: Any = self.far.callRemote(Enter, peer="192.0.2.9")
-        self.spawner.until(lambda: done.called)
-        assert list(self.process.peers) == ["192.0.2.9"]
+    def test_peersWithoutConnectionAreDropped(self) -> None:
+        """Of a peer without a connection nothing is kept, also if it was refused."""
+        full = PeerLimit(Clock(), 0)
+        for limit in (self.limit, full):
+            self.process._limit = limit
+            for i in range(3):
+                told = self.say("enter", f"192.0.2.{i}")
+                if told[-1] == ["entered", True]:
+                    self.say("leave", f"192.0.2.{i}")
+        assert not self.process._peers
 
-    def test_told(self) -> None:
-        """It is told what it has to do."""
-        self.process.tell(Drain, deadline=0.1 + 0.2)
-        self.process.tell(Reload, listeners=["ssl:1", "ü"])
-        self.spawner.until(lambda: len(self.far.told) == 2)
-        assert self.far.told == [("drain", 0.1 + 0.2), ("reload", ["ssl:1", "ü"])]
+    def test_messagesArriveInPieces(self) -> None:
+        """What it says and what it logs may come in pieces, by turns."""
+        said = encode("enter", "192.0.2.1")
+        with capturedLogs() as events:
+            Logger("echoup").info("x")
+            logged = eventAsJSON(events[0]).encode() + b"\n"
+            for i in range(max(len(said), len(logged))):
+                self.process.childDataReceived(SAID, said[i : i + 1])
+                self.process.childDataReceived(LOG, logged[i : i + 1])
+        assert self.transport.told == [["entered", True]]
+        assert [formatEvent(event) for event in events] == ["x", "x"]
+
+    def test_messagesArriveAsTheyWere(self) -> None:
+        """What it is told arrives as it was."""
+        self.process.tell("drain", 0.1 + 0.2)
+        self.process.tell("reload", ["ssl:1", "ü\n"])
+        assert self.transport.told == [["drain", 0.1 + 0.2], ["reload", ["ssl:1", "ü\n"]]]
+
+    def test_closedPipeTakesNoMessage(self) -> None:
+        """To tell it something while it ends does nothing."""
+        self.transport.isConnected = False
+        self.process.tell("drain", 1.0)
+        assert self.transport.told == []
 
 
 class EndTests(WorkerProcessTestCase):
     """A process ends in one of several ways."""
 
-    def test_notConnected(self) -> None:
-        """Before it is connected, and after that, telling it something does no harm."""
-        self.process.tell(Drain, deadline=1.0)
-        self.spawn()
-        far = self.connect()
-        assert far.transport
-        far.transport.loseConnection()
-        self.spawner.turn()
-        self.process.tell(Drain, deadline=1.0)
-
-    def test_ends(self) -> None:
-        """How it ended can be said."""
+    def test_endIsDescribed(self) -> None:
+        """How it ended is known once it has ended."""
         for reason, error, end in (
             (ProcessDone(0), "", CLEANLY),
             (ProcessTerminated(1), "", "with exit code 1"),
             (ProcessTerminated(1), "no key", "with exit code 1 (no key)"),
             (ProcessTerminated(None, 9), "", "by signal 9"),
         ):
-            process = WorkerProcess(1, 0.0, self.limit, self.ended.append)
+            process = WorkerProcess(1, self.limit)
+            if error:
+                process.childDataReceived(SAID, encode("failed", error))
+            self.assertNoResult(process.ended)
             process.processEnded(Failure(reason))
-            assert self.ended == []
-            process.error = error
-            process.disconnected()
-            assert (process.end, self.ended.pop()) == (end, process)
-
-    def test_lastWords(self) -> None:
-        """Its end is known when the process has ended and its connection, too, in whatever order that is noticed."""
-        self.spawn()
-        far = self.connect()
-        far.callRemote(Ready, error="no key")
-        assert far.transport
-        far.transport.loseConnection()
-        os.dup2(0, self.spawner.childFDs[3])  # which closes it
-        self.process.processEnded(Failure(ProcessTerminated(1)))
-        assert self.ended == []
-        self.spawner.until(lambda: bool(self.ended))
-        assert self.process.end == "with exit code 1 (no key)"
+            self.successResultOf(process.ended)
+            assert (process.state, process.end) == (State.ENDED, end)
 
 
 class LogTests(SynchronousTestCase):
-    """What a worker logs is logged by its parent, as if that had done it."""
+    """What a worker logs is logged by the supervisor, as if that had done it."""
 
     def setUp(self) -> None:
-        """Make a process that ended somehow."""
-        self.process = WorkerProcess(0, 0.0, PeerLimit(Clock(), 1), lambda _: None)
+        """Make a process."""
+        self.process = WorkerProcess(0, PeerLimit(Clock(), 1))
 
     def relayed(self, namespace: str, log: str, **fields: object) -> LogEvent:
         """Return the event that arrives of one that was logged, in pieces."""
@@ -265,30 +259,31 @@ class LogTests(SynchronousTestCase):
             Logger(namespace).warn(log, **fields)
         reading, writing = os.pipe()
         with os.fdopen(reading, "rb") as source:
-            LogToParent(writing)(sent[0])
-            os.close(writing)
+            with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+                jsonFileLogObserver(pipe, recordSeparator="")(sent[0])
             line = source.read()
         with capturedLogs() as events:
             for byte in line:
-                self.process.outReceived(bytes([byte]))
+                self.process.childDataReceived(LOG, bytes([byte]))
         (event,) = events
         return event
 
-    def test_ours(self) -> None:
+    def test_ownEventsComeWhole(self) -> None:
         """Our own events come with all their fields, and formatted as they were."""
         event = self.relayed("echoup.x", "seconds={seconds:.3f} peer={peer}", seconds=1.23456, peer="é\n")
         assert formatEvent(event) == "seconds=1.235 peer=é\n"
         assert (event["seconds"], event["peer"]) == (1.23456, "é\n")
         assert (event["log_namespace"], event["log_level"].name) == ("echoup.x", "warn")
 
-    def test_others(self) -> None:
-        """Of others', what can't be sent as it is comes as text."""
+    def test_objectsInOtherEventsComeAsText(self) -> None:
+        """In events of others, what can't be sent as it is comes as text."""
         event = self.relayed("twisted.x", "it is {thing!r}", thing=StringTransport)
         assert "StringTransport" in str(formatEvent(event))
 
-    def test_unfinished(self) -> None:
-        """What a worker didn't finish before it was killed is forgotten."""
+    def test_unfinishedLineIsDropped(self) -> None:
+        """A line that a worker didn't finish before it was killed isn't logged."""
         with capturedLogs() as events:
-            self.process.outReceived(eventAsJSON({"log_namespace": "echoup", "log_format": "x"}).encode()[:10])
+            line = eventAsJSON({"log_namespace": "echoup", "log_format": "x"}).encode()
+            self.process.childDataReceived(LOG, line[:10])
             self.process.processEnded(Failure(ProcessTerminated(None, 9)))
         assert events == []

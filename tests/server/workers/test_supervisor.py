@@ -1,10 +1,12 @@
-"""The parent of workers: it starts them, replaces them and stops them."""
+"""The supervisor starts workers, replaces them and stops them."""
 
+import json
 import os
 import pickle
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,9 +14,8 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessTerminated
-from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import capturedLogs, formatEvent
-from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
@@ -22,18 +23,8 @@ from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.listeners import ListenError, StartError, parseListener
 from echoup.server.settings import Limits, Plan
 from echoup.server.workers import supervisor as workers
-from echoup.server.workers.commands import (
-    CONFIGURATION,
-    CONTROL,
-    LISTENING,
-    PAGE,
-    ROOM,
-    AbortDrain,
-    Drain,
-    Ready,
-    Reload,
-)
-from echoup.server.workers.memory import Page, Row, Shared, SharedSlots
+from echoup.server.workers.commands import CONFIGURATION, LISTENING, PAGE, ROOM, SAID, encode
+from echoup.server.workers.memory import Page, Row, SharedSlots
 from echoup.server.workers.supervisor import GRACE, STEADY, WorkersService
 from tests.support.certificates import writeCertificates
 from tests.support.descriptors import openDescriptors
@@ -42,44 +33,29 @@ from tests.support.doubles import HandReactor, ReactorTestCase, raised
 DRAIN = 10.0
 
 
-class Child(AMP):
-    """A worker that is no process: it says what it is told to say, and remembers what it is told."""
+class Child:
+    """The transport of a worker that is no process: it says what the test wants, and records what it is told."""
 
-    def __init__(self, reactor: "Nursery", parent: ProcessProtocol, descriptors: dict[int, int]) -> None:
-        super().__init__()
+    def __init__(self, reactor: "Spawner", protocol: ProcessProtocol, descriptors: dict[int, int]) -> None:
         self.reactor = reactor
-        self.parent = parent
+        self.protocol = protocol
         self.descriptors = descriptors
-        self.pid = 1000 + len(reactor.born)
-        self.told: list[tuple[object, ...]] = []
+        self.pid = 1000 + len(reactor.spawned)
+        self.told: list[list[object]] = []
         with os.fdopen(os.dup(descriptors[CONFIGURATION]), "rb") as file:
-            file.seek(0)
             self.configuration = pickle.load(file)  # noqa: S301  # our own
-        shared: Shared = self.configuration.shared
-        self.shared = Shared(descriptors[PAGE], descriptors[ROOM], shared.workers, shared.maximum)
+        self.shared = replace(self.configuration.shared, page=descriptors[PAGE], room=descriptors[ROOM])
 
-    def connectionMade(self) -> None:
-        """Be ready, if the test wants that."""
-        if self.reactor.answer is not None:
-            self.callRemote(Ready, error=self.reactor.answer)
+    def begin(self) -> None:
+        """Say what the test wants, if it wants something; a worker that failed ends."""
+        if self.reactor.answer:
+            self.protocol.childDataReceived(SAID, encode(*self.reactor.answer))
+            if self.reactor.answer[0] == "failed":
+                self.end(ProcessTerminated(1))
 
-    @Drain.responder
-    def drain(self, deadline: float) -> dict[str, object]:
-        """Remember."""
-        self.told.append(("drain", deadline))
-        return {}
-
-    @AbortDrain.responder
-    def abortDrain(self) -> dict[str, object]:
-        """Remember."""
-        self.told.append(("abortDrain",))
-        return {}
-
-    @Reload.responder
-    def reload(self, listeners: list[str]) -> dict[str, object]:
-        """Remember."""
-        self.told.append(("reload", *listeners))
-        return {}
+    def writeToChild(self, descriptor: int, data: bytes) -> None:
+        """Record the messages."""
+        self.told += map(json.loads, data.splitlines())
 
     def signalProcess(self, name: str) -> None:
         """End."""
@@ -90,27 +66,25 @@ class Child(AMP):
         if self in self.reactor.alive:
             self.reactor.alive.remove(self)
             self.close()
-            self.reactor.callLater(0, self.parent.processEnded, Failure(reason))
+            self.reactor.callLater(0, self.protocol.processEnded, Failure(reason))
 
     def close(self) -> None:
         """Close what it got."""
-        if self.transport:
-            self.transport.loseConnection()
         for descriptor in self.descriptors.values():
             os.close(descriptor)
         self.descriptors = {}
 
 
-class Nursery(HandReactor):
+class Spawner(HandReactor):
     """A reactor whose processes are `Child`ren."""
 
-    answer: str | None = ""
-    """What they say when they begin: no error, or one; None if they say nothing."""
+    answer: tuple[str, ...] = ("ready",)
+    """The message of each that begins; none if it is empty."""
     refusal: OSError | None = None
     """Why there can't be another one."""
 
     def __init__(self) -> None:
-        self.born: list[Child] = []
+        self.spawned: list[Child] = []
         self.alive: list[Child] = []
         super().__init__()
 
@@ -120,12 +94,12 @@ class Nursery(HandReactor):
         """Make a child."""
         if self.refusal:
             raise self.refusal
-        descriptors = {number: os.dup(given) for number, given in childFDs.items() if given != "r"}
+        descriptors = {number: os.dup(given) for number, given in childFDs.items() if isinstance(given, int)}
         child = Child(self, protocol, descriptors)
-        self.born.append(child)
+        self.spawned.append(child)
         self.alive.append(child)
         protocol.transport = child  # type: ignore[assignment]  # as far as it is needed
-        self.adoptStreamConnection(descriptors[CONTROL], socket.AF_UNIX, Factory.forProtocol(lambda: child))
+        self.callLater(0, child.begin)
         return child
 
     def close(self) -> None:
@@ -142,8 +116,8 @@ class WorkersTestCase(ReactorTestCase):
         """Make it."""
         super().setUp()
         self.folder = Path(self.enterContext(TemporaryDirectory()))
-        self.nursery = Nursery()
-        self.addCleanup(self.nursery.close)
+        self.spawner = Spawner()
+        self.addCleanup(self.spawner.close)
         self.patch(workers, "reapAllProcesses", lambda: None)
         self.patch(workers, "DELAYS", lambda attempt: float(2**attempt))
 
@@ -157,10 +131,10 @@ class WorkersTestCase(ReactorTestCase):
             drainTimeout=DRAIN,
             datagramListeners=tuple(map(parseDatagramListener, udp)),
         )
-        return WorkersService(self.nursery, plan, workers=2)
+        return WorkersService(self.spawner, plan, workers=2)
 
     def said(self, call: Callable[[], object]) -> list[str]:
-        """Return what our own code logs during a call."""
+        """Return the lines that our own code logs during a call."""
         with capturedLogs() as events:
             call()
         ours = [event for event in events if event["log_namespace"].startswith("echoup")]
@@ -176,12 +150,12 @@ class WorkersTestCase(ReactorTestCase):
 class StartTests(WorkersTestCase):
     """A start is over when all workers serve, or has failed."""
 
-    def test_interface(self) -> None:
+    def test_supervisorIsService(self) -> None:
         """It is a service."""
         verifyObject(IService, self.build())
 
-    def test_listening(self) -> None:
-        """When all workers are ready it says, once, where they listen; each has its own socket of those that can be."""
+    def test_startTellsAddresses(self) -> None:
+        """When all workers serve, the addresses are logged once; each worker has a TCP socket of its own."""
         service = self.build("127.0.0.1:0", f"unix:{self.folder}/socket", udp=("127.0.0.1:0",))
         self.addCleanup(service._close)
         assert self.said(service.privilegedStartService) == []
@@ -189,15 +163,15 @@ class StartTests(WorkersTestCase):
         tcp, unix = (opening for _, opening in service._openings)
         assert lines[:2] == [f"info: listening on {tcp.address}", f"info: listening on unix:{self.folder}/socket"]
         assert lines[2].startswith("info: listening on udp:127.0.0.1:")
-        assert [child.configuration.number for child in self.nursery.born] == [0, 1]
-        for number, child in enumerate(self.nursery.born):
+        assert [child.configuration.number for child in self.spawner.spawned] == [0, 1]
+        for number, child in enumerate(self.spawner.spawned):
             sockets = [os.fstat(child.descriptors[LISTENING + i]).st_ino for i in range(2)]
             assert sockets == [os.fstat(tcp.sockets[number].fileno()).st_ino, os.fstat(unix.sockets[0].fileno()).st_ino]
             first, second = child.configuration.plan.listeners
             assert (first.domain, first.descriptor) == ("INET", LISTENING)
             assert (second.domain, second.descriptor) == ("UNIX", LISTENING + 1)
 
-    def test_taken(self) -> None:
+    def test_takenAddressLeavesNothingOpen(self) -> None:
         """Where an address is taken nothing is left open."""
         with socket.create_server(("127.0.0.1", 0)) as other, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
             datagrams.bind(("127.0.0.1", 0))
@@ -212,40 +186,40 @@ class StartTests(WorkersTestCase):
                 assert str(error) == f"cannot listen on {address}: Address already in use"
                 assert list(self.folder.iterdir()) == []
                 assert openDescriptors() == before
-        assert self.nursery.born == []
+        assert self.spawner.spawned == []
 
-    def test_cannotServe(self) -> None:
-        """When a worker can't serve, the start fails with its words, and none is left."""
-        self.nursery.answer = "server.pem: Permission denied"
+    def test_failingWorkerEndsStart(self) -> None:
+        """When a worker can't serve, the start fails with that worker's error, and no worker is left."""
+        self.spawner.answer = ("failed", "server.pem: Permission denied")
         error = raised(StartError, self.build().startService)
         assert str(error) == "cannot start the workers: server.pem: Permission denied"
-        assert self.nursery.alive == []
+        assert self.spawner.alive == []
 
-    def test_ends(self) -> None:
-        """So it does when one ends before it serves."""
-        self.nursery.answer = None
-        self.nursery.callLater(0, lambda: self.nursery.born[1].end(ProcessTerminated(3)))
+    def test_endingWorkerEndsStart(self) -> None:
+        """When a worker ends before it serves, the start fails."""
+        self.spawner.answer = ()
+        self.spawner.callLater(0, lambda: self.spawner.spawned[1].end(ProcessTerminated(3)))
         error = raised(StartError, self.build().startService)
         assert str(error) == "cannot start the workers: one ended with exit code 3"
-        assert self.nursery.alive == []
+        assert self.spawner.alive == []
 
-    def test_cannotSpawn(self) -> None:
-        """Or when there can't be a process at all."""
-        self.nursery.refusal = OSError("no more processes")
+    def test_missingProcessEndsStart(self) -> None:
+        """When no process can be started, the start fails."""
+        self.spawner.refusal = OSError("no more processes")
         error = raised(StartError, self.build().startService)
         assert str(error) == "cannot start the workers: no more processes"
 
-    def test_slow(self) -> None:
-        """Or when one isn't ready in time."""
-        self.nursery.answer = None
-        self.nursery.callLater(0, self.nursery.clock.advance, workers.START + 1)
+    def test_slowWorkerEndsStart(self) -> None:
+        """When a worker isn't ready in time, the start fails."""
+        self.spawner.answer = ()
+        self.spawner.callLater(0, self.spawner.clock.advance, workers.START + 1)
         error = raised(StartError, self.build().startService)
         assert str(error) == "cannot start the workers: they are not ready after 30 seconds"
-        assert self.nursery.alive == []
+        assert self.spawner.alive == []
 
 
 class ReplaceTests(WorkersTestCase):
-    """A worker that dies is replaced, and what it held is there again."""
+    """A worker that ends is replaced, and what it held is free again."""
 
     def setUp(self) -> None:
         """Start the service."""
@@ -253,48 +227,48 @@ class ReplaceTests(WorkersTestCase):
         self.start()
 
     def kill(self, child: Child) -> list[str]:
-        """Let it die, and return what is said about it."""
+        """Kill it, and return what is logged."""
         child.signalProcess("KILL")
-        return self.said(self.nursery.turn)
+        return self.said(self.spawner.turn)
 
-    def test_delays(self) -> None:
-        """The first time at once, then later and later, until one has lived for a while."""
+    def test_repeatedEndsDelayReplacement(self) -> None:
+        """A worker is replaced at once, then later and later, until one has run for a while."""
         for delay in (0.0, 1.0, 2.0, 4.0):
-            child = self.nursery.alive[-1]
+            child = self.spawner.alive[-1]
             line = f"error: worker {child.pid} ended by signal 9; another one starts in {delay:.1f} seconds"
             assert self.kill(child) == [line]
             if delay:
-                assert len(self.nursery.alive) == 1
-                self.nursery.advance(delay - 0.1)
-                assert len(self.nursery.alive) == 1
-                self.nursery.advance(0.15)
-            assert len(self.nursery.alive) == 2
-            assert self.nursery.alive[-1].configuration.number == 1
-        self.nursery.advance(STEADY, step=1)
-        assert self.kill(self.nursery.alive[-1])[0].endswith("in 0.0 seconds")
-        assert len(self.nursery.alive) == 2
+                assert len(self.spawner.alive) == 1
+                self.spawner.advance(delay - 0.1)
+                assert len(self.spawner.alive) == 1
+                self.spawner.advance(0.15)
+            assert len(self.spawner.alive) == 2
+            assert self.spawner.alive[-1].configuration.number == 1
+        self.spawner.advance(STEADY, step=1)
+        assert self.kill(self.spawner.alive[-1])[0].endswith("in 0.0 seconds")
+        assert len(self.spawner.alive) == 2
 
-    def test_cannotSpawn(self) -> None:
-        """Where there can't be another process, that is tried again."""
-        self.nursery.refusal = OSError("no more processes")
-        lines = self.kill(self.nursery.alive[0])
+    def test_missingProcessIsTriedAgain(self) -> None:
+        """When no process can be started, that is tried again."""
+        self.spawner.refusal = OSError("no more processes")
+        lines = self.kill(self.spawner.alive[0])
         assert lines[1:] == ["error: a worker cannot start: no more processes; another one starts in 1.0 seconds"]
-        self.nursery.refusal = None
-        self.nursery.advance(1.1)
-        assert len(self.nursery.alive) == 2
+        self.spawner.refusal = None
+        self.spawner.advance(1.1)
+        assert len(self.spawner.alive) == 2
 
-    def test_placesOfDeadWorkersAreFree(self) -> None:
+    def test_placesOfEndedWorkersAreFree(self) -> None:
         """The places that a worker held are free again, and no others, however many workers end."""
         for _ in range(2):
-            for number, child in enumerate(list(self.nursery.alive)):
+            for number, child in enumerate(list(self.spawner.alive)):
                 page = Page(child.shared)
-                slots = SharedSlots(self.nursery, page, Row(page, child.configuration.number))
+                slots = SharedSlots(self.spawner, page, Row(page, child.configuration.number))
                 for _ in range(2 + number):
                     assert slots.take()
                 assert not number or not slots.take()
-            for child in list(self.nursery.alive):
+            for child in list(self.spawner.alive):
                 self.kill(child)
-            self.nursery.advance(2)
+            self.spawner.advance(2)
             assert self.service._page.free == 5
 
 
@@ -309,92 +283,92 @@ class StopTests(WorkersTestCase):
     def stop(self) -> "Deferred[None]":
         """Begin to stop."""
         stopped = self.service.stopService()
-        self.nursery.turn()
+        self.spawner.turn()
         return stopped
 
-    def test_drains(self) -> None:
-        """The workers are told the deadline, our copies of the sockets are closed, and the totals are said."""
-        children = list(self.nursery.alive)
+    def test_stopDrainsWorkers(self) -> None:
+        """The workers are told the deadline, our copies of the sockets are closed, and the totals are logged."""
+        children = list(self.spawner.alive)
         stopped = self.stop()
-        assert [child.told for child in children] == [[("drain", DRAIN)]] * 2
+        assert [child.told for child in children] == [[["drain", DRAIN]]] * 2
         assert list(self.folder.iterdir()) == []
         for number, child in enumerate(children):
             Row(Page(child.shared), number).add(10)
-        self.nursery.advance(1)
+        self.spawner.advance(1)
         assert not stopped.called
         for child in children:
             child.end(ProcessDone(0))
-        lines = self.said(lambda: self.nursery.advance(0.5))
+        lines = self.said(lambda: self.spawner.advance(0.5))
         assert self.successResultOf(stopped) is None
         assert lines == ["info: served 2 connections, 20 bytes"]
-        assert self.nursery.getDelayedCalls() == []
+        assert self.spawner.getDelayedCalls() == []
 
-    def test_killed(self) -> None:
-        """Who is still there some time after the deadline is killed; nobody is replaced."""
-        self.nursery.alive[0].end(ProcessTerminated(1))
-        self.nursery.turn()
+    def test_workerIsKilledAfterDeadline(self) -> None:
+        """A worker that still runs some time after the deadline is killed; none is replaced."""
+        self.spawner.alive[0].end(ProcessTerminated(1))
+        self.spawner.turn()
         stopped = self.stop()
-        lines = self.said(lambda: self.nursery.advance(DRAIN + GRACE - 0.1))
+        lines = self.said(lambda: self.spawner.advance(DRAIN + GRACE - 0.1))
         assert lines == []
-        assert len(self.nursery.alive) == 2
-        lines = self.said(lambda: self.nursery.advance(1))
+        assert len(self.spawner.alive) == 2
+        lines = self.said(lambda: self.spawner.advance(1))
         assert len(lines) == 3
         self.successResultOf(stopped)
-        assert len(self.nursery.born) == 3
-        assert self.nursery.getDelayedCalls() == []
+        assert len(self.spawner.spawned) == 3
+        assert self.spawner.getDelayedCalls() == []
 
-    def test_hurry(self) -> None:
-        """Told to abortDrain, it tells the workers, and doesn't wait any longer for those who don't."""
-        children = list(self.nursery.alive)
+    def test_abortIsPassedOn(self) -> None:
+        """The workers are told of `abortDrain`, and one that doesn't end is killed soon."""
+        children = list(self.spawner.alive)
         stopped = self.stop()
         self.service.abortDrain()
-        self.nursery.turn()
-        assert [child.told[-1] for child in children] == [("abortDrain",)] * 2
+        self.spawner.turn()
+        assert [child.told[-1] for child in children] == [["abortDrain"]] * 2
         children[0].end(ProcessDone(0))
-        self.nursery.advance(GRACE + 1)
+        self.spawner.advance(GRACE + 1)
         self.successResultOf(stopped)
-        assert self.nursery.getDelayedCalls() == []
+        assert self.spawner.getDelayedCalls() == []
 
-    def test_hurryLate(self) -> None:
-        """However often it is told, nobody has more time than without that."""
+    def test_repeatedAbortGivesNoTime(self) -> None:
+        """However often a stop is aborted, no worker has more time than without that."""
         stopped = self.stop()
-        self.nursery.advance(DRAIN)
+        self.spawner.advance(DRAIN)
         for _ in range(3):
-            self.nursery.advance(0.2)
+            self.spawner.advance(0.2)
             self.service.abortDrain()
-        assert self.nursery.alive == []
-        self.nursery.advance(1)
+        assert self.spawner.alive == []
+        self.spawner.advance(1)
         self.successResultOf(stopped)
 
-    def test_hurryAnyTime(self) -> None:
-        """To tell that when there is no stop, or when it is nearly over, does no harm."""
+    def test_abortOutsideStopDoesNothing(self) -> None:
+        """`abortDrain` does no harm before a stop, or when it is over."""
         self.service.abortDrain()
-        children = list(self.nursery.alive)
+        children = list(self.spawner.alive)
         stopped = self.stop()
         for child in children:
             child.end(ProcessDone(0))
-        self.nursery.advance(0.3)
+        self.spawner.advance(0.3)
         self.successResultOf(stopped)
         self.service.abortDrain()
 
-    def test_noReplacement(self) -> None:
-        """A replacement that was to come doesn't."""
+    def test_stopCancelsReplacement(self) -> None:
+        """A worker whose replacement is due later isn't replaced during a stop."""
         for _ in range(2):
-            self.nursery.alive[-1].signalProcess("KILL")
-            self.nursery.turn()
-        assert len(self.nursery.alive) == 1
+            self.spawner.alive[-1].signalProcess("KILL")
+            self.spawner.turn()
+        assert len(self.spawner.alive) == 1
         stopped = self.stop()
-        self.nursery.alive[0].end(ProcessDone(0))
-        self.nursery.advance(5)
+        self.spawner.alive[0].end(ProcessDone(0))
+        self.spawner.advance(5)
         self.successResultOf(stopped)
-        assert len(self.nursery.born) == 3
+        assert len(self.spawner.spawned) == 3
 
 
 class ReloadTests(WorkersTestCase):
-    """Certificates are read again by the parent, and then by the workers."""
+    """The supervisor reads the certificates again, and then the workers do."""
 
-    def test_reload(self) -> None:
-        """There is a line for each listener, and the workers are told of those that could be read."""
+    def test_workersReloadWhatSupervisorRead(self) -> None:
+        """There is a log line for each listener, and the workers are told of those whose files could be read."""
         writeCertificates(self.folder)
         other = self.folder / "own.pem"
         other.write_bytes((self.folder / "server.pem").read_bytes())
@@ -407,12 +381,12 @@ class ReloadTests(WorkersTestCase):
             f"info: read the certificate of {names[0]} again",
             f"error: kept the certificate of {names[1]}: {reason}",
         ]
-        self.nursery.turn()
-        assert [child.told for child in self.nursery.alive] == [[("reload", *names), ("reload", names[0])]] * 2
+        self.spawner.turn()
+        assert [child.told for child in self.spawner.alive] == [[["reload", names], ["reload", names[:1]]]] * 2
 
-    def test_none(self) -> None:
-        """Where there are none, nobody is told anything."""
+    def test_reloadWithoutCertificatesTellsNothing(self) -> None:
+        """Without certificates the workers aren't told anything."""
         self.start()
         assert self.said(self.service.reload) == []
-        self.nursery.turn()
-        assert [child.told for child in self.nursery.alive] == [[], []]
+        self.spawner.turn()
+        assert [child.told for child in self.spawner.alive] == [[], []]
