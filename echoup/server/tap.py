@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 from twisted.application.service import IService
 from twisted.internet.posixbase import PosixReactorBase
@@ -25,9 +25,7 @@ from echoup.server.settings import (
     parseSeconds,
     parseWorkers,
 )
-
-if TYPE_CHECKING:
-    from echoup.server.workers.supervisor import WorkersService
+from echoup.server.workers.supervisor import WorkersService
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -174,13 +172,6 @@ def makeService(options: Options) -> IService:
         proxies=tuple(options["proxy-from"]),
         datagramListeners=tuple(options["udp"]),
     )
-    return Daemon(reactor, _makeService(reactor, plan, options["workers"]))
-
-
-def _makeService(reactor: PosixReactorBase, plan: Plan, workers: int) -> "EchoUpService | WorkersService":
-    if workers == 1:
-        return EchoUpService(reactor, plan)
-    # Imported here, because AMP and the rest that only workers need are a tenth of what a start imports.
-    from echoup.server.workers.supervisor import WorkersService
-
-    return WorkersService(reactor, plan, workers)
+    workers = options["workers"]
+    service = EchoUpService(reactor, plan) if workers == 1 else WorkersService(reactor, plan, workers)
+    return Daemon(reactor, service)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 
-from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.posixbase import PosixReactorBase
@@ -39,8 +38,8 @@ GRACE = 0.5
 STEADY = 10.0
 """Seconds after which the end of a worker doesn't count as a repeated one."""
 
-DELAYS = backoffPolicy(initialDelay=0.5, maxDelay=30.0)
-"""Seconds until a worker is replaced that ended repeatedly; at first it is replaced at once."""
+DELAYS = (0.0, *(0.5 * 1.5**i for i in range(11)))
+"""Seconds until a worker is replaced that ended for the first time, for the second time and so on."""
 
 TICK = 0.01
 """Seconds between two looks at what the supervisor waits for."""
@@ -154,8 +153,10 @@ class WorkersService(Service):
                 reason = f"worker {process.pid} ended {process.end}"
             if self.running:
                 now = self._reactor.seconds()
-                failures = failures + 1 if now - startedAt < STEADY else 1
-                delay = DELAYS(failures - 2) if failures > 1 else 0.0
+                if now - startedAt >= STEADY:
+                    failures = 0
+                delay = DELAYS[min(failures, len(DELAYS) - 1)]
+                failures += 1
                 self._log.error("{reason}; another one starts in {delay:.1f} seconds", reason=reason, delay=delay)
                 await self._until(lambda: not self.running, now + delay)
             elif process.end != CLEANLY:
