@@ -41,7 +41,7 @@ class EchoUpService(Service):
         gate: Gate | None = None,
         report: Callable[[Connection], None] | None = None,
     ) -> None:
-        """`gate` and `report` are those of a worker, which shares what they count."""
+        """Without `gate` the limits are those of `plan`; `report` is called with each connection that was served."""
         self._reactor = reactor
         self._plan = plan
         self._reflectionGuard = ReflectionGuard(reactor)

@@ -10,10 +10,10 @@ header has named it. Both answer with an `Admission`:
 
 When the last place is taken the ports are paused: the kernel's queue holds further clients, which to them is the same
 as waiting here. A connection waits here only if it was accepted all the same, because another process took the last
-place at that moment, or because its port had accepted it already. Twisted's ports accept in rows, which `limitAccepts`
-keeps to the number of free places; the uvloop reactor's ports accept one connection in a turn of the loop, and the
-pause stops them. So no more than the limit are served at a time, on every reactor, and nothing is lost: a connection
-that waits is not read.
+place, or took one, at that moment, or because its port had accepted it already. Twisted's ports accept in rows, which
+`limitAccepts` keeps to the number of free places; the uvloop reactor's ports accept one connection in a turn of the
+loop, and the pause stops them. So no more than the limit are served at a time, on every reactor, and nothing is lost: a
+connection that waits is not read.
 
 A free place goes to the connections that wait, and then to the ports.
 """
@@ -39,7 +39,7 @@ class Gate:
     def __init__(
         self, clock: IReactorTime, limits: Limits, slots: Slots | None = None, peers: Peers | None = None
     ) -> None:
-        """`slots` and `peers` are those of a worker, which shares them; without them they are made of `limits`."""
+        """`slots` and `peers` may be shared with other processes; without them they are made of `limits`."""
         self._slots: Slots = slots or LocalSlots(limits.maxConnections)
         self._peers: Peers = peers or PeerLimit(clock, limits.maxConnectionsPerPeer)
         self._limits = limits

@@ -11,7 +11,7 @@ from echoup.server.ratelimitedlog import RateLimitedLog
 
 
 class Peers(Protocol):
-    """The limit to the connections of each peer; a worker's is kept by its parent."""
+    """The limit to the connections of each peer; another process may keep it."""
 
     def enter(self, peer: str) -> "bool | Deferred[bool]":
         """Count a connection from the address `peer` if that is within the limit; return whether it is."""

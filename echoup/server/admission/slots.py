@@ -13,7 +13,7 @@ class Slots(Protocol):
         """How many are left; where other processes take them too, an estimate that is right once they hold still."""
 
     def take(self) -> bool:
-        """Take one; return False if none is left."""
+        """Take one; return False if none is left, or if another process takes one at this moment."""
 
     def give(self) -> None:
         """Give one back."""

@@ -1,4 +1,4 @@
-"""Listening sockets that the process was started with, by systemd or by the parent of a worker."""
+"""Listening sockets that the process was started with, by systemd for example."""
 
 import os
 import socket

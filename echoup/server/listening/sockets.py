@@ -31,7 +31,7 @@ class ListeningAddress:
     opened: ExitStack
     """Closes the sockets and removes what was made with them."""
     isInherited: bool = False
-    """Whether the socket outlives this process, because systemd or the parent of a worker holds it, too."""
+    """Whether the socket outlives this process, because another process, such as systemd, holds it, too."""
     backlog: int = socket.SOMAXCONN
     """The length of a Unix socket's queue, which the kernel doesn't tell; the default is the longest."""
 
