@@ -142,9 +142,9 @@ def test_sessionsAndDeathsLeaveNoDescriptor(tmp_path: Path, figure: Callable[[st
             for _ in range(200):
                 assert [address.echo(b"hello") for address in daemon.addresses] == [b"HELLO"] * 2
             eventually(lambda: sorted(map(descriptors, [daemon.pid, *workers(daemon)])) == before)
-            dead = workers(daemon)[0]
-            os.kill(dead, signal.SIGKILL)
-            eventually(lambda: dead not in workers(daemon) and len(workers(daemon)) == 2)  # noqa: B023
+            victim = workers(daemon)[0]
+            os.kill(victim, signal.SIGKILL)
+            eventually(lambda: victim not in workers(daemon) and len(workers(daemon)) == 2)  # noqa: B023
             eventually(lambda: sorted(map(descriptors, [daemon.pid, *workers(daemon)])) == before)
     figure(f"descriptors of the parent and of two workers: {before}")
 
@@ -673,8 +673,8 @@ def test_datagramsAreAnsweredWhileWorkersDie(tmp_path: Path) -> None:
                 assert asking.recv(100) == b"HELLO"
 
 
-def test_connectionsToDeadWorkerWaitForNext(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Connections to a dead worker wait in its queue for the next one, and aren't refused."""
+def test_connectionsToKilledWorkerWaitForNext(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Connections to a killed worker wait in its queue for the next one, and aren't refused."""
     with Daemon.start(tmp_path, "--workers=2") as daemon, ExitStack() as opened:
         for pid in workers(daemon):
             os.kill(pid, signal.SIGKILL)
@@ -682,7 +682,7 @@ def test_connectionsToDeadWorkerWaitForNext(tmp_path: Path, figure: Callable[[st
         for connection in connections:
             connection.sendall(b"hello")
         assert [connection.recv(5) for connection in connections] == [b"HELLO"] * 200
-    figure("200 of 200 clients that came when all workers were dead were served")
+    figure("200 of 200 clients that came when all workers were killed were served")
 
 
 def test_workersServeInBackground(tmp_path: Path) -> None:

@@ -61,8 +61,7 @@ class WorkerProcess(ProcessProtocol):
     end = ""
     """How it ended, once it has."""
 
-    def __init__(self, number: int, limit: PeerLimit) -> None:
-        self.number = number
+    def __init__(self, limit: PeerLimit) -> None:
         self.ended: Deferred[None] = Deferred()
         """Fires when the process is gone and everything that it said was read."""
         self._limit = limit
@@ -86,7 +85,7 @@ class WorkerProcess(ProcessProtocol):
             # It looks for modules exactly where this process does: not in the current folder, unless this one does.
             command = [sys.executable, "-P", "-m", "echoup.server.workers.worker"]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-            # A process inherits the signals that are blocked, from its first instruction on.
+            # A process inherits the signals that are blocked; a worker leaves them so.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
             try:
                 process = reactor.spawnProcess(
@@ -98,7 +97,7 @@ class WorkerProcess(ProcessProtocol):
 
     def tell(self, *message: object) -> None:
         """Send a message; to a process that is gone, nothing."""
-        with suppress(KeyError):  # from the end of a process until it is noticed its pipe is missing
+        with suppress(KeyError):  # its pipe is closed before `processEnded` is called
             self.transport.writeToChild(TOLD, encode(*message))
 
     def kill(self) -> None:

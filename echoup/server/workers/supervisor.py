@@ -101,8 +101,8 @@ class WorkersService(Service):
     def _awaitWorkers(self) -> None:
         """Wait until all workers serve; raise StartError if one of them can't.
 
-        The reactor doesn't run yet, so this lets it run turn by turn: once it does, an error is no longer reported to
-        the process that started the daemon.
+        The reactor doesn't run yet, so this iterates it: once it runs, no error reaches the process that started the
+        daemon.
         """
         deadline = self._reactor.seconds() + START
         while any(process.state is not State.SERVING for process in self._processes.values()):
@@ -128,7 +128,7 @@ class WorkersService(Service):
         )
         plan = replace(self._plan, listeners=listeners, datagramListeners=())
         shared = self._page.shared
-        process = WorkerProcess(number, self._peers)
+        process = WorkerProcess(self._peers)
         process.spawn(
             self._reactor,
             Configuration(type(self._reactor).__module__, number, shared, plan),

@@ -85,10 +85,7 @@ class Worker(LineOnlyReceiver):
         self.transport.write(encode(*message))
 
     async def _drain(self, deadline: float) -> None:
-        """Stop gracefully, and end the process.
-
-        The interpreter's own end would take 0.1 s, after the deadline.
-        """
+        """Stop gracefully, and end the process at once: the interpreter's own end would take another 0.1 s."""
         try:
             await self._service.drain(max(deadline - self._reactor.seconds(), 0))
         except Exception:
@@ -120,13 +117,13 @@ def main() -> None:
 
     reactor = cast("PosixReactorBase", installed)
     useMonotonicClock(reactor)
-    # What isn't ours is logged from warnings on: below, it says that a port was opened or closed, once for each worker.
+    # Of what isn't ours only warnings are logged: the rest says, once for each worker, that a port opened or closed.
     worthSaying = LogLevelFilterPredicate(LogLevel.warn)
     worthSaying.setLogLevelForNamespace("echoup", LogLevel.info)
     # When the pipe is full this waits: events are neither lost nor do they pile up here, and the supervisor reads.
     observer = jsonFileLogObserver(os.fdopen(LOG, "w", encoding="utf-8"), recordSeparator="")
     globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [worthSaying])], redirectStandardIO=False)
-    StandardIO(Worker(reactor, configuration), TOLD, SAID)  # type: ignore[call-arg]  # mypy reads that of Windows
+    StandardIO(Worker(reactor, configuration), TOLD, SAID)  # type: ignore[call-arg]  # mypy sees the one for Windows
     reactor.run(installSignalHandlers=False)
 
 

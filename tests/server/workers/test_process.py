@@ -86,7 +86,7 @@ class WorkerProcessTestCase(ReactorTestCase):
         """Make it."""
         super().setUp()
         self.limit = PeerLimit(Clock(), 2)
-        self.process = WorkerProcess(1, self.limit)
+        self.process = WorkerProcess(self.limit)
         self.transport = Spawned()
         self.process.transport = self.transport  # type: ignore[assignment]  # as far as it is needed
 
@@ -237,7 +237,7 @@ class EndTests(WorkerProcessTestCase):
             (ProcessTerminated(1), "no key", "with exit code 1 (no key)"),
             (ProcessTerminated(None, 9), "", "by signal 9"),
         ):
-            process = WorkerProcess(1, self.limit)
+            process = WorkerProcess(self.limit)
             if error:
                 process.childDataReceived(SAID, encode("failed", error))
             self.assertNoResult(process.ended)
@@ -251,7 +251,7 @@ class LogTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a process."""
-        self.process = WorkerProcess(0, PeerLimit(Clock(), 1))
+        self.process = WorkerProcess(PeerLimit(Clock(), 1))
 
     def relayed(self, namespace: str, log: str, **fields: object) -> LogEvent:
         """Return the event that arrives of one that was logged, in pieces."""
