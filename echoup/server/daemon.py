@@ -1,6 +1,5 @@
 """What belongs to the daemon's process as a whole: its clock, signals, descriptors, and how it fails to start."""
 
-import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +9,6 @@ from types import FrameType
 from typing import Protocol
 
 from twisted.application.service import IServiceCollection, MultiService
-from twisted.internet.defer import Deferred
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 
@@ -72,14 +70,6 @@ class Daemon(MultiService):
         self._reactor.callWhenRunning(self._expectSecondSignal)
         with self._failingInOneLine():
             super().startService()
-
-    def stopService(self) -> "Deferred[object]":
-        """Stop gracefully; the Deferred fires when the service has stopped."""
-        # A full garbage collection looks at every object, with 20 000 connections for 50 to 120 ms, in which none of
-        # them is served. It leaves out what is frozen; the process is about to end.
-        gc.freeze()
-        stopped: Deferred[object] = super().stopService()
-        return stopped
 
     def _expectSecondSignal(self) -> None:
         """Let the second SIGTERM or SIGINT abort the drain; Twisted would stop again and fail (twisted#2265)."""

@@ -1,5 +1,6 @@
 """Listens, and serves what comes, until it is stopped."""
 
+import gc
 from collections.abc import Callable, Iterable
 from functools import partial
 from socket import AF_UNIX
@@ -113,6 +114,9 @@ class EchoUpService(Service):
 
     async def drain(self, timeout: float) -> None:
         """Stop accepting, and end the connections; in `timeout` seconds none is left."""
+        # A full garbage collection looks at every object, with 20 000 connections for 50 to 120 ms, in which none of
+        # them is served. It leaves out what is frozen; the process is about to end.
+        gc.freeze()
         for address in self._listening:
             if not address.isInherited:
                 stopHandshakes(address.sockets[0])

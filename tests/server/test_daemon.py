@@ -1,6 +1,5 @@
 """The process: how it fails to start, which signals it ignores, and how it is stopped."""
 
-import gc
 import signal
 import socket
 import sys
@@ -33,7 +32,6 @@ class DaemonTestCase(ReactorTestCase):
     def setUp(self) -> None:
         """Restore them in the end."""
         super().setUp()
-        self.addCleanup(gc.unfreeze)
         self.addCleanup(setrlimit, RLIMIT_NOFILE, getrlimit(RLIMIT_NOFILE))
         for number in (signal.SIGHUP, *IGNORED, *STOPPING):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
@@ -156,13 +154,6 @@ class DaemonTests(DaemonTestCase):
         self.start()
         signal.raise_signal(signal.SIGTERM)
         assert self.hangUp() == []
-        self.reactor.until(lambda: self.stops[0].called)
-
-    def test_stopFreezesWhatThereIs(self) -> None:
-        """A stop leaves what there is out of garbage collections, which would hold up every connection."""
-        self.start()
-        signal.raise_signal(signal.SIGTERM)
-        assert gc.get_freeze_count() > 0
         self.reactor.until(lambda: self.stops[0].called)
 
     def test_firstSignalStops(self) -> None:

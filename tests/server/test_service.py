@@ -1,5 +1,6 @@
 """The service listens everywhere or nowhere, and stops without losing a connection."""
 
+import gc
 import os
 import socket
 import ssl
@@ -208,6 +209,12 @@ class StopTests(ServiceTestCase):
         for peer in peers:
             peer.end()
         self.assertStops(0.5, 1)
+
+    def test_stopFreezesWhatThereIs(self) -> None:
+        """A stop leaves what there is out of garbage collections, which would hold up every connection."""
+        self.connect()
+        self.stop()
+        assert gc.get_freeze_count() > 0
 
     def test_dataInFlightIsEchoed(self) -> None:
         """What is in flight is echoed to the last byte."""

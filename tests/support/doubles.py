@@ -1,5 +1,6 @@
 """A reactor that the test drives: its transports, ports and timers are real, and its clock is the test's."""
 
+import gc
 import socket
 from collections.abc import Callable
 from time import monotonic
@@ -135,6 +136,7 @@ class ReactorTestCase(SynchronousTestCase):
         """Make the reactor, which is closed after the test."""
         self.reactor = HandReactor()
         self.addCleanup(self.reactor.close)
+        self.addCleanup(gc.unfreeze)  # what a stop has frozen
 
     def peerOf(self, factory: IProtocolFactory, family: socket.AddressFamily = socket.AF_INET) -> Peer:
         """Return the far end of a new connection, for whose near end `factory` builds a protocol."""
