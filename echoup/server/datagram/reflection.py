@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from enum import Enum
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -69,9 +69,11 @@ class ReflectionGuard:
         self.ports: set[int] = set()
         """Our own ports."""
         self._clock = clock
-        self._rates: _Deadlines[str] = _Deadlines(ADDRESSES)
+        self._rates: OrderedDict[str, float] = OrderedDict()
+        """When the bucket of an address is full again."""
         # By their hashes, since datagrams are large. Python's are keyed and have 64 bits, so no collision can be made.
-        self._replies: _Deadlines[int] = _Deadlines(REPLIES)
+        self._replies: OrderedDict[int, float] = OrderedDict()
+        """When a reply is forgotten."""
         self._refusals = RateLimitedLog(clock, self._logRefused)
         self._last: tuple[str, int, DatagramRefusal]
 
@@ -103,17 +105,17 @@ class ReflectionGuard:
         return None if asked else DatagramRefusal.MANY_HOSTS
 
     def _findTooMany(self, host: str, now: float) -> DatagramRefusal | None:
-        """Take a token out of the bucket of `host`, which is full again at its deadline."""
-        before = self._rates.get(host, now)
+        """Take a token out of the bucket of `host`."""
+        before = max(self._rates.get(host, now), now)
         after = before + 1 / RATE
         isTooMany = after > now + BURST / RATE
-        self._rates.set(host, before if isTooMany else after, now)
+        _remember(self._rates, ADDRESSES, host, before if isTooMany else after, now)
         return DatagramRefusal.TOO_MANY if isTooMany else None
 
     def _findOwnReply(self, datagram: bytes, reply: bytes, exchange: int, now: float) -> DatagramRefusal | None:
         if datagram == reply and self._replies.get(exchange, now) > now:
             return DatagramRefusal.OWN_REPLY
-        self._replies.set(exchange, now + RETURN, now)
+        _remember(self._replies, REPLIES, exchange, now + RETURN, now)
         return None
 
     def _logRefused(self, count: int) -> None:
@@ -126,26 +128,12 @@ class ReflectionGuard:
         )
 
 
-class _Deadlines(Generic[K]):
-    """Keeps the deadlines of the `maximum` latest keys, until they are over."""
-
-    def __init__(self, maximum: int) -> None:
-        self._maximum = maximum
-        self._deadlines: OrderedDict[K, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._deadlines)
-
-    def get(self, key: K, now: float) -> float:
-        """Return the deadline of `key`, or `now` if none is to come."""
-        return max(self._deadlines.get(key, now), now)
-
-    def set(self, key: K, deadline: float, now: float) -> None:
-        """Set the deadline of `key`, later than `now`, and drop those that are over or too many, the oldest first."""
-        self._deadlines[key] = deadline
-        self._deadlines.move_to_end(key)
-        while len(self) > self._maximum or next(iter(self._deadlines.values())) <= now:
-            self._deadlines.popitem(last=False)
+def _remember(deadlines: OrderedDict[K, float], maximum: int, key: K, deadline: float, now: float) -> None:
+    """Set the deadline of `key`, later than `now`, and drop those that are over or too many, the oldest first."""
+    deadlines[key] = deadline
+    deadlines.move_to_end(key)
+    while len(deadlines) > maximum or next(iter(deadlines.values())) <= now:
+        deadlines.popitem(last=False)
 
 
 @lru_cache
