@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from struct import Struct
 from typing import Any
 
@@ -50,12 +50,10 @@ class DatagramPort(Port):
     """
 
     _log = Logger()
-    _number: int
 
-    def startListening(self) -> None:
-        """Begin to listen."""
-        super().startListening()
-        self._number = self.getHost().port
+    @cached_property
+    def _number(self) -> int:
+        return int(self.getHost().port)
 
     def doRead(self) -> None:
         """Deliver the datagrams that have come, up to the limits of a turn."""
@@ -85,10 +83,7 @@ class DatagramPort(Port):
 
 @lru_cache
 def _destination(level: int, kind: int, info: bytes) -> tuple[str | None, tuple[tuple[int, int, bytes]]]:
-    """Return a datagram's destination, if that is one host, and the control message for an answer from there.
-
-    The routes decide the interface, except for a link-local address, which means nothing without it.
-    """
+    """Return a datagram's destination, if that is one host, and the control message for an answer from there."""
     if level == socket.IPPROTO_IP:
         _, own, asked = _IPV4.unpack(info)
         text, isOneHost = socket.inet_ntop(socket.AF_INET, asked), asked == own
@@ -96,6 +91,7 @@ def _destination(level: int, kind: int, info: bytes) -> tuple[str | None, tuple[
     else:
         asked, interface = _IPV6.unpack(info)
         text, isOneHost = socket.inet_ntop(socket.AF_INET6, asked), asked[0] != 0xFF
+        # The routes decide the interface, except for a link-local address, which means nothing without it.
         origin = _IPV6.pack(asked, interface if text.startswith("fe80:") else 0)
     return (text if isOneHost else None), ((level, kind, origin),)
 
@@ -134,9 +130,5 @@ def _listen(
 
 
 def parseDatagramListener(description: str) -> DatagramListener:
-    """Return the listener that `description` names.
-
-    `PORT` or `*:PORT` (every address, IPv4 and IPv6), `HOST:PORT` or `[V6]:PORT`. Raise ValueError, with
-    one line that says what is wrong, for anything else.
-    """
+    """Return the listener that `description` names, in one of the forms of `parseOwnAddress`; raise ValueError else."""
     return DatagramListener(description, *parseOwnAddress(description))

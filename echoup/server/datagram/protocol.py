@@ -16,10 +16,8 @@ class ReturnPath:
 
     sender: Any
     """The sender as the kernel gives it: host and port; for IPv6 also flow label and scope."""
-
     asked: tuple[str, int] | None = None
     """Our address and port that the datagram was sent to; None if it was sent to more than one host."""
-
     origin: tuple[tuple[int, int, bytes], ...] = ()
     """The control message that makes the kernel answer from there; without one the routes decide."""
 
