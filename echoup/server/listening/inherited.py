@@ -13,7 +13,7 @@ from twisted.python.systemd import ListenFDs
 
 from echoup.endpointstrings import wholeNumber
 from echoup.server.listening.certificate import ServerCertificate
-from echoup.server.listening.sockets import ListeningAddress, describeSocket
+from echoup.server.listening.sockets import ListeningAddress
 from echoup.server.socketoptions import prepare
 
 
@@ -44,11 +44,7 @@ class InheritedListener:
             inherited.setblocking(False)
             prepare(inherited)
             os.close(self.descriptor)
-            return [
-                ListeningAddress(
-                    describeSocket(inherited), [inherited], opened.pop_all(), isInherited=True, backlog=self.backlog
-                )
-            ]
+            return [ListeningAddress([inherited], opened.pop_all().close, isInherited=True, backlog=self.backlog)]
 
 
 def parseInherited(

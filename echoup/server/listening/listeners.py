@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
-from typing import Protocol
 
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.python.lockfile import FilesystemLock
@@ -17,31 +17,12 @@ from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumb
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.hosts import openEach, parseOwnAddress
 from echoup.server.listening.inherited import InheritedListener, parseInherited
-from echoup.server.listening.sockets import ListeningAddress, describeSocket, openTCP
+from echoup.server.listening.sockets import ListeningAddress, openTCP
 from echoup.server.socketoptions import prepare
 
 BACKLOG = 4096
 """How many clients the kernel may queue at a socket, up to its own limit, somaxconn. With Twisted's 50, most of 1000
 clients that connect at once wait a second or more until their SYN is repeated."""
-
-KINDS = ("tcp", "tcp6", "ssl", "unix", "systemd")
-"""The kinds of Twisted's endpoints whose connections keep the promises; wrappers such as `haproxy:` lose data at a
-half-close. Only the description is Twisted's."""
-
-
-class Listener(Protocol):
-    """Something to listen on, which may have several addresses."""
-
-    @property
-    def description(self) -> str:
-        """The address, as the user wrote it."""
-
-    @property
-    def certificate(self) -> ServerCertificate | None:
-        """What the connections need for TLS, if they use it."""
-
-    def open(self, reactor: PosixReactorBase, count: int = 1) -> list[ListeningAddress]:
-        """Listen, for `count` processes to accept; raise OSError, and leave nothing open, where that is impossible."""
 
 
 class StartError(Exception):
@@ -79,7 +60,7 @@ class AddressListener:
     def open(self, reactor: PosixReactorBase, count: int = 1) -> list[ListeningAddress]:
         """Listen at each address with `count` sockets; raise OSError where that is impossible."""
         openOne = partial(openTCP, count, self.backlog)
-        return openEach(self.host, self.port, socket.SOCK_STREAM, openOne, ListeningAddress.close, self.family)
+        return openEach(self.host, self.port, socket.SOCK_STREAM, openOne, lambda each: each.close(), self.family)
 
 
 @dataclass(frozen=True)
@@ -104,50 +85,57 @@ class UNIXListener:
             listening.setblocking(False)
             prepare(listening)
             listening.bind(self.path)
-            opened.callback(_remove, self.path)
+            opened.callback(_attempt, Path(self.path).unlink)
             # No client can connect before the socket listens, so none comes with the permissions of the umask.
             Path(self.path).chmod(self.mode)
             listening.listen(self.backlog)
-            return [ListeningAddress(describeSocket(listening), [listening], opened.pop_all(), backlog=self.backlog)]
+            return [ListeningAddress([listening], opened.pop_all().close, backlog=self.backlog)]
 
     def _lock(self, opened: ExitStack) -> None:
         """Make the lock that Twisted's Unix ports make, and remove the socket that a killed process left."""
         lock = FilesystemLock(f"{self.path}.lock")
         try:
-            isOurs = lock.lock()
+            if not lock.lock():
+                raise OSError("Cannot acquire lock")
         except ValueError as error:  # it holds no process's number
             raise OSError(str(error)) from None
-        if not isOurs:
-            raise OSError("Cannot acquire lock")
-        opened.callback(_unlock, lock)
+        opened.callback(_attempt, lock.unlock)
         if not lock.clean and Path(self.path).is_socket():
-            _remove(self.path)
+            _attempt(Path(self.path).unlink)
 
 
-def _remove(path: str) -> None:
-    with suppress(OSError):  # it may be gone
-        Path(path).unlink()
+def _attempt(remove: Callable[[], object]) -> None:
+    with suppress(OSError, ValueError):  # the file may be gone, and the lock another process's
+        remove()
 
 
-def _unlock(lock: FilesystemLock) -> None:
-    with suppress(OSError, ValueError):  # it may be gone, or another process's
-        lock.unlock()
+Listener = AddressListener | UNIXListener | InheritedListener
+"""Something to listen on, which may have several addresses."""
 
 
 def parseListener(description: str, clientCA: str | None = None) -> Listener:
     """Return the listener that `description` names.
 
-    The forms are `PORT` or `*:PORT` (every address, IPv4 and IPv6), `HOST:PORT`, `[V6]:PORT`, and a Twisted server
-    endpoint string of one of the KINDS. With TLS, clients need a certificate signed by one in the file `clientCA`,
-    unless that is None. Raise ValueError, with one line that says what is wrong.
+    The forms are those of `parseOwnAddress`, and Twisted's server endpoint strings `tcp:`, `tcp6:`, `ssl:`, `unix:` and
+    `systemd:`. With TLS, clients need a certificate signed by one in the file `clientCA`, unless that is None. Raise
+    ValueError, with one line that says what is wrong.
     """
     if not description.isprintable():
         raise ValueError(f"{description!r} is not an address")
+    # Only the description is Twisted's. Its wrappers, such as `haproxy:`, lose data at a half-close.
+    parsers: dict[str, Callable[..., Listener]] = {
+        "tcp": partial(_parseTCP, description, ""),
+        "tcp6": partial(_parseTCP, description, "::"),
+        "ssl": partial(_parseTLS, description, clientCA),
+        "unix": partial(_parseUNIX, description),
+        "systemd": partial(parseInherited, description),
+    }
     kind = description.partition(":")[0]
-    if kind in KINDS:
-        with parsing(description, kind):
-            return _parseEndpoint(description, clientCA)
-    return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {', '.join(KINDS)}"))
+    if kind not in parsers:
+        return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {', '.join(parsers)}"))
+    with parsing(description, kind):
+        (_, *values), named = splitDescription(description)
+        return applyTo(parsers[kind], values, named)
 
 
 def parseListeners(descriptions: Iterable[str], clientCA: str | None = None) -> list[Listener]:
@@ -156,33 +144,14 @@ def parseListeners(descriptions: Iterable[str], clientCA: str | None = None) -> 
     A listener closes the inherited descriptor, which may be another file's when a second one opens it.
     """
     listeners = [parseListener(description, clientCA) for description in descriptions]
-    descriptors: set[int] = set()
-    for listener in listeners:
-        if isinstance(listener, InheritedListener):
-            if listener.descriptor in descriptors:
-                raise ValueError(f"{listener.description!r} is the same socket as one before it")
-            descriptors.add(listener.descriptor)
+    for first, other in combinations((each for each in listeners if isinstance(each, InheritedListener)), 2):
+        if first.descriptor == other.descriptor:
+            raise ValueError(f"{other.description!r} is the same socket as one before it")
     return listeners
 
 
-def _parseEndpoint(description: str, clientCA: str | None) -> Listener:
-    (kind, *values), named = splitDescription(description)
-    parsers: dict[str, Callable[..., Listener]] = {
-        "tcp": partial(_parseTCP, description, ""),
-        "tcp6": partial(_parseTCP, description, "::"),
-        "ssl": partial(_parseTLS, description, clientCA),
-        "unix": partial(_parseUNIX, description),
-        "systemd": partial(parseInherited, description),
-    }
-    return applyTo(parsers[kind], values, named)
-
-
 def _parseTCP(
-    description: str,
-    everywhere: str,
-    port: str,
-    interface: str | None = None,
-    backlog: str = str(BACKLOG),
+    description: str, everywhere: str, port: str, interface: str | None = None, backlog: str = str(BACKLOG)
 ) -> AddressListener:
     """Return the listener for the arguments of Twisted's `tcp:` and `tcp6:` endpoints, named and ordered like these."""
     host = everywhere if interface is None else interface

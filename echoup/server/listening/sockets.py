@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,20 +24,22 @@ from echoup.server.twistedports import leaveOpen
 class ListeningAddress:
     """An address that is listened on; nothing accepts there until `accept` or another process does."""
 
-    address: str
-    """As people write it."""
     sockets: Sequence[socket.socket]
     """One for each process that is to accept, or one for all of them."""
-    opened: ExitStack
-    """Closes the sockets and removes what was made with them."""
+    close: Callable[[], None]
+    """Close the sockets and remove what was made with them; other processes keep their descriptors."""
     isInherited: bool = False
     """Whether the socket outlives this process, because another process, such as systemd, holds it, too."""
     backlog: int = socket.SOMAXCONN
     """The length of a Unix socket's queue, which the kernel doesn't tell; the default is the longest."""
 
-    def close(self) -> None:
-        """Close the sockets and remove what was made with them; other processes keep their descriptors."""
-        self.opened.close()
+    @property
+    def address(self) -> str:
+        """The address, as people write it."""
+        name = self.sockets[0].getsockname()
+        if self.sockets[0].family == socket.AF_UNIX:
+            return describeAddress(UNIXAddress(os.fsencode(name)))
+        return joinAddress(*name[:2])
 
 
 def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any) -> ListeningAddress:
@@ -63,15 +65,7 @@ def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any
             listening.bind(address)
             listening.listen(backlog)
             sockets.append(listening)
-        return ListeningAddress(describeSocket(sockets[0]), sockets, opened.pop_all())
-
-
-def describeSocket(listening: socket.socket) -> str:
-    """Return the address of `listening`, as people write it."""
-    name = listening.getsockname()
-    if listening.family == socket.AF_UNIX:
-        return describeAddress(UNIXAddress(name if isinstance(name, bytes) else os.fsencode(name)))
-    return joinAddress(*name[:2])
+        return ListeningAddress(sockets, opened.pop_all().close)
 
 
 def accept(reactor: PosixReactorBase, factory: IProtocolFactory, listening: ListeningAddress) -> Port:
