@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import version
-from typing import ClassVar, TypeVar, cast
+from typing import Any, ClassVar, cast
 
 from twisted.application.service import IService
 from twisted.internet.posixbase import PosixReactorBase
@@ -26,9 +26,6 @@ from echoup.server.settings import (
     parseWorkers,
 )
 from echoup.server.workers.supervisor import WorkersService
-
-T = TypeVar("T")
-V = TypeVar("V")
 
 _log = Logger()
 
@@ -116,37 +113,29 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Fill in what was not on the command line, and turn texts into values; raise UsageError for a bad one."""
         for name, (parse, default, _) in self._settings.items():
-            text = self._fromEnvironment(name) if self[name] is None else self[name]
-            self[name] = default if text is None else self._parse(name, parse, text)
-        if not self["log-connections"]:
-            text = self._fromEnvironment("log-connections")
-            self["log-connections"] = text is not None and self._parse("log-connections", parseFlag, text)
-        if self["tls-client-ca"] is None:
-            self["tls-client-ca"] = self._fromEnvironment("tls-client-ca")
-        elif not self["tls-client-ca"]:
-            raise usage.UsageError("--tls-client-ca: '' is not a file")
+            self._evaluate(name, parse, default)
+        self["log-connections"] = "yes" if self["log-connections"] else None
+        self._evaluate("log-connections", parseFlag, False)
+        self._evaluate("tls-client-ca", str, None)
         clientCA = self["tls-client-ca"]
-        self._parseAll("listen", partial(parseListeners, clientCA=clientCA), "127.0.0.1:8081")
-        self._parseAll("udp", lambda texts: list(map(parseDatagramListener, texts)))
-        self._parseAll("proxy-from", lambda texts: list(map(parseNetwork, texts)))
+        if clientCA == "":
+            raise usage.UsageError("--tls-client-ca: '' is not a file")
+        self._evaluate("listen", partial(parseListeners, clientCA=clientCA), parseListeners(["127.0.0.1:8081"]))
+        self._evaluate("udp", lambda texts: [*map(parseDatagramListener, texts)], [])
+        self._evaluate("proxy-from", lambda texts: [*map(parseNetwork, texts)], [])
         if clientCA and not any(listener.certificate for listener in self["listen"]):
             raise usage.UsageError("--tls-client-ca: there is no --listen ssl:... to use it")
 
-    def _parseAll(self, name: str, parse: Callable[[list[str]], list[T]], default: str = "") -> None:
-        """Turn the texts of a repeatable option into values."""
-        self[name] = self._parse(name, parse, self[name] or (self._fromEnvironment(name) or default).split())
-
-    @staticmethod
-    def _parse(name: str, parse: Callable[[V], T], given: V) -> T:
+    def _evaluate(self, name: str, parse: Callable[[Any], object], default: object) -> None:
+        """Give an option the value of what is on the command line, or else in its variable, unless that is empty."""
+        given = self[name]
+        if given is None or given == []:
+            text = os.environ.get("ECHOUP_" + name.upper().replace("-", "_"), "").strip()
+            given = (text if given is None else text.split()) or None
         try:
-            return parse(given)
+            self[name] = default if given is None else parse(given)
         except ValueError as error:
             raise usage.UsageError(f"--{name}: {error}") from None
-
-    @staticmethod
-    def _fromEnvironment(name: str) -> str | None:
-        """Return what the variable of an option has; one that is empty has nothing."""
-        return os.environ.get("ECHOUP_" + name.upper().replace("-", "_"), "").strip() or None
 
 
 def makeService(options: Options) -> IService:
