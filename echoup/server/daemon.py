@@ -23,9 +23,7 @@ class CannotStart(SystemExit, Exception):
     SystemExit it ends the interpreter without a traceback.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.code = 1
+    code = 1
 
 
 class MainService(Protocol):

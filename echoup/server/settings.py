@@ -21,15 +21,16 @@ MOST_WORKERS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one daemon allows: numbers of connections, and times in seconds; 0 is "no limit"."""
+    """What one daemon allows: numbers of connections, and times in seconds; 0 is "no limit".
+
+    The timeouts of a stall and of a handshake are never 0, because nothing may hang.
+    """
 
     maxConnections: int = 1024
     maxConnectionsPerPeer: int = 0
     idleTimeout: float = 600.0
     stallTimeout: float = 60.0
-    """Never 0, because nothing may hang."""
     handshakeTimeout: float = 5.0
-    """Never 0 either."""
 
     @property
     def tick(self) -> float:

@@ -35,7 +35,7 @@ REPLIES = 32_768
 class DatagramRefusal(Enum):
     """Why a datagram isn't answered; the values are the words of the log line."""
 
-    SYSTEM_PORT = "its port is below 1024"
+    SYSTEM_PORT = "its port is below 1024"  # where services are that answer answers
     OWN_PORT = "its port is one of ours"
     NO_HOST = "its address is not a host's"
     MANY_HOSTS = "it was sent to more than one host"
@@ -47,19 +47,13 @@ class ReflectionGuard:
     """Decides which datagrams are answered, for all the UDP ports of a daemon together.
 
     The sender of a datagram can be forged. An echo service can be made to flood a third party that way, or to talk with
-    another service without end (CVE-1999-0103, CVE-2024-2169). So there is no answer to:
+    another service without end (CVE-1999-0103, CVE-2024-2169). So it refuses for the reasons of `DatagramRefusal`.
 
-    - ports below 1024, where services are that answer answers, and ports of our own;
-    - senders that can't be one host, and datagrams that were sent to more than one;
-    - more than RATE and BURST from one address;
-    - our own reply, when it comes back: a datagram that is, byte for byte, one that was sent from the address it
-      was sent to, to exactly its sender, less than RETURN ago. So two services like this one answer a spoofed datagram
-      once each. All replies count, not only the last to each sender: two datagrams that go to and fro at the same time
-      would each replace the other.
-
-    The last rule has a price: an echo of ours and a client that repeats itself look the same. A client that sends
-    the same bytes without a lowercase letter again and again, from one port, gets one answer in the time of RETURN.
-    A datagram with a lowercase letter was never a reply of ours, and is answered whenever it comes.
+    Our own reply is a datagram that is, byte for byte, one that was sent from the address it was sent to, to exactly
+    its sender, less than RETURN ago. So two services like this one answer a spoofed datagram once each. All replies
+    count, not only the last to each sender: two datagrams that go to and fro at the same time would each replace the
+    other. The price is that a client which repeats itself looks the same: one that sends the same bytes without a
+    lowercase letter again and again, from one port, gets one answer in the time of RETURN.
     """
 
     _log = Logger()
@@ -79,15 +73,9 @@ class ReflectionGuard:
 
     def mayAnswer(self, datagram: bytes, reply: bytes, sender: Any, asked: Hashable) -> bool:
         """Whether `datagram`, which `sender` sent to our address `asked`, may be answered with `reply`."""
-        now = self._clock.seconds()
-        host, port = sender[:2]
-        refusal = (
-            self._findNoClient(host, port, asked)
-            or self._findTooMany(host, now)
-            or self._findOwnReply(datagram, reply, hash((sender, asked, reply)), now)
-        )
+        refusal = self._findRefusal(datagram, reply, sender, asked)
         if refusal:
-            self._last = host, port, refusal
+            self._last = *sender[:2], refusal
             self._refusals.count()
         return not refusal
 
@@ -95,28 +83,32 @@ class ReflectionGuard:
         """Log the refusals that aren't logged yet, and log nothing more."""
         self._refusals.stop()
 
-    def _findNoClient(self, host: str, port: int, asked: Hashable) -> DatagramRefusal | None:
+    def _findRefusal(self, datagram: bytes, reply: bytes, sender: Any, asked: Hashable) -> DatagramRefusal | None:
+        now = self._clock.seconds()
+        host, port = sender[:2]
         if port < 1024:
             return DatagramRefusal.SYSTEM_PORT
         if port in self.ports:
             return DatagramRefusal.OWN_PORT
         if not _isHost(host):
             return DatagramRefusal.NO_HOST
-        return None if asked else DatagramRefusal.MANY_HOSTS
+        if not asked:
+            return DatagramRefusal.MANY_HOSTS
+        if self._isOverRate(host, now):
+            return DatagramRefusal.TOO_MANY
+        exchange = hash((sender, asked, reply))
+        isOwnReply = datagram == reply and self._replies.get(exchange, now) > now
+        if not isOwnReply:
+            _remember(self._replies, REPLIES, exchange, now + RETURN, now)
+        return DatagramRefusal.OWN_REPLY if isOwnReply else None
 
-    def _findTooMany(self, host: str, now: float) -> DatagramRefusal | None:
-        """Take a token out of the bucket of `host`."""
+    def _isOverRate(self, host: str, now: float) -> bool:
+        """Take a token out of the bucket of `host`; return whether there was none."""
         before = max(self._rates.get(host, now), now)
         after = before + 1 / RATE
-        isTooMany = after > now + BURST / RATE
-        _remember(self._rates, ADDRESSES, host, before if isTooMany else after, now)
-        return DatagramRefusal.TOO_MANY if isTooMany else None
-
-    def _findOwnReply(self, datagram: bytes, reply: bytes, exchange: int, now: float) -> DatagramRefusal | None:
-        if datagram == reply and self._replies.get(exchange, now) > now:
-            return DatagramRefusal.OWN_REPLY
-        _remember(self._replies, REPLIES, exchange, now + RETURN, now)
-        return None
+        isOver = after > now + BURST / RATE
+        _remember(self._rates, ADDRESSES, host, before if isOver else after, now)
+        return isOver
 
     def _logRefused(self, count: int) -> None:
         host, port, refusal = self._last
