@@ -21,8 +21,7 @@ def splitDescription(description: str) -> tuple[list[str], dict[str, str]]:
     """
     values: list[str] = []
     named: dict[str, str] = {}
-    for field in _FIELD.finditer(description):
-        first, second = field.groups()
+    for first, second in (field.groups() for field in _FIELD.finditer(description)):
         if second is None:
             values.append(_unquoted(first))
         else:
@@ -34,10 +33,10 @@ def applyTo(function: Callable[..., T], values: list[str], named: dict[str, str]
     """Return what `function` makes of the fields of a description; raise ValueError if it doesn't take them."""
     signature = inspect.signature(function)
     try:
-        bound = signature.bind(*values, **named)
+        signature.bind(*values, **named)
     except TypeError:
         raise ValueError(_mistake(signature, values, named)) from None
-    return function(*bound.args, **bound.kwargs)
+    return function(*values, **named)
 
 
 def _mistake(signature: inspect.Signature, values: list[str], named: dict[str, str]) -> str:

@@ -31,10 +31,7 @@ _log = Logger()
 
 
 class Options(usage.Options):
-    """What `twistd echoup` can be told, on the command line or in ECHOUP_… variables.
-
-    After parsing, each option holds its value: numbers, and for `listen` a list of listeners.
-    """
+    """What `twistd echoup` can be told, on the command line or in ECHOUP_… variables; it holds the parsed values."""
 
     synopsis = "[options]"
     longdesc = (

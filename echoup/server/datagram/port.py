@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from echoup.server.datagram.protocol import IDatagramTransport, ReturnPath
-from echoup.server.listening.hosts import openEach, parseOwnAddress
-from echoup.server.listening.sockets import closePort
+from echoup.server.listening.listeners import parseOwnAddress
+from echoup.server.listening.sockets import closePort, openEach
 from echoup.server.twistedports import adoptDatagramSocket
 
 LARGEST = 65_536

@@ -59,7 +59,6 @@ class ReflectionGuard:
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
-        """`clock` is the reactor."""
         self.ports: set[int] = set()
         """Our own ports."""
         self._clock = clock

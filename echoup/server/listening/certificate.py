@@ -11,10 +11,9 @@ from echoup.tls.context import makeContext, naming
 
 
 class ServerCertificate:
-    """A server's certificate and private key, in files, and the TLS context made of them.
+    """A server's certificate and private key, in files, and the TLS context made of what was read last.
 
-    It remembers what it read last. Another process that unpickles it has the same context, even where that process
-    can't read the files or they have changed since.
+    A process that unpickles it makes the same context, even where it can't read the files or they have changed since.
     """
 
     context: ssl.SSLContext
@@ -34,7 +33,7 @@ class ServerCertificate:
         Raise ValueError, with one line that says what is wrong, for files that can't be used.
         """
         self._privateKey = privateKey
-        self._certificates = [certKey or privateKey, *([extraCertChain] if extraCertChain else [])]
+        self._certificates = [path for path in (certKey or privateKey, extraCertChain) if path]
         self._clientCA = clientCA
         paths = (privateKey, *self._certificates, *([clientCA] if clientCA else []))
         # Absolute, because `reload` may run after the process went to another folder (`twistd --rundir`).
@@ -46,7 +45,7 @@ class ServerCertificate:
         return {name: value for name, value in vars(self).items() if name != "context"}
 
     def __setstate__(self, state: Mapping[str, object]) -> None:
-        """Make the context anew, of what was read."""
+        """Make the context anew."""
         vars(self).update(state)
         self.context = self._makeContext(self._contents)
 

@@ -19,11 +19,7 @@ from echoup.server.socketoptions import prepare
 
 @dataclass(frozen=True)
 class InheritedListener:
-    """Listens on a socket that the process was started with.
-
-    Its address and the permissions of its file are those that its opener gave it. It outlives the process: a client
-    that is in its queue when the process stops is served by another one.
-    """
+    """Listens on a socket that the process was started with, which outlives it with the clients in its queue."""
 
     description: str
     domain: str
@@ -50,10 +46,7 @@ class InheritedListener:
 def parseInherited(
     description: str, domain: str, index: str | None = None, name: str | None = None
 ) -> InheritedListener:
-    """Return the listener of the socket that systemd passed at `index` or under `name`.
-
-    `domain` is INET, INET6 or UNIX. Raise ValueError, with one line that says what is wrong.
-    """
+    """Return the listener of the socket that systemd passed at `index` or under `name`; raise ValueError for none."""
     if domain not in ("INET", "INET6", "UNIX"):
         raise ValueError(f"domain={domain} is none of INET, INET6 and UNIX")
     if (index is None) == (name is None):

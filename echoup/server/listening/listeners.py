@@ -12,12 +12,11 @@ from pathlib import Path
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.python.lockfile import FilesystemLock
 
-from echoup.addresses import parsePort
+from echoup.addresses import parsePort, splitAddress
 from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
 from echoup.server.listening.certificate import ServerCertificate
-from echoup.server.listening.hosts import openEach, parseOwnAddress
 from echoup.server.listening.inherited import InheritedListener, parseInherited
-from echoup.server.listening.sockets import ListeningAddress, openTCP
+from echoup.server.listening.sockets import ListeningAddress, openEach, openTCP
 from echoup.server.socketoptions import prepare
 
 BACKLOG = 4096
@@ -113,6 +112,25 @@ Listener = AddressListener | UNIXListener | InheritedListener
 """Something to listen on, which may have several addresses."""
 
 
+def parseOwnAddress(description: str, otherForms: str = "") -> tuple[str | None, int]:
+    """Return the host and the port that `description` names; the host is None for every address of this machine.
+
+    The forms are `PORT` or `*:PORT` (every address, IPv4 and IPv6), `HOST:PORT` and `[V6]:PORT`. Raise ValueError, with
+    one line that says what is wrong, for anything else; that line names `otherForms`, too, for a text of no known form.
+    """
+    if not description.isprintable():
+        raise ValueError(f"{description!r} is not an address")
+    name = description.partition(":")[0]
+    if name in (description, "*"):
+        return None, parsePort(description.removeprefix("*:"))
+    if description.count(":") > 1 and not description.startswith("["):
+        raise ValueError(f"{description!r} is neither HOST:PORT nor [V6]:PORT{otherForms}")
+    host, port = splitAddress(description)
+    if port is None:
+        raise ValueError(f"{description!r} has no port")
+    return host, port
+
+
 def parseListener(description: str, clientCA: str | None = None) -> Listener:
     """Return the listener that `description` names.
 
@@ -139,11 +157,9 @@ def parseListener(description: str, clientCA: str | None = None) -> Listener:
 
 
 def parseListeners(descriptions: Iterable[str], clientCA: str | None = None) -> list[Listener]:
-    """Return the listeners that `descriptions` name (see `parseListener`); raise ValueError, also for a socket twice.
-
-    A listener closes the inherited descriptor, which may be another file's when a second one opens it.
-    """
+    """Return the listeners that `descriptions` name, by `parseListener`; raise ValueError, also for a socket twice."""
     listeners = [parseListener(description, clientCA) for description in descriptions]
+    # A listener closes the inherited descriptor, which may be another file's when a second one opens it.
     for first, other in combinations((each for each in listeners if isinstance(each, InheritedListener)), 2):
         if first.descriptor == other.descriptor:
             raise ValueError(f"{other.description!r} is the same socket as one before it")

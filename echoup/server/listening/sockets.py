@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, cast
+from errno import EADDRNOTAVAIL, EAFNOSUPPORT
+from typing import Any, TypeVar, cast
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.base import BasePort
@@ -18,6 +19,8 @@ from twisted.python.failure import Failure
 from echoup.addresses import describeAddress, joinAddress
 from echoup.server.socketoptions import prepare
 from echoup.server.twistedports import leaveOpen
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,40 @@ def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any
         return ListeningAddress(sockets, opened.pop_all().close)
 
 
-def accept(reactor: PosixReactorBase, factory: IProtocolFactory, listening: ListeningAddress) -> Port:
-    """Accept at the first socket of `listening`; the port that is returned has a duplicate of it.
+def openEach(
+    host: str | None,
+    port: int,
+    kind: socket.SocketKind,
+    openOne: Callable[[socket.AddressFamily, Any], P],
+    close: Callable[[P], object],
+    family: socket.AddressFamily = socket.AF_UNSPEC,
+) -> list[P]:
+    """Return what `openOne` makes of the family and the address of each address of `host`.
 
-    Close `listening` after the port is closed.
+    An address that this machine lacks (often IPv6) is passed over where there is another. `family` restricts the
+    addresses, unless it is AF_UNSPEC. Raise OSError, after `close` for all that is open, where one can't be opened.
     """
+    found = socket.getaddrinfo(host, port, family, kind, flags=socket.AI_PASSIVE)
+    missing: OSError | None = None
+    results: list[P] = []
+    with ExitStack() as opened:
+        for own, address in dict.fromkeys((own, address) for own, _, _, _, address in found):
+            try:
+                results.append(openOne(own, address))
+            except OSError as error:
+                if error.errno not in (EADDRNOTAVAIL, EAFNOSUPPORT):
+                    raise
+                missing = error
+            else:
+                opened.callback(close, results[-1])
+        if missing and not results:
+            raise missing
+        opened.pop_all()
+    return results
+
+
+def accept(reactor: PosixReactorBase, factory: IProtocolFactory, listening: ListeningAddress) -> Port:
+    """Return a port that accepts at a duplicate of the first socket of `listening`; close it before `listening`."""
     own = listening.sockets[0]
     if own.family != socket.AF_UNIX:
         return cast("Port", reactor.adoptStreamPort(own.fileno(), own.family, factory))

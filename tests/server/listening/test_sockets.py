@@ -13,9 +13,8 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.wire import Echo
 
 from echoup.reactor.ports import Port, UNIXPort
-from echoup.server.listening.hosts import openEach
 from echoup.server.listening.listeners import Listener, parseListener
-from echoup.server.listening.sockets import ListeningAddress, accept, closePort
+from echoup.server.listening.sockets import ListeningAddress, accept, closePort, openEach
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.recorders import ServerOf
