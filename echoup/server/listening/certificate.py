@@ -4,38 +4,35 @@ import os
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from echoup.tls.context import makeContext, naming
 
 
+@dataclass(eq=False)
 class ServerCertificate:
-    """A server's certificate and private key, in files, and the TLS context made of what was read last.
+    """A server's certificate and private key, in PEM files, and the TLS context made of what was read last.
+
+    The names of the files' paths are those of Twisted's `ssl:` endpoint. Without `certKey` the certificate is in the
+    file of the key. The certificates between it and the root follow it there or are in `extraCertChain`. With
+    `clientCA` clients must have a certificate signed by one in that file. Raise ValueError, with one line that says
+    what is wrong, for files that can't be used.
 
     A process that unpickles it makes the same context, even where it can't read the files or they have changed since.
     """
 
-    context: ssl.SSLContext
+    privateKey: str = "server.pem"
+    certKey: str | None = None
+    extraCertChain: str | None = None
+    clientCA: str | None = None
+    context: ssl.SSLContext = field(init=False)
     """For the next connection; those that are open keep theirs."""
 
-    def __init__(
-        self,
-        privateKey: str = "server.pem",
-        certKey: str | None = None,
-        extraCertChain: str | None = None,
-        clientCA: str | None = None,
-    ) -> None:
-        """Read the files, whose paths the arguments are; all are PEM. The names are those of Twisted's `ssl:` endpoint.
-
-        Without `certKey` the certificate is in the file of the key. The certificates between it and the root follow it
-        there or are in `extraCertChain`. With `clientCA` clients must have a certificate signed by one in that file.
-        Raise ValueError, with one line that says what is wrong, for files that can't be used.
-        """
-        self._privateKey = privateKey
-        self._certificates = [path for path in (certKey or privateKey, extraCertChain) if path]
-        self._clientCA = clientCA
-        paths = (privateKey, *self._certificates, *([clientCA] if clientCA else []))
+    def __post_init__(self) -> None:
+        self._certificates = [path for path in (self.certKey or self.privateKey, self.extraCertChain) if path]
+        paths = (self.privateKey, *self._certificates, *([self.clientCA] if self.clientCA else []))
         # Absolute, because `reload` may run after the process went to another folder (`twistd --rundir`).
         self._paths = {path: Path(path).absolute() for path in paths}
         self.reload()
@@ -64,18 +61,18 @@ class ServerCertificate:
             # OpenSSL wants them all in one file; each is tried alone first, so that the error names the bad one.
             with naming(path), _inFile(contents[path]) as file:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
-        chain, key = b"\n".join(contents[path] for path in self._certificates), contents[self._privateKey]
-        with naming(self._privateKey), _inFile(chain) as chainFile, _inFile(key) as keyFile:
+        chain, key = b"\n".join(contents[path] for path in self._certificates), contents[self.privateKey]
+        with naming(self.privateKey), _inFile(chain) as chainFile, _inFile(key) as keyFile:
             context.load_cert_chain(chainFile, keyFile, self._refusePassphrase)
-        if self._clientCA:
-            with naming(self._clientCA), _inFile(contents[self._clientCA]) as file:
+        if self.clientCA:
+            with naming(self.clientCA), _inFile(contents[self.clientCA]) as file:
                 context.load_verify_locations(file)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
     def _refusePassphrase(self) -> NoReturn:
         """Fail instead of OpenSSL, which asks for a passphrase on the terminal, and waits."""
-        raise ValueError(f"{self._privateKey}: the private key is encrypted")
+        raise ValueError(f"{self.privateKey}: the private key is encrypted")
 
 
 @contextmanager
