@@ -77,7 +77,7 @@ class EchoUpService(Service):
     def _listen(self, listener: Listener) -> list[str]:
         plan = self._plan
         with listeningOn(listener.description):
-            opened = listener.open(self._reactor)
+            opened = listener.open()
             self._listening += opened
             for address in opened:
                 isPrepared = address.sockets[0].family != AF_UNIX  # whose connections inherit nothing

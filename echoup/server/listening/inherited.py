@@ -8,7 +8,6 @@ from errno import EINVAL
 from pathlib import Path
 from typing import cast
 
-from twisted.internet.posixbase import PosixReactorBase
 from twisted.python.systemd import ListenFDs
 
 from echoup.endpointstrings import wholeNumber
@@ -29,7 +28,7 @@ class InheritedListener:
     backlog: int = socket.SOMAXCONN
     """The length of a Unix socket's queue."""
 
-    def open(self, reactor: PosixReactorBase, count: int = 1) -> list[ListeningAddress]:
+    def open(self, count: int = 1) -> list[ListeningAddress]:
         """Return the socket, one for any `count`; raise OSError where it isn't a listening socket of the domain."""
         with ExitStack() as opened:
             inherited = opened.enter_context(socket.socket(fileno=os.dup(self.descriptor)))

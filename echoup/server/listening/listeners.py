@@ -9,7 +9,6 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from twisted.internet.posixbase import PosixReactorBase
 from twisted.python.lockfile import FilesystemLock
 
 from echoup.addresses import parsePort, splitAddress
@@ -56,7 +55,7 @@ class AddressListener:
     backlog: int = BACKLOG
     certificate: ServerCertificate | None = None
 
-    def open(self, reactor: PosixReactorBase, count: int = 1) -> list[ListeningAddress]:
+    def open(self, count: int = 1) -> list[ListeningAddress]:
         """Listen at each address with `count` sockets; raise OSError where that is impossible."""
         openOne = partial(openTCP, count, self.backlog)
         return openEach(self.host, self.port, socket.SOCK_STREAM, openOne, lambda each: each.close(), self.family)
@@ -75,7 +74,7 @@ class UNIXListener:
     """Whether a lock stands beside the file, so that the socket of a process that was killed can be replaced."""
     certificate: None = None
 
-    def open(self, reactor: PosixReactorBase, count: int = 1) -> list[ListeningAddress]:
+    def open(self, count: int = 1) -> list[ListeningAddress]:
         """Listen with one socket for any `count`; raise OSError where that is impossible."""
         with ExitStack() as opened:
             if self.isLocked:

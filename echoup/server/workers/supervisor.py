@@ -69,7 +69,7 @@ class WorkersService(Service):
         try:
             for listener in self._plan.listeners:
                 with listeningOn(listener.description):
-                    for opening in listener.open(self._reactor, self._workers):
+                    for opening in listener.open(self._workers):
                         self._openings.append((listener, opening))
                         self._addresses.append(("tls:" if listener.certificate else "") + opening.address)
             self._addresses += self._datagrams.listen()

@@ -163,7 +163,7 @@ class StartedTests(SynchronousTestCase):
             "from twisted.internet.protocol import Factory, Protocol\n"
             "from echoup.server.listening.listeners import parseListener\n"
             "from echoup.server.listening.sockets import accept\n"
-            "(address,) = parseListener('systemd:domain=INET:index=0').open(reactor)\n"
+            "(address,) = parseListener('systemd:domain=INET:index=0').open()\n"
             "print(accept(reactor, Factory.forProtocol(Protocol), address).getHost().port)\n"
         )
         assert self.start("LISTEN_FDS=1", code) == f"{self.port}\n"
@@ -193,7 +193,7 @@ class InheritedListenerTests(ReactorTestCase):
 
     def listen(self, other: socket.socket, domain: str) -> Port:
         """Return the port that accepts at `other`, as in a process that was started with it."""
-        (self.listening,) = InheritedListener("systemd:...", domain, os.dup(other.fileno())).open(self.reactor)
+        (self.listening,) = InheritedListener("systemd:...", domain, os.dup(other.fileno())).open()
         assert self.listening.isInherited
         self.addCleanup(self.listening.close)
         return accept(self.reactor, Factory.forProtocol(Echo), self.listening)
@@ -207,7 +207,7 @@ class InheritedListenerTests(ReactorTestCase):
     def failure(self, descriptor: int, domain: str = "INET") -> OSError:
         """Return the error with which listening fails."""
         listener = InheritedListener("systemd:...", domain, descriptor)
-        error = raised(OSError, listener.open, self.reactor)
+        error = raised(OSError, listener.open)
         assert error is not None
         return error
 

@@ -296,7 +296,7 @@ class ListenTestCase(ReactorTestCase):
 
     def listen(self, listener: Listener) -> list[Port]:
         """Return the ports that accept at the addresses that `listener` opens."""
-        opened = listener.open(self.reactor)
+        opened = listener.open()
         for address in opened:
             self.addCleanup(address.close)
         return [accept(self.reactor, Factory.forProtocol(Echo), address) for address in opened]
@@ -439,7 +439,7 @@ class OpenTests(ListenTestCase):
 
     def open(self, description: str, count: int) -> list[ListeningAddress]:
         """Return the addresses that `description` names, open until the end of the test."""
-        opened = parseListener(description).open(self.reactor, count)
+        opened = parseListener(description).open(count)
         for address in opened:
             self.addCleanup(address.close)
         return opened
@@ -481,7 +481,7 @@ class OpenTests(ListenTestCase):
     def test_unixHasOneSocket(self) -> None:
         """A Unix socket is one for all processes; its file and its lock are there until it is closed."""
         path = Path(self.directory, "socket")
-        (listening,) = parseListener(f"unix:{path}:mode=600:lockfile=1").open(self.reactor, 3)
+        (listening,) = parseListener(f"unix:{path}:mode=600:lockfile=1").open(3)
         assert (listening.address, len(listening.sockets)) == (f"unix:{path}", 1)
         assert not listening.isInherited
         assert path.stat().st_mode & 0o777 == 0o600

@@ -31,7 +31,7 @@ class AcceptTests(ReactorTestCase):
 
     def open(self, description: str) -> ListeningAddress:
         """Return the one address that is described, which is open until the end of the test."""
-        (listening,) = parseListener(description).open(self.reactor)
+        (listening,) = parseListener(description).open()
         self.addCleanup(listening.close)
         return listening
 
@@ -80,7 +80,7 @@ class AcceptTests(ReactorTestCase):
     def test_strangeLock(self) -> None:
         """A lock that holds no process's number is an OSError like any other."""
         Path(f"{self.path}.lock").symlink_to("nonsense")
-        assert raised(OSError, parseListener(f"unix:{self.path}").open, self.reactor)
+        assert raised(OSError, parseListener(f"unix:{self.path}").open)
 
     def test_staleSocket(self) -> None:
         """The socket of a process that is gone is replaced; a file that is no socket is not."""
@@ -92,7 +92,7 @@ class AcceptTests(ReactorTestCase):
         self.open(f"unix:{self.path}").close()
         self.path.write_text("precious")
         lock.symlink_to(str(dead))
-        error = raised(OSError, parseListener(f"unix:{self.path}").open, self.reactor)
+        error = raised(OSError, parseListener(f"unix:{self.path}").open)
         assert error is not None
         assert error.errno == EADDRINUSE
         assert self.path.read_text() == "precious"
@@ -125,7 +125,7 @@ class UvloopTests(UvloopTestCase):
     async def accepts(self, listener: Listener, kind: type[Port | UNIXPort]) -> socket.socket:
         """Check that a port of `kind` serves a client; return a descriptor of the listening socket."""
         with ExitStack() as opened:
-            (listening,) = listener.open(self.reactor)
+            (listening,) = listener.open()
             opened.callback(listening.close)
             port = accept(self.reactor, ServerOf(Echo()), listening)
             assert type(port) is kind
@@ -149,7 +149,7 @@ class UvloopTests(UvloopTestCase):
     async def test_queue(self) -> None:
         """The queue of a Unix socket is as long as its listener says: it takes one client more than that."""
         path = self.path()
-        (listening,) = parseListener(f"unix:{path}:backlog=2").open(self.reactor)
+        (listening,) = parseListener(f"unix:{path}:backlog=2").open()
         self.addCleanup(listening.close)
         port = accept(self.reactor, ServerOf(), listening)
         port.stopReading()
