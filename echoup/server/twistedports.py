@@ -5,6 +5,7 @@ Each has its reason here, where in Twisted it stands, and the test that fails fi
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from socket import socket
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, LogEvent, Logger
+from twisted.python import log
 from zope.interface import implementer
 
 D = TypeVar("D", bound=udp.Port)
@@ -69,14 +71,17 @@ def acceptingPort(transport: object) -> Port | None:
     return getattr(transport, "server", None)
 
 
-def leaveOpen(port: Port) -> None:
-    """Let `port` close its own descriptor only, because other processes may accept at the same socket.
+def leaveOpen(port: Port, address: str) -> None:
+    """Let a Unix `port` close its own descriptor only, as other processes may accept at the same socket, at `address`.
 
-    Twisted does so for a TCP socket that it adopted and shuts a Unix socket down, for every process that has it
+    Twisted does so for a TCP socket that it adopted, and shuts a Unix socket down, for every process that has it
     (`_shouldShutdown` in `twisted.internet.tcp.Port.startListening`, missing in `twisted.internet.unix.Port`).
     Test: tests/server/listening/test_inherited.py, test_closedPortLeavesTheQueue.
+    The line that it logs at its end would have the NUL of the name of its nameless socket (`_logConnectionLostMsg`).
+    Test: tests/server/listening/test_sockets.py, test_closedUnixPortIsLoggedByItsAddress.
     """
     port._shouldShutdown = False
+    port._logConnectionLostMsg = partial(log.msg, f"({address} Closed)")  # type: ignore[method-assign]
 
 
 class _WriteThrough(tcp.Server):

@@ -116,7 +116,7 @@ def accept(reactor: PosixReactorBase, factory: IProtocolFactory, listening: List
         port = cast("Port", reactor.adoptStreamPort(withoutFile.fileno(), socket.AF_UNIX, factory))
     port.stopReading()
     os.dup2(own.fileno(), port.fileno(), inheritable=False)
-    leaveOpen(port)
+    leaveOpen(port, listening.address)
     port.backlog = listening.backlog  # uvloop listens again with that
     port.startReading()
     return port

@@ -10,7 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.protocol import Factory
+from twisted.logger import capturedLogs
 from twisted.protocols.wire import Echo
+from twisted.python.log import textFromEventDict
 
 from echoup.reactor.ports import Port, UNIXPort
 from echoup.server.listening.listeners import Listener, parseListener
@@ -49,6 +51,16 @@ class AcceptTests(ReactorTestCase):
         closePort(second)
         listening.close()
         assert list(self.path.parent.iterdir()) == []
+
+    def test_closedUnixPortIsLoggedByItsAddress(self) -> None:
+        """The line that Twisted logs for a port that closes has the address, and nothing that can't be printed."""
+        path = f"{self.enterContext(TemporaryDirectory())}/s"
+        (address,) = parseListener(f"unix:{path}").open()
+        port = accept(self.reactor, Factory.forProtocol(Echo), address)
+        with capturedLogs() as events:
+            closePort(port)
+            address.close()
+        assert textFromEventDict(events[0]) == f"(unix:{path} Closed)"
 
     def test_descriptors(self) -> None:
         """After the port and the address are closed no descriptor is left, also if that is said twice."""
