@@ -45,7 +45,6 @@ class Gate:
         self._limits = limits
         self._ports: list[Port] = []
         self._queue: dict[Connection, None] = {}
-        self._isFull = False
         self._isClosed = False
         self._exhaustions = RateLimitedLog(clock, self._logExhaustion)
 
@@ -56,8 +55,9 @@ class Gate:
 
     def guard(self, port: Port) -> None:
         """Pause `port` while there is no place, from now until `close`."""
-        if port in self._ports:
+        if self._isClosed or port in self._ports:
             return
+        self._ports = [each for each in self._ports if each.connected]  # another program may have closed some
         self._ports.append(port)
         reportExhaustion(port, self._exhaustions.count)
         if self._limits.maxConnections:
@@ -119,9 +119,8 @@ class Gate:
             self._slots.give()
 
     def _pausePorts(self) -> None:
-        if not (self._isFull or self._isClosed):
-            self._isFull = True
-            for port in self._ports:
+        if not self._isClosed:
+            for port in self._ports:  # one may have come since the last pause
                 port.stopReading()
             self._slots.watch(self._fill)
 
@@ -133,10 +132,10 @@ class Gate:
             connection.held = Pass()
             connection.settle(self.identify(connection))
         if self._slots.free and not self._queue:
-            self._isFull = False
             self._slots.watch(None)
             for port in self._ports:
-                port.startReading()
+                if port.connected and not port.disconnecting:
+                    port.startReading()
 
     def _logExhaustion(self, count: int) -> None:
         self._log.warn("refused {count} connections: no file descriptors left", count=count)

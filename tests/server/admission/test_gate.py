@@ -2,6 +2,7 @@
 
 import socket
 
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
@@ -93,6 +94,23 @@ class PortTests(ReactorTestCase):
         peers[0].socket.close()
         self.assertServed(0)
         assert self.ports[0] not in self.reactor.getReaders()
+
+    def test_closedPortIsForgotten(self) -> None:
+        """A port that is closed while it is paused isn't read again, and the other ones are; it is kept no longer."""
+        self.open(Limits(maxConnections=2), count=3)
+        peers = self.knock(2)
+        self.assertServed(2)
+        self.ports[0].stopListening()
+        self.reactor.turn()
+        self.ports[1].stopListening()  # it is closed in the next turn
+        peers[0].socket.close()
+        self.reactor.until(lambda: len(self.connections) == 1)
+        assert set(self.ports) & set(self.reactor.getReaders()) == {self.ports[2]}
+        self.reactor.turn()
+        another = self.reactor.listenTCP(0, Factory(), interface="127.0.0.1")
+        assert isinstance(another, Port)
+        self.gate.guard(another)
+        assert self.gate._ports == [self.ports[2], another]
 
     def test_clientsWithoutDescriptorCostOneLineAMinute(self) -> None:
         """Clients that the process has no descriptor for cost one line a minute; then it recovers."""

@@ -521,6 +521,23 @@ class AloneTests(EchoUpTestCase):
         peers[0].end()
         assert peers[2].receive(5) == b"HELLO"
 
+    def test_factoryAlonePausesASecondPort(self) -> None:
+        """A port whose first client comes at the limit is paused, too, and is read again with the first port."""
+        first = self.listen(Limits(maxConnections=1))
+        second = self.reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        assert isinstance(second, Port)
+        inside = self.client(first)
+        self.reactor.until(lambda: len(self.factory.connections) == 1)
+        waiting = self.client(second)
+        self.reactor.until(lambda: len(self.factory.connections) == 2)
+        self.reactor.turn()
+        assert {first, second} & set(self.reactor.getReaders()) == set()
+        for peer in (inside, waiting):
+            peer.end()
+            assert peer.receiveAll() == b""
+        self.reactor.until(lambda: not self.factory.connections)
+        assert {first, second} <= set(self.reactor.getReaders())
+
     def test_factoryAloneEndsWhatIsIdle(self) -> None:
         """The timeouts hold; the timer ends with the last connection."""
         peer = self.client(self.listen(Limits(idleTimeout=5)))
