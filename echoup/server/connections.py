@@ -53,8 +53,7 @@ class Connections:
         self._report = report
         self._ids = count(1)
         self._open: set[Connection] = set()
-        self._sweeping = LoopingCall(self._sweep)
-        self._sweeping.clock = clock
+        self._sweeping = self._makeSweeping()
         self._isStopping = False
 
     def __len__(self) -> int:
@@ -120,6 +119,11 @@ class Connections:
             if not number % SLICE:
                 await deferLater(self.clock, 0)
 
+    def _makeSweeping(self) -> LoopingCall:
+        sweeping = LoopingCall(self._sweep)
+        sweeping.clock = self.clock
+        return sweeping
+
     def _sweep(self) -> "Deferred[None]":
         if not self._open:
             self._sweeping.stop()  # until the next connection
@@ -139,6 +143,8 @@ class Connections:
         self._limits = replace(self._limits, idleTimeout=QUIET)
         self._idleReason = EndReason.STOPPING
         self.stopSweeping()
+        # One that is stopped in the middle of a sweep, and started again before its end, would run twice.
+        self._sweeping = self._makeSweeping()
         self._sweeping.start(self._limits.tick, now=False)
         await self.forEach(lambda protocol: allowPackets(protocol.transport.getHandle()))
 

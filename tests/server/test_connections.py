@@ -194,6 +194,22 @@ class SliceTests(ConnectionsTestCase):
         self.successResultOf(self.finishAll())
         assert [protocol.fate for protocol in protocols] == ["finished:stopping"] * 2 + [""]
 
+    def test_stopInTheMiddleOfASweep(self) -> None:
+        """A stop that begins while a sweep takes its slices leaves one timer, which ends with the last connection."""
+        peers = [self.connect(socket.AF_UNIX) for _ in range(SLICE + 1)]
+        self.reactor.clock.advance(LIMITS.tick)
+        self.reactor.turn(1)
+        assert self.connections._sweeping.call is None  # it is under way
+        stopped = Deferred.fromCoroutine(self.connections.beginStop())
+        self.reactor.turn()
+        self.successResultOf(stopped)
+        assert len(self.reactor.getDelayedCalls()) == 1
+        for peer in peers:
+            peer.socket.close()
+        self.reactor.advance(0.2)
+        assert len(self.connections) == 0
+        assert self.reactor.getDelayedCalls() == []
+
     def test_sweepEndsWithTheLastConnection(self) -> None:
         """The timer runs while there is a connection, and again for the next one."""
         for _ in range(2):
