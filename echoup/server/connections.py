@@ -111,10 +111,10 @@ class Connections:
                 details="".join(f" {name}={value}" for name, value in connection.details.items()),
             )
 
-    async def forEach(self, act: Callable[[IConnectionProtocol], None]) -> None:
-        """Act on the protocols of the connections that are open and don't wait for the gate, in slices."""
+    async def forEach(self, act: Callable[[IConnectionProtocol], None], alsoWaiting: bool = True) -> None:
+        """Act on the protocols of the open connections, those that wait for the gate included or not, in slices."""
         for number, connection in enumerate(list(self._open), 1):
-            if connection.protocol and connection.admission is not Admission.WAITING:
+            if connection.protocol and (alsoWaiting or connection.admission is not Admission.WAITING):
                 act(connection.protocol)
             if not number % SLICE:
                 await deferLater(self.clock, 0)
@@ -135,7 +135,7 @@ class Connections:
         def check(protocol: IConnectionProtocol) -> None:
             protocol.checkProgress(self.clock.seconds(), self._limits, self._idleReason)
 
-        await self.forEach(check)
+        await self.forEach(check, alsoWaiting=False)
 
     async def beginStop(self) -> None:
         """End what is quiet from now on, and let each connection receive, also one whose port was told not to."""

@@ -8,9 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
 from echoup.server.connections import SLICE, Connections
 from echoup.server.settings import Limits
+from echoup.server.socketoptions import stopHandshakes
 from echoup.server.stream.protocol import EchoUpFactory
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.gates import REFUSED, RecordedProtocol
@@ -187,12 +188,26 @@ class SliceTests(ConnectionsTestCase):
         self.successResultOf(done)
         assert [protocol for protocol in protocols if not protocol.fate] == unfinished[:1]
 
-    def test_connectionThatWaitsIsLeftOut(self) -> None:
-        """A connection that waits for the gate is not acted on."""
+    def test_stopReachesWhatWaits(self) -> None:
+        """A connection that waits for the gate is left out by a sweep, and is acted on by a stop."""
         self.build(Limits(maxConnections=2))
         protocols = self.fill(3)
+        self.successResultOf(Deferred.fromCoroutine(self.connections.checkProgress()))
+        assert [protocol.checks for protocol in protocols] == [1, 1, 0]
         self.successResultOf(self.finishAll())
-        assert [protocol.fate for protocol in protocols] == ["finished:stopping"] * 2 + [""]
+        assert [protocol.fate for protocol in protocols] == ["finished:stopping"] * 3
+
+    def test_connectionThatWaitsMayReceive(self) -> None:
+        """At a stop a connection that waits gets its packets, too, which it needs when there is a place."""
+        self.build(Limits(maxConnections=1))
+        inside, waiting = self.connect(), self.connect()
+        (record,) = (each for each in self.connections if each.admission is Admission.WAITING)
+        assert record.protocol
+        stopHandshakes(record.protocol.transport.getHandle())
+        waiting.socket.send(b"hello")
+        self.successResultOf(Deferred.fromCoroutine(self.connections.beginStop()))
+        self.end(inside)
+        assert waiting.receive(5) == b"HELLO"  # the kernel sends it again
 
     def test_stopInTheMiddleOfASweep(self) -> None:
         """A stop that begins while a sweep takes its slices leaves one timer, which ends with the last connection."""

@@ -33,13 +33,15 @@ class RecordedProtocol:
     def __init__(self) -> None:
         self.transport = StringTransport()
         self.fate = ""
+        self.checks = 0
 
     def begin(self) -> None:
         """Note it."""
         self.fate += "begun"
 
     def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
-        """Do nothing."""
+        """Count it."""
+        self.checks += 1
 
     def finish(self, reason: EndReason) -> None:
         """Note it."""
