@@ -217,6 +217,15 @@ class AbortTests(EchoUpTestCase):
         assert raised(ConnectionResetError, peer.receiveAll)
         self.assertGone(stream, EndReason.STOPPING)
 
+    def test_reasonOfTheAbortStays(self) -> None:
+        """What is dropped already is neither finished nor dropped again for another reason."""
+        stream, peer = self.connect()
+        stream.abort(EndReason.REFUSED)
+        stream.finish(EndReason.STOPPING)
+        stream.abort(EndReason.STOPPING)
+        assert raised(ConnectionResetError, peer.receiveAll)
+        self.assertGone(stream, EndReason.REFUSED)
+
     def test_abortAfterTheFlushLosesNothing(self) -> None:
         """When the kernel has everything the peer still gets all of it, and the first reason stays."""
         stream, peer = self.connect()
