@@ -147,7 +147,10 @@ class EchoUpFactory(Factory[EchoUp]):
 
         `listener` names what accepts the connections; it `isPrepared` if it has done already what `prepare` does.
         """
-        self.connections = Connections(reactor, limits, Gate(reactor, limits)) if connections is None else connections
+        if connections is None:
+            limits = limits.within(reactor)
+            connections = Connections(reactor, limits, Gate(reactor, limits))
+        self.connections = connections
         self.listener = listener
         self.isPrepared = isPrepared
 

@@ -9,16 +9,20 @@ from select import select
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Factory
+from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from echoup.server.admission.gate import Gate
+from echoup.server.admission.slots import LocalSlots
 from echoup.server.connection import Connection, EndReason, IConnectionProtocol
 from echoup.server.connections import Connections
 from echoup.server.listening.sockets import accept, openTCP
-from echoup.server.settings import Limits
+from echoup.server.settings import SELECT_MAXIMUM, Limits
 from echoup.server.stream.progress import IStreamTransport, TLSProgress
 from echoup.server.stream.protocol import EchoUp, EchoUpFactory
 from echoup.tls.transport import RECORD, TLSTransport
@@ -546,6 +550,15 @@ class AloneTests(EchoUpTestCase):
             assert peer.receiveAll() == b""
         self.reactor.until(lambda: not self.factory.connections)
         assert {first, second} <= set(self.reactor.getReaders())
+
+    def test_factoryAloneFitsTheReactor(self) -> None:
+        """On the select reactor it serves no more connections than select can watch."""
+        reactor = SelectReactor()
+        for reader in reactor._internalReaders:
+            self.addCleanup(reader.connectionLost, Failure(CONNECTION_DONE))
+        gate = EchoUpFactory(reactor).connections.gate
+        assert isinstance(gate._slots, LocalSlots)
+        assert gate._slots.free == SELECT_MAXIMUM
 
     def test_factoryAloneEndsWhatIsIdle(self) -> None:
         """The timeouts hold; the timer ends with the last connection."""
