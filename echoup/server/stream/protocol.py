@@ -80,6 +80,7 @@ class EchoUp(Protocol):
         if self._state is ECHOING:
             self._state = EchoUpState.CLOSING
             self.connection.reason = EndReason.DONE
+        self._movedAt = self.factory.connections.clock.seconds()  # a quiet connection isn't stalled until it is closed
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

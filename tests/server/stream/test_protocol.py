@@ -334,6 +334,15 @@ class ProgressTests(EchoUpTestCase):
         self.pause(10)
         self.assertGone(stream, EndReason.STALLED)
 
+    def test_endOfAQuietPeerIsMovement(self) -> None:
+        """One that was quiet for longer than the stall timeout ends cleanly, although it isn't closed at once."""
+        stream, peer = self.connect()
+        self.reactor.advance(50, step=50)
+        stream.readConnectionLost()
+        self.check()
+        assert peer.receiveAll() == b""
+        self.assertGone(stream, EndReason.DONE)
+
     def test_stallTimeoutHoldsAfterThePeersEnd(self) -> None:
         """A peer that has ended its side has the stall timeout to take what waits for it."""
         stream, peer = self.connect()
