@@ -131,11 +131,10 @@ class Connections:
 
     async def checkProgress(self) -> None:
         """End the connections on which nothing has moved for too long."""
-
-        def check(protocol: IConnectionProtocol) -> None:
-            protocol.checkProgress(self.clock.seconds(), self._limits, self._idleReason)
-
-        await self.forEach(check, alsoWaiting=False)
+        await self.forEach(
+            lambda protocol: protocol.checkProgress(self.clock.seconds(), self._limits, self._idleReason),
+            alsoWaiting=False,
+        )
 
     async def beginStop(self) -> None:
         """End what is quiet from now on, and let each connection receive, also one whose port was told not to."""

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Port
 
-from echoup.server.connection import EndReason, IConnectionProtocol
+from echoup.server.connection import EndReason
 from echoup.server.connections import Connections
 from echoup.server.stream.progress import isReady
 
@@ -62,20 +62,12 @@ class Drain:
         connections.gate.close()
         await close()
         await self._until(isDone, began + timeout * FINISH_ALL)
-        await connections.forEach(_finish)
+        await connections.forEach(lambda protocol: protocol.finish(EndReason.STOPPING))
         await self._until(isDone, began + timeout)
-        await connections.forEach(_abort)
+        await connections.forEach(lambda protocol: protocol.abort(EndReason.STOPPING))
         connections.stopSweeping()
         await deferLater(self._reactor, 0)  # the aborted connections are lost in the next turn
 
     async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
         while not (condition() or self._isAborted or self._reactor.seconds() >= deadline):
             await deferLater(self._reactor, TICK)
-
-
-def _finish(protocol: IConnectionProtocol) -> None:
-    protocol.finish(EndReason.STOPPING)
-
-
-def _abort(protocol: IConnectionProtocol) -> None:
-    protocol.abort(EndReason.STOPPING)

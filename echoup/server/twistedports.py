@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from socket import socket
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from twisted.internet import tcp, udp, unix
 from twisted.internet.posixbase import PosixReactorBase
@@ -15,7 +15,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.python import log
-from zope.interface import implementer
+from zope.interface import provider
 
 D = TypeVar("D", bound=udp.Port)
 
@@ -43,23 +43,19 @@ def limitAccepts(port: Port, free: Callable[[], int], pause: Callable[[], None])
     port.doRead = acceptWithinLimit  # type: ignore[method-assign]
 
 
-@implementer(ILogObserver)
-class _Exhaustion:
-    def __init__(self, refused: Callable[[], None]) -> None:
-        self._refused = refused
-
-    def __call__(self, event: LogEvent) -> None:
-        if "address" in event or "acceptError" in event:
-            self._refused()
-
-
 def reportExhaustion(port: Port, refused: Callable[[], None]) -> None:
     """Call `refused` for each client that `port` can't accept for want of descriptors, instead of logging it.
 
     `Port._logger` (`twisted.internet.tcp`) gets several lines for each such client, without a limit.
     Test: tests/server/admission/test_gate.py, test_clientsWithoutDescriptorCostOneLineAMinute.
     """
-    port._logger = Logger(observer=_Exhaustion(refused))
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if "address" in event or "acceptError" in event:
+            refused()
+
+    port._logger = Logger(observer=cast("ILogObserver", observe))
 
 
 def acceptingPort(transport: object) -> Port | None:
