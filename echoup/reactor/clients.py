@@ -1,7 +1,6 @@
 """Streams of connected sockets: those that Twisted's clients connect, and adopted ones."""
 
-from os import fsdecode
-from socket import AF_UNIX, socket
+from socket import socket
 from typing import Any
 
 from twisted.internet import tcp, unix
@@ -9,8 +8,8 @@ from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from echoup.reactor.interfaces import IStreamReactor
-from echoup.reactor.reading import ReadingState
-from echoup.reactor.stream import Stream, logPrefixOf, passesDescriptors
+from echoup.reactor.sockets import placeOf
+from echoup.reactor.stream import ReadingState, Stream, logPrefixOf, passesDescriptors
 
 
 class AdoptedStream(Stream):
@@ -20,8 +19,7 @@ class AdoptedStream(Stream):
         super().__init__(reactor, family)
         self._host = host
         self._peer = peer
-        self._place = fsdecode(host.name or b"") if family == AF_UNIX else host.port
-        self._origin = self._place if family == AF_UNIX else peer.host
+        self._place = placeOf(host)
 
     def begin(self) -> None:
         """Connect the protocol."""
@@ -30,10 +28,6 @@ class AdoptedStream(Stream):
     def getHost(self) -> Any:
         """Return this end's address."""
         return self._host
-
-    def getPeer(self) -> Any:
-        """Return the other end's address, also after a reset, when the kernel has forgotten it."""
-        return self._peer
 
 
 class ClientStream(AdoptedStream):
@@ -56,9 +50,8 @@ class ClientStream(AdoptedStream):
         protocol = self.connector.buildProtocol(self._peer)
         if protocol is not None and passesDescriptors(protocol, self._family):
             self.connector = None
-            connected = self.getHandle().dup()
+            self._client.carryOn(self.getHandle().dup(), protocol)
             self._uv.abort()
-            self._client.carryOn(connected, protocol)
             return
         self.connector.transport = self
         if protocol is None:

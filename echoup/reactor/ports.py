@@ -1,14 +1,13 @@
 """Ports whose connections uvloop accepts."""
 
-from os import fsdecode
-from socket import AF_UNIX, IPPROTO_TCP, TCP_INFO
+from socket import IPPROTO_TCP, TCP_INFO
 from struct import unpack_from
 from typing import Any
 
 from twisted.internet import tcp, unix
 
 from echoup.reactor.interfaces import IStreamReactor
-from echoup.reactor.sockets import addressOf
+from echoup.reactor.sockets import addressOf, placeOf
 from echoup.reactor.stream import Stream, leaveToTwisted, passesDescriptors
 
 _QUEUE_LIMIT = 28
@@ -31,15 +30,13 @@ class ServerStream(Stream):
         if name is None:
             self._uv.abort()  # it was reset since, and the kernel has forgotten the peer's address
             return
-        peer = addressOf(self._family, name)
-        self._origin = self._place if self._family == AF_UNIX else peer.host
-        protocol = self.server.factory.buildProtocol(peer)
+        self._peer = addressOf(self._family, name)
+        protocol = self.server.factory.buildProtocol(self._peer)
         if protocol is None:
             self._uv.abort()
         elif passesDescriptors(protocol, self._family):
-            connected = self.getHandle().dup()
+            leaveToTwisted(self.getHandle().dup(), protocol, self.reactor)
             self._uv.abort()
-            leaveToTwisted(connected, protocol, self.reactor)
         else:
             self.protocol = protocol
             protocol.makeConnection(self)
@@ -50,6 +47,7 @@ class _UvloopPort(tcp.Port):
 
     reactor: IStreamReactor
     factory: Any
+    place: Any = None  # the port's number or path, for log lines
     _server: Any = None  # uvloop's, while this port reads
 
     @property
@@ -60,7 +58,10 @@ class _UvloopPort(tcp.Port):
     def startReading(self) -> None:
         """Accept connections."""
         if self._server is None:
-            self._server = self.reactor.serve(self.socket.dup(), self._accepted, self._queueLimit())
+            self.place = placeOf(self.getHost())
+            if self.backlog is None:  # an adopted TCP port; uvloop calls listen() again, which sets the queue's limit
+                self.backlog = unpack_from("I", self.socket.getsockopt(IPPROTO_TCP, TCP_INFO, 64), _QUEUE_LIMIT)[0]
+            self._server = self.reactor.serve(self.socket.dup(), lambda: ServerStream(self), self.backlog)
             self.reactor.opened(self)
 
     def stopReading(self) -> None:
@@ -70,35 +71,10 @@ class _UvloopPort(tcp.Port):
             self._server.close()
             self._server = None
 
-    def _accepted(self) -> ServerStream:
-        return ServerStream(self)
-
-    @property
-    def place(self) -> Any:
-        """The port's number or path, for log lines."""
-        return self._realPortNumber  # private; fails first: test_namesOfAConnection
-
-    def _queueLimit(self) -> int:
-        """Return the limit of the accept queue: uvloop calls listen() again, which sets it."""
-        raise NotImplementedError
-
 
 class Port(_UvloopPort):
     """A TCP port."""
 
-    def _queueLimit(self) -> int:
-        information = self.socket.getsockopt(IPPROTO_TCP, TCP_INFO, 64)
-        limit: int = unpack_from("I", information, _QUEUE_LIMIT)[0]
-        return limit
-
 
 class UNIXPort(_UvloopPort, unix.Port):
     """A port in the file system."""
-
-    @property
-    def place(self) -> Any:
-        """The port's path, for log lines."""
-        return fsdecode(self._bindPath)  # private; fails first: test_addressesOfBothEnds
-
-    def _queueLimit(self) -> int:
-        return self.backlog

@@ -2,7 +2,6 @@
 
 import os
 import struct
-from collections.abc import Callable
 from enum import Enum, auto
 from errno import ENOTCONN
 from socket import (
@@ -22,9 +21,6 @@ from socket import (
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IProtocol
-
-from echoup.reactor.interfaces import IStreamReactor
 
 
 class StreamState(Enum):
@@ -37,17 +33,15 @@ class StreamState(Enum):
 
 
 class StreamSocket:
-    """What both halves of a stream share: its socket and its state."""
+    """The socket of a stream; its family is AF_INET, AF_INET6 or AF_UNIX."""
 
-    reactor: IStreamReactor
-    protocol: IProtocol
+    _state = StreamState.OPEN
     _uv: Any = None  # uvloop's transport, from connection_made on
     _handle: socket | None = None
+    _peer: Any = None  # kept: after a reset the kernel has forgotten it
 
     def __init__(self, family: int) -> None:
-        """Begin without a connection; `family` is AF_INET, AF_INET6 or AF_UNIX."""
         self._family = family
-        self._state = StreamState.OPEN
 
     @property
     def connected(self) -> bool:
@@ -61,15 +55,19 @@ class StreamSocket:
 
     def getHandle(self) -> socket:
         """Return the connection's socket, for its options; only uvloop may read, write or close it."""
-        return self._socket()
+        if self._handle is None:
+            if not self.connected:  # another file may have the descriptor by now
+                raise OSError(ENOTCONN, os.strerror(ENOTCONN))
+            self._handle = socket(self._family, SOCK_STREAM, 0, self._uv.get_extra_info("socket").fileno())
+        return self._handle
 
     def fileno(self) -> int:
         """Return the socket's descriptor, -1 when the connection is lost."""
-        return self._socket().fileno() if self.connected else -1
+        return self.getHandle().fileno() if self.connected else -1
 
     def getPeer(self) -> Any:
         """Return the other end's address."""
-        return addressOf(self._family, self._uv.get_extra_info("peername"))
+        return self._peer
 
     def getHost(self) -> Any:
         """Return this end's address."""
@@ -77,42 +75,24 @@ class StreamSocket:
 
     def getTcpNoDelay(self) -> bool:
         """Return whether the kernel sends at once, also before the peer has acknowledged what was sent (RFC 896)."""
-        return self._family != AF_UNIX and bool(self._socket().getsockopt(IPPROTO_TCP, TCP_NODELAY))
+        return self._family != AF_UNIX and bool(self.getHandle().getsockopt(IPPROTO_TCP, TCP_NODELAY))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Have the kernel send at once, or not; a Unix socket always does."""
         if self._family != AF_UNIX:
-            self._socket().setsockopt(IPPROTO_TCP, TCP_NODELAY, enabled)
+            self.getHandle().setsockopt(IPPROTO_TCP, TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
         """Return whether the kernel probes a silent peer (RFC 9293, 3.8.4)."""
-        return bool(self._socket().getsockopt(SOL_SOCKET, SO_KEEPALIVE))
+        return bool(self.getHandle().getsockopt(SOL_SOCKET, SO_KEEPALIVE))
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """Have the kernel probe a silent peer, or not."""
-        self._socket().setsockopt(SOL_SOCKET, SO_KEEPALIVE, enabled)
-
-    def _callOrLose(self, call: Callable[..., object], *arguments: object) -> None:
-        """Call, and lose the connection if that fails."""
-        try:
-            call(*arguments)
-        except Exception:
-            self._fail()
-
-    def _fail(self) -> None:
-        """Log the exception that is being handled, and lose the connection because of it, unless it is lost."""
-        raise NotImplementedError
+        self.getHandle().setsockopt(SOL_SOCKET, SO_KEEPALIVE, enabled)
 
     def _reset(self) -> None:
-        self._socket().setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self.getHandle().setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         self._uv.abort()
-
-    def _socket(self) -> socket:
-        if self._handle is None:
-            if not self.connected:  # another file may have the descriptor by now
-                raise OSError(ENOTCONN, os.strerror(ENOTCONN))
-            self._handle = socket(self._family, SOCK_STREAM, 0, self._uv.get_extra_info("socket").fileno())
-        return self._handle
 
 
 def addressOf(family: int, name: Any) -> Any:
@@ -127,3 +107,8 @@ def addressOf(family: int, name: Any) -> Any:
     _, _, _, scope = name
     host = getnameinfo(name, NI_NUMERICHOST | NI_NUMERICSERV)[0] if scope else name[0]
     return IPv6Address("TCP", host, *name[1:])
+
+
+def placeOf(address: Any) -> Any:
+    """Return the port or the path of `address`, for log lines."""
+    return os.fsdecode(address.name or b"") if isinstance(address, UNIXAddress) else address.port

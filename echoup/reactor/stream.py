@@ -34,6 +34,7 @@ wait for a producer that is paused or pulled, and _drained asks that producer fo
 Why connectionLost comes once: only _lose calls it, and only when it moves `state` to LOST.
 """
 
+from enum import Enum, auto
 from socket import AF_UNIX, socket
 from typing import Any
 
@@ -42,6 +43,7 @@ from twisted.internet.interfaces import (
     IConsumer,
     IFileDescriptorReceiver,
     IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
     ILoggingContext,
     IProtocol,
     IPushProducer,
@@ -54,15 +56,26 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.reactor.interfaces import IStreamReactor
-from echoup.reactor.reading import ReadableStream, ReadingState
 from echoup.reactor.sockets import StreamState
 from echoup.reactor.writing import WritableStream, WritingState
 
 _THROUGH_TLS = ("write", "writeSequence", "loseConnection", "registerProducer", "unregisterProducer")
 
 
+class ReadingState(Enum):
+    """What becomes of the bytes that come in."""
+
+    FLOWING = auto()  # the protocol gets them
+    PAUSED = auto()  # they are held back
+    RESUMING = auto()  # they are held back until the next turn
+    SHUT = auto()  # they are dropped: the end was received or asked for
+
+
+_FLOWING = ReadingState.FLOWING  # saves `data_received`, which runs for each message, the look-up of the member
+
+
 @implementer(ITLSTransport, IConsumer, IPushProducer, ISystemHandle, IHalfCloseableDescriptor, ILoggingContext)
-class Stream(ReadableStream, WritableStream):
+class Stream(WritableStream):
     """A TCP or Unix connection."""
 
     protocol: IProtocol = None  # type: ignore[assignment]  # before the beginning and after the loss
@@ -76,12 +89,14 @@ class Stream(ReadableStream, WritableStream):
 
     sessionno = 0
     _place: Any  # this end's port or path
-    _origin: Any = "-"  # the peer's host, or the path
+    _heldBack: tuple[bytes, ...] | None = None
+    """What waits for `_deliver`, b"" for the end; None where resumeProducing can do without it."""
 
     _log = Logger()
 
     def __init__(self, reactor: IStreamReactor, family: int) -> None:
         super().__init__(family)
+        self._reading = ReadingState.FLOWING
         self.reactor = reactor
         reactor.opened(self)
 
@@ -107,6 +122,28 @@ class Stream(ReadableStream, WritableStream):
         elif self._state is StreamState.CLOSING:
             self._closeUnlessProducing()
 
+    def data_received(self, data: bytes) -> None:
+        """Give `data` to the protocol."""
+        if self._reading is not _FLOWING:
+            self._holdBack(data)
+            return
+        try:
+            self.protocol.dataReceived(data)
+        except Exception:
+            self._fail()
+
+    def eof_received(self) -> bool:
+        """Tell the protocol that the peer has sent its end; return True, so that uvloop doesn't close by itself."""
+        if self._reading is not _FLOWING:
+            self._holdBack(b"")
+            return True
+        self._reading = ReadingState.SHUT
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self._callOrLose(self.protocol.readConnectionLost)
+        else:
+            self._uv.abort()
+        return True
+
     def connection_lost(self, error: Exception | None) -> None:
         """Lose the connection; `error` is the reason, if there was one."""
         if self._state is StreamState.ABORTING:
@@ -117,7 +154,7 @@ class Stream(ReadableStream, WritableStream):
             reason = ConnectionLost(str(error)) if isinstance(error, OSError) else error
         self._lose(Failure(reason))
 
-    # The protocol calls these
+    # The protocol and the reactor call these
 
     def loseConnection(self) -> None:
         """Close after what was written is sent, and after what a producer that is paused or pulled still writes."""
@@ -137,17 +174,51 @@ class Stream(ReadableStream, WritableStream):
             if self._uv is not None:
                 self._reset()
 
-    def stopConsuming(self) -> None:
-        """Close: the producer has lost its source."""
-        self.unregisterProducer()
-        self.loseConnection()
+    @property
+    def isReading(self) -> bool:
+        """Whether the protocol gets what comes in."""
+        return self._uv is not None and self._reading in (ReadingState.FLOWING, ReadingState.RESUMING)
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+        if self._reading is not ReadingState.SHUT:
+            self._reading = ReadingState.PAUSED
+            if self._uv is not None:
+                self._uv.pause_reading()
+
+    def resumeProducing(self) -> None:
+        """Read again; what was held back comes in the next turn, because the caller may not be ready for it before."""
+        if self._reading is ReadingState.PAUSED:
+            self._reading = ReadingState.RESUMING
+            if self._heldBack is None:
+                self._deliver()
+            else:
+                self.reactor.callLater(0, self._deliver)
+
+    def _holdBack(self, data: bytes) -> None:
+        self._heldBack = (data,)
+        self._uv.pause_reading()
+
+    def _deliver(self) -> None:
+        """Give the protocol what was held back, unless it has paused again."""
+        if self._reading is not ReadingState.RESUMING:
+            return
+        self._reading = ReadingState.FLOWING
+        heldBack, self._heldBack = self._heldBack, None
+        for data in heldBack or ():
+            if data:
+                self.data_received(data)
+            else:
+                self.eof_received()
+        if self.isReading:
+            self._uv.resume_reading()
 
     def stopProducing(self) -> None:
         """Close: the consumer of this stream has stopped."""
         self.loseConnection()
 
-    stopReading = ReadableStream.pauseProducing
-    startReading = ReadableStream.resumeProducing
+    stopReading = pauseProducing
+    startReading = resumeProducing
 
     def startTLS(self, contextFactory: object, normal: bool = True) -> None:
         """Speak TLS from now on, Twisted's (which needs pyOpenSSL).
@@ -165,8 +236,6 @@ class Stream(ReadableStream, WritableStream):
         if producer is not None:
             self.registerProducer(producer, self.streamingProducer)
 
-    # The reactor calls these
-
     def connectionLost(self, reason: Failure) -> None:
         """Lose the connection at once: the reactor stops, or something failed."""
         if self._uv is not None:
@@ -177,7 +246,8 @@ class Stream(ReadableStream, WritableStream):
 
     def logPrefix(self) -> str:
         """Return what log lines of the protocol begin with."""
-        return f"{logPrefixOf(self.protocol)},{self.sessionno},{self._origin}"
+        origin = getattr(self._peer, "host", self._place)  # the path, if the peer is a Unix socket
+        return f"{logPrefixOf(self.protocol)},{self.sessionno},{origin}"
 
     @property
     def logstr(self) -> str:

@@ -88,23 +88,18 @@ class UvloopReactor(AsyncioSelectorReactor):
     def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         """See `IReactorSocket`."""
         self._check(addressFamily)
-        connected = fromfd(fileDescriptor, addressFamily, SOCK_STREAM)
-        try:
+        with fromfd(fileDescriptor, addressFamily, SOCK_STREAM) as connected:
             host = addressOf(addressFamily, connected.getsockname())
             peer = addressOf(addressFamily, connected.getpeername())
             protocol = factory.buildProtocol(peer)
-        except BaseException:
-            connected.close()
-            raise
-        if protocol is None:
-            connected.close()
-            return None
-        if passesDescriptors(protocol, addressFamily):
-            return leaveToTwisted(connected, protocol, self)
-        stream = AdoptedStream(self, addressFamily, host, peer)
-        stream.protocol = protocol
-        self.adopt(connected, stream)
-        return stream
+            if protocol is None:
+                return None
+            if passesDescriptors(protocol, addressFamily):
+                return leaveToTwisted(connected.dup(), protocol, self)
+            stream = AdoptedStream(self, addressFamily, host, peer)
+            stream.protocol = protocol
+            self.adopt(connected.dup(), stream)
+            return stream
 
     def connectTCP(self, host: Any, port: Any, factory: Any, timeout: float = 30, bindAddress: Any = None) -> Any:
         """See `IReactorTCP`."""

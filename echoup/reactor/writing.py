@@ -1,13 +1,14 @@
 """The writing half of a stream: what is sent, who produces it, and what follows when all of it is sent."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum, auto
 from socket import SHUT_WR
 from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer, IProtocol
 
+from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.sockets import StreamSocket, StreamState
 
 
@@ -33,14 +34,13 @@ _SHUT = WritingState.SHUT  # saves `write`, which runs for each message, the loo
 class WritableStream(StreamSocket):
     """A stream that can be written to."""
 
-    producer: Any  # an IPushProducer if it is streaming, else an IPullProducer; Twisted's startTLS reads both
+    reactor: IStreamReactor
+    protocol: IProtocol
+    producer: Any = None  # an IPushProducer if it is streaming, else an IPullProducer; Twisted's startTLS reads both
     streamingProducer = False
 
-    def __init__(self, family: int) -> None:
-        super().__init__(family)
-        self.producer = None
-        self._writing = WritingState.SHUT
-        self._buffer = BufferState.LOW
+    _writing = WritingState.SHUT
+    _buffer = BufferState.LOW
 
     # uvloop calls these
 
@@ -135,6 +135,17 @@ class WritableStream(StreamSocket):
     def _endWriting(self) -> None:
         self._writing = WritingState.SHUT
         with suppress(OSError):
-            self._socket().shutdown(SHUT_WR)
+            self.getHandle().shutdown(SHUT_WR)
         if IHalfCloseableProtocol.providedBy(self.protocol):
             self._callOrLose(self.protocol.writeConnectionLost)
+
+    def _callOrLose(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call, and lose the connection if that fails."""
+        try:
+            call(*arguments)
+        except Exception:
+            self._fail()
+
+    def _fail(self) -> None:
+        """Log the exception that is being handled, and lose the connection because of it, unless it is lost."""
+        raise NotImplementedError
