@@ -21,10 +21,6 @@ class AdoptedStream(Stream):
         self._peer = peer
         self._place = placeOf(host)
 
-    def begin(self) -> None:
-        """Connect the protocol."""
-        self.protocol.makeConnection(self)
-
     def getHost(self) -> Any:
         """Return this end's address."""
         return self._host
@@ -41,6 +37,7 @@ class ClientStream(AdoptedStream):
     def __init__(self, client: "_UvloopClient") -> None:
         super().__init__(client.reactor, client.addressFamily, client.getHost(), client.getPeer())
         self._client = client
+        self.addr = client.addr  # as the caller gave it, before its name was resolved; twisted.internet.test reads it
         self.connector = client.connector
         self._reading = ReadingState.RESUMING
         self._heldBack = ()
@@ -48,7 +45,7 @@ class ClientStream(AdoptedStream):
     def begin(self) -> None:
         """Connect what the connector's factory builds; the caller of ClientCreator expects it to have a transport."""
         protocol = self.connector.buildProtocol(self._peer)
-        if protocol is not None and passesDescriptors(protocol, self._family):
+        if passesDescriptors(protocol, self._family):
             self.connector = None
             self._client.carryOn(self.getHandle().dup(), protocol)
             self._uv.abort()
@@ -58,7 +55,7 @@ class ClientStream(AdoptedStream):
             self.loseConnection()
         else:
             self.protocol = protocol
-            protocol.makeConnection(self)
+            super().begin()
             self.reactor.callLater(0, self._deliver)
 
     def ended(self, reason: Failure) -> None:
@@ -69,11 +66,6 @@ class ClientStream(AdoptedStream):
             self.connector.connectionLost(reason)
         else:
             self.connector.connectionFailed(reason)
-
-    @property
-    def addr(self) -> Any:
-        """The destination as the caller gave it, before its name was resolved."""
-        return self._client.addr
 
     def logPrefix(self) -> str:
         """Return what log lines of the protocol begin with."""

@@ -10,14 +10,13 @@ from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.sockets import addressOf, placeOf
 from echoup.reactor.stream import Stream, leaveToTwisted, passesDescriptors
 
-_QUEUE_LIMIT = 28
-"""Where tcp_info (linux/tcp.h) has a listening socket's limit of its accept queue: tcpi_sacked, 32 bits."""
+_QUEUE_LIMIT = 28  # where tcp_info (linux/tcp.h) has the limit of a listening socket's queue: tcpi_sacked, 32 bits
 
 
 class ServerStream(Stream):
     """A connection that a port accepted."""
 
-    def __init__(self, port: "_UvloopPort") -> None:
+    def __init__(self, port: "Port") -> None:
         super().__init__(port.reactor, port.addressFamily)
         self.server = port  # the name that Twisted's transports have for it
         self._place = port.place
@@ -39,11 +38,11 @@ class ServerStream(Stream):
             self._uv.abort()
         else:
             self.protocol = protocol
-            protocol.makeConnection(self)
+            super().begin()
 
 
-class _UvloopPort(tcp.Port):
-    """Has uvloop accept, one connection in each turn of its loop, while this port reads."""
+class Port(tcp.Port):
+    """A port whose connections uvloop accepts, one in each turn of its loop, while the port reads."""
 
     reactor: IStreamReactor
     factory: Any
@@ -72,9 +71,5 @@ class _UvloopPort(tcp.Port):
             self._server = None
 
 
-class Port(_UvloopPort):
-    """A TCP port."""
-
-
-class UNIXPort(_UvloopPort, unix.Port):
+class UNIXPort(Port, unix.Port):
     """A port in the file system."""

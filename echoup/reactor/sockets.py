@@ -1,23 +1,10 @@
 """A stream's socket: its addresses and options. uvloop reads, writes and closes it."""
 
 import os
+import socket
 import struct
 from enum import Enum, auto
 from errno import ENOTCONN
-from socket import (
-    AF_INET,
-    AF_UNIX,
-    IPPROTO_TCP,
-    NI_NUMERICHOST,
-    NI_NUMERICSERV,
-    SO_KEEPALIVE,
-    SO_LINGER,
-    SOCK_STREAM,
-    SOL_SOCKET,
-    TCP_NODELAY,
-    getnameinfo,
-    socket,
-)
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -37,7 +24,7 @@ class StreamSocket:
 
     _state = StreamState.OPEN
     _uv: Any = None  # uvloop's transport, from connection_made on
-    _handle: socket | None = None
+    _handle: socket.socket | None = None
     _peer: Any = None  # kept: after a reset the kernel has forgotten it
 
     def __init__(self, family: int) -> None:
@@ -53,17 +40,22 @@ class StreamSocket:
         """Whether the connection is lost."""
         return self._state is StreamState.LOST
 
-    def getHandle(self) -> socket:
+    def getHandle(self) -> socket.socket:
         """Return the connection's socket, for its options; only uvloop may read, write or close it."""
+        return self._socket()
+
+    def _socket(self) -> socket.socket:  # Twisted's startTLS puts pyOpenSSL's getHandle in place of ours
         if self._handle is None:
             if not self.connected:  # another file may have the descriptor by now
                 raise OSError(ENOTCONN, os.strerror(ENOTCONN))
-            self._handle = socket(self._family, SOCK_STREAM, 0, self._uv.get_extra_info("socket").fileno())
+            self._handle = socket.socket(
+                self._family, socket.SOCK_STREAM, 0, self._uv.get_extra_info("socket").fileno()
+            )
         return self._handle
 
     def fileno(self) -> int:
         """Return the socket's descriptor, -1 when the connection is lost."""
-        return self.getHandle().fileno() if self.connected else -1
+        return self._socket().fileno() if self.connected else -1
 
     def getPeer(self) -> Any:
         """Return the other end's address."""
@@ -75,23 +67,25 @@ class StreamSocket:
 
     def getTcpNoDelay(self) -> bool:
         """Return whether the kernel sends at once, also before the peer has acknowledged what was sent (RFC 896)."""
-        return self._family != AF_UNIX and bool(self.getHandle().getsockopt(IPPROTO_TCP, TCP_NODELAY))
+        return self._family != socket.AF_UNIX and bool(
+            self._socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        )
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Have the kernel send at once, or not; a Unix socket always does."""
-        if self._family != AF_UNIX:
-            self.getHandle().setsockopt(IPPROTO_TCP, TCP_NODELAY, enabled)
+        if self._family != socket.AF_UNIX:
+            self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
         """Return whether the kernel probes a silent peer (RFC 9293, 3.8.4)."""
-        return bool(self.getHandle().getsockopt(SOL_SOCKET, SO_KEEPALIVE))
+        return bool(self._socket().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """Have the kernel probe a silent peer, or not."""
-        self.getHandle().setsockopt(SOL_SOCKET, SO_KEEPALIVE, enabled)
+        self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
     def _reset(self) -> None:
-        self.getHandle().setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._uv.abort()
 
 
@@ -100,12 +94,12 @@ def addressOf(family: int, name: Any) -> Any:
 
     A link-local host names its interface (RFC 4007, 11), as in Twisted.
     """
-    if family == AF_UNIX:
+    if family == socket.AF_UNIX:
         return UNIXAddress(name or None)
-    if family == AF_INET:
+    if family == socket.AF_INET:
         return IPv4Address("TCP", *name)
     _, _, _, scope = name
-    host = getnameinfo(name, NI_NUMERICHOST | NI_NUMERICSERV)[0] if scope else name[0]
+    host = socket.getnameinfo(name, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0] if scope else name[0]
     return IPv6Address("TCP", host, *name[1:])
 
 

@@ -1,26 +1,25 @@
 """A stream: the Twisted transport of a TCP or Unix connection that uvloop's own transport moves.
 
 Theory of operation. uvloop takes a stream for an asyncio protocol and calls the methods with underscores between their
-words; the stream's Twisted protocol, and Twisted, call the others. All run in the reactor's thread. Four enums say what
-a stream does; these methods move them:
+words; the stream's Twisted protocol, and Twisted, call the others. All run in the reactor's thread. These methods move
+the four enums that say what a stream does:
 
-    state (sockets)     OPEN -> CLOSING    loseConnection
-                        -> ABORTING        abortConnection
-                        -> LOST            _lose, by connection_lost (uvloop) or connectionLost (Twisted, an error)
-    reading (reading)   FLOWING -> PAUSED  pauseProducing
-                        PAUSED -> FLOWING  resumeProducing, if nothing is held back; else
-                        PAUSED -> RESUMING resumeProducing; a client's stream starts so
-                        RESUMING -> FLOWING    _deliver, in the next turn
-                        -> SHUT            eof_received, loseConnection, abortConnection, _lose; for good
-    writing (writing)   SHUT -> OPEN       connection_made
-                        OPEN -> ENDING     loseWriteConnection
-                        -> SHUT            _endWriting, when uvloop's buffer is empty, or _lose; for good
-    buffer (writing)    -> FULL            pause_writing
-                        LOW -> DUE         _awaitDrained, if nothing waits
-                        -> LOW             _drained, by resume_writing, or when it is due
+    StreamState     OPEN -> CLOSING        loseConnection
+                    -> ABORTING            abortConnection
+                    -> LOST                connectionLost, by uvloop's connection_lost, by Twisted, or for an error
+    ReadingState    FLOWING -> PAUSED      pauseProducing
+                    PAUSED -> RESUMING     resumeProducing; a client's stream starts so
+                    RESUMING -> FLOWING    _deliver, at once if nothing is held back, else in the next turn
+                    -> SHUT                eof_received, loseConnection, abortConnection, connectionLost; for good
+    WritingState    SHUT -> OPEN           connection_made
+                    OPEN -> ENDING         loseWriteConnection
+                    -> SHUT                _endWriting, when uvloop's buffer is empty, or connectionLost; for good
+    BufferState     -> FULL                pause_writing
+                    LOW -> DUE             _awaitDrained, if nothing waits
+                    -> LOW                 _drained, by resume_writing, or when it is due
 
 A stream exists before uvloop's transport does: an adopted one, which its owner has at once, and a client's. What is
-asked of it until connection_made only moves `state` and `reading`; connection_made acts on them.
+asked of it until connection_made only moves StreamState and ReadingState; connection_made acts on them.
 
 Why the protocol gets each byte once, in order: data_received hands bytes on only while FLOWING. uvloop begins to read
 after connection_made, whatever that asked for, so one read can come in any other state; it is held back, and uvloop
@@ -31,25 +30,15 @@ Why each byte that is written is sent: `write` hands it to uvloop while OPEN or 
 its own. CLOSING is uvloop's close(), which sends its buffer first; the end is sent only when that buffer is empty. Both
 wait for a producer that is paused or pulled, and _drained asks that producer for more before it looks again.
 
-Why connectionLost comes once: only _lose calls it, and only when it moves `state` to LOST.
+Why the protocol's connectionLost comes once: only the stream's calls it, and only when it moves StreamState to LOST.
 """
 
 from enum import Enum, auto
 from socket import AF_UNIX, socket
 from typing import Any
 
+from twisted.internet import interfaces
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IConsumer,
-    IFileDescriptorReceiver,
-    IHalfCloseableDescriptor,
-    IHalfCloseableProtocol,
-    ILoggingContext,
-    IProtocol,
-    IPushProducer,
-    ISystemHandle,
-    ITLSTransport,
-)
 from twisted.internet.unix import Server as UNIXServer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -74,11 +63,18 @@ class ReadingState(Enum):
 _FLOWING = ReadingState.FLOWING  # saves `data_received`, which runs for each message, the look-up of the member
 
 
-@implementer(ITLSTransport, IConsumer, IPushProducer, ISystemHandle, IHalfCloseableDescriptor, ILoggingContext)
+@implementer(
+    interfaces.ITLSTransport,
+    interfaces.IConsumer,
+    interfaces.IPushProducer,
+    interfaces.ISystemHandle,
+    interfaces.IHalfCloseableDescriptor,
+    interfaces.ILoggingContext,
+)
 class Stream(WritableStream):
     """A TCP or Unix connection."""
 
-    protocol: IProtocol = None  # type: ignore[assignment]  # before the beginning and after the loss
+    protocol: interfaces.IProtocol = None  # type: ignore[assignment]  # before the beginning and after the loss
     """What gets the data; another may take its place at any time."""
 
     disconnecting = False
@@ -102,7 +98,7 @@ class Stream(WritableStream):
 
     def begin(self) -> None:
         """Connect the protocol; uvloop is ready."""
-        raise NotImplementedError
+        self.protocol.makeConnection(self)
 
     def ended(self, reason: Failure) -> None:
         """Tell the connection's maker, after the protocol, that it is lost."""
@@ -125,7 +121,8 @@ class Stream(WritableStream):
     def data_received(self, data: bytes) -> None:
         """Give `data` to the protocol."""
         if self._reading is not _FLOWING:
-            self._holdBack(data)
+            self._heldBack = (data,)
+            self._uv.pause_reading()
             return
         try:
             self.protocol.dataReceived(data)
@@ -135,10 +132,10 @@ class Stream(WritableStream):
     def eof_received(self) -> bool:
         """Tell the protocol that the peer has sent its end; return True, so that uvloop doesn't close by itself."""
         if self._reading is not _FLOWING:
-            self._holdBack(b"")
+            self.data_received(b"")  # holds it back
             return True
         self._reading = ReadingState.SHUT
-        if IHalfCloseableProtocol.providedBy(self.protocol):
+        if interfaces.IHalfCloseableProtocol.providedBy(self.protocol):
             self._callOrLose(self.protocol.readConnectionLost)
         else:
             self._uv.abort()
@@ -148,11 +145,11 @@ class Stream(WritableStream):
         """Lose the connection; `error` is the reason, if there was one."""
         if self._state is StreamState.ABORTING:
             reason: BaseException = ConnectionAborted()
-        elif error is None:
-            reason = ConnectionDone()
+        elif isinstance(error, OSError):
+            reason = ConnectionLost(str(error))
         else:
-            reason = ConnectionLost(str(error)) if isinstance(error, OSError) else error
-        self._lose(Failure(reason))
+            reason = error or ConnectionDone()
+        self.connectionLost(Failure(reason))
 
     # The protocol and the reactor call these
 
@@ -195,10 +192,6 @@ class Stream(WritableStream):
             else:
                 self.reactor.callLater(0, self._deliver)
 
-    def _holdBack(self, data: bytes) -> None:
-        self._heldBack = (data,)
-        self._uv.pause_reading()
-
     def _deliver(self) -> None:
         """Give the protocol what was held back, unless it has paused again."""
         if self._reading is not ReadingState.RESUMING:
@@ -213,6 +206,11 @@ class Stream(WritableStream):
         if self.isReading:
             self._uv.resume_reading()
 
+    def stopConsuming(self) -> None:
+        """Close: the producer has lost its source; producers of Twisted's call it, although it is in no interface."""
+        self.unregisterProducer()
+        self.loseConnection()
+
     def stopProducing(self) -> None:
         """Close: the consumer of this stream has stopped."""
         self.loseConnection()
@@ -221,10 +219,7 @@ class Stream(WritableStream):
     startReading = resumeProducing
 
     def startTLS(self, contextFactory: object, normal: bool = True) -> None:
-        """Speak TLS from now on, Twisted's (which needs pyOpenSSL).
-
-        If `normal`, a client connection is the TLS client; else the TLS server.
-        """
+        """Speak Twisted's TLS from now on, which needs pyOpenSSL; if `normal`, as the client where it is one."""
         from twisted.internet._newtls import startTLS  # private; fails first: test_startTLSAtAnyTime
 
         producer = self.producer
@@ -237,38 +232,14 @@ class Stream(WritableStream):
             self.registerProducer(producer, self.streamingProducer)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Lose the connection at once: the reactor stops, or something failed."""
-        if self._uv is not None:
-            self._uv.abort()
-        self._lose(reason)
-
-    readConnectionLost = writeConnectionLost = connectionLost
-
-    def logPrefix(self) -> str:
-        """Return what log lines of the protocol begin with."""
-        origin = getattr(self._peer, "host", self._place)  # the path, if the peer is a Unix socket
-        return f"{logPrefixOf(self.protocol)},{self.sessionno},{origin}"
-
-    @property
-    def logstr(self) -> str:
-        """The same; twisted.test.test_tcp reads it."""
-        return self.logPrefix()
-
-    def __repr__(self) -> str:
-        return f"<{logPrefixOf(self.protocol)} #{self.sessionno} on {self._place}>"
-
-    def _fail(self) -> None:
-        """Log the exception that is being handled, and lose the connection because of it, unless it is lost."""
-        failure = Failure()
-        self._log.failure("{log_source!r} failed", failure)
-        self.connectionLost(failure)
-
-    def _lose(self, reason: Failure) -> None:
+        """Lose the connection at once."""
         if self._state is StreamState.LOST:
             return
         self._state = StreamState.LOST
         self._reading = ReadingState.SHUT
         self._writing = WritingState.SHUT
+        if self._uv is not None:
+            self._uv.abort()
         for name in _THROUGH_TLS:
             vars(self).pop(name, None)
         self.reactor.closed(self)
@@ -282,20 +253,38 @@ class Stream(WritableStream):
         vars(self).pop("protocol", None)  # without this reference cycle the protocol is deleted at once
         self._callOrLose(self.ended, reason)
 
+    readConnectionLost = writeConnectionLost = connectionLost
+
+    def logPrefix(self) -> str:
+        """Return what log lines of the protocol begin with."""
+        origin = getattr(self._peer, "host", self._place)  # the path, if the peer is a Unix socket
+        return f"{logPrefixOf(self.protocol)},{self.sessionno},{origin}"
+
+    logstr = property(lambda self: self.logPrefix())  # twisted.test.test_tcp reads it
+
+    def __repr__(self) -> str:
+        return f"<{logPrefixOf(self.protocol)} #{self.sessionno} on {self._place}>"
+
+    def _fail(self) -> None:
+        """Log the exception that is being handled, and lose the connection because of it, unless it is lost."""
+        failure = Failure()
+        self._log.failure("{log_source!r} failed", failure)
+        self.connectionLost(failure)
+
 
 def logPrefixOf(thing: object) -> str:
     """Return what log lines of `thing` begin with."""
     if thing is None:
         return "-"
-    return thing.logPrefix() if ILoggingContext.providedBy(thing) else type(thing).__name__
+    return thing.logPrefix() if interfaces.ILoggingContext.providedBy(thing) else type(thing).__name__
 
 
-def passesDescriptors(protocol: IProtocol, family: int) -> bool:
+def passesDescriptors(protocol: interfaces.IProtocol, family: int) -> bool:
     """Return whether `protocol` passes descriptors over a socket of `family`; uvloop's transports can't."""
-    return family == AF_UNIX and IFileDescriptorReceiver.providedBy(protocol)
+    return family == AF_UNIX and interfaces.IFileDescriptorReceiver.providedBy(protocol)
 
 
-def leaveToTwisted(connected: socket, protocol: IProtocol, reactor: IStreamReactor) -> UNIXServer:
+def leaveToTwisted(connected: socket, protocol: interfaces.IProtocol, reactor: IStreamReactor) -> UNIXServer:
     """Give `protocol` a transport of Twisted's own, which passes descriptors; return it."""
     transport = UNIXServer(connected, protocol, connected.getpeername(), None, 0, reactor)
     transport.repstr = f"<{type(protocol).__name__} with descriptors>"

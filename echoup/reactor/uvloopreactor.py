@@ -35,7 +35,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         loop = uvloop.new_event_loop()
         set_event_loop(loop)
         loop.set_exception_handler(self._logError)
-        self._opened: set[Stream | Port | UNIXPort] = set()
+        self._opened: set[Stream | Port] = set()
         super().__init__(loop)
 
     def startRunning(self, installSignalHandlers: bool = True) -> None:
@@ -137,7 +137,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         """Log an error in one of uvloop's callbacks."""
         error = context.get("exception")
         if error:
-            self._log.failure("{message}", Failure(error, type(error), error.__traceback__), message=context["message"])
+            self._log.failure("{message}", Failure(error), message=context["message"])
         else:
             self._log.error("{message}", message=context["message"])
 

@@ -135,7 +135,7 @@ class WritableStream(StreamSocket):
     def _endWriting(self) -> None:
         self._writing = WritingState.SHUT
         with suppress(OSError):
-            self.getHandle().shutdown(SHUT_WR)
+            self._socket().shutdown(SHUT_WR)
         if IHalfCloseableProtocol.providedBy(self.protocol):
             self._callOrLose(self.protocol.writeConnectionLost)
 
@@ -147,5 +147,4 @@ class WritableStream(StreamSocket):
             self._fail()
 
     def _fail(self) -> None:
-        """Log the exception that is being handled, and lose the connection because of it, unless it is lost."""
         raise NotImplementedError
