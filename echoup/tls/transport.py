@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from operator import attrgetter
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -213,38 +214,13 @@ class TLSTransport(Protocol):
 
     stopProducing = loseConnection
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Let the transport below tell `producer` when to write."""
-        self.transport.registerProducer(producer, streaming)
-
-    def unregisterProducer(self) -> None:
-        """Forget the producer."""
-        self.transport.unregisterProducer()
-
-    def getHandle(self) -> Any:
-        """Return the connection's socket."""
-        return self.transport.getHandle()
-
-    def getHost(self) -> Any:
-        """Return our own address."""
-        return self.transport.getHost()
-
-    def getPeer(self) -> Any:
-        """Return the peer's address."""
-        return self.transport.getPeer()
-
-    def getTcpNoDelay(self) -> bool:
-        """Return whether TCP_NODELAY is set."""
-        return bool(self.transport.getTcpNoDelay())
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """Set TCP_NODELAY: send small segments at once."""
-        self.transport.setTcpNoDelay(enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        """Return whether SO_KEEPALIVE is set."""
-        return bool(self.transport.getTcpKeepAlive())
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Set SO_KEEPALIVE: probe a quiet connection now and then."""
-        self.transport.setTcpKeepAlive(enabled)
+    # TLS changes nothing of these: the transport below does them.
+    registerProducer: Any = property(attrgetter("transport.registerProducer"))
+    unregisterProducer: Any = property(attrgetter("transport.unregisterProducer"))
+    getHandle: Any = property(attrgetter("transport.getHandle"))
+    getHost: Any = property(attrgetter("transport.getHost"))
+    getPeer: Any = property(attrgetter("transport.getPeer"))
+    getTcpNoDelay: Any = property(attrgetter("transport.getTcpNoDelay"))
+    setTcpNoDelay: Any = property(attrgetter("transport.setTcpNoDelay"))
+    getTcpKeepAlive: Any = property(attrgetter("transport.getTcpKeepAlive"))
+    setTcpKeepAlive: Any = property(attrgetter("transport.setTcpKeepAlive"))
