@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
@@ -26,14 +27,14 @@ def splitAddress(text: str) -> tuple[str, int | None]:
         if not bracket or rest[:1] not in ("", ":"):
             raise ValueError(f"{text!r} is not [ADDRESS]:PORT")
         port = rest[1:] if rest else None
-        _checkIPv6(host)
+        _check(host, "an IPv6 address", _IPV6, ipaddress.IPv6Address)
     elif text.count(":") > 1:
         host, port = text, None
-        _checkIPv6(host)
+        _check(host, "an IPv6 address", _IPV6, ipaddress.IPv6Address)
     else:
         host, colon, rest = text.partition(":")
         port = rest if colon else None
-        _checkName(host)
+        _check(host, "a host name or an IP address", _HOST, lambda name: name.encode("idna"))
     return host, None if port is None else parsePort(port)
 
 
@@ -57,19 +58,11 @@ def joinAddress(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _checkIPv6(host: str) -> None:
+def _check(host: str, what: str, form: re.Pattern[str], parse: Callable[[str], object]) -> None:
+    """Raise ValueError unless `host` is `what`: it has the `form`, and `parse` raises no ValueError."""
     try:
-        if not _IPV6.fullmatch(host):
+        if not form.fullmatch(host):
             raise ValueError
-        ipaddress.IPv6Address(host)
+        parse(host)
     except ValueError:
-        raise ValueError(f"{host!r} is not an IPv6 address") from None
-
-
-def _checkName(host: str) -> None:
-    try:
-        if not _HOST.fullmatch(host):
-            raise ValueError
-        host.encode("idna")
-    except ValueError:
-        raise ValueError(f"{host!r} is not a host name or an IP address") from None
+        raise ValueError(f"{host!r} is not {what}") from None

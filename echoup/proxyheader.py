@@ -124,16 +124,20 @@ def encodeProxyHeader(version: int, source: IAddress, destination: IAddress) -> 
     """
     ends = [end for end in (source, destination) if isinstance(end, IPv4Address | IPv6Address)]
     ips = [ipaddress.ip_address(end.host.partition("%")[0]) for end in ends]
-    families = [ip.version for ip in ips]
-    if families in ([4, 4], [6, 6]):
-        if version == 1:
-            return f"PROXY TCP{families[0]} {ips[0]} {ips[1]} {ends[0].port} {ends[1].port}\r\n".encode("ascii")
-        family = _INET if families[0] == 4 else _INET6
-        return _encodeBinary(family, ips[0].packed, ips[1].packed, ends[0].port, ends[1].port)
+    ports = [end.port for end in ends]
     names = [end.name or b"" for end in (source, destination) if isinstance(end, UNIXAddress)]
-    if version == 2 and [len(name) <= 108 for name in names] == [True, True]:
-        return _encodeBinary(_UNIX, *names)
-    return _UNKNOWN[version]
+    families = [ip.version for ip in ips]
+    if version == 1 and families in ([4, 4], [6, 6]):
+        return f"PROXY TCP{families[0]} {ips[0]} {ips[1]} {ports[0]} {ports[1]}\r\n".encode("ascii")
+    if version == 2 and families in ([4, 4], [6, 6]):
+        family = _INET if families[0] == 4 else _INET6
+        block = _LAYOUTS[family].pack(ips[0].packed, ips[1].packed, *ports)
+    elif version == 2 and [len(name) <= 108 for name in names] == [True, True]:
+        family = _UNIX
+        block = _LAYOUTS[family].pack(*names)
+    else:
+        return _UNKNOWN[version]
+    return SIGNATURE + bytes([_PROXY, family << 4 | _STREAM]) + len(block).to_bytes(2) + block
 
 
 def crc32c(data: bytes) -> int:
@@ -219,8 +223,10 @@ def _parseBinary(header: bytes) -> ProxyHeader:
     if not layout:
         return ProxyHeader()
     tlvs = _findTLVs(header, 16 + layout.size)
-    if _CRC32C in tlvs:
-        _verifyChecksum(header, tlvs[_CRC32C])
+    if _CRC32C in tlvs:  # that of the header with 0 in its place (2.2.3)
+        place = tlvs[_CRC32C]
+        if header[place] != crc32c(header[: place.start] + bytes(4) + header[place.stop :]).to_bytes(4):
+            raise ProxyHeaderError("the checksum is wrong")
     uniqueId = header[tlvs[_UNIQUE_ID]]
     if len(uniqueId) > 128:
         raise ProxyHeaderError(f"the unique ID has {len(uniqueId)} bytes, and at most 128 are allowed")
@@ -250,12 +256,6 @@ def _findTLVs(block: bytes, start: int) -> defaultdict[int, slice]:
     return found
 
 
-def _verifyChecksum(header: bytes, place: slice) -> None:
-    """Raise ProxyHeaderError unless the checksum at `place` is that of the header with 0 in its place (2.2.3)."""
-    if header[place] != crc32c(header[: place.start] + bytes(4) + header[place.stop :]).to_bytes(4):
-        raise ProxyHeaderError("the checksum is wrong")
-
-
 def _parseTLS(value: bytes) -> ClientTLS:
     """Parse the value of PP2_TYPE_SSL (2.2.6).
 
@@ -280,8 +280,3 @@ def _address(transport: Literal["TCP", "UDP"], host: bytes, port: int = 0) -> IA
     if len(host) == 16:
         return IPv6Address(transport, inet_ntop(AF_INET6, host), port)
     return UNIXAddress(host.partition(b"\0")[0] or None)
-
-
-def _encodeBinary(family: int, *addresses: bytes | int) -> bytes:
-    block = _LAYOUTS[family].pack(*addresses)
-    return SIGNATURE + bytes([_PROXY, family << 4 | _STREAM]) + len(block).to_bytes(2) + block
