@@ -68,7 +68,6 @@ _FLOWING = ReadingState.FLOWING  # saves `data_received`, which runs for each me
     interfaces.IConsumer,
     interfaces.IPushProducer,
     interfaces.ISystemHandle,
-    interfaces.IHalfCloseableDescriptor,
     interfaces.ILoggingContext,
 )
 class Stream(WritableStream):
@@ -252,8 +251,6 @@ class Stream(WritableStream):
             self._callOrLose(self.protocol.connectionLost, reason)
         vars(self).pop("protocol", None)  # without this reference cycle the protocol is deleted at once
         self._callOrLose(self.ended, reason)
-
-    readConnectionLost = writeConnectionLost = connectionLost
 
     def logPrefix(self) -> str:
         """Return what log lines of the protocol begin with."""

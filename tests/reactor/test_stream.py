@@ -5,7 +5,6 @@ from typing import Any
 
 from twisted.internet.interfaces import (
     IConsumer,
-    IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     ILoggingContext,
     IPushProducer,
@@ -28,7 +27,6 @@ INTERFACES: tuple[type[Interface], ...] = (
     IConsumer,
     IPushProducer,
     ISystemHandle,
-    IHalfCloseableDescriptor,
     ILoggingContext,
 )
 
