@@ -124,14 +124,13 @@ def encodeProxyHeader(version: int, source: IAddress, destination: IAddress) -> 
     """
     ends = [end for end in (source, destination) if isinstance(end, IPv4Address | IPv6Address)]
     ips = [ipaddress.ip_address(end.host.partition("%")[0]) for end in ends]
-    ports = [end.port for end in ends]
-    names = [end.name or b"" for end in (source, destination) if isinstance(end, UNIXAddress)]
     families = [ip.version for ip in ips]
-    if version == 1 and families in ([4, 4], [6, 6]):
-        return f"PROXY TCP{families[0]} {ips[0]} {ips[1]} {ports[0]} {ports[1]}\r\n".encode("ascii")
-    if version == 2 and families in ([4, 4], [6, 6]):
+    names = [end.name or b"" for end in (source, destination) if isinstance(end, UNIXAddress)]
+    if families in ([4, 4], [6, 6]):
+        if version == 1:
+            return f"PROXY TCP{families[0]} {ips[0]} {ips[1]} {ends[0].port} {ends[1].port}\r\n".encode("ascii")
         family = _INET if families[0] == 4 else _INET6
-        block = _LAYOUTS[family].pack(ips[0].packed, ips[1].packed, *ports)
+        block = _LAYOUTS[family].pack(ips[0].packed, ips[1].packed, ends[0].port, ends[1].port)
     elif version == 2 and [len(name) <= 108 for name in names] == [True, True]:
         family = _UNIX
         block = _LAYOUTS[family].pack(*names)

@@ -18,13 +18,10 @@ class Verdict(Enum):
 
     UPPERCASED = "uppercased"
     """Everything came back, in upper case: the application answered."""
-
     UNCHANGED = "unchanged"
     """The bytes came back as they were sent: something in between answered."""
-
     CORRUPTED = "corrupted"
     """The bytes that came back are neither: something altered them, or added some."""
-
     SHORT = "short"
     """The bytes that came back are right, but some are missing: something cut them."""
 
