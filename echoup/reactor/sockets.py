@@ -20,15 +20,13 @@ class StreamState(Enum):
 
 
 class StreamSocket:
-    """The socket of a stream; its family is AF_INET, AF_INET6 or AF_UNIX."""
+    """The socket of a stream."""
 
+    _family: int  # AF_INET, AF_INET6 or AF_UNIX
     _state = StreamState.OPEN
     _uv: Any = None  # uvloop's transport, from connection_made on
     _handle: socket.socket | None = None
     _peer: Any = None  # kept: after a reset the kernel has forgotten it
-
-    def __init__(self, family: int) -> None:
-        self._family = family
 
     @property
     def connected(self) -> bool:

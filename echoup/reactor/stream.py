@@ -90,7 +90,7 @@ class Stream(WritableStream):
     _log = Logger()
 
     def __init__(self, reactor: IStreamReactor, family: int) -> None:
-        super().__init__(family)
+        self._family = family
         self._reading = ReadingState.FLOWING
         self.reactor = reactor
         reactor.opened(self)
