@@ -10,7 +10,6 @@ T = TypeVar("T")
 
 _FIELD = re.compile(r"(?:^|:)((?:\\.|[^\\:=]|\\$)*)(?:=((?:\\.|[^\\:]|\\$)*))?", re.DOTALL)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-_REQUIRED = inspect.Parameter.empty
 
 
 def splitDescription(description: str) -> tuple[list[str], dict[str, str]]:
@@ -43,11 +42,12 @@ def _mistake(signature: inspect.Signature, values: list[str], named: dict[str, s
     """Return what is wrong with fields that don't fit `signature`."""
     fields = {name: field for name, field in signature.parameters.items() if field.kind in _NAMED}
     given = [name for name, field in fields.items() if field.kind is field.POSITIONAL_OR_KEYWORD][: len(values)]
+    required = [name for name, field in fields.items() if field.default is field.empty]
     if unknown := [name for name in named if name not in fields]:
         return f"there is no such field: {unknown[0]}"
     if twice := [name for name in given if name in named]:
         return f"it has {twice[0]} twice"
-    if missing := [name for name in fields if name not in (*given, *named) and fields[name].default is _REQUIRED]:
+    if missing := [name for name in required if name not in (*given, *named)]:
         return f"it has no {missing[0]}"
     return "it has too many values"
 
