@@ -197,3 +197,14 @@ class PortTests(UvloopTestCase):
         await recorder.event("lost")
         await self.turns()
         assert (repr(stream), stream.logPrefix()) == (f"<- #0 on {port.getHost().port}>", "-,0,127.0.0.1")
+
+    @onReactor
+    async def test_namesOfAUnixConnection(self) -> None:
+        """The repr and the log prefix of a connection to a Unix socket name its path, which the port has, too."""
+        recorder = Recorder()
+        port, connect = self.listen("unix", recorder)
+        path = os.fsdecode(port.getHost().name)
+        with connect():
+            await recorder.event("made")
+            stream: Any = recorder.transport
+            assert (repr(stream), stream.logPrefix()) == (f"<Recorder #0 on {path}>", f"Recorder,0,{path}")
