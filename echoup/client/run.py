@@ -19,7 +19,6 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
-    from echoup.client.connect.resolve import Resolver
     from echoup.clock import useMonotonicClock
 
     results: list[Failure | None] = []
@@ -41,7 +40,6 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
         running.addBoth(finish)
 
     useMonotonicClock(reactor)
-    reactor.installNameResolver(Resolver(reactor))
     reactor.callWhenRunning(start)
     reactor.run()
     if signals:

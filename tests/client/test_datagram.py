@@ -33,7 +33,7 @@ class ClientTestCase(ReactorTestCase):
         """Open the server and the client."""
         super().setUp()
         self.names = Names({"there": ["127.0.0.1"], "six": ["::1"]})
-        self.reactor.installNameResolver(self.names)
+        self.names.install(self)
         self.open()
 
     def open(self, host: str = "there") -> None:

@@ -1,37 +1,22 @@
 """A resolver with a test's own host names."""
 
-from collections.abc import Sequence
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
 
-from twisted.internet.abstract import isIPv6Address
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
-from zope.interface import implementer
+from echoup.client.connect import resolve
+from echoup.client.connect.resolve import Family
 
 
-@implementer(IHostnameResolver, IHostResolution)
 class Names:
     """A resolver that knows the addresses of some names, and answers synchronously."""
-
-    name = "the only resolution"
 
     def __init__(self, known: dict[str, list[str]]) -> None:
         self.known = known
 
-    def resolveHostName(
-        self,
-        resolutionReceiver: IResolutionReceiver,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[IAddress]] | None = None,
-        transportSemantics: str = "TCP",
-    ) -> IHostResolution:
-        """Tell `resolutionReceiver` the addresses of `hostName`."""
-        resolutionReceiver.resolutionBegan(self)
-        for host in self.known.get(hostName, []):
-            kind = IPv6Address if isIPv6Address(host) else IPv4Address
-            resolutionReceiver.addressResolved(kind("TCP", host, portNumber))
-        resolutionReceiver.resolutionComplete()
-        return self
+    def install(self, case: SynchronousTestCase) -> None:
+        """Let the client ask it, and not the system's, in the test `case`."""
+        case.patch(resolve, "lookUp", self.lookUp)
 
-    def cancel(self) -> None:
-        """Do nothing: the resolution is complete."""
+    def lookUp(self, reactor: object, name: str, family: Family) -> "Deferred[list[str]]":
+        """Return the addresses of `name`, of any family."""
+        return succeed(self.known.get(name, []))

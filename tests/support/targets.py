@@ -6,31 +6,19 @@ from typing import Any, NoReturn, cast
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
 from twisted.internet.testing import MemoryReactorClock
-from zope.interface import implementer
 
 from echoup.client.datagram import DatagramClient
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import Target, parseTarget
-from tests.support.names import Names
 from tests.support.properties import st
 
 TEXTS = st.text(st.characters()) | st.text("[]:.%=\\0189afx_-é/ \n", max_size=20)
 KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "tls:host:", "udp:", "[fe80::1%", "[::1]:"])
 
 
-@implementer(IReactorPluggableNameResolver)
 class OfflineReactor(MemoryReactorClock):
     """A reactor without a network: no connection is ever made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.nameResolver = Names({"there": ["192.0.2.1"]})
-
-    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
-        """Do nothing: there are no other names."""
-        return self.nameResolver
 
     def connectTCP(self, *arguments: Any, **named: Any) -> Any:
         """Attempt a connection, which has no socket."""

@@ -110,9 +110,7 @@ class DatagramProbes:
             kept.close()
 
     async def _open(self, trace: Trace) -> "ProbePort":
-        host, *_ = await resolve(
-            self._reactor, self._target.host, self._target.family, self._plan.timeout, trace, "UDP"
-        )
+        host, *_ = await resolve(self._reactor, self._target.host, self._target.family, self._plan.timeout, trace)
         port, remote = ProbePort(self._take), joinAddress(host, self._target.port)
         try:
             port.open(self._reactor, (host, self._target.port))

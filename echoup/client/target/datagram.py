@@ -32,7 +32,7 @@ class DatagramTarget:
         `timeout` and `take` are the client's; the address has to be found within `timeout` seconds too. Whether a
         process listens at the address isn't known before the first answer.
         """
-        host, *_ = await resolve(reactor, self.host, self.family, timeout, Trace(reactor.seconds), "UDP")
+        host, *_ = await resolve(reactor, self.host, self.family, timeout, Trace(reactor.seconds))
         server = describeServer(self, joinAddress(host, self.port))
         client = DatagramClient(reactor, (host, self.port), server, timeout, take)
         try:

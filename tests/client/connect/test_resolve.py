@@ -4,13 +4,10 @@ import socket
 import threading
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHostnameResolver, IHostResolution
-from zope.interface.verify import verifyObject
+from twisted.internet.defer import Deferred, fail, succeed
 
 from echoup.client.connect import resolve as module
-from echoup.client.connect.resolve import Family, Resolution, Resolver, resolve
+from echoup.client.connect.resolve import Family, lookUp, resolve
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
 from tests.support.doubles import ReactorTestCase
@@ -23,7 +20,7 @@ class ResolveTests(ReactorTestCase):
     def setUp(self) -> None:
         """Know a name."""
         super().setUp()
-        self.reactor.installNameResolver(Names({"there": ["::1", "::2", "::3", "127.0.0.1", "127.0.0.2"]}))
+        Names({"there": ["::1", "::2", "::3", "127.0.0.1", "127.0.0.2"]}).install(self)
         self.trace = Trace(self.reactor.seconds)
 
     def resolve(self, host: str, family: Family = Family.ANY) -> "Deferred[list[str]]":
@@ -56,124 +53,77 @@ class ResolveTests(ReactorTestCase):
         assert [phase.step for phase in self.trace.phases] == [Step.RESOLVE] * 2
         self.assertUnresolved("nowhere", Family.IPV4, "cannot resolve nowhere: no IPv4 address found")
         self.assertUnresolved("nowhere", Family.ANY, "cannot resolve nowhere: no address found")
-        self.reactor.installNameResolver(SystemNames({}))
+        hosts = {Family.IPV4: "127.0.0.4", Family.IPV6: "::6"}
+        self.patch(module, "lookUp", lambda *question: succeed([hosts[question[-1]]]))
         assert self.successResultOf(self.resolve("there", Family.IPV4)) == ["127.0.0.4"]
         assert self.successResultOf(self.resolve("there", Family.IPV6)) == ["::6"]
 
     def test_resolverErrorIsReported(self) -> None:
-        """A resolver that can't answer is told apart from a name without addresses."""
-        names = Names({})
-        names.error = "Temporary failure in name resolution"  # type: ignore[attr-defined]  # as Resolution has it
-        self.reactor.installNameResolver(names)
-        self.assertUnresolved("there", Family.ANY, "cannot resolve there: Temporary failure in name resolution")
+        """That a name has no address is an answer; any other error is none, and is reported with its reason."""
+        failure = "Temporary failure in name resolution"
+        for error, told in (
+            (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no address found"),
+            (socket.gaierror(socket.EAI_NODATA, "No address associated with hostname"), "no address found"),
+            (socket.gaierror(socket.EAI_AGAIN, failure), failure),
+            (OSError(24, "Too many open files"), "Too many open files"),
+            (UnicodeError("label too long"), "label too long"),
+        ):
+            self.patch(module, "lookUp", lambda *_, error=error: fail(error))
+            self.assertUnresolved("there", Family.ANY, f"cannot resolve there: {told}")
 
     def test_slowResolverTimesOut(self) -> None:
         """A resolver that takes too long is given up, and its late answer is ignored."""
-        names = Names({"there": ["127.0.0.1"]})
-        receivers: list[Any] = []
-        self.patch(names, "resolveHostName", lambda receiver, *_: receivers.append(receiver))
-        self.reactor.installNameResolver(names)
+        answer: Deferred[list[str]] = Deferred()
+        self.patch(module, "lookUp", lambda *_: answer)
         resolving = self.resolve("there")
         self.reactor.advance(2.4)
         self.assertNoResult(resolving)
         self.reactor.advance(0.2)
         error = self.failureResultOf(resolving, PathError).value
         assert (error.code, str(error)) == (ExitCode.TIMED_OUT, "cannot resolve there: timed out after 2.5 s")
-        receivers[0].resolutionComplete()
+        answer.callback(["127.0.0.1"])
         assert self.trace.phases[0].seconds is None
 
 
-class SystemNames(Names):
-    """Knows one address of each family for every name."""
+class LookUpTests(ReactorTestCase):
+    """`lookUp` returns the system's answers."""
 
-    def resolveHostName(self, resolutionReceiver: Any, hostName: str, *others: Any, **named: Any) -> Any:
-        """Return the address of the one family that is asked for."""
-        (kind,) = others[1]
-        self.known = {hostName: ["127.0.0.4" if kind.__name__ == "IPv4Address" else "::6"]}
-        return super().resolveHostName(resolutionReceiver, hostName)
-
-
-class Receiver:
-    """Receives what is resolved."""
-
-    def __init__(self) -> None:
-        self.found: list[Any] = []
-        self.isComplete = False
-
-    def resolutionBegan(self, resolution: Resolution) -> None:
-        """Keep it."""
-        self.resolution = resolution
-
-    def addressResolved(self, address: Any) -> None:
-        """Keep it."""
-        self.found.append(address)
-
-    def resolutionComplete(self) -> None:
-        """Note it."""
-        self.isComplete = True
-
-
-class ResolverTests(ReactorTestCase):
-    """`Resolver` returns the system's answers."""
-
-    def setUp(self) -> None:
-        """Make a resolver."""
-        super().setUp()
-        self.resolver = Resolver(self.reactor)
-
-    def resolve(self, name: str, *others: Any) -> Receiver:
-        """Return what comes of resolving a name."""
-        receiver = Receiver()
-        resolution = self.resolver.resolveHostName(receiver, name, *others)  # type: ignore[arg-type]  # it does for one
-        verifyObject(IHostResolution, resolution)
-        self.reactor.until(lambda: receiver.isComplete)
-        return receiver
-
-    def answer(self, *answers: Any) -> None:
-        """Let the system answer every question with these addresses, or an error."""
-        self.asked: list[Any] = []
-
-        def getaddrinfo(*question: Any) -> list[Any]:
-            self.asked.append(question)
-            if isinstance(answers[0], Exception):
-                raise answers[0]
-            return [(family, 0, 0, "", address) for family, address in answers]
-
-        self.patch(module, "getaddrinfo", getaddrinfo)
+    def lookUp(self, name: str, family: Family = Family.ANY) -> "Deferred[list[str]]":
+        """Return what comes of looking up a name."""
+        found = lookUp(self.reactor, name, family)
+        self.reactor.until(lambda: bool(found.called))
+        return found
 
     def test_systemIsAsked(self) -> None:
         """The system is asked, and knows its own name."""
-        verifyObject(IHostnameResolver, self.resolver)
-        receiver = self.resolve("localhost", 8081)
-        assert {address.port for address in receiver.found} == {8081}
-        assert {address.host for address in receiver.found} <= {"127.0.0.1", "::1"}
-        assert (receiver.resolution.name, receiver.resolution.error) == ("localhost", None)
+        found = self.successResultOf(self.lookUp("localhost"))
+        assert found
+        assert set(found) <= {"127.0.0.1", "::1"}
 
-    def test_familyAndTransportAreAskedFor(self) -> None:
-        """Addresses are of the family and the transport that were asked for."""
-        self.answer((socket.AF_INET6, ("::1", 1, 0, 0)), (socket.AF_INET, ("127.0.0.1", 1)))
-        assert self.resolve("a", 1).found == [IPv6Address("TCP", "::1", 1), IPv4Address("TCP", "127.0.0.1", 1)]
-        assert self.resolve("a", 1, [IPv4Address], "UDP").found[1] == IPv4Address("UDP", "127.0.0.1", 1)
-        self.resolve("a", 1, [IPv6Address])
-        assert self.asked == [
-            ("a", 1, socket.AF_UNSPEC, socket.SOCK_STREAM),
-            ("a", 1, socket.AF_INET, socket.SOCK_DGRAM),
-            ("a", 1, socket.AF_INET6, socket.SOCK_STREAM),
-        ]
+    def test_familyIsAskedFor(self) -> None:
+        """The system is asked for addresses of the wanted family, and they keep its order and their scopes."""
+        asked: list[Any] = []
 
-    def test_errorIsNoAnswer(self) -> None:
-        """That a name has no address is an answer; any other error is none, and is kept with its reason."""
-        failure = "Temporary failure in name resolution"
-        for error, told in (
-            (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), None),
-            (socket.gaierror(socket.EAI_NODATA, "No address associated with hostname"), None),
-            (socket.gaierror(socket.EAI_AGAIN, failure), failure),
-            (OSError(24, "Too many open files"), "Too many open files"),
-            (UnicodeError("label too long"), "label too long"),
-        ):
-            self.answer(error)
-            receiver = self.resolve("a")
-            assert (receiver.found, receiver.resolution.error) == ([], told)
+        def getaddrinfo(*question: object) -> list[Any]:
+            asked.append(question)
+            return [
+                (socket.AF_INET6, 0, 0, "", ("fe80::1%eth0", 0, 0, 2)),
+                (socket.AF_INET, 0, 0, "", ("127.0.0.1", 0)),
+            ]
+
+        self.patch(module, "getaddrinfo", getaddrinfo)
+        for family in Family:
+            assert self.successResultOf(self.lookUp("a", family)) == ["fe80::1%eth0", "127.0.0.1"]
+        families = [socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6]
+        assert asked == [("a", 0, family, socket.SOCK_STREAM) for family in families]
+
+    def test_errorIsPassedOn(self) -> None:
+        """An error of the system's resolver, and of a name that can't be one, is passed on."""
+        error = OSError(24, "Too many open files")
+        self.patch(module, "getaddrinfo", lambda *_: (_ for _ in ()).throw(error))
+        assert self.failureResultOf(self.lookUp("a")).value is error
+        self.patch(module, "getaddrinfo", socket.getaddrinfo)
+        self.failureResultOf(self.lookUp("a" * 64), UnicodeError)
 
     def test_slowNameDelaysNothing(self) -> None:
         """A slow name delays neither another name nor the end of the process."""
@@ -183,13 +133,12 @@ class ResolverTests(ReactorTestCase):
         def getaddrinfo(name: str, *_: object) -> list[Any]:
             if name == "slow":
                 slow.wait()
-            return []
+                return []
+            return [(0, 0, 0, "", (str(threading.current_thread().daemon), 0))]
 
         self.patch(module, "getaddrinfo", getaddrinfo)
-        waiting = Receiver()
-        self.resolver.resolveHostName(waiting, "slow").cancel()  # type: ignore[arg-type]  # as above
-        self.resolve("quick")
-        assert not waiting.isComplete
-        assert all(thread.daemon for thread in self.resolver._pool.threads)
+        waiting = lookUp(self.reactor, "slow", Family.ANY)
+        assert self.successResultOf(self.lookUp("quick")) == ["True"]
+        assert not waiting.called
         slow.set()
-        self.reactor.until(lambda: waiting.isComplete)
+        self.reactor.until(lambda: bool(waiting.called))

@@ -33,7 +33,7 @@ class DatagramTestCase(ReactorTestCase):
         self.addCleanup(self.server.close)
         self.server.bind(("127.0.0.1", 0))
         self.server.settimeout(60)
-        self.reactor.installNameResolver(Names({"there": ["127.0.0.1", "127.0.0.2"]}))
+        Names({"there": ["127.0.0.1", "127.0.0.2"]}).install(self)
         self.target = DatagramTarget("there", self.server.getsockname()[1])
         self.statistics = Statistics()
         self.probes = self.makeProbes(self.target)

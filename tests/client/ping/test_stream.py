@@ -262,7 +262,7 @@ class FreshTests(StreamTestCase):
 
     def test_addressFollowsName(self) -> None:
         """Of a server with a name, a failure is reported with the address that was reached."""
-        self.reactor.installNameResolver(Names({"there": ["127.0.0.1"]}))
+        Names({"there": ["127.0.0.1"]}).install(self)
         for build, wait, message in (
             (Silence, TIMEOUT + 0.1, "timed out: "),
             (Deserter, 0.05, "the server closed the connection, "),

@@ -6,8 +6,8 @@ from typing import NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
 
+from echoup.client.connect import resolve
 from echoup.client.datagram import DatagramClient
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.target.datagram import DatagramTarget
@@ -23,7 +23,7 @@ class DatagramTargetTests(ReactorTestCase):
     def setUp(self) -> None:
         """Know a name."""
         super().setUp()
-        self.reactor.installNameResolver(Names({"six": ["::1"]}))
+        Names({"six": ["::1"]}).install(self)
 
     def connect(self, target: DatagramTarget) -> "Deferred[DatagramClient]":
         """Return a client of `target`."""
@@ -49,26 +49,19 @@ class DatagramTargetTests(ReactorTestCase):
 
     def test_slowResolverTimesOut(self) -> None:
         """A name that isn't resolved in time is reported, and a late answer is ignored."""
-        receivers: list[IResolutionReceiver] = []
-        names = Names({})
-
-        def resolve(receiver: IResolutionReceiver, *_: object, **__: object) -> IHostResolution:
-            receivers.append(receiver)
-            return names
-
-        self.patch(names, "resolveHostName", resolve)
-        self.reactor.installNameResolver(names)
+        answer: Deferred[list[str]] = Deferred()
+        self.patch(resolve, "lookUp", lambda *_: answer)
         connecting = self.connect(DatagramTarget("slow", 1))
         self.reactor.advance(TIMEOUT - 0.5, step=0.5)
         self.assertNoResult(connecting)
         self.reactor.advance(0.5)
         error = self.failureResultOf(connecting, PathError).value
         assert (error.code, str(error)) == (ExitCode.TIMED_OUT, "cannot resolve slow: timed out after 10 s")
-        receivers[0].resolutionComplete()
+        answer.callback(["192.0.2.1"])
 
     def test_forbiddenAddressIsUnreachable(self) -> None:
         """An address to which the system sends nothing is reported."""
-        self.reactor.installNameResolver(Names({"everybody": ["255.255.255.255"]}))
+        Names({"everybody": ["255.255.255.255"]}).install(self)
         message = "cannot send to udp:everybody:1 (255.255.255.255:1): Permission denied"
         self.assertUnreachable(DatagramTarget("everybody", 1), ExitCode.UNREACHABLE, message)
 

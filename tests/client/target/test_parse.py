@@ -15,6 +15,7 @@ from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
 from tests.support.chance import randomBytes
 from tests.support.doubles import raised
+from tests.support.names import Names
 from tests.support.properties import example, given, st
 from tests.support.targets import KINDS, TEXTS, OfflineReactor, connect
 
@@ -180,6 +181,7 @@ class ParseTargetTests(SynchronousTestCase):
     @example("udp:", "[::1]:1")
     def test_anyTargetCanBeTried(self, kind: str, rest: str) -> None:
         """Any target can be tried: if connecting fails it fails with a PathError."""
+        Names({}).install(self)
         if not raised(ValueError, parseTarget, kind + rest):
             failures: list[Failure] = []
             connect(OfflineReactor(), kind + rest).addErrback(failures.append)

@@ -4,7 +4,6 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from struct import pack
 from tempfile import TemporaryDirectory
@@ -13,9 +12,11 @@ from typing import cast
 from twisted.internet.defer import Deferred
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from echoup.client.connect import resolve
 from echoup.client.datagram import DatagramClient
 from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
@@ -39,11 +40,11 @@ class ConnectTestCase(ReactorTestCase):
     def setUp(self) -> None:
         """Know some names."""
         super().setUp()
-        self.reactor.installNameResolver(Names({name: [name] for name in ("127.0.0.1", "127.0.0.2")}))
+        Names({name: [name] for name in ("127.0.0.1", "127.0.0.2")}).install(self)
 
     def know(self, name: str, *hosts: str) -> None:
         """Let `name` have the addresses `hosts`."""
-        self.reactor.installNameResolver(Names({name: list(hosts)}))
+        Names({name: list(hosts)}).install(self)
 
     def listen(self) -> tuple[socket.socket, int]:
         """Return a socket that listens on 127.0.0.1, and its port."""
@@ -329,9 +330,7 @@ class TLSTests(ConnectTestCase):
         """A silent server is given up after the time for resolving, connecting and the handshake, and is dropped."""
         server = Silence()
         port = self.listenWith(lambda: server)
-        names = Names({"there": ["127.0.0.1"]})
-        self.patch(names, "resolveHostName", partial(self.reactor.callLater, 6, names.resolveHostName))
-        self.reactor.installNameResolver(names)
+        self.patch(resolve, "lookUp", lambda *_: deferLater(self.reactor, 6, lambda: ["127.0.0.1"]))
         connecting = connect(self.reactor, StreamTarget("", "there", port, self.security), 10)
         self.reactor.advance(7)
         self.reactor.until(lambda: bool(server.taken))
@@ -372,6 +371,10 @@ class Leaver(Server):
 class TimeoutTests(SynchronousTestCase):
     """Connecting takes no longer than the timeout."""
 
+    def setUp(self) -> None:
+        """Know a name."""
+        Names({"there": ["192.0.2.1"]}).install(self)
+
     def test_unansweredConnectTimesOut(self) -> None:
         """A connection that isn't answered in time is reported."""
         for description, name in (
@@ -391,7 +394,7 @@ class TimeoutTests(SynchronousTestCase):
     def test_timeoutListsTriedAddresses(self) -> None:
         """Of several addresses, those that were tried in that time are listed."""
         reactor = OfflineReactor()
-        reactor.nameResolver = Names({"there": ["192.0.2.1", "192.0.2.2", "192.0.2.3"]})
+        Names({"there": ["192.0.2.1", "192.0.2.2", "192.0.2.3"]}).install(self)
         connecting = connect(reactor, "there:80", 0.4)
         for _ in range(4):
             reactor.advance(0.1)
