@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHalfCloseableProtocol,
     IPushProducer,
     IReactorTime,
@@ -19,15 +20,14 @@ from zope.interface import implementer
 from echoup.addresses import describeAddress
 from echoup.client.exchange import ExchangeClient
 from echoup.client.exitcodes import ExitCode, PathError, describeServer
-from echoup.client.sweep import Sweep
 from echoup.tls.context import explain
+from echoup.tls.transport import TLSTransport
 from echoup.verdict import Reply
 
 TIMEOUT = 10.0
 
-
-def _nothing() -> int:
-    return 0
+LOOKS = 10
+"""How often progress is checked within a timeout; a connection is given up at most this part of it late."""
 
 
 class IClientTransport(ITCPTransport, IPushProducer, ISystemHandle):
@@ -38,11 +38,9 @@ class Ending(Enum):
     """What ended a connection."""
 
     CLOSED = "closed"
-    """The server's end."""
     RESET = "reset"
     """Without the server's end, by either side."""
     TIMED_OUT = "timed out"
-    """Nothing of a reply that was due came in time."""
     TLS_FAILED = "TLS failed"
 
 
@@ -71,30 +69,21 @@ class EchoUpClient(ExchangeClient, Protocol):
         timeout: float = TIMEOUT,
         take: Callable[[bytes], object] | None = None,
     ) -> None:
-        """`timeout` is in seconds; 0 for no limit.
-
-        `take` is called with everything that comes, as it comes and after it was judged.
-        """
+        """`timeout` is in seconds, 0 for no limit; `take` is called with everything that comes, after it was judged."""
         super().__init__(reactor, take)
         self.timeout = timeout
         self._error = ""
-        self._received = _nothing
         self._receivedThen = 0
         self._quietSince = 0.0
+        self._check: IDelayedCall | None = None
         self._paused = False
         self._ended = False
-        self._sweep = Sweep.of(reactor)
 
-    def reached(self, server: object, transport: Any, received: Callable[[], int] = _nothing) -> None:
-        """Note that there is a connection to `server`, as messages call it, before TLS or anything else begins on it.
-
-        `transport` is that of the connection itself. `received` returns how many bytes came over it, of records that
-        aren't complete too; by default, nothing but complete ones counts.
-        """
+    def reached(self, server: object, transport: Any) -> None:
+        """Note that there is a connection, `transport`, to `server`, as messages call it, before TLS begins on it."""
         self.local, self.remote = map(describeAddress, (transport.getHost(), transport.getPeer()))
         self.server = describeServer(server, self.remote)
         self.handle = transport.getHandle()
-        self._received = received
 
     def connectionMade(self) -> None:
         """Be ready for an exchange."""
@@ -104,15 +93,14 @@ class EchoUpClient(ExchangeClient, Protocol):
 
     def write(self, data: bytes) -> None:
         """Send `data`; the time for the reply begins unless more of it was due before."""
-        if self.timeout and self.underway and self.underway.reply.outstanding <= len(data):
+        if self.underway and self.underway.reply.outstanding <= len(data):
             self._expect()
         self.transport.write(data)
 
     def end(self) -> None:
         """Send our end; what was sent before it still comes back, and then the server's end."""
         self._ended = True
-        if self.timeout:
-            self._expect()
+        self._expect()
         self.transport.loseWriteConnection()
 
     def close(self) -> None:
@@ -123,8 +111,6 @@ class EchoUpClient(ExchangeClient, Protocol):
         """Judge `data` and pass it on."""
         self._quietSince = self.reactor.seconds()
         self.deliver(data)
-        if self.timeout and not self._isDue():
-            self._sweep.leave(self.checkProgress)
 
     def readConnectionLost(self) -> None:
         """The server has sent its end: drop what still waits to be sent, where that can't be answered any more."""
@@ -142,7 +128,8 @@ class EchoUpClient(ExchangeClient, Protocol):
         if isinstance(reason.value, ssl.SSLError):
             self.ending, self._error = Ending.TLS_FAILED, explain(reason.value)
         self.ending = self.ending or Ending.RESET
-        self._sweep.leave(self.checkProgress)
+        if self._check:
+            self._check.cancel()
         self.lose()
 
     def failure(self, reply: Reply) -> PathError | None:
@@ -173,22 +160,27 @@ class EchoUpClient(ExchangeClient, Protocol):
         """Drop the connection: what still comes is of no use."""
         self.transport.abortConnection()
 
-    def checkProgress(self) -> None:
-        """Give up if a reply is due and nothing has come for `timeout` seconds."""
-        received, now = self._received(), self.reactor.seconds()
-        if received != self._receivedThen:
-            self._receivedThen, self._quietSince = received, now
-        if not self._isDue():
-            self._sweep.leave(self.checkProgress)
-        elif not self._paused and now - self._quietSince >= self.timeout:
-            self.ending = Ending.TIMED_OUT
-            self._sweep.leave(self.checkProgress)
-            self.transport.abortConnection()
-
-    def _isDue(self) -> bool:
-        return self._ended or bool(self.underway and self.underway.reply.outstanding)
-
     def _expect(self) -> None:
         """Begin to wait for a reply, or for the server's end."""
-        self._receivedThen, self._quietSince = self._received(), self.reactor.seconds()
-        self._sweep.join(self.checkProgress, self.timeout)
+        self._receivedThen, self._quietSince = self._received, self.reactor.seconds()
+        if self.timeout and not self._check:
+            self._check = self.reactor.callLater(self.timeout / LOOKS, self._checkProgress)
+
+    def _checkProgress(self) -> None:
+        """Give up if nothing has come for `timeout` seconds; check no more when no reply is due."""
+        self._check = None
+        if not (self._ended or (self.underway and self.underway.reply.outstanding)):
+            return
+        received, now = self._received, self.reactor.seconds()
+        if received != self._receivedThen:
+            self._receivedThen, self._quietSince = received, now
+        if self._paused or now - self._quietSince < self.timeout:
+            self._check = self.reactor.callLater(self.timeout / LOOKS, self._checkProgress)
+        else:
+            self.ending = Ending.TIMED_OUT
+            self.transport.abortConnection()
+
+    @property
+    def _received(self) -> int:
+        """Bytes that came, also of TLS records that aren't complete."""
+        return self.transport.receivedBelow if isinstance(self.transport, TLSTransport) else 0

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.protocol import EchoUpClient, Ending, IClientTransport
+from echoup.client.protocol import LOOKS, EchoUpClient, Ending, IClientTransport
 from echoup.tls.transport import TLSTransport
 from tests.support.certificates import NAME, contexts
 from tests.support.doubles import Peer, ReactorTestCase, raised
@@ -212,6 +212,20 @@ class TimeoutTests(ClientTestCase):
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("nothing more for 10 s, 0 of 5 bytes came back")
 
+    def test_timerRunsWhileReplyIsDue(self) -> None:
+        """One timer checks for progress ten times within the timeout, until no reply is due at one of the checks."""
+        assert self.reactor.getDelayedCalls() == []
+        for text in (b"a", b"b"):
+            self.exchange.send(text)
+            self.exchange.send(text)
+            for _ in range(5):
+                (timer,) = self.reactor.getDelayedCalls()
+                assert 0 < timer.getTime() - self.reactor.seconds() <= TIMEOUT / LOOKS
+                self.reactor.advance(TIMEOUT / LOOKS)
+            self.answer(b"", 2 * text.upper())
+            self.reactor.advance(TIMEOUT / LOOKS)
+            assert self.reactor.getDelayedCalls() == []
+
     def test_sendingMoreDoesNotRestartTimeout(self) -> None:
         """Sending more while a reply is due doesn't extend the time for it."""
         self.exchange.send(b"a")
@@ -236,7 +250,7 @@ class TLSTests(ReactorTestCase):
         for end in connectedPair(socket.AF_INET):
             with end:
                 self.reactor.adoptStreamConnection(end.fileno(), socket.AF_INET, factory)
-        self.client.reached("", near.transport, lambda: near.receivedBelow)
+        self.client.reached("", near.transport)
         self.client.server = "there:1"
         self.reactor.until(lambda: bool(near.established.called and self.server.established.called))
         self.exchange = Exchange(self.client, untilEnd=True)

@@ -74,12 +74,8 @@ class StreamTarget:
         """
         deadline = reactor.seconds() + timeout
         tls = self._tls(self.security, lambda: client) if self.security else None
-
-        def received() -> int:
-            return tls.receivedBelow if tls else 0
-
         transport = await self._open(reactor, timeout, trace)
-        client.reached(self, transport, received)
+        client.reached(self, transport)
         if self.proxyProtocol:
             self._announce(self.proxyProtocol, transport, trace)
         transport.protocol = tls or client
