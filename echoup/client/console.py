@@ -26,15 +26,15 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
     console = Console()
     client = console.client = await target.connect(reactor, timeout, console.take)
     client.closed.addCallback(console.leave)
-    reply, exchanges, wrong = Reply(), 0, 0
+    exchanges = wrong = 0
     while (line := await console.ask()) is not None:
         if line.strip():
-            reply = await console.exchange(line.encode(errors="surrogateescape") + b"\n")
+            await console.exchange(line.encode(errors="surrogateescape") + b"\n")
             exchanges += 1
-            wrong += reply.verdict is not Verdict.UPPERCASED
+            wrong += console.reply.verdict is not Verdict.UPPERCASED
     console.showUnasked()
     if client.closed.called:
-        client.check(client.unasked if client.unasked.received else reply)
+        client.check(console.reply)
     client.close()
     if wrong:
         raise PathError(ExitCode.WRONG, f"{client.server}: {wrong} of {exchanges} replies were wrong")
@@ -51,6 +51,8 @@ class Console:
     """How many bytes came although nothing was due."""
 
     def __init__(self) -> None:
+        self.reply = Reply()
+        """The latest reply, and what came unasked after it."""
         self._session: PromptSession[str] = PromptSession(PROMPT)
         self._came = b""
 
@@ -71,21 +73,21 @@ class Console:
             # A task that ends in KeyboardInterrupt takes the event loop with it.
             raise PathError(ExitCode.INTERRUPTED, "interrupted") from None
 
-    async def exchange(self, data: bytes) -> Reply:
-        """Send `data`, print what comes back until the reply is complete or the connection ends, and return it."""
+    async def exchange(self, data: bytes) -> None:
+        """Send `data`, and print what comes back until the reply is complete or the connection ends."""
         self.showUnasked()
         exchange = Exchange(self.client)
         exchange.send(data)
-        await exchange.done
+        self.reply = await exchange.done
         self._show()
-        if exchange.reply.verdict is not Verdict.UPPERCASED:
-            print(f"({exchange.reply})")
-        return exchange.reply
+        if self.reply.verdict is not Verdict.UPPERCASED:
+            print(f"({self.reply})")
 
     def showUnasked(self) -> None:
         """Print what came although nothing was due."""
         if self._came:
             self.unasked += len(self._came)
+            self.reply.receive(self._came)
             self._show()
             print("(came unasked)")
 

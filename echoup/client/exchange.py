@@ -1,8 +1,4 @@
-"""One exchange with an echo service: sending, judging the reply, and timing its steps.
-
-A client carries one exchange at a time, and judges what comes as a part of its reply. What comes while no exchange is
-under way is `unasked`, until the next exchange begins and takes it over.
-"""
+"""One exchange with an echo service: sending, judging the reply, and timing its steps."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,7 +14,7 @@ from echoup.verdict import Reply
 
 
 class ExchangeClient(ABC):
-    """The client's end of a path to an echo service."""
+    """The client's end of a path to an echo service; it carries one exchange at a time."""
 
     server = ""
     """What messages call the server."""
@@ -32,7 +28,7 @@ class ExchangeClient(ABC):
         self.closed: Deferred[None] = Deferred()
         """Fires when nothing more comes: the connection is gone, or the client has given up."""
         self.unasked = Reply()
-        """What came since the last exchange, to which it can't belong."""
+        """What came while no exchange was under way."""
         self.underway: Exchange | None = None
         self._take = take
 
@@ -43,23 +39,15 @@ class ExchangeClient(ABC):
         silent for too long. Raise RuntimeError while another exchange is under way. A program that cancels it closes
         the connection too: the next exchange would take what still comes for its own reply.
         """
+
+        def judge(reply: Reply) -> Reply:
+            if reply.outstanding:
+                self.check(reply)
+            return reply
+
         exchange = Exchange(self)
-
-        def judge(_: None) -> Reply:
-            if exchange.reply.outstanding:
-                self.check(exchange.reply)
-            return exchange.reply
-
         exchange.send(data)
         return exchange.done.addCallback(judge)
-
-    def begin(self, exchange: "Exchange") -> Reply:
-        """Carry `exchange` from now on, and return what came unasked before it."""
-        if self.underway:
-            raise RuntimeError("an exchange is under way")
-        self.underway = exchange
-        unasked, self.unasked = self.unasked, Reply()
-        return unasked
 
     def check(self, reply: Reply) -> None:
         """Raise PathError unless all that was sent came back as it should, and nothing has failed."""
@@ -100,23 +88,21 @@ class Exchange:
     """What is sent to a server, the reply to it, and when its steps began and ended."""
 
     def __init__(self, client: ExchangeClient, trace: Trace | None = None, untilEnd: bool = False) -> None:
-        """Begin an exchange over `client`, whose steps `trace` records.
+        """Begin an exchange over `client`, whose steps `trace` records; raise RuntimeError while one is under way.
 
         It is over when the reply has as many bytes as were sent; with `untilEnd`, when the server has ended its side.
         """
+        if client.underway:
+            raise RuntimeError("an exchange is under way")
+        client.underway = self
         self.reply = Reply()
-        self.done: Deferred[None] = Deferred(self._abandon)
-        """Fires when the exchange is over, also when that is because the connection is gone."""
-        self.unasked = client.begin(self)
-        """What came before anything was sent."""
+        self.done: Deferred[Reply] = Deferred(self._abandon)
+        """Fires with the reply when the exchange is over, also when that is because the connection is gone."""
         self._client = client
         self._trace = trace or Trace(client.reactor.seconds)
+        self._phase = self._trace.begin(Step.FIRST_BYTE)
         self._untilEnd = untilEnd
         self._endedAt: float | None = None
-        self.began = client.reactor.seconds()
-        """Seconds of the reactor's clock."""
-        self._step = Step.FIRST_BYTE
-        self._phase = self._trace.begin(self._step, self.began)
 
     def send(self, data: bytes) -> None:
         """Send `data`."""
@@ -140,7 +126,7 @@ class Exchange:
         except DeferredTimeout:
             if self.reply.wrongAt is None:
                 came = f"{self.reply.received} of {self.reply.sent} bytes came back"
-                missing = ", but not the server's end" if self._step is Step.END else ""
+                missing = "" if self.reply.outstanding else ", but not the server's end"
                 raise PathError(ExitCode.TIMED_OUT, f"{self._client.server}: timed out: {came}{missing}") from None
         self._client.check(self.reply)
 
@@ -148,34 +134,29 @@ class Exchange:
         """Go on to the step that the reply is in by now."""
         if self.done.called:
             return
-        if self._step is Step.FIRST_BYTE and self.reply.received:
+        if self._phase.step is Step.FIRST_BYTE and self.reply.received:
             self._next(Step.ALL_BYTES)
         if self.reply.outstanding:
             return
         if not self._untilEnd:
-            self._end()
-            self._finish()
-        elif self._endedAt is not None and self._step is not Step.END:
+            self._finish(isComplete=True)
+        elif self._endedAt is not None and self._phase.step is not Step.END:
             self._next(Step.END, self._endedAt)
 
     def lose(self) -> None:
         """The connection is gone: the exchange is over, complete or not."""
         if not self.done.called:
-            if self._step is Step.END and not self._client.failure(self.reply):
-                self._end()
-            self._finish()
+            self._finish(self._phase.step is Step.END and not self._client.failure(self.reply))
 
     def _next(self, step: Step, since: float | None = None) -> None:
-        self._end()
-        self._step = step
+        self._trace.end(self._phase, self._client.handle)
         self._phase = self._trace.begin(step, since)
 
-    def _end(self) -> None:
-        self._trace.end(self._phase, self._client.handle)
-
-    def _finish(self) -> None:
+    def _finish(self, isComplete: bool) -> None:
+        if isComplete:
+            self._trace.end(self._phase, self._client.handle)
         self._client.underway = None
-        self.done.callback(None)
+        self.done.callback(self.reply)
 
     def _abandon(self, _: object) -> None:
         self._client.underway = None

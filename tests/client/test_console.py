@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from io import StringIO
+from typing import cast
 
 from prompt_toolkit.application import AppSession, create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
@@ -131,6 +132,33 @@ class ConverseTests(SynchronousTestCase):
 
         why = 'TARGET: corrupted: more came back than was sent: 7 bytes for 0; it begins with "220 hi\\n"'
         self.assertFails(Usher, [], "220 hi\n(came unasked)\n", ExitCode.WRONG, why)
+
+    def test_unaskedAfterReplyIsWrong(self) -> None:
+        """Bytes that come unasked after a right reply, before the server closes, make that reply too long."""
+
+        class Lingerer(Server):
+            """A server that says something and closes when the user has seen the reply."""
+
+            def dataReceived(self, data: bytes) -> None:
+                """Answer, and wait."""
+                super().dataReceived(data)
+                self.sayGoodbye()
+
+            def sayGoodbye(self) -> None:
+                """Say it, once the reply was seen."""
+                if stdout().endswith("HELLO\n"):
+                    self.transport.write(b"hi")
+                    self.transport.loseConnection()
+                else:
+                    case.reactor.callLater(0.01, self.sayGoodbye)
+
+        def stdout() -> str:
+            return cast("StringIO", sys.stdout).getvalue()
+
+        case = self
+
+        why = "TARGET: corrupted: more came back than was sent: 8 bytes for 6"
+        self.assertFails(Lingerer, [f"hello{ENTER}"], "HELLO\nhi\n(came unasked)\n", ExitCode.WRONG, why)
 
     def test_closedDuringReply(self) -> None:
         """When the server closes during a reply, the part that came is shown, and that it is short."""

@@ -43,11 +43,12 @@ class StreamProbes:
             if not client or client.closed.called:
                 client = EchoUpClient(self._reactor, timeout=0)  # the probe's limit is the only one
                 await self._target.connectClient(self._reactor, client, plan.timeout, trace)
-            exchange = Exchange(client, trace, plan.halfClose)
             if plan.keep:
-                sent = exchange.began
-            reply = exchange.unasked if exchange.unasked.received else exchange.reply
+                sent = self._reactor.seconds()
+            exchange = Exchange(client, trace, plan.halfClose)
+            reply = client.unasked
             client.check(reply)
+            reply = exchange.reply
             exchange.send(payload)
             if plan.halfClose:
                 exchange.end()
