@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping import session as module
 from echoup.client.ping.datagram import DatagramProbes
+from echoup.client.ping.reports.report import Report
 from echoup.client.ping.requirement import parseRequirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
@@ -62,7 +63,7 @@ class Probes:
         self.closed = True
 
 
-class Report:
+class RecordingReport(Report):
     """Records what it is told."""
 
     def __init__(self) -> None:
@@ -99,7 +100,7 @@ class SessionTests(ReactorTestCase):
     def setUp(self) -> None:
         """Make a report, and the probes."""
         super().setUp()
-        self.report = Report()
+        self.report = RecordingReport()
         self.probes = Probes()
         self.probes.seconds = self.reactor.seconds
         self.patch(module, "makeProbes", lambda *_: self.probes)

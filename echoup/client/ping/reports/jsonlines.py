@@ -8,7 +8,7 @@ from typing import Any
 
 from echoup.client.connect.trace import Phase
 from echoup.client.exitcodes import ExitCode
-from echoup.client.ping.reports.report import PERCENTILES
+from echoup.client.ping.reports.report import PERCENTILES, Report
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
@@ -17,7 +17,7 @@ SCHEMA = 1
 """The version of the JSON; it grows when a member changes or goes, not when one is added."""
 
 
-class JSONReport:
+class JSONReport(Report):
     """Writes one JSON object a line: one of type `probe` for each probe, then one of type `summary`.
 
     All times are in seconds, all shares 0 to 1; an unknown value is null.
@@ -25,12 +25,8 @@ class JSONReport:
 
     def __init__(self, write: Callable[[str], None], quiet: bool = False) -> None:
         """`quiet`: only the summary."""
-        self._write = write
+        super().__init__(write)
         self._quiet = quiet
-
-    def begin(self, target: object, size: int) -> None:
-        """Remember the target, which is in every object."""
-        self._target = str(target)
 
     def add(self, result: Result) -> None:
         """Write the object of a probe."""
@@ -54,9 +50,6 @@ class JSONReport:
             phases=[_phase(phase) for phase in result.trace.phases],
             certificate=_certificate(result),
         )
-
-    def tick(self, statistics: Statistics, now: float) -> None:
-        """Write nothing."""
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Write the summary."""

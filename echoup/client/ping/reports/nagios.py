@@ -1,12 +1,11 @@
 """The report that Nagios and its relatives read of a plugin."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 
 from echoup.client.exitcodes import ExitCode
-from echoup.client.ping.reports.report import judgement, milliseconds, percent
+from echoup.client.ping.reports.report import Report, judgement, milliseconds, percent
 from echoup.client.ping.requirement import Requirement
-from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
 from echoup.escaping import shown
 
@@ -23,24 +22,11 @@ class NagiosStatus(IntEnum):
     """There was no probe."""
 
 
-class NagiosReport:
+class NagiosReport(Report):
     """Writes one line at the end: the status, why, and performance data behind a `|` (same source, "Plugin Output")."""
 
     status = NagiosStatus.UNKNOWN
     """The exit code."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-
-    def begin(self, target: object, size: int) -> None:
-        """Remember the target."""
-        self._target = target
-
-    def add(self, result: Result) -> None:
-        """Write nothing."""
-
-    def tick(self, statistics: Statistics, now: float) -> None:
-        """Write nothing."""
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Write the line."""

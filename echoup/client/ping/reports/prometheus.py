@@ -6,26 +6,22 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from echoup.client.certificateinfo import parseCertificate
 from echoup.client.exitcodes import ExitCode
-from echoup.client.ping.reports.report import PERCENTILES
+from echoup.client.ping.reports.report import PERCENTILES, Report
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
 
 
-class PrometheusReport:
+class PrometheusReport(Report):
     """Writes gauges of this run at the end, in the text format, each with the label `target`."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
+        super().__init__(write)
         self._last: Result | None = None
         self._lastAnswered: Result | None = None
         self._certificate: bytes | None = None
         self._registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
-
-    def begin(self, target: object, size: int) -> None:
-        """Remember the target."""
-        self._target = str(target)
 
     def add(self, result: Result) -> None:
         """Remember the last probe, the last that was answered, and the last certificate."""
@@ -34,9 +30,6 @@ class PrometheusReport:
         if result.isAnswered and (not self._lastAnswered or result.seq > self._lastAnswered.seq):
             self._lastAnswered = result
         self._certificate = result.trace.certificate or self._certificate
-
-    def tick(self, statistics: Statistics, now: float) -> None:
-        """Write nothing."""
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Write all gauges that have a value."""

@@ -1,7 +1,6 @@
-"""The interface of the reports of probes, and the words that they share."""
+"""What the reports of probes have in common, and the words that they share."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.requirement import COUNTS, Requirement
@@ -12,11 +11,15 @@ PERCENTILES = (50, 90, 95, 99)
 """The percentiles that every report shows."""
 
 
-class Report(Protocol):
-    """Is told of everything as it happens, and writes it in some form."""
+class Report:
+    """Is told of everything as it happens, and writes what it has a form for."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
 
     def begin(self, target: object, size: int) -> None:
         """Begin the report of probes of `size` bytes to `target`."""
+        self._target = str(target)
 
     def add(self, result: Result) -> None:
         """Report a probe that is over."""

@@ -8,7 +8,7 @@ import click
 
 from echoup.client.connect.trace import Phase, Step
 from echoup.client.exitcodes import ExitCode, describeServer
-from echoup.client.ping.reports.report import PERCENTILES, judgement, milliseconds, percent
+from echoup.client.ping.reports.report import PERCENTILES, Report, judgement, milliseconds, percent
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
@@ -22,7 +22,7 @@ PATIENCE = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED)
 WIDTH = max(len(step.value) for step in Step)
 
 
-class TextReport:
+class TextReport(Report):
     """Prints a line for each probe, and the statistics at the end, as ping(8) does."""
 
     def __init__(
@@ -33,7 +33,7 @@ class TextReport:
         isTerminal: bool = False,
     ) -> None:
         """`quiet`: only the statistics. `verbose`: the phases, too. `isTerminal`: with colours and a live last line."""
-        self._write = write
+        super().__init__(write)
         self._quiet = quiet
         self._verbose = verbose
         self._isTerminal = isTerminal
