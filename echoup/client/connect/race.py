@@ -3,7 +3,6 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -84,7 +83,8 @@ class Race:
         self._cancelDelay()
         while self._attempts:
             attempt = self._attempts.pop()
-            self._trace.abandon(attempt.phase, attempt.handle)
+            handle = getattr(attempt.connector.transport, "socket", None)  # None if there was no free descriptor
+            self._trace.abandon(attempt.phase, handle)
             attempt.connector.stopConnecting()
 
     def _cancelDelay(self) -> None:
@@ -92,37 +92,29 @@ class Race:
             self._delay.cancel()
 
 
+class _Connected(Protocol):
+    """Passes on the transport of a connection when it is made."""
+
+    factory: Any  # the _Attempt
+
+    def connectionMade(self) -> None:
+        self.factory.race.win(self.factory, self.transport)
+
+
 class _Attempt(ClientFactory):
     """The attempt to connect to one address."""
 
     noisy = False
+    protocol = _Connected
     connector: Any
 
     def __init__(self, race: Race, address: str, phase: Phase) -> None:
-        self._race = race
+        self.race = race
         self.address = address
         self.phase = phase
 
-    @property
-    def handle(self) -> Any:
-        """The socket that is being connected; None if there was no free descriptor."""
-        return getattr(self.connector.transport, "socket", None)
-
-    def buildProtocol(self, addr: object) -> Protocol:
-        return _Connected(partial(self._race.win, self))
-
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        self._race.lose(self, reason.value)
-
-
-class _Connected(Protocol):
-    """Passes on the transport of a connection when it is made."""
-
-    def __init__(self, win: Callable[[Any], None]) -> None:
-        self._win = win
-
-    def connectionMade(self) -> None:
-        self._win(self.transport)
+        self.race.lose(self, reason.value)
 
 
 def _explain(error: BaseException | None) -> str:
