@@ -6,8 +6,8 @@ from itertools import count
 from typing import Protocol
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from echoup.client.exitcodes import ExitCode, PathError
@@ -97,23 +97,17 @@ class Session:
         self._report = report
         self._statistics = statistics
         self._underway: set[Deferred[None]] = set()
-        self._change: Deferred[None] | None = None
-        self._isDue = False
-        self._timer: IDelayedCall | None = None
+        self._change: Deferred[None] = Deferred()
+        self._pause: Deferred[None] = succeed(None)
         self._failure: Failure | None = None
 
     async def run(self) -> None:
-        """Make all probes; return when they are over, or when it is cancelled.
-
-        Raise what isn't a result: a PathError if the target can't be used, or if the output can't be written.
-        """
+        """Make all probes, or those until it is cancelled; raise PathError for an unusable target or output."""
         try:
             with suppress(CancelledError):
                 await self._makeAll()
         finally:
-            if self._timer and self._timer.active():
-                self._timer.cancel()
-            for running in list(self._underway):
+            for running in [self._pause, *self._underway]:
                 running.cancel()
             await self._probes.close()
         self._statistics.finish()
@@ -129,9 +123,8 @@ class Session:
                 break
             now = self._reactor.seconds()
             due = (now if now > due + plan.interval else due) + plan.interval  # missed ones are left out
-            self._isDue = False
-            self._timer = self._reactor.callLater(max(due - now, 0), self._becomeDue)
-            while not self._isDue or len(self._underway) >= limit:
+            self._pause = deferLater(self._reactor, max(due - now, 0)).addBoth(self._wake)
+            while not self._pause.called or len(self._underway) >= limit:
                 await self._somethingElse()
         while self._underway:
             await self._somethingElse()
@@ -159,12 +152,8 @@ class Session:
             self._failure = self._failure or result
         self._wake()
 
-    def _becomeDue(self) -> None:
-        self._isDue = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._change and not self._change.called:
+    def _wake(self, _: object = None) -> None:
+        if not self._change.called:
             self._change.callback(None)
 
     async def _somethingElse(self) -> None:
