@@ -3,6 +3,7 @@
 import os
 import ssl
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from echoup.tls.context import makeContext, naming, refusePassphrase
@@ -23,8 +24,9 @@ class Security:
     insecure: bool = False
     """Whether any certificate is trusted."""
 
+    @cached_property
     def context(self) -> ssl.SSLContext:
-        """Return the TLS context; raise ValueError, with one line that says why, if one of the files can't be used."""
+        """The TLS context; raise ValueError, with one line that says why, if one of the files can't be used."""
         context = makeContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.insecure:
             context.check_hostname = False

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
-from ssl import SSLContext, SSLError
+from functools import partial
+from ssl import SSLError
 from typing import Any, Literal, NoReturn
 
 from twisted.internet.base import ReactorBase
@@ -55,8 +55,7 @@ class StreamTarget:
 
     def prepare(self) -> None:
         """Read the files of TLS before the first connection is made; raise PathError if one can't be used."""
-        if self.security:
-            self._tls(self.security, Protocol)
+        self._tls(Protocol)
 
     async def connect(
         self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], object] | None = None
@@ -73,30 +72,29 @@ class StreamTarget:
         both are done when this returns. The client knows the addresses of both ends as soon as there is a connection.
         """
         deadline = reactor.seconds() + timeout
-        tls = self._tls(self.security, lambda: client) if self.security else None
+        tls = self._tls(lambda: client)
         transport = await self._open(reactor, timeout, trace)
         client.reached(self, transport)
         if self.proxyProtocol:
-            self._announce(self.proxyProtocol, transport, trace)
+            phase = trace.begin(Step.PROXY, version=f"v{self.proxyProtocol}")
+            transport.write(encodeProxyHeader(self.proxyProtocol, transport.getHost(), transport.getPeer()))
+            trace.end(phase, client.handle)
         transport.protocol = tls or client
         transport.protocol.makeConnection(transport)
         if tls:
-            await self._handshake(tls, client.server, deadline - reactor.seconds(), reactor, trace)
+            await self._handshake(tls, client, deadline - reactor.seconds(), trace)
 
-    def _tls(self, security: Security, build: Callable[[], Protocol]) -> TLSTransport:
-        name = security.serverName or self.host or None
+    def _tls(self, build: Callable[[], Protocol]) -> TLSTransport | None:
+        """Return the TLS below the protocol that `build` makes; None without TLS."""
+        if not self.security:
+            return None
+        name = self.security.serverName or self.host or None
         try:
-            return TLSTransport(self._context, build, name)
+            return TLSTransport(self.security.context, build, name)
         except UnicodeError:
             raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {name!r} is not a host name") from None
         except ValueError as error:
             raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {error}") from None
-
-    @cached_property
-    def _context(self) -> SSLContext:
-        """The context of every connection; reading the files takes a while."""
-        assert self.security
-        return self.security.context()
 
     async def _open(self, reactor: Any, timeout: float, trace: Trace) -> Any:
         """Return the transport of a new connection; the caller sets its protocol in the same call."""
@@ -122,23 +120,16 @@ class StreamTarget:
             server = describeServer(self, ", ".join(race.tried))
             raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {server}: timed out after {timeout:g} s") from None
 
-    def _announce(self, version: int, transport: Any, trace: Trace) -> None:
-        phase = trace.begin(Step.PROXY, version=f"v{version}")
-        transport.write(encodeProxyHeader(version, transport.getHost(), transport.getPeer()))
-        trace.end(phase, transport.getHandle())
-
-    async def _handshake(
-        self, tls: TLSTransport, server: str, timeout: float, reactor: ReactorBase, trace: Trace
-    ) -> None:
+    async def _handshake(self, tls: TLSTransport, client: EchoUpClient, timeout: float, trace: Trace) -> None:
         phase = trace.begin(Step.TLS)
         try:
-            await tls.established.addTimeout(max(timeout, 0), reactor, _timedOut)
+            await tls.established.addTimeout(max(timeout, 0), client.reactor, _timedOut)
         except (DeferredTimeout, CancelledError) as error:
-            trace.abandon(phase, tls.getHandle())
+            trace.abandon(phase, client.handle)
             tls.abortConnection()
             if isinstance(error, CancelledError):
                 raise
-            raise PathError(ExitCode.TIMED_OUT, f"TLS handshake with {server}: timed out") from None
+            raise PathError(ExitCode.TIMED_OUT, f"TLS handshake with {client.server}: timed out") from None
         except (ConnectionClosed, SSLError) as error:
             why = explain(error) if isinstance(error, SSLError) else "the server ended the connection"
             if isinstance(error, SSLError) and error.reason in NO_TLS:
@@ -146,9 +137,9 @@ class StreamTarget:
             trace.end(phase, error=why)
             tls.loseConnection()
             await tls.closed  # the alert has to reach the server
-            raise PathError(ExitCode.TLS_FAILED, f"TLS handshake with {server}: {why}") from None
+            raise PathError(ExitCode.TLS_FAILED, f"TLS handshake with {client.server}: {why}") from None
         name, *_ = tls.tls.cipher() or ("",)
-        trace.end(phase, tls.getHandle(), version=tls.tls.version(), cipher=name)
+        trace.end(phase, client.handle, version=tls.tls.version(), cipher=name)
         trace.certificate = tls.tls.getpeercert(binary_form=True)
 
 
