@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from ssl import SSLError
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError
@@ -115,7 +115,7 @@ class StreamTarget:
         race = Race(reactor, self, trace)
         race.start(ways)
         try:
-            return await race.connected.addTimeout(max(deadline - reactor.seconds(), 0), reactor, _timedOut)
+            return await race.connected.addTimeout(max(deadline - reactor.seconds(), 0), reactor)
         except DeferredTimeout:
             server = describeServer(self, ", ".join(race.tried))
             raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {server}: timed out after {timeout:g} s") from None
@@ -123,7 +123,7 @@ class StreamTarget:
     async def _handshake(self, tls: TLSTransport, client: EchoUpClient, timeout: float, trace: Trace) -> None:
         phase = trace.begin(Step.TLS)
         try:
-            await tls.established.addTimeout(max(timeout, 0), client.reactor, _timedOut)
+            await tls.established.addTimeout(max(timeout, 0), client.reactor)
         except (DeferredTimeout, CancelledError) as error:
             trace.abandon(phase, client.handle)
             tls.abortConnection()
@@ -141,8 +141,3 @@ class StreamTarget:
         name, *_ = tls.tls.cipher() or ("",)
         trace.end(phase, client.handle, version=tls.tls.version(), cipher=name)
         trace.certificate = tls.tls.getpeercert(binary_form=True)
-
-
-def _timedOut(result: object, timeout: float) -> NoReturn:
-    """Raise what `addTimeout` raises; a Race or a handshake that is cancelled fails with another error."""
-    raise DeferredTimeout
