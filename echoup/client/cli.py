@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Any
 
@@ -24,6 +25,12 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+def secondsOption(*names: str, default: float, text: str, isPositive: bool = True) -> Callable[[Any], Any]:
+    """Return an option that takes seconds, more than 0 with `isPositive`; `text` is its help."""
+    kind = Seconds(0, min_open=isPositive)
+    return click.option(*names, type=kind, default=default, show_default=True, metavar="SECONDS", help=text)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="echoup", message="echoup %(version)s")
 def cli() -> None:
@@ -32,13 +39,10 @@ def cli() -> None:
 
 @cli.command()
 @pathOptions
-@click.option(
+@secondsOption(
     "--timeout",
-    type=Seconds(0, min_open=True),
     default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give up when connecting, or waiting for a reply of which nothing comes, takes longer.",
+    text="Give up when connecting, or waiting for a reply of which nothing comes, takes longer.",
 )
 def connect(target: Any, timeout: float) -> int:
     """Talk to the echo service at TARGET.
@@ -94,24 +98,14 @@ def _requirement(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 @cli.command()
 @pathOptions
 @click.option("-c", "--count", type=click.IntRange(1), metavar="COUNT", help="Stop after so many probes.")
-@click.option(
+@secondsOption(
     "-i",
     "--interval",
-    type=Seconds(0),
     default=1.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Begin a probe so long after the one before; 0: as soon as that is over.",
+    text="Begin a probe so long after the one before; 0: as soon as that is over.",
+    isPositive=False,
 )
-@click.option(
-    "-W",
-    "--timeout",
-    type=Seconds(0, min_open=True),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give a probe up, in whatever step it is, when it takes longer.",
-)
+@secondsOption("-W", "--timeout", default=5.0, text="Give a probe up, in whatever step it is, when it takes longer.")
 @click.option(
     "-s",
     "--size",

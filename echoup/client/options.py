@@ -28,20 +28,9 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Begin with a PROXY protocol header, as a load balancer does.",
     )
     @wraps(command)
-    def withTarget(
-        target: str,
-        only4: bool,
-        only6: bool,
-        tls: bool,
-        cafile: str | None,
-        cert: str | None,
-        key: str | None,
-        server_name: str | None,
-        insecure: bool,
-        proxy_protocol: str | None,
-        **others: Any,
-    ) -> Any:
-        security = {"cafile": cafile, "cert": cert, "key": key, "serverName": server_name, "insecure": insecure}
+    def withTarget(target: str, only4: bool, only6: bool, tls: bool, proxy_protocol: str | None, **others: Any) -> Any:
+        names = {"cafile": "cafile", "cert": "cert", "key": "key", "serverName": "server_name", "insecure": "insecure"}
+        security = {field: others.pop(name) for field, name in names.items()}
         if only4 and only6:
             raise click.UsageError("-4 and -6 contradict each other")
         for name in ("cafile", "cert", "key"):

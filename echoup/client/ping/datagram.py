@@ -137,10 +137,8 @@ class DatagramProbes:
             probe.over = self._reactor.seconds()
             self._over.append(probe)
         trace.end(phase)
-        if probe.reply.verdict is Verdict.SHORT:
-            raise PathError(ExitCode.SHORT, f"{server}: {probe.reply}")
-        if probe.reply.verdict is not Verdict.UPPERCASED:
-            raise PathError(ExitCode.WRONG, f"{server}: {probe.reply}")
+        if (verdict := probe.reply.verdict) is not Verdict.UPPERCASED:
+            raise PathError(ExitCode.SHORT if verdict is Verdict.SHORT else ExitCode.WRONG, f"{server}: {probe.reply}")
 
     def _take(self, probe: Probe, data: bytes) -> None:
         """Take an answer to `probe`, and count what is unusual about it."""
@@ -207,9 +205,7 @@ class ProbePort(ConnectedPort):
 
     def refused(self, why: str) -> None:
         """No process listens there: fail the probes that wait for an answer."""
-        if self.transport:
-            self.close()
-        self.isClosed = True
+        self.close()
         for probe in list(self.probes.values()):
             if not probe.answered.called:
                 probe.answered.errback(OSError(ECONNREFUSED, why))
