@@ -1,14 +1,13 @@
 """A client that sends a stream over UDP, one datagram after the other."""
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
 from echoup.client.connectedport import ConnectedPort
-from echoup.client.exchange import ExchangeClient
+from echoup.client.exchange import ExchangeClient, Take
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.upper import upper
 from echoup.verdict import Reply
@@ -31,15 +30,8 @@ class DatagramClient(ExchangeClient, ConnectedPort):
     does, doesn't answer it when the same bytes come again from the same port: so each such datagram has a new port.
     """
 
-    def __init__(
-        self,
-        reactor: Any,
-        address: tuple[str, int],
-        server: str,
-        timeout: float,
-        take: Callable[[bytes], object] | None = None,
-    ) -> None:
-        """`address` is the server's IP address and port, `server` what messages call it; `take` as `EchoUpClient`'s."""
+    def __init__(self, reactor: Any, address: tuple[str, int], server: str, timeout: float, take: Take) -> None:
+        """`address` is the server's IP address and port, `server` what messages call it."""
         super().__init__(reactor, take)
         self.server = server
         self._address = address

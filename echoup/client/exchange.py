@@ -12,6 +12,9 @@ from echoup.client.connect.trace import Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.verdict import Reply
 
+Take = Callable[[bytes], object] | None
+"""What is called with everything that comes, as it comes and after it was judged; None if nothing is."""
+
 
 class ExchangeClient(ABC):
     """The client's end of a path to an echo service; it carries one exchange at a time."""
@@ -22,8 +25,7 @@ class ExchangeClient(ABC):
     handle: Any = None
     """The socket of the connection, if there is one."""
 
-    def __init__(self, reactor: IReactorTime, take: Callable[[bytes], object] | None) -> None:
-        """`take` is called with everything that comes, as it comes and after it was judged."""
+    def __init__(self, reactor: IReactorTime, take: Take) -> None:
         self.reactor = reactor
         self.closed: Deferred[None] = Deferred()
         """Fires when nothing more comes: the connection is gone, or the client has given up."""

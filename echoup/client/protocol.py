@@ -1,7 +1,6 @@
 """A connection to an echo service, as a Twisted protocol."""
 
 import ssl
-from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -18,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.addresses import describeAddress
-from echoup.client.exchange import ExchangeClient
+from echoup.client.exchange import ExchangeClient, Take
 from echoup.client.exitcodes import ExitCode, PathError, describeServer
 from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
@@ -56,20 +55,13 @@ class EchoUpClient(ExchangeClient, Protocol):
 
     local: str | None = None
     """Our own address, once there is a connection."""
-
     remote: str | None = None
     """The server's address, likewise."""
-
     ending: Ending | None = None
     """What ended the connection, or is ending it; None while it is open."""
 
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        timeout: float = TIMEOUT,
-        take: Callable[[bytes], object] | None = None,
-    ) -> None:
-        """`timeout` is in seconds, 0 for no limit; `take` is called with everything that comes, after it was judged."""
+    def __init__(self, reactor: IReactorTime, timeout: float = TIMEOUT, take: Take = None) -> None:
+        """`timeout` is in seconds; 0 for no limit."""
         super().__init__(reactor, take)
         self.timeout = timeout
         self._error = ""

@@ -1,6 +1,5 @@
 """A server that answers datagrams."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.base import ReactorBase
@@ -9,6 +8,7 @@ from echoup.addresses import joinAddress
 from echoup.client.connect.resolve import Family, resolve
 from echoup.client.connect.trace import Trace
 from echoup.client.datagram import DatagramClient
+from echoup.client.exchange import Take
 from echoup.client.exitcodes import ExitCode, PathError, describeServer
 
 
@@ -24,13 +24,11 @@ class DatagramTarget:
         """Return the server as the messages name it."""
         return f"udp:{joinAddress(self.host, self.port)}"
 
-    async def connect(
-        self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], object] | None = None
-    ) -> DatagramClient:
+    async def connect(self, reactor: ReactorBase, timeout: float, take: Take) -> DatagramClient:
         """Return a client that has the server's address, the first of several; raise PathError if that fails.
 
-        `timeout` and `take` are the client's; the address has to be found within `timeout` seconds too. Whether a
-        process listens at the address isn't known before the first answer.
+        The address has to be found within `timeout` seconds, the client's own limit too. Whether a process listens
+        there isn't known before the first answer.
         """
         host, *_ = await resolve(reactor, self.host, self.family, timeout, Trace(reactor.seconds))
         server = describeServer(self, joinAddress(host, self.port))

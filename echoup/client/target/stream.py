@@ -16,6 +16,7 @@ from echoup.addresses import joinAddress
 from echoup.client.connect.race import Race, Way
 from echoup.client.connect.resolve import Family, resolve
 from echoup.client.connect.trace import Step, Trace
+from echoup.client.exchange import Take
 from echoup.client.exitcodes import ExitCode, PathError, describeServer
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
@@ -57,9 +58,7 @@ class StreamTarget:
         """Read the files of TLS before the first connection is made; raise PathError if one can't be used."""
         self._tls(Protocol)
 
-    async def connect(
-        self, reactor: ReactorBase, timeout: float, take: Callable[[bytes], object] | None = None
-    ) -> EchoUpClient:
+    async def connect(self, reactor: ReactorBase, timeout: float, take: Take) -> EchoUpClient:
         """Return a client that is connected within `timeout` seconds, its own limit too, or raise PathError."""
         client = EchoUpClient(reactor, timeout, take)
         await self.connectClient(reactor, client, timeout, Trace(reactor.seconds))

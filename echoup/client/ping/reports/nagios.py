@@ -31,13 +31,10 @@ class NagiosReport(Report):
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Write the line."""
         unmet = [each for each in requirements if not each.isMet(statistics)]
+        isPathUnfit = any(each.metric in ("loss", "outage") for each in unmet)
         if code is ExitCode.OK:
             status = NagiosStatus.OK if statistics.over else NagiosStatus.UNKNOWN
-        elif (
-            code is ExitCode.WRONG
-            and not statistics.wrong
-            and all(each.metric not in ("loss", "outage") for each in unmet)
-        ):
+        elif code is ExitCode.WRONG and not statistics.wrong and not isPathUnfit:
             status = NagiosStatus.WARNING
         else:
             status = NagiosStatus.CRITICAL
