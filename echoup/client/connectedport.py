@@ -17,15 +17,22 @@ class ConnectedPort(DatagramProtocol):
     isClosed = False
     """Whether we have closed the port."""
 
-    def open(self, reactor: Any, server: tuple[str, int]) -> None:
-        """Open a new port, connected to `server`, an IP address and a port; raise OSError if that fails."""
+    server = ""
+    """What messages call the server."""
+
+    address = "", 0
+    """The server's IP address and port."""
+
+    def open(self, reactor: Any, address: tuple[str, int]) -> None:
+        """Open a new port, connected to the server's `address`; raise OSError if that fails."""
+        self.address = address
         self.transport = None
         try:
-            self.port = reactor.listenUDP(0, self, "::" if ":" in server[0] else "", 2**16)
+            self.port = reactor.listenUDP(0, self, "::" if ":" in address[0] else "", 2**16)
         except CannotListenError as error:
             raise error.socketError from None
         try:
-            self.port.connect(*server)
+            self.port.connect(*address)
         except OSError:
             ConnectedPort.close(self)
             raise

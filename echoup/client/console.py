@@ -38,17 +38,14 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
     client.close()
     if wrong:
         raise PathError(ExitCode.WRONG, f"{client.server}: {wrong} of {exchanges} replies were wrong")
-    if console.unasked:
-        raise PathError(ExitCode.WRONG, f"{client.server}: {console.unasked} bytes came unasked")
+    if unasked := client.unasked.received:
+        raise PathError(ExitCode.WRONG, f"{client.server}: {unasked} bytes came unasked")
 
 
 class Console:
     """A prompt on the terminal, and the client whose replies it prints."""
 
     client: EchoUpClient | DatagramClient
-
-    unasked = 0
-    """How many bytes came although nothing was due."""
 
     def __init__(self) -> None:
         self.reply = Reply()
@@ -86,7 +83,6 @@ class Console:
     def showUnasked(self) -> None:
         """Print what came although nothing was due."""
         if self._came:
-            self.unasked += len(self._came)
             self.reply.receive(self._came)
             self._show()
             print("(came unasked)")

@@ -30,11 +30,8 @@ class DatagramClient(ExchangeClient, ConnectedPort):
     does, doesn't answer it when the same bytes come again from the same port: so each such datagram has a new port.
     """
 
-    def __init__(self, reactor: Any, address: tuple[str, int], server: str, timeout: float, take: Take) -> None:
-        """`address` is the server's IP address and port, `server` what messages call it."""
+    def __init__(self, reactor: Any, timeout: float, take: Take) -> None:
         super().__init__(reactor, take)
-        self.server = server
-        self._address = address
         self._timeout = timeout
         self._free: dict[int, float] = {}  # when a port that we had may be ours again
         self._pieces: deque[bytes] = deque()
@@ -46,13 +43,13 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         self._giveUpCall: IDelayedCall | None = None
         self._error: PathError | None = None
 
-    def renew(self) -> None:
-        """Open a new port of ours, and close the one before; raise OSError if that fails."""
+    def open(self, reactor: Any, address: tuple[str, int]) -> None:
+        """Open a port that the server doesn't remember, and close the one before; raise OSError if that fails."""
         if self.port:
             self.port.stopListening()
-        now = self.reactor.seconds()
+        now = reactor.seconds()
         while True:
-            self.open(self.reactor, self._address)
+            super().open(reactor, address)
             number = self.port.getHost().port
             if now >= self._free.get(number, now):
                 break
@@ -119,7 +116,7 @@ class DatagramClient(ExchangeClient, ConnectedPort):
             self._giveUpCall = self.reactor.callLater(self._timeout, self._giveUp)
             try:
                 if self._due == piece and self._count > 1:
-                    self.renew()
+                    self.open(self.reactor, self.address)
                 self.port.write(piece)
             except OSError as error:
                 self._fail(ExitCode.UNREACHABLE, error.strerror or str(error))

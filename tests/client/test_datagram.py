@@ -150,11 +150,11 @@ class ExactTests(ClientTestCase):
         ports = iter([7001, 7002, 7001, 7003, 7001])
         self.patch(Port, "getHost", lambda _: IPv4Address("UDP", "127.0.0.1", next(ports)))
         for _ in range(3):
-            self.client.renew()
+            self.client.open(self.reactor, self.client.address)
         assert next(ports) == 7001
         ports = iter([7001])
         self.reactor.advance(FORGOTTEN, step=FORGOTTEN)
-        self.client.renew()
+        self.client.open(self.reactor, self.client.address)
         assert next(ports, None) is None
 
     def test_nothingNeedsNoDatagram(self) -> None:

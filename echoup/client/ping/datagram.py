@@ -15,10 +15,9 @@ from twisted.internet.error import MessageLengthError
 from twisted.internet.task import deferLater
 
 from echoup.addresses import describeAddress, joinAddress
-from echoup.client.connect.resolve import resolve
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.connectedport import ConnectedPort
-from echoup.client.exitcodes import ExitCode, PathError, describeServer
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.payload import makePayload
 from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.schedule import Schedule
@@ -79,10 +78,12 @@ class DatagramProbes:
         at, began = time.time(), self._reactor.seconds()
         self._forget(began - self._plan.timeout, REMEMBERED)
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
-        sent, port = began, self._kept
+        sent = began
+        port = self._kept if self._kept and not self._kept.isClosed else ProbePort(self._take)
         try:
-            if not port or port.isClosed:
-                port = await self._open(trace)
+            if not port.remote:
+                await self._target.open(self._reactor, port, self._plan.timeout, trace)
+                port.local, port.remote = describeAddress(port.port.getHost()), joinAddress(*port.address)
             if self._plan.keep:
                 self._kept, sent = port, self._reactor.seconds()
             await self._exchange(port, Probe(seq, payload, port, reply), began + self._plan.timeout, trace)
@@ -91,8 +92,7 @@ class DatagramProbes:
         except CancelledError:
             error = interrupted(self._reactor.seconds() - began)
         ended = self._reactor.seconds()
-        local, remote = (port.local, port.remote) if port else (None, None)
-        return Result(seq, at, began, ended, ended - sent, reply, trace, error, local, remote)
+        return Result(seq, at, began, ended, ended - sent, reply, trace, error, port.local, port.remote)
 
     async def linger(self) -> None:
         """Wait for answers that are late or come twice: twice the time of the slowest answer, at most that of a probe.
@@ -109,36 +109,26 @@ class DatagramProbes:
         if kept and not kept.isClosed:
             kept.close()
 
-    async def _open(self, trace: Trace) -> "ProbePort":
-        host, *_ = await resolve(self._reactor, self._target.host, self._target.family, self._plan.timeout, trace)
-        port, remote = ProbePort(self._take), joinAddress(host, self._target.port)
-        try:
-            port.open(self._reactor, (host, self._target.port))
-        except OSError as error:
-            server = describeServer(self._target, remote)
-            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {server}: {error.strerror}") from None
-        port.local, port.remote = describeAddress(port.port.getHost()), remote
-        return port
-
     async def _exchange(self, port: "ProbePort", probe: Probe, deadline: float, trace: Trace) -> None:
         phase = trace.begin(Step.FIRST_BYTE)
-        server = describeServer(self._target, port.remote)
         try:
             port.send(probe)
             await probe.answered.addTimeout(max(deadline - self._reactor.seconds(), 0), self._reactor)
         except DeferredTimeout:
             probe.isLost = True
             why = f"no answer within {self._plan.timeout:g} s: it was lost, or the answer was, or nobody answers there"
-            raise PathError(ExitCode.TIMED_OUT, f"{server}: {why}") from None
+            raise PathError(ExitCode.TIMED_OUT, f"{port.server}: {why}") from None
         except OSError as error:
             trace.end(phase, error=error.strerror)
-            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {server}: {error.strerror}") from None
+            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {port.server}: {error.strerror}") from None
         finally:
             probe.over = self._reactor.seconds()
             self._over.append(probe)
         trace.end(phase)
         if (verdict := probe.reply.verdict) is not Verdict.UPPERCASED:
-            raise PathError(ExitCode.SHORT if verdict is Verdict.SHORT else ExitCode.WRONG, f"{server}: {probe.reply}")
+            raise PathError(
+                ExitCode.SHORT if verdict is Verdict.SHORT else ExitCode.WRONG, f"{port.server}: {probe.reply}"
+            )
 
     def _take(self, probe: Probe, data: bytes) -> None:
         """Take an answer to `probe`, and count what is unusual about it."""
@@ -167,10 +157,10 @@ class DatagramProbes:
 class ProbePort(ConnectedPort):
     """A port from which probes are sent."""
 
-    local: str
-    """Its address, in words."""
-    remote: str
-    """The server's address, in words."""
+    local: str | None = None
+    """Its address, in words, once it is open."""
+    remote: str | None = None
+    """The server's address, likewise."""
 
     def __init__(self, take: Callable[[Probe, bytes], None]) -> None:
         """`take` is called with each answer and the probe that it answers."""

@@ -7,6 +7,7 @@ from twisted.internet.base import ReactorBase
 from echoup.addresses import joinAddress
 from echoup.client.connect.resolve import Family, resolve
 from echoup.client.connect.trace import Trace
+from echoup.client.connectedport import ConnectedPort
 from echoup.client.datagram import DatagramClient
 from echoup.client.exchange import Take
 from echoup.client.exitcodes import ExitCode, PathError, describeServer
@@ -30,12 +31,15 @@ class DatagramTarget:
         The address has to be found within `timeout` seconds, the client's own limit too. Whether a process listens
         there isn't known before the first answer.
         """
-        host, *_ = await resolve(reactor, self.host, self.family, timeout, Trace(reactor.seconds))
-        server = describeServer(self, joinAddress(host, self.port))
-        client = DatagramClient(reactor, (host, self.port), server, timeout, take)
-        try:
-            client.renew()
-        except OSError as error:
-            client.close()
-            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {server}: {error.strerror}") from None
+        client = DatagramClient(reactor, timeout, take)
+        await self.open(reactor, client, timeout, Trace(reactor.seconds))
         return client
+
+    async def open(self, reactor: ReactorBase, port: ConnectedPort, timeout: float, trace: Trace) -> None:
+        """Open `port`, connected to the first of the server's addresses; raise PathError if that fails."""
+        host, *_ = await resolve(reactor, self.host, self.family, timeout, trace)
+        port.server = describeServer(self, joinAddress(host, self.port))
+        try:
+            port.open(reactor, (host, self.port))
+        except OSError as error:
+            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {port.server}: {error.strerror}") from None
