@@ -62,7 +62,7 @@ def summed(*results: Result) -> Statistics:
     """Return the finished statistics of `results`."""
     statistics = Statistics()
     for result in results:
-        statistics.begin()
+        statistics.sent += 1
         statistics.add(result)
     statistics.finish()
     return statistics

@@ -61,6 +61,9 @@ class DatagramProbes:
     A probe is remembered for that after its end, for as long as a probe may take; only the last REMEMBERED are.
     """
 
+    isSequential = False
+    """Whether each probe waits for the end of the one before."""
+
     def __init__(self, reactor: ReactorBase, target: DatagramTarget, plan: Schedule, statistics: Statistics) -> None:
         """The payloads have at most MAXIMUM bytes."""
         self._reactor = reactor
@@ -69,7 +72,6 @@ class DatagramProbes:
         self._statistics = statistics
         self._kept: ProbePort | None = None
         self._over: deque[Probe] = deque()  # those that are remembered
-        self.isSequential = False
         self._latest = 0  # the highest seq of a probe that was answered
 
     async def probe(self, seq: int) -> Result:
@@ -126,9 +128,8 @@ class DatagramProbes:
             self._over.append(probe)
         trace.end(phase)
         if (verdict := probe.reply.verdict) is not Verdict.UPPERCASED:
-            raise PathError(
-                ExitCode.SHORT if verdict is Verdict.SHORT else ExitCode.WRONG, f"{port.server}: {probe.reply}"
-            )
+            code = ExitCode.SHORT if verdict is Verdict.SHORT else ExitCode.WRONG
+            raise PathError(code, f"{port.server}: {probe.reply}")
 
     def _take(self, probe: Probe, data: bytes) -> None:
         """Take an answer to `probe`, and count what is unusual about it."""

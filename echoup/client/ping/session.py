@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Protocol
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -11,11 +10,12 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.ping.datagram import DatagramProbes
 from echoup.client.ping.reports.report import Report, judgement
 from echoup.client.ping.requirement import Requirement
-from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
+from echoup.client.ping.stream import StreamProbes
 from echoup.client.target.parse import Target
 from echoup.client.target.stream import StreamTarget
 
@@ -23,20 +23,7 @@ MAXIMUM = 256
 """Probes that may be under way at once; each may need several of the usual 1024 descriptors."""
 
 
-class Probes(Protocol):
-    """Makes probes."""
-
-    isSequential: bool
-    """Whether each waits for the end of the one before."""
-
-    async def probe(self, seq: int) -> Result:
-        """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
-
-    async def linger(self) -> None:
-        """After the last probe, wait for answers that may still come to those that are over."""
-
-    async def close(self) -> None:
-        """Close what was kept for further probes, and wait until that is done."""
+Probes = StreamProbes | DatagramProbes
 
 
 async def ping(
@@ -62,11 +49,7 @@ async def ping(
 def makeProbes(reactor: ReactorBase, target: Target, plan: Schedule, statistics: Statistics) -> Probes:
     """Return what makes the probes of `target`."""
     if isinstance(target, StreamTarget):
-        from echoup.client.ping.stream import StreamProbes
-
         return StreamProbes(reactor, target, plan)
-    from echoup.client.ping.datagram import DatagramProbes
-
     return DatagramProbes(reactor, target, plan, statistics)
 
 
@@ -131,7 +114,7 @@ class Session:
         await self._probes.linger()
 
     def _begin(self, seq: int) -> None:
-        self._statistics.begin()
+        self._statistics.sent += 1
         running = Deferred.fromCoroutine(self._make(seq))
         self._underway.add(running)
         running.addBoth(self._end, running)

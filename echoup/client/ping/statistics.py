@@ -63,10 +63,6 @@ class Statistics:
         self._early: dict[int, Result] = {}
         self._next = 1
 
-    def begin(self) -> None:
-        """Note that a probe begins."""
-        self.sent += 1
-
     def interrupt(self, result: Result) -> None:
         """Count a probe that was interrupted."""
         if not self.waiting or result.seq < self.waiting.seq:

@@ -31,6 +31,7 @@ class StreamProbes:
         self._kept: EchoUpClient | None = None
         self._closing: set[Deferred[None]] = set()
         self.isSequential = plan.keep
+        """Whether each probe waits for the end of the one before."""
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""

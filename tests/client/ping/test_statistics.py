@@ -49,7 +49,7 @@ class StatisticsTests(SynchronousTestCase):
         """A probe under way was sent, and isn't lost; the first that was interrupted is remembered."""
         statistics = summed(probe(1), probe(2, code=ExitCode.TIMED_OUT))
         for _ in range(3):
-            statistics.begin()
+            statistics.sent += 1
         assert (statistics.sent, statistics.over, statistics.unfinished) == (5, 2, 3)
         assert (statistics.lost, statistics.loss, statistics.waiting) == (1, 0.5, None)
         oldest = interruptedAt(3)

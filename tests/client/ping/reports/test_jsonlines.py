@@ -118,7 +118,7 @@ class JSONTests(SynchronousTestCase):
         report = JSONReport(written.append)
         report.begin("there:1", 3)
         statistics = summed(probe(1), probe(2, code=ExitCode.TIMED_OUT))
-        statistics.begin()
+        statistics.sent += 1
         statistics.interrupt(interruptedAt(3))
         report.end(statistics, [], ExitCode.TIMED_OUT)
         (summary,) = map(json.loads, written)

@@ -87,7 +87,7 @@ class NagiosTests(SynchronousTestCase):
         report = NagiosReport(written.append)
         report.begin("there:1", 56)
         statistics = summed()
-        statistics.begin()
+        statistics.sent += 1
         report.end(statistics, [], ExitCode.OK)
         assert written[0].startswith("ECHOUP UNKNOWN - 0 of 1 answered by there:1 |")
 

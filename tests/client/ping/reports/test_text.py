@@ -184,7 +184,7 @@ class SummaryTests(SynchronousTestCase):
         statistics = summed(probe(1, code=ExitCode.TIMED_OUT), probe(2, code=ExitCode.WRONG))
         statistics.late = 4
         for _ in range(3):
-            statistics.begin()
+            statistics.sent += 1
         assert summary(statistics, "p99<5ms") == [
             "--- there:1 statistics ---",
             "5 sent, 0 answered, 1 lost (50 %), 1 wrong, 4 late, 3 unfinished",
@@ -197,7 +197,7 @@ class SummaryTests(SynchronousTestCase):
         """The first probe that was interrupted is shown, with `verbose` its steps, with `quiet` nothing of it."""
         statistics = summed(probe(1))
         for seq in (2, 3):
-            statistics.begin()
+            statistics.sent += 1
             tcp = TCPInfo("SYN-SENT", 0.0, 1)
             phase = Phase(Step.CONNECT, 0.0, {"address": "127.0.0.1:1"}, tcp=tcp)
             statistics.interrupt(interruptedAt(seq, phase, local=None, remote=None))
