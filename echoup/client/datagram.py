@@ -15,6 +15,8 @@ from echoup.verdict import Reply
 PIECE = 1200
 """Bytes in one datagram: with its headers it fits into the packets that every path takes (RFC 8200, 5: 1280)."""
 
+LOST = "it was lost, or the answer was, or nobody answers there; UDP doesn't tell which"
+
 FORGOTTEN = 2.0
 """Seconds after which a service has forgotten what it answered to a port; ours remembers it for one."""
 
@@ -113,7 +115,8 @@ class DatagramClient(ExchangeClient, ConnectedPort):
             piece = self._pieces.popleft()
             self._due = upper(piece)
             self._count += 1
-            self._giveUpCall = self.reactor.callLater(self._timeout, self._giveUp)
+            why = f"no answer to datagram {self._count} for {self._timeout:g} s: {LOST}"
+            self._giveUpCall = self.reactor.callLater(self._timeout, self._fail, ExitCode.TIMED_OUT, why)
             try:
                 if self._due == piece and self._count > 1:
                     self.open(self.reactor, self.address)
@@ -123,19 +126,10 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         elif self._ended:
             self.close()
 
-    def _giveUp(self) -> None:
-        self._giveUpCall = None
-        self._fail(
-            ExitCode.TIMED_OUT,
-            f"no answer to datagram {self._count} for {self._timeout:g} s: it was lost, or the answer was, or nobody "
-            "answers there; UDP doesn't tell which",
-        )
-
     def _fail(self, code: ExitCode, why: str) -> None:
         self._error = PathError(code, why)
         self.close()
 
     def _stopWaiting(self) -> None:
-        if self._giveUpCall:
+        if self._giveUpCall and self._giveUpCall.active():
             self._giveUpCall.cancel()
-            self._giveUpCall = None

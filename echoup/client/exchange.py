@@ -83,7 +83,7 @@ class ExchangeClient(ABC):
         """Tell that nothing more comes."""
         self.closed.callback(None)
         if self.underway:
-            self.underway.lose()
+            self.underway.follow()
 
 
 class Exchange:
@@ -109,11 +109,9 @@ class Exchange:
     def send(self, data: bytes) -> None:
         """Send `data`."""
         self.reply.send(data)
-        if self._client.closed.called:
-            self.lose()
-        else:
+        if not self._client.closed.called:
             self._client.write(data)
-            self.follow()
+        self.follow()
 
     def end(self) -> None:
         """Send our end."""
@@ -133,32 +131,23 @@ class Exchange:
         self._client.check(self.reply)
 
     def follow(self) -> None:
-        """Go on to the step that the reply is in by now."""
+        """Go on to the step that the reply is in by now; the exchange is over once it is complete, or can't be."""
         if self.done.called:
             return
+        isAnswered = not self.reply.outstanding
         if self._phase.step is Step.FIRST_BYTE and self.reply.received:
             self._next(Step.ALL_BYTES)
-        if self.reply.outstanding:
-            return
-        if not self._untilEnd:
-            self._finish(isComplete=True)
-        elif self._endedAt is not None and self._phase.step is not Step.END:
+        if isAnswered and self._endedAt is not None and self._phase.step is not Step.END:
             self._next(Step.END, self._endedAt)
-
-    def lose(self) -> None:
-        """The connection is gone: the exchange is over, complete or not."""
-        if not self.done.called:
-            self._finish(self._phase.step is Step.END and not self._client.failure(self.reply))
+        if self._client.closed.called or (isAnswered and not self._untilEnd):
+            if not self._client.failure(self.reply):
+                self._trace.end(self._phase, self._client.handle)
+            self._client.underway = None
+            self.done.callback(self.reply)
 
     def _next(self, step: Step, since: float | None = None) -> None:
         self._trace.end(self._phase, self._client.handle)
         self._phase = self._trace.begin(step, since)
-
-    def _finish(self, isComplete: bool) -> None:
-        if isComplete:
-            self._trace.end(self._phase, self._client.handle)
-        self._client.underway = None
-        self.done.callback(self.reply)
 
     def _abandon(self, _: object) -> None:
         self._client.underway = None
