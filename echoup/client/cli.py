@@ -67,18 +67,17 @@ def connect(target: Any, timeout: float) -> int:
     if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
         from twisted.internet import asyncioreactor
 
-        asyncioreactor.install()
-        from twisted.internet import reactor
-
         from echoup.client.console import converse as talk
+
+        asyncioreactor.install()
     else:
         # The default reactor, epoll, can't watch files and has to spin on them.
         from twisted.internet import pollreactor
 
-        pollreactor.install()
-        from twisted.internet import reactor
-
         from echoup.client.pipe import pipe as talk
+
+        pollreactor.install()
+    from twisted.internet import reactor
 
     return run(reactor, talk, target, timeout)
 
@@ -178,13 +177,12 @@ def ping(
 
     from twisted.internet import reactor
 
+    from echoup.client.ping.datagram import MAXIMUM
     from echoup.client.ping.schedule import Schedule
     from echoup.client.ping.session import ping as talk
     from echoup.client.target.datagram import DatagramTarget
 
     if isinstance(target, DatagramTarget):
-        from echoup.client.ping.datagram import MAXIMUM
-
         if half_close:
             raise click.UsageError("--half-close is for streams, not for UDP")
         if size > MAXIMUM:

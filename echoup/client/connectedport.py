@@ -13,13 +13,10 @@ class ConnectedPort(DatagramProtocol):
     """Talks with one server only, and learns when its machine refuses datagrams."""
 
     port: Any = None
-
     isClosed = False
     """Whether we have closed the port."""
-
     server = ""
     """What messages call the server."""
-
     address = "", 0
     """The server's IP address and port."""
 

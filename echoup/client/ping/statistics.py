@@ -131,10 +131,7 @@ class Statistics:
         return None if avg is None else sqrt(fsum((time - avg) ** 2 for time in self.times) / len(self.times))
 
     def percentile(self, p: float) -> float | None:
-        """Return the percentile `p` (0 < p <= 100, to four decimals) of the times, by the nearest rank; None if none.
-
-        That is the shortest time that `p` percent of the answered probes didn't exceed.
-        """
+        """Return the shortest time that `p` percent, to four decimals, of the answered probes didn't exceed."""
         if not self.times:
             return None
         # The times stay sorted, so that sorting them for the next percentile costs one pass.

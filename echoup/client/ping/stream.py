@@ -38,11 +38,12 @@ class StreamProbes:
         plan, payload = self._plan, makePayload(self._plan.size)
         at, began = time.time(), self._reactor.seconds()
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
-        client, self._kept = self._kept, None
+        kept, self._kept = self._kept, None
+        # A new client has no limit of its own beside the probe's.
+        client = kept if kept and not kept.closed.called else EchoUpClient(self._reactor, timeout=0)
         sent = began
         try:
-            if not client or client.closed.called:
-                client = EchoUpClient(self._reactor, timeout=0)  # the probe's limit is the only one
+            if not client.connected:
                 await self._target.connectClient(self._reactor, client, plan.timeout, trace)
             if plan.keep:
                 sent = self._reactor.seconds()
@@ -61,10 +62,9 @@ class StreamProbes:
         ended = self._reactor.seconds()
         if plan.keep and not error:
             self._kept = client
-        elif client:
+        else:
             self._close(client)
-        local, remote = (client.local, client.remote) if client else (None, None)
-        return Result(seq, at, began, ended, ended - sent, reply, trace, error, local, remote)
+        return Result(seq, at, began, ended, ended - sent, reply, trace, error, client.local, client.remote)
 
     async def linger(self) -> None:
         """Wait for nothing: after the end of a connection nothing can come."""

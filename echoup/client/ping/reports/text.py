@@ -1,6 +1,7 @@
 """The report that a person reads."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -54,12 +55,10 @@ class TextReport(Report):
         """Update the live line."""
         if self._quiet or not self._isTerminal:
             return
-        from shutil import get_terminal_size
-
         live = _counts(statistics)
         if statistics.current:
             live += f", down for {now - statistics.current.began:.0f} s"
-        live = live[: get_terminal_size().columns - 1]  # a line of the full width may wrap
+        live = live[: shutil.get_terminal_size().columns - 1]  # a line of the full width may wrap
         if live != self._live:
             self._write(ERASE + live)
             self._live = live
