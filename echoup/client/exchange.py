@@ -21,7 +21,6 @@ class ExchangeClient(ABC):
 
     server = ""
     """What messages call the server."""
-
     handle: Any = None
     """The socket of the connection, if there is one."""
 

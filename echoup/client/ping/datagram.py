@@ -97,10 +97,7 @@ class DatagramProbes:
         return Result(seq, at, began, ended, ended - sent, reply, trace, error, port.local, port.remote)
 
     async def linger(self) -> None:
-        """Wait for answers that are late or come twice: twice the time of the slowest answer, at most that of a probe.
-
-        Without any answer, wait for none.
-        """
+        """Wait for further answers twice the time of the slowest, at most that of a probe; without any, not at all."""
         if self._statistics.times:
             await deferLater(self._reactor, min(2 * max(self._statistics.times), self._plan.timeout))
 
@@ -108,7 +105,7 @@ class DatagramProbes:
         """Close all ports."""
         kept, self._kept = self._kept, None
         self._forget(inf, 0)
-        if kept and not kept.isClosed:
+        if kept:
             kept.close()
 
     async def _exchange(self, port: "ProbePort", probe: Probe, deadline: float, trace: Trace) -> None:
@@ -151,7 +148,7 @@ class DatagramProbes:
             port = probe.port
             if port.probes.get(probe.expected) is probe:  # a later one of few bytes may be the same
                 del port.probes[probe.expected]
-            if not port.probes and port is not self._kept and not port.isClosed:
+            if not port.probes and port is not self._kept:
                 port.close()
 
 

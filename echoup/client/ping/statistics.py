@@ -42,7 +42,6 @@ class Statistics:
     """How many got another reply."""
     failure: PathError | None = None
     """The first wrong reply, or else the first failure, in order of seq; None if all were answered."""
-
     waiting: Result | None = None
     """The first of the probes that were interrupted, in order of seq; None if none was."""
     duplicates = 0
@@ -51,7 +50,6 @@ class Statistics:
     """UDP: how many answers came after that of a later probe."""
     late = 0
     """UDP: how many answers came after their probe was given up."""
-
     current: Outage | None = None
     """The outage that isn't over; None while probes are answered."""
 

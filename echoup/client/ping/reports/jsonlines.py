@@ -9,7 +9,7 @@ from typing import Any
 from echoup.client.connect.trace import Phase
 from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.reports.report import PERCENTILES, Report
-from echoup.client.ping.requirement import Requirement
+from echoup.client.ping.requirement import COUNTS, Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
 
@@ -53,7 +53,7 @@ class JSONReport(Report):
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Write the summary."""
-        counts = ("sent", "answered", "lost", "wrong", "unfinished", "duplicates", "reordered", "late")
+        counts = ("sent", "answered", "lost", "wrong", "unfinished", *COUNTS)
         self._writeObject(
             "summary",
             **{name: getattr(statistics, name) for name in (*counts, "loss", "min", "avg", "max", "stddev")},

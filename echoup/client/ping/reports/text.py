@@ -10,7 +10,7 @@ import click
 from echoup.client.connect.trace import Phase, Step
 from echoup.client.exitcodes import ExitCode, describeServer
 from echoup.client.ping.reports.report import PERCENTILES, Report, judgement, milliseconds, percent
-from echoup.client.ping.requirement import Requirement
+from echoup.client.ping.requirement import COUNTS, Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
 from echoup.escaping import shown
@@ -18,7 +18,6 @@ from echoup.escaping import shown
 ERASE = "\r\x1b[K"
 """Goes to the start of the line and clears it (ECMA-48, 8.3.41: EL)."""
 
-RARE = ("duplicates", "reordered", "late")
 PATIENCE = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED)
 WIDTH = max(len(step.value) for step in Step)
 
@@ -111,10 +110,10 @@ class TextReport(Report):
 
 
 def _counts(statistics: Statistics) -> str:
-    """Return the counts; those of RARE only if they aren't 0."""
+    """Return the counts; those that only UDP has only if they aren't 0."""
     counts = [f"{statistics.sent} sent", f"{statistics.answered} answered"]
     counts += [f"{statistics.lost} lost ({percent(statistics.loss)} %)", f"{statistics.wrong} wrong"]
-    rare = ((name, getattr(statistics, name)) for name in RARE)
+    rare = ((name, getattr(statistics, name)) for name in COUNTS)
     return ", ".join(counts + [f"{count} {name}" for name, count in rare if count])
 
 
