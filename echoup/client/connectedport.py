@@ -26,10 +26,9 @@ class ConnectedPort(DatagramProtocol):
         self.transport = None
         try:
             self.port = reactor.listenUDP(0, self, "::" if ":" in address[0] else "", 2**16)
+            self.port.connect(*address)
         except CannotListenError as error:
             raise error.socketError from None
-        try:
-            self.port.connect(*address)
         except OSError:
             ConnectedPort.close(self)
             raise

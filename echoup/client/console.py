@@ -6,10 +6,8 @@ from prompt_toolkit import PromptSession
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 
-from echoup.client.datagram import DatagramClient
-from echoup.client.exchange import Exchange
+from echoup.client.exchange import Exchange, ExchangeClient
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import Target
 from echoup.escaping import printable
 from echoup.verdict import Reply, Verdict
@@ -45,7 +43,7 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float) -> None
 class Console:
     """A prompt on the terminal, and the client whose replies it prints."""
 
-    client: EchoUpClient | DatagramClient
+    client: ExchangeClient
 
     def __init__(self) -> None:
         self.reply = Reply()

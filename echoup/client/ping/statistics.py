@@ -2,7 +2,7 @@
 
 from array import array
 from dataclasses import dataclass, replace
-from math import fsum, sqrt
+from math import fsum, inf, sqrt
 
 from echoup.client.exitcodes import PathError
 from echoup.client.ping.result import Result
@@ -57,7 +57,7 @@ class Statistics:
         self.times = array("d")
         """The seconds of the answered probes, in no particular order."""
         self._longest: Outage | None = None  # of those that are over
-        self._failureRank = (True, 0)
+        self._failureRank: tuple[bool, float] = (True, inf)
         self._early: dict[int, Result] = {}
         self._next = 1
 
@@ -75,7 +75,7 @@ class Statistics:
             self.failed += 1
             self.wrong += result.isWrong
             rank = (not result.isWrong, result.seq)
-            if self.failure is None or rank < self._failureRank:
+            if rank < self._failureRank:
                 self.failure, self._failureRank = result.error, rank
         self._early[result.seq] = result
         while self._next in self._early:

@@ -101,12 +101,9 @@ class StreamTarget:
         patience = self.patience or timeout
         ways: list[Way]
         if self.host:
-            bindAddress = self.bindAddress and (self.bindAddress, 0)
+            options = {"timeout": patience, "bindAddress": self.bindAddress and (self.bindAddress, 0)}
             ways = [
-                (
-                    joinAddress(host, self.port),
-                    partial(reactor.connectTCP, host, self.port, timeout=patience, bindAddress=bindAddress),
-                )
+                (joinAddress(host, self.port), partial(reactor.connectTCP, host, self.port, **options))
                 for host in await resolve(reactor, self.host, self.family, timeout, trace)
             ]
         else:
