@@ -21,9 +21,10 @@ class ConnectedPort(DatagramProtocol):
     """The server's IP address and port."""
 
     def open(self, reactor: Any, address: tuple[str, int]) -> None:
-        """Open a new port, connected to the server's `address`; raise OSError if that fails."""
-        self.address = address
-        self.transport = None
+        """Open a port, connected to the server's `address`, and close the one before; raise OSError if that fails."""
+        if self.port:
+            self.port.stopListening()
+        self.port, self.transport, self.address = None, None, address
         try:
             self.port = reactor.listenUDP(0, self, "::" if ":" in address[0] else "", 2**16)
             self.port.connect(*address)

@@ -47,15 +47,10 @@ class DatagramClient(ExchangeClient, ConnectedPort):
 
     def open(self, reactor: Any, address: tuple[str, int]) -> None:
         """Open a port that the server doesn't remember, and close the one before; raise OSError if that fails."""
-        if self.port:
-            self.port.stopListening()
-        now = reactor.seconds()
-        while True:
+        now, number = reactor.seconds(), None
+        while number is None or self._free.get(number, now) > now:
             super().open(reactor, address)
             number = self.port.getHost().port
-            if now >= self._free.get(number, now):
-                break
-            self.port.stopListening()
         self._free[number] = now + FORGOTTEN
 
     def write(self, data: bytes) -> None:

@@ -3,11 +3,12 @@
 import os
 import select
 import socket
-from errno import ENETUNREACH
+from errno import EMFILE, ENETUNREACH
 from typing import Any, NoReturn
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.udp import Port
 from zope.interface.verify import verifyObject
@@ -365,6 +366,20 @@ class FailureTests(ClientTestCase):
         self.patch(self.client.transport, "write", fail)
         self.exchange.send(b"hello")
         self.assertFails(ExitCode.UNREACHABLE, "Network is unreachable")
+
+    def test_missingPortIsReported(self) -> None:
+        """That no new port can be opened is reported, and the port before is closed once."""
+
+        def fail(*_: object) -> NoReturn:
+            raise CannotListenError("", 0, OSError(EMFILE, os.strerror(EMFILE)))
+
+        self.exchange.send(b"1")
+        self.next()
+        self.answer(b"1")
+        self.patch(self.reactor, "listenUDP", fail)
+        self.exchange.send(b"1")
+        self.assertFails(ExitCode.UNREACHABLE, "Too many open files")
+        assert self.flushLoggedErrors() == []
 
 
 class ProducerTests(ClientTestCase):
