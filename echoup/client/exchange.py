@@ -115,7 +115,8 @@ class Exchange:
     def end(self) -> None:
         """Send our end."""
         self._endedAt = self._client.reactor.seconds()
-        self._client.end()
+        if not self._client.closed.called:
+            self._client.end()
         self.follow()
 
     async def finish(self, timeout: float) -> None:

@@ -78,8 +78,7 @@ class Pipe(Protocol):
 
     def readConnectionLost(self) -> None:
         """Let the end of the input be our end of the connection."""
-        if not self.client.closed.called:
-            self.exchange.end()
+        self.exchange.end()
 
     def writeConnectionLost(self) -> None:
         """Stop at once: the rest can't be written."""

@@ -1,4 +1,4 @@
-"""The reactor's side of a command: its clock, its signals, its threads and its exit code."""
+"""The reactor's side of a command: its clock, its signals and its exit code."""
 
 import os
 import signal

@@ -125,6 +125,16 @@ class ExchangeTests(ExchangeTestCase):
         self.reactor.advance(1.5, step=0.5)
         assert self.reactor.getDelayedCalls() == []
 
+    def test_endAfterCloseIsIgnored(self) -> None:
+        """Our end is not waited for on a connection that is gone already."""
+        self.connect(Goodbye)
+        assert self.successResultOf(self.exchange()).verdict is Verdict.UPPERCASED
+        self.wait(self.client.closed)
+        exchange = Exchange(self.client, untilEnd=True)
+        exchange.end()
+        assert exchange.done.called
+        assert self.reactor.getDelayedCalls() == []
+
     def test_unaskedIsKeptApart(self) -> None:
         """What comes before an exchange isn't a part of its reply; the client knows of it."""
         self.connect(Greeter)
