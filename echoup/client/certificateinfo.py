@@ -6,9 +6,6 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-NAMES = 3
-"""How many alternative names are shown of a certificate that has no subject."""
-
 
 @dataclass(frozen=True)
 class CertificateInfo:
@@ -46,4 +43,4 @@ def _alternatives(parsed: x509.Certificate) -> str:
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ""
-    return ", ".join(str(name.value) for name in list(names)[:NAMES])
+    return ", ".join(str(name.value) for name in list(names)[:3])  # some have hundreds

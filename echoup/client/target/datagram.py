@@ -26,11 +26,7 @@ class DatagramTarget:
         return f"udp:{joinAddress(self.host, self.port)}"
 
     async def connect(self, reactor: ReactorBase, timeout: float, take: Take) -> DatagramClient:
-        """Return a client that has the server's address, the first of several; raise PathError if that fails.
-
-        The address has to be found within `timeout` seconds, the client's own limit too. Whether a process listens
-        there isn't known before the first answer.
-        """
+        """Return a client that has found the server within `timeout` seconds, its own limit too, or raise PathError."""
         client = DatagramClient(reactor, timeout, take)
         await self.open(reactor, client, timeout, Trace(reactor.seconds))
         return client

@@ -25,13 +25,7 @@ WIDTH = max(len(step.value) for step in Step)
 class TextReport(Report):
     """Prints a line for each probe, and the statistics at the end, as ping(8) does."""
 
-    def __init__(
-        self,
-        write: Callable[[str], None],
-        quiet: bool = False,
-        verbose: bool = False,
-        isTerminal: bool = False,
-    ) -> None:
+    def __init__(self, write: Callable[[str], None], quiet: bool, verbose: bool, isTerminal: bool) -> None:
         """`quiet`: only the statistics. `verbose`: the phases, too. `isTerminal`: with colours and a live last line."""
         super().__init__(write)
         self._quiet = quiet

@@ -22,7 +22,7 @@ from tests.support.samples import BEGINNING, NOW, RIGHT, UNMET, interruptedAt, j
 def lines(*results: Result, verbose: bool = False, isTerminal: bool = False, target: str = "there:1") -> list[str]:
     """Return what is printed for `results`."""
     written: list[str] = []
-    report: Report = TextReport(written.append, verbose=verbose, isTerminal=isTerminal)
+    report: Report = TextReport(written.append, quiet=False, verbose=verbose, isTerminal=isTerminal)
     report.begin(target, 56)
     for result in results:
         report.add(result)
@@ -32,7 +32,7 @@ def lines(*results: Result, verbose: bool = False, isTerminal: bool = False, tar
 def summary(statistics: Statistics, *requirements: str, quiet: bool = True) -> list[str]:
     """Return what is printed at the end."""
     written: list[str] = []
-    report = TextReport(written.append, quiet)
+    report = TextReport(written.append, quiet, verbose=False, isTerminal=False)
     report.begin("there:1", 56)
     report.add(probe())
     report.end(statistics, [parseRequirement(text) for text in requirements], ExitCode.OK)
@@ -207,7 +207,7 @@ class SummaryTests(SynchronousTestCase):
         assert summary(statistics)[:2] == counted
         assert summary(statistics, quiet=False)[2:6] == [told, "", *counted]
         written: list[str] = []
-        report = TextReport(written.append, verbose=True)
+        report = TextReport(written.append, quiet=False, verbose=True, isTerminal=False)
         report.begin("there:1", 56)
         report.end(statistics, [], ExitCode.OK)
         assert "".join(written).splitlines()[1:6] == [told, step, "", *counted]
@@ -227,7 +227,7 @@ class TerminalTests(SynchronousTestCase):
         patch.start()
         self.addCleanup(patch.stop)
         self.written: list[str] = []
-        self.report = TextReport(self.written.append, isTerminal=True)
+        self.report = TextReport(self.written.append, quiet=False, verbose=False, isTerminal=True)
         self.report.begin("there:1", 56)
         self.written.clear()
 
@@ -261,6 +261,7 @@ class TerminalTests(SynchronousTestCase):
 
     def test_noLiveLineWithoutTerminal(self) -> None:
         """There is no live line without a terminal, or with `quiet`."""
-        for report in (TextReport(self.written.append), TextReport(self.written.append, quiet=True, isTerminal=True)):
+        for quiet, isTerminal in ((False, False), (True, True)):
+            report = TextReport(self.written.append, quiet, verbose=False, isTerminal=isTerminal)
             report.tick(summed(probe()), 2.0)
         assert self.written == []
