@@ -71,7 +71,7 @@ def _versionOf(host: str) -> int | None:
 
 def lookUp(reactor: Any, name: str, family: Family) -> "Deferred[list[str]]":
     """Ask the system's resolver for the addresses of `name`; the Deferred fails with OSError or UnicodeError."""
-    question = name, 0, _FAMILIES[family], SOCK_STREAM
+    question = name, 0, _FAMILIES[family], SOCK_STREAM  # of one type, so that no address comes twice
     found: Deferred[Any] = deferToThreadPool(reactor, _threads(), getaddrinfo, *question)
     return found.addCallback(lambda infos: [address[0] for *_, address in infos])
 
