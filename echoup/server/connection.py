@@ -37,7 +37,7 @@ class IConnectionProtocol(Interface):
     transport = Attribute("The IStreamTransport below it.")
 
     def begin() -> None:
-        """Serve the connection, which had to wait, from now on; its transport reads again."""
+        """Serve the connection, which is admitted, from now on."""
 
     def checkProgress(now: float, limits: Limits, idleReason: EndReason) -> None:
         """End the connection if nothing has moved on it for longer than `limits` allow; `now` is the clock's time."""
@@ -68,8 +68,8 @@ class Connection:
     """The address of the client: behind a proxy, the one that the PROXY header names."""
     source: str | None
     """The IP address whose limit it counts for; None while a proxy has yet to name it, and on a Unix socket."""
-    startedAt: float = 0.0
-    """When it was first served, in seconds of the reactor's clock."""
+    startedAt: float
+    """When it was accepted, or began after a wait, in seconds of the reactor's clock."""
     received: int = 0
     """Bytes of the stream that came in; each of them was sent back, or waits to be."""
     reason: EndReason | None = None
@@ -92,6 +92,7 @@ class Connection:
             self.protocol.abort(EndReason.REFUSED)
         elif answer is Admission.WAITING:
             self.protocol.transport.pauseProducing()
-        elif wasWaiting:
-            self.protocol.transport.resumeProducing()
+        else:
+            if wasWaiting:
+                self.protocol.transport.resumeProducing()
             self.protocol.begin()

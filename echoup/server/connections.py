@@ -70,13 +70,14 @@ class Connections:
     def make(self, listener: str, peer: IAddress, isProxied: bool = False) -> Connection:
         """Return the record of a connection from `peer`; if it `isProxied`, its source is yet to be named."""
         source = None if isProxied else getattr(peer, "host", None)
-        return Connection(next(self._ids), listener, peer, source)
+        return Connection(next(self._ids), listener, peer, source, self.clock.seconds())
 
     def serve(self, connection: Connection, protocol: IConnectionProtocol) -> None:
-        """Let `protocol` serve `connection`; a new one joins the open ones, and asks the gate."""
+        """Let `protocol` serve `connection`, at once if it takes over; a new connection joins, and asks the gate."""
         isNew = connection.protocol is None
         connection.protocol = protocol
         if not isNew:
+            protocol.begin()
             return
         self._open.add(connection)
         if self._isStopping:

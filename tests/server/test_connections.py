@@ -169,12 +169,12 @@ class SliceTests(ConnectionsTestCase):
         protocols = self.fill(10 * SLICE + 1)
         done, counts = self.finishAll(), []
         for _ in range(10):
-            counts.append(sum(bool(protocol.fate) for protocol in protocols))
+            counts.append(sum("finished" in protocol.fate for protocol in protocols))
             assert not done.called
             self.reactor.turn(1)
         assert counts == [SLICE * number for number in range(1, 11)]
         self.successResultOf(done)
-        assert {protocol.fate for protocol in protocols} == {"finished:stopping"}
+        assert {protocol.fate for protocol in protocols} == {"begunfinished:stopping"}
 
     def test_connectionThatIsGoneIsLeftOut(self) -> None:
         """A connection that is gone when its slice comes is not acted on."""
@@ -182,11 +182,11 @@ class SliceTests(ConnectionsTestCase):
         protocols = self.fill(2 * SLICE)
         done = self.finishAll()
         records = {connection.protocol: connection for connection in self.connections}
-        unfinished = [protocol for protocol in protocols if not protocol.fate]
+        unfinished = [protocol for protocol in protocols if protocol.fate == "begun"]
         self.connections.remove(records[unfinished[0]])
         self.reactor.turn(2)
         self.successResultOf(done)
-        assert [protocol for protocol in protocols if not protocol.fate] == unfinished[:1]
+        assert [protocol for protocol in protocols if protocol.fate == "begun"] == unfinished[:1]
 
     def test_stopReachesWhatWaits(self) -> None:
         """A connection that waits for the gate is left out by a sweep, and is acted on by a stop."""
@@ -195,7 +195,7 @@ class SliceTests(ConnectionsTestCase):
         self.successResultOf(Deferred.fromCoroutine(self.connections.checkProgress()))
         assert [protocol.checks for protocol in protocols] == [1, 1, 0]
         self.successResultOf(self.finishAll())
-        assert [protocol.fate for protocol in protocols] == ["finished:stopping"] * 3
+        assert [protocol.fate for protocol in protocols] == ["begunfinished:stopping"] * 2 + ["finished:stopping"]
 
     def test_connectionThatWaitsMayReceive(self) -> None:
         """At a stop a connection that waits gets its packets, too, which it needs when there is a place."""

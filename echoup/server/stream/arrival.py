@@ -14,7 +14,7 @@ from zope.interface import implementer
 from echoup.addresses import Network, describeAddress
 from echoup.escaping import quoted
 from echoup.proxyheader import ProxyHeaderError, ProxyHeaderParser
-from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import Connection, EndReason, IConnectionProtocol
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.settings import Limits
 from echoup.server.stream.progress import IStreamTransport, SocketProgress, TLSProgress
@@ -58,15 +58,11 @@ class Arrival(Protocol):
         self._certificate = certificate
 
     def connectionMade(self) -> None:
-        """Join the open connections, and begin if there is a place."""
-        connections = self.factory.streams.connections
-        self.connection.startedAt = connections.clock.seconds()
-        connections.serve(self.connection, self)
-        if self.connection.admission is Admission.ADMITTED:
-            self.begin()
+        """Join the open connections."""
+        self.factory.streams.connections.serve(self.connection, self)
 
     def begin(self) -> None:
-        """Begin, or go on when the client is admitted."""
+        """Begin, or go on now that the client is admitted."""
         if self._state is ArrivalState.PLACE:
             clock = self.factory.streams.connections.clock
             self.connection.startedAt = clock.seconds()
@@ -99,8 +95,6 @@ class Arrival(Protocol):
             connection.source = getattr(connection.peer, "host", None)
             self._state = ArrivalState.CLIENT
             self.factory.streams.connections.identify(connection)
-            if connection.admission is Admission.ADMITTED:
-                self._secure()
 
     def _secure(self) -> None:
         """Begin the TLS handshake, or the stream if there is no TLS."""

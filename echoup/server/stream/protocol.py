@@ -59,7 +59,6 @@ class EchoUp(Protocol):
             self.factory.prepare(self.transport)
         self._progress = self._makeProgress(self.transport)
         self.transport.registerProducer(self.transport, True)  # it pauses itself
-        self.begin()
         self.factory.connections.serve(self.connection, self)
 
     def begin(self) -> None:

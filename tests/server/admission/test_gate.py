@@ -221,7 +221,7 @@ class WaitingTests(SynchronousTestCase):
         assert late.enter() is REFUSED
         for visitor in (inside, waiting, late):
             visitor.leave()
-        assert [visitor.fate for visitor in (inside, waiting, late)] == ["", "refused", "refused"]
+        assert [visitor.fate for visitor in (inside, waiting, late)] == ["begun", "refused", "refused"]
         assert self.slots.free == 1
 
     def test_closedGateServesWhatWasAccepted(self) -> None:
@@ -251,7 +251,7 @@ class AskingTests(SynchronousTestCase):
         assert (first, second) == ("192.0.2.1", "192.0.2.2")
         answer.callback(True)
         refusal.callback(False)
-        assert [visitor.fate for visitor in visitors] == ["begun", "refused", ""]
+        assert [visitor.fate for visitor in visitors] == ["begun", "refused", "begun"]
         for visitor in visitors:
             visitor.leave()
         assert (self.peers.left, self.slots.free) == (["192.0.2.1"], 3)
