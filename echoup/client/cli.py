@@ -190,9 +190,9 @@ def ping(
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names are foreign text
     report = _makeReport("json" if json else form, quiet, verbose)
-    plan = Schedule(count, interval, timeout, size, keep, half_close)
+    schedule = Schedule(count, interval, timeout, size, keep, half_close)
     try:
-        code = run(reactor, talk, target, plan, report, requirements)
+        code = run(reactor, talk, target, schedule, report, requirements)
     except MemoryError:
         raise click.UsageError(f"there is not enough memory for a --size of {size}") from None
     return report.status if form == "nagios" else code

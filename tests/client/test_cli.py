@@ -217,16 +217,16 @@ class PingTests(CommandTestCase):
 
     def test_defaultIsLocalDaemonOnceASecond(self) -> None:
         """Without arguments it probes the local daemon once a second, until Ctrl-C."""
-        talk, target, plan, report, requirements = self.called()
-        assert (talk, target, plan) == (ping, parseTarget("127.0.0.1:8081"), Schedule(None, 1.0, 5.0, 56))
+        talk, target, schedule, report, requirements = self.called()
+        assert (talk, target, schedule) == (ping, parseTarget("127.0.0.1:8081"), Schedule(None, 1.0, 5.0, 56))
         assert (type(report), requirements) == (TextReport, [])
 
     def test_optionsReachSchedule(self) -> None:
         """Each option sets its field of the target, the schedule or the requirements."""
         arguments = ["-c3", "-i0.5", "-W2", "-s1000", "-6", "--keep", "--require=p99<5ms", "--require=late<1", "a"]
-        _, target, plan, _, requirements = self.called(*arguments)
+        _, target, schedule, _, requirements = self.called(*arguments)
         assert target == replace(parseTarget("a"), family=Family.IPV6)
-        assert plan == Schedule(3, 0.5, 2.0, 1000, keep=True)
+        assert schedule == Schedule(3, 0.5, 2.0, 1000, keep=True)
         assert requirements == [parseRequirement("p99<5ms"), parseRequirement("late<1")]
         assert self.called("--half-close")[2].halfClose
 

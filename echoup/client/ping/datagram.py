@@ -64,11 +64,13 @@ class DatagramProbes:
     isSequential = False
     """Whether each probe waits for the end of the one before."""
 
-    def __init__(self, reactor: ReactorBase, target: DatagramTarget, plan: Schedule, statistics: Statistics) -> None:
+    def __init__(
+        self, reactor: ReactorBase, target: DatagramTarget, schedule: Schedule, statistics: Statistics
+    ) -> None:
         """The payloads have at most MAXIMUM bytes."""
         self._reactor = reactor
         self._target = target
-        self._plan = plan
+        self._schedule = schedule
         self._statistics = statistics
         self._kept: ProbePort | None = None
         self._over: deque[Probe] = deque()  # those that are remembered
@@ -76,19 +78,19 @@ class DatagramProbes:
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
-        payload = makePayload(self._plan.size)
+        payload = makePayload(self._schedule.size)
         at, began = time.time(), self._reactor.seconds()
-        self._forget(began - self._plan.timeout, REMEMBERED)
+        self._forget(began - self._schedule.timeout, REMEMBERED)
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
         sent = began
         port = self._kept if self._kept and not self._kept.isClosed else ProbePort(self._take)
         try:
             if not port.remote:
-                await self._target.open(self._reactor, port, self._plan.timeout, trace)
+                await self._target.open(self._reactor, port, self._schedule.timeout, trace)
                 port.local, port.remote = describeAddress(port.port.getHost()), joinAddress(*port.address)
-            if self._plan.keep:
+            if self._schedule.keep:
                 self._kept, sent = port, self._reactor.seconds()
-            await self._exchange(port, Probe(seq, payload, port, reply), began + self._plan.timeout, trace)
+            await self._exchange(port, Probe(seq, payload, port, reply), began + self._schedule.timeout, trace)
         except PathError as failure:
             error = failure
         except CancelledError:
@@ -99,7 +101,7 @@ class DatagramProbes:
     async def linger(self) -> None:
         """Wait for further answers twice the time of the slowest, at most that of a probe; without any, not at all."""
         if self._statistics.times:
-            await deferLater(self._reactor, min(2 * max(self._statistics.times), self._plan.timeout))
+            await deferLater(self._reactor, min(2 * max(self._statistics.times), self._schedule.timeout))
 
     async def close(self) -> None:
         """Close all ports."""
@@ -115,7 +117,8 @@ class DatagramProbes:
             await probe.answered.addTimeout(max(deadline - self._reactor.seconds(), 0), self._reactor)
         except DeferredTimeout:
             probe.isLost = True
-            why = f"no answer within {self._plan.timeout:g} s: it was lost, or the answer was, or nobody answers there"
+            within = f"{self._schedule.timeout:g} s"
+            why = f"no answer within {within}: it was lost, or the answer was, or nobody answers there"
             raise PathError(ExitCode.TIMED_OUT, f"{port.server}: {why}") from None
         except OSError as error:
             trace.end(phase, error=error.strerror)

@@ -27,7 +27,7 @@ Probes = StreamProbes | DatagramProbes
 
 
 async def ping(
-    reactor: ReactorBase, target: Target, plan: Schedule, report: Report, requirements: Sequence[Requirement]
+    reactor: ReactorBase, target: Target, schedule: Schedule, report: Report, requirements: Sequence[Requirement]
 ) -> None:
     """Make the probes of `target` that are planned, and report them.
 
@@ -38,19 +38,19 @@ async def ping(
     statistics = Statistics()
     if isinstance(target, StreamTarget):
         target.prepare()
-    report.begin(target, plan.size)
-    await Session(reactor, makeProbes(reactor, target, plan, statistics), plan, report, statistics).run()
+    report.begin(target, schedule.size)
+    await Session(reactor, makeProbes(reactor, target, schedule, statistics), schedule, report, statistics).run()
     code, message = judge(statistics, requirements)
     report.end(statistics, requirements, code)
     if code:
         raise PathError(code, message)
 
 
-def makeProbes(reactor: ReactorBase, target: Target, plan: Schedule, statistics: Statistics) -> Probes:
+def makeProbes(reactor: ReactorBase, target: Target, schedule: Schedule, statistics: Statistics) -> Probes:
     """Return what makes the probes of `target`."""
     if isinstance(target, StreamTarget):
-        return StreamProbes(reactor, target, plan)
-    return DatagramProbes(reactor, target, plan, statistics)
+        return StreamProbes(reactor, target, schedule)
+    return DatagramProbes(reactor, target, schedule, statistics)
 
 
 def judge(statistics: Statistics, requirements: Sequence[Requirement]) -> tuple[ExitCode, str]:
@@ -72,11 +72,11 @@ class Session:
     """Makes each probe when it is due."""
 
     def __init__(
-        self, reactor: ReactorBase, probes: Probes, plan: Schedule, report: Report, statistics: Statistics
+        self, reactor: ReactorBase, probes: Probes, schedule: Schedule, report: Report, statistics: Statistics
     ) -> None:
         self._reactor = reactor
         self._probes = probes
-        self._plan = plan
+        self._schedule = schedule
         self._report = report
         self._statistics = statistics
         self._underway: set[Deferred[None]] = set()
@@ -96,16 +96,16 @@ class Session:
         self._statistics.finish()
 
     async def _makeAll(self) -> None:
-        plan = self._plan
-        limit = 1 if self._probes.isSequential or not plan.interval else MAXIMUM
+        schedule = self._schedule
+        limit = 1 if self._probes.isSequential or not schedule.interval else MAXIMUM
         due = self._reactor.seconds()
         for seq in count(1):
             self._begin(seq)
             self._check()
-            if seq == plan.count:
+            if seq == schedule.count:
                 break
             now = self._reactor.seconds()
-            due = (now if now > due + plan.interval else due) + plan.interval  # missed ones are left out
+            due = (now if now > due + schedule.interval else due) + schedule.interval  # missed ones are left out
             self._pause = deferLater(self._reactor, max(due - now, 0)).addBoth(self._wake)
             while not self._pause.called or len(self._underway) >= limit:
                 await self._somethingElse()

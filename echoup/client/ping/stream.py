@@ -24,18 +24,18 @@ LINGER = 1.0
 class StreamProbes:
     """Makes probes, each on a connection of its own or all on the same."""
 
-    def __init__(self, reactor: ReactorBase, target: StreamTarget, plan: Schedule) -> None:
+    def __init__(self, reactor: ReactorBase, target: StreamTarget, schedule: Schedule) -> None:
         self._reactor = reactor
         self._target = target
-        self._plan = plan
+        self._schedule = schedule
         self._kept: EchoUpClient | None = None
         self._closing: set[Deferred[None]] = set()
-        self.isSequential = plan.keep
+        self.isSequential = schedule.keep
         """Whether each probe waits for the end of the one before."""
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
-        plan, payload = self._plan, makePayload(self._plan.size)
+        schedule, payload = self._schedule, makePayload(self._schedule.size)
         at, began = time.time(), self._reactor.seconds()
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
         kept, self._kept = self._kept, None
@@ -44,23 +44,23 @@ class StreamProbes:
         sent = began
         try:
             if not client.connected:
-                await self._target.connectClient(self._reactor, client, plan.timeout, trace)
-            if plan.keep:
+                await self._target.connectClient(self._reactor, client, schedule.timeout, trace)
+            if schedule.keep:
                 sent = self._reactor.seconds()
-            exchange = Exchange(client, trace, plan.halfClose)
+            exchange = Exchange(client, trace, schedule.halfClose)
             reply = client.unasked
             client.check(reply)
             reply = exchange.reply
             exchange.send(payload)
-            if plan.halfClose:
+            if schedule.halfClose:
                 exchange.end()
-            await exchange.finish(began + plan.timeout - self._reactor.seconds())
+            await exchange.finish(began + schedule.timeout - self._reactor.seconds())
         except PathError as failure:
             error = failure
         except CancelledError:
             error = interrupted(self._reactor.seconds() - began)
         ended = self._reactor.seconds()
-        if plan.keep and not error:
+        if schedule.keep and not error:
             self._kept = client
         else:
             self._close(client)

@@ -295,9 +295,9 @@ class SessionTests(ReactorTestCase):
 
     def test_targetChoosesProbes(self) -> None:
         """Streams and datagrams have their own kind of probes."""
-        plan = Schedule(1, 1, 1, 1)
+        schedule = Schedule(1, 1, 1, 1)
         for target, kind in ((TARGET, StreamProbes), (DatagramTarget("there", 1), DatagramProbes)):
-            assert isinstance(makeProbes(self.reactor, target, plan, Statistics()), kind)
+            assert isinstance(makeProbes(self.reactor, target, schedule, Statistics()), kind)
 
 
 class JudgeTests(SynchronousTestCase):
