@@ -19,11 +19,14 @@ class StreamState(Enum):
     LOST = auto()
 
 
+OPEN, CLOSING, ABORTING, LOST = StreamState  # in Python 3.11 a look-up in the class costs 0.1 us
+
+
 class StreamSocket:
     """The socket of a stream."""
 
     _family: int  # AF_INET, AF_INET6 or AF_UNIX
-    _state = StreamState.OPEN
+    _state = OPEN
     _uv: Any = None  # uvloop's transport, from connection_made on
     _handle: socket.socket | None = None
     _peer: Any = None  # kept: after a reset the kernel has forgotten it
@@ -31,12 +34,12 @@ class StreamSocket:
     @property
     def connected(self) -> bool:
         """Whether the connection has begun and isn't lost."""
-        return self._uv is not None and self._state is not StreamState.LOST
+        return self._uv is not None and self._state is not LOST
 
     @property
     def disconnected(self) -> bool:
         """Whether the connection is lost."""
-        return self._state is StreamState.LOST
+        return self._state is LOST
 
     def getHandle(self) -> socket.socket:
         """Return the connection's socket, for its options; only uvloop may read, write or close it."""

@@ -45,7 +45,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.reactor.interfaces import IStreamReactor
-from echoup.reactor.sockets import StreamState
+from echoup.reactor.sockets import ABORTING, CLOSING, LOST, OPEN
 from echoup.reactor.writing import WritableStream, WritingState
 
 _THROUGH_TLS = ("write", "writeSequence", "loseConnection", "registerProducer", "unregisterProducer")
@@ -60,7 +60,7 @@ class ReadingState(Enum):
     SHUT = auto()  # they are dropped: the end was received or asked for
 
 
-_FLOWING = ReadingState.FLOWING  # saves `data_received`, which runs for each message, the look-up of the member
+FLOWING, PAUSED, RESUMING, SHUT = ReadingState
 
 
 @implementer(
@@ -91,7 +91,7 @@ class Stream(WritableStream):
 
     def __init__(self, reactor: IStreamReactor, family: int) -> None:
         self._family = family
-        self._reading = ReadingState.FLOWING
+        self._reading = FLOWING
         self.reactor = reactor
         reactor.opened(self)
 
@@ -107,19 +107,19 @@ class Stream(WritableStream):
     def connection_made(self, transport: Any) -> None:
         """Begin; then close, if that was asked for before."""
         self._uv = transport
-        if self._state is StreamState.LOST:
+        if self._state is LOST:
             transport.abort()
             return
         self._writing = WritingState.OPEN
         self._callOrLose(self.begin)
-        if self._state is StreamState.ABORTING:
+        if self._state is ABORTING:
             self._reset()
-        elif self._state is StreamState.CLOSING:
+        elif self._state is CLOSING:
             self._closeUnlessProducing()
 
     def data_received(self, data: bytes) -> None:
         """Give `data` to the protocol."""
-        if self._reading is not _FLOWING:
+        if self._reading is not FLOWING:
             self._heldBack = (data,)
             self._uv.pause_reading()
             return
@@ -130,10 +130,10 @@ class Stream(WritableStream):
 
     def eof_received(self) -> bool:
         """Tell the protocol that the peer has sent its end; return True, so that uvloop doesn't close by itself."""
-        if self._reading is not _FLOWING:
+        if self._reading is not FLOWING:
             self.data_received(b"")  # holds it back
             return True
-        self._reading = ReadingState.SHUT
+        self._reading = SHUT
         if interfaces.IHalfCloseableProtocol.providedBy(self.protocol):
             self._callOrLose(self.protocol.readConnectionLost)
         else:
@@ -142,7 +142,7 @@ class Stream(WritableStream):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Lose the connection; `error` is the reason, if there was one."""
-        if self._state is StreamState.ABORTING:
+        if self._state is ABORTING:
             reason: BaseException = ConnectionAborted()
         elif isinstance(error, OSError):
             reason = ConnectionLost(str(error))
@@ -155,37 +155,37 @@ class Stream(WritableStream):
     def loseConnection(self) -> None:
         """Close after what was written is sent, and after what a producer that is paused or pulled still writes."""
         self.disconnecting = True
-        if self._state is StreamState.OPEN:
-            self._state = StreamState.CLOSING
-            self._reading = ReadingState.SHUT
+        if self._state is OPEN:
+            self._state = CLOSING
+            self._reading = SHUT
             if self._uv is not None:
                 self._uv.pause_reading()
                 self._closeUnlessProducing()
 
     def abortConnection(self) -> None:
         """Close with a reset, now."""
-        if self._state in (StreamState.OPEN, StreamState.CLOSING):
-            self._state = StreamState.ABORTING
-            self._reading = ReadingState.SHUT
+        if self._state in (OPEN, CLOSING):
+            self._state = ABORTING
+            self._reading = SHUT
             if self._uv is not None:
                 self._reset()
 
     @property
     def isReading(self) -> bool:
         """Whether the protocol gets what comes in."""
-        return self._uv is not None and self._reading in (ReadingState.FLOWING, ReadingState.RESUMING)
+        return self._uv is not None and self._reading in (FLOWING, RESUMING)
 
     def pauseProducing(self) -> None:
         """Stop reading."""
-        if self._reading is not ReadingState.SHUT:
-            self._reading = ReadingState.PAUSED
+        if self._reading is not SHUT:
+            self._reading = PAUSED
             if self._uv is not None:
                 self._uv.pause_reading()
 
     def resumeProducing(self) -> None:
         """Read again; what was held back comes in the next turn, because the caller may not be ready for it before."""
-        if self._reading is ReadingState.PAUSED:
-            self._reading = ReadingState.RESUMING
+        if self._reading is PAUSED:
+            self._reading = RESUMING
             if self._heldBack is None:
                 self._deliver()
             else:
@@ -193,9 +193,9 @@ class Stream(WritableStream):
 
     def _deliver(self) -> None:
         """Give the protocol what was held back, unless it has paused again."""
-        if self._reading is not ReadingState.RESUMING:
+        if self._reading is not RESUMING:
             return
-        self._reading = ReadingState.FLOWING
+        self._reading = FLOWING
         heldBack, self._heldBack = self._heldBack, None
         for data in heldBack or ():
             if data:
@@ -232,10 +232,10 @@ class Stream(WritableStream):
 
     def connectionLost(self, reason: Failure) -> None:
         """Lose the connection at once."""
-        if self._state is StreamState.LOST:
+        if self._state is LOST:
             return
-        self._state = StreamState.LOST
-        self._reading = ReadingState.SHUT
+        self._state = LOST
+        self._reading = SHUT
         self._writing = WritingState.SHUT
         if self._uv is not None:
             self._uv.abort()

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer, IProtocol
 
 from echoup.reactor.interfaces import IStreamReactor
-from echoup.reactor.sockets import StreamSocket, StreamState
+from echoup.reactor.sockets import CLOSING, LOST, StreamSocket
 
 
 class WritingState(Enum):
@@ -80,7 +80,7 @@ class WritableStream(StreamSocket):
         """Pause `producer` while more than 64 KiB wait; if it isn't streaming, ask it for more when nothing waits."""
         if self.producer is not None:
             raise RuntimeError(f"Cannot register producer {producer}: producer {self.producer} was never unregistered.")
-        if self._state is StreamState.LOST:
+        if self._state is LOST:
             producer.stopProducing()
             return
         self.producer = producer
@@ -94,7 +94,7 @@ class WritableStream(StreamSocket):
     def unregisterProducer(self) -> None:
         """Forget the producer; send the end if that was asked for."""
         self.producer = None
-        if self.connected and self._state is StreamState.CLOSING:
+        if self.connected and self._state is CLOSING:
             self._uv.close()
         elif self._writing is WritingState.ENDING:
             self._awaitDrained()
@@ -124,7 +124,7 @@ class WritableStream(StreamSocket):
         self._buffer = BufferState.LOW
         if asks:
             self.producer.resumeProducing()
-        if self._state is StreamState.CLOSING:
+        if self._state is CLOSING:
             self._closeUnlessProducing()
         elif self._writing is WritingState.ENDING and not self._awaitsProducer():
             if self._uv.get_write_buffer_size():

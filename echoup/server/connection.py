@@ -31,6 +31,9 @@ class Admission(Enum):
     REFUSED = auto()
 
 
+ADMITTED, WAITING, REFUSED = Admission  # in Python 3.11 a look-up in the class costs 0.1 us
+
+
 class IConnectionProtocol(Interface):
     """The protocol that serves a connection: before its stream, or as its stream."""
 
@@ -85,12 +88,12 @@ class Connection:
 
     def settle(self, answer: Admission) -> None:
         """Do what the gate says; no other place pauses a connection that waits, or resumes it."""
-        wasWaiting = self.admission is Admission.WAITING
+        wasWaiting = self.admission is WAITING
         self.admission = answer
         assert self.protocol
-        if answer is Admission.REFUSED:
+        if answer is REFUSED:
             self.protocol.abort(EndReason.REFUSED)
-        elif answer is Admission.WAITING:
+        elif answer is WAITING:
             self.protocol.transport.pauseProducing()
         else:
             if wasWaiting:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from echoup.addresses import describeAddress
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import WAITING, Connection, EndReason, IConnectionProtocol
 from echoup.server.settings import Limits
 from echoup.server.socketoptions import allowPackets
 
@@ -115,7 +115,7 @@ class Connections:
     async def forEach(self, act: Callable[[IConnectionProtocol], None], alsoWaiting: bool = True) -> None:
         """Act on the protocols of the open connections, those that wait for the gate included or not, in slices."""
         for number, connection in enumerate(list(self._open), 1):
-            if connection.protocol and (alsoWaiting or connection.admission is not Admission.WAITING):
+            if connection.protocol and (alsoWaiting or connection.admission is not WAITING):
                 act(connection.protocol)
             if not number % SLICE:
                 await deferLater(self.clock, 0)
@@ -128,7 +128,8 @@ class Connections:
     def _sweep(self) -> "Deferred[None]":
         if not self._open:
             self._sweeping.stop()  # until the next connection
-        return Deferred.fromCoroutine(self.checkProgress())
+        swept = Deferred.fromCoroutine(self.checkProgress())
+        return swept.addErrback(lambda failure: self._log.failure("a sweep failed", failure))
 
     async def checkProgress(self) -> None:
         """End the connections on which nothing has moved for too long."""

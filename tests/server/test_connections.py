@@ -121,6 +121,23 @@ class EndedTests(ConnectionsTestCase):
         assert (self.connections.ended, self.connections.served) == ({("here", EndReason.REFUSED): 2}, 0)
         assert self.reported == []
 
+    def test_sweepLeavesARefusedConnectionAlone(self) -> None:
+        """A connection that is refused and not yet gone when a sweep comes stays refused, and the sweep goes on."""
+        self.build(Limits(maxConnectionsPerPeer=1, stallTimeout=10))
+        self.connect()
+        refused = self.connect()
+        self.successResultOf(Deferred.fromCoroutine(self.connections.checkProgress()))
+        assert raised(ConnectionResetError, refused.receiveAll)
+        assert self.connections.ended == {("here", EndReason.REFUSED): 1}
+
+    def test_sweepOutlivesAnError(self) -> None:
+        """An error while one connection is checked is logged, and the next sweep comes all the same."""
+        self.connect()
+        (connection,) = self.connections
+        self.patch(connection.protocol, "checkProgress", lambda *_: 1 / 0)
+        self.reactor.advance(3 * LIMITS.tick, step=LIMITS.tick)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 3
+
     def test_unixPeersHaveNoLimit(self) -> None:
         """The limit of a peer is one for addresses: peers on a Unix socket have none."""
         self.build(Limits(maxConnectionsPerPeer=1))

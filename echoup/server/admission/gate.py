@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from echoup.server.admission.peers import PeerLimit, Peers
 from echoup.server.admission.slots import LocalSlots, Slots
-from echoup.server.connection import Admission, Connection, Pass
+from echoup.server.connection import ADMITTED, REFUSED, WAITING, Admission, Connection, Pass
 from echoup.server.ratelimitedlog import RateLimitedLog
 from echoup.server.settings import Limits
 from echoup.server.twistedports import limitAccepts, reportExhaustion
@@ -69,7 +69,7 @@ class Gate:
         self._ports.clear()
         self._slots.watch(None)
         for connection in list(self._queue):
-            connection.settle(Admission.REFUSED)
+            connection.settle(REFUSED)
         self._peers.stop()
         self._exhaustions.stop()
 
@@ -77,10 +77,10 @@ class Gate:
         """Give a new connection a place, if there is one, and count its peer; it is settled later if it has to wait."""
         if self._queue or not self._slots.take():
             if self._isClosed:
-                return Admission.REFUSED
+                return REFUSED
             self._queue[connection] = None
             self._pausePorts()
-            return Admission.WAITING
+            return WAITING
         if not self._slots.free:
             self._pausePorts()
         connection.held = Pass()
@@ -89,12 +89,12 @@ class Gate:
     def identify(self, connection: Connection) -> Admission:
         """Count the peer of a connection that has a place, if it is known; it is settled later if it has to wait."""
         if connection.source is None or not self._limits.maxConnectionsPerPeer:
-            return Admission.ADMITTED
+            return ADMITTED
         answer = self._peers.enter(connection.source)
         if not isinstance(answer, Deferred):
             return self._decide(connection, connection.source, answer)
         answer.addCallback(self._answered, connection, connection.source)
-        return Admission.WAITING
+        return WAITING
 
     def _answered(self, isWithinLimit: bool, connection: Connection, peer: str) -> None:
         if connection.held:
@@ -104,10 +104,10 @@ class Gate:
 
     def _decide(self, connection: Connection, peer: str, isWithinLimit: bool) -> Admission:
         if not isWithinLimit:
-            return Admission.REFUSED
+            return REFUSED
         assert connection.held
         connection.held.peer = peer
-        return Admission.ADMITTED
+        return ADMITTED
 
     def release(self, connection: Connection) -> None:
         """Take back all that a connection holds, which is gone."""

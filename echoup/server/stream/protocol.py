@@ -36,7 +36,9 @@ class EchoUpState(Enum):
     ABORTED = auto()  # it is dropped in the next turn
 
 
-ECHOING = EchoUpState.ECHOING  # in Python 3.11 a look-up in the class costs 0.1 us, 1 % of a short message
+ECHOING, CLOSING, FINISHING, FLUSHED, ABORTED = (
+    EchoUpState  # a look-up of a member in its class costs 0.1 us in Python 3.11
+)
 
 
 @implementer(IConnectionProtocol, IHalfCloseableProtocol)
@@ -47,6 +49,7 @@ class EchoUp(Protocol):
     transport: IStreamTransport
 
     _state = ECHOING
+    _movedAt = 0.0
 
     def __init__(self, connection: Connection, progress: type[SocketProgress] = SocketProgress) -> None:
         """`progress` is what tells whether anything moves on the transport."""
@@ -77,7 +80,7 @@ class EchoUp(Protocol):
         `loseConnection` may call `connectionLost` before it returns (twisted#5210), so it comes last.
         """
         if self._state is ECHOING:
-            self._state = EchoUpState.CLOSING
+            self._state = CLOSING
             self.connection.reason = EndReason.DONE
         self._movedAt = self.factory.connections.clock.seconds()  # a quiet connection isn't stalled until it is closed
         self.transport.unregisterProducer()
@@ -85,13 +88,13 @@ class EchoUp(Protocol):
 
     def writeConnectionLost(self) -> None:
         """Note that our end was sent, after everything else."""
-        self._state = EchoUpState.FLUSHED
+        self._state = FLUSHED
 
     def finish(self, reason: EndReason) -> None:
         """End the connection without losing a byte of what was received; the peer has the stall timeout to end, too."""
         if self._state is not ECHOING:
             return
-        self._state = EchoUpState.FINISHING
+        self._state = FINISHING
         self.connection.reason = reason
         self._movedAt = self.factory.connections.clock.seconds()
         self._progress = SocketProgress(self.transport)  # what comes in from now on is no movement
@@ -102,10 +105,10 @@ class EchoUp(Protocol):
 
     def abort(self, reason: EndReason) -> None:
         """Drop the connection, with what waits for the peer, unless the kernel has all of that already."""
-        if self._state is EchoUpState.FLUSHED:
+        if self._state is FLUSHED:
             self.transport.loseConnection()
-        elif self._state is not EchoUpState.ABORTED:
-            self._state = EchoUpState.ABORTED
+        elif self._state is not ABORTED:
+            self._state = ABORTED
             self.connection.reason = reason
             self.transport.abortConnection()
 
