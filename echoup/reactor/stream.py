@@ -239,8 +239,9 @@ class Stream(WritableStream):
         self._writing = WritingState.SHUT
         if self._uv is not None:
             self._uv.abort()
-        for name in _THROUGH_TLS:
-            vars(self).pop(name, None)
+        if self.TLS:
+            for name in _THROUGH_TLS:
+                delattr(self, name)
         self.reactor.closed(self)
         if self._handle is not None:
             self._handle.detach()

@@ -22,6 +22,8 @@ class EndReason(Enum):
     TLS = "tls"  # the TLS handshake failed
     HANDSHAKE = "handshake"  # PROXY header and TLS handshake took longer than the handshake timeout
 
+    __hash__ = object.__hash__  # Enum's own is Python code, which would run twice for each connection
+
 
 class Admission(Enum):
     """What the gate says of a connection."""
@@ -52,7 +54,7 @@ class IConnectionProtocol(Interface):
         """Drop the connection."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pass:
     """What a connection holds while it is inside the gate: a place."""
 

@@ -30,6 +30,8 @@ from echoup.server.ratelimitedlog import RateLimitedLog
 from echoup.server.settings import Limits
 from echoup.server.twistedports import limitAccepts, reportExhaustion
 
+PLACE = Pass()
+
 
 class Gate:
     """Admits connections up to the limits: to all together, and to each peer address."""
@@ -83,7 +85,7 @@ class Gate:
             return WAITING
         if not self._slots.free:
             self._pausePorts()
-        connection.held = Pass()
+        connection.held = PLACE
         return self.identify(connection)
 
     def identify(self, connection: Connection) -> Admission:
@@ -105,8 +107,7 @@ class Gate:
     def _decide(self, connection: Connection, peer: str, isWithinLimit: bool) -> Admission:
         if not isWithinLimit:
             return REFUSED
-        assert connection.held
-        connection.held.peer = peer
+        connection.held = Pass(peer)
         return ADMITTED
 
     def release(self, connection: Connection) -> None:
@@ -129,7 +130,7 @@ class Gate:
         while self._queue and self._slots.take():
             connection = next(iter(self._queue))
             del self._queue[connection]
-            connection.held = Pass()
+            connection.held = PLACE
             connection.settle(self.identify(connection))
         if self._slots.free and not self._queue:
             self._slots.watch(None)

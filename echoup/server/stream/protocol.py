@@ -9,6 +9,7 @@ unregisters it first.
 """
 
 from enum import Enum, auto
+from functools import cached_property
 from typing import cast
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
@@ -56,11 +57,14 @@ class EchoUp(Protocol):
         self.connection = connection
         self._makeProgress = progress
 
+    @cached_property
+    def _progress(self) -> SocketProgress:  # most connections are gone before it is needed
+        return self._makeProgress(self.transport)
+
     def connectionMade(self) -> None:
         """Join the open connections, unless this takes over one that has joined already."""
         if not self.factory.isPrepared:
             self.factory.prepare(self.transport)
-        self._progress = self._makeProgress(self.transport)
         self.transport.registerProducer(self.transport, True)  # it pauses itself
         self.factory.connections.serve(self.connection, self)
 
