@@ -1,4 +1,4 @@
-"""A clock for a reactor that setting the time doesn't move."""
+"""A monotonic clock for a reactor."""
 
 from time import monotonic
 
@@ -6,10 +6,9 @@ from twisted.internet.base import ReactorBase
 
 
 def useMonotonicClock(reactor: ReactorBase) -> None:
-    """Let every timer of `reactor` run on seconds since boot instead of the time of day.
+    """Run every timer of `reactor` by the monotonic clock. Call this before anything is scheduled.
 
-    Twisted's timers follow the wall clock (twisted#2424): when it is stepped forward all of them fire at once, and when
-    it is stepped back none fires until it has caught up. `reactor.seconds` is the only place where the timers ask for
-    the time. Call this before anything is scheduled.
+    Twisted's timers follow the wall clock (twisted#2424): when it is stepped forward they fire too early, and when it
+    is stepped back none fires until it has caught up. They get the time from `reactor.seconds` only.
     """
     reactor.seconds = monotonic

@@ -29,7 +29,7 @@ def splitDescription(description: str) -> tuple[list[str], dict[str, str]]:
 
 
 def applyTo(function: Callable[..., T], values: list[str], named: dict[str, str]) -> T:
-    """Return what `function` makes of the fields of a description; raise ValueError if it doesn't take them."""
+    """Call `function` with the fields of a description, and return its result; raise ValueError if they don't fit."""
     signature = inspect.signature(function)
     try:
         signature.bind(*values, **named)
@@ -53,7 +53,7 @@ def _mistake(signature: inspect.Signature, values: list[str], named: dict[str, s
 
 
 def wholeNumber(text: str) -> int:
-    """Return the number that a field has; raise ValueError for anything else."""
+    """Return the whole number, of 9 digits at most, that `text` is; raise ValueError for anything else."""
     if not re.fullmatch("-?[0-9]{1,9}", text):
         raise ValueError(f"{text!r} is not a whole number")
     return int(text)
@@ -61,7 +61,7 @@ def wholeNumber(text: str) -> int:
 
 @contextmanager
 def parsing(description: str, kind: str) -> Iterator[None]:
-    """Name `description` in each ValueError: it is no endpoint of `kind`."""
+    """Turn a ValueError into one that names `description`, which is no endpoint of `kind`, and gives the reason."""
     try:
         yield
     except ValueError as error:

@@ -24,7 +24,7 @@ LONGEST_LINE = 107
 """The most bytes of a v1 header, its CRLF included (2.1)."""
 
 _OPENINGS = (b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN", SIGNATURE)
-_WORDS = re.compile(rb"PROXY TCP[46] ([0-9A-Fa-f.:]+ ){0,3}[0-9A-Fa-f.:]*\r?")  # as far as they have come
+_WORDS = re.compile(rb"PROXY TCP[46] ([0-9A-Fa-f.:]+ ){0,3}[0-9A-Fa-f.:]*\r?")  # or the first part of them
 _PORT = re.compile(r"0|[1-9][0-9]*")
 
 _LOCAL, _PROXY = 0x20, 0x21
@@ -258,7 +258,7 @@ def _findTLVs(block: bytes, start: int) -> defaultdict[int, slice]:
 def _parseTLS(value: bytes) -> ClientTLS:
     """Parse the value of PP2_TYPE_SSL (2.2.6).
 
-    haproxy reports clients that showed no certificate as verified (make_proxy_line_v2), so the flags come first.
+    haproxy reports clients that showed no certificate as verified (make_proxy_line_v2), so a flag is needed, too.
     """
     if len(value) < 5:
         raise ProxyHeaderError(f"the TLV of type 0x20 has {len(value)} bytes, and at least 5 are needed")
@@ -273,7 +273,7 @@ def _parseTLS(value: bytes) -> ClientTLS:
 
 
 def _address(transport: Literal["TCP", "UDP"], host: bytes, port: int = 0) -> IAddress:
-    """Return an address as Twisted's transports do: a Unix socket without a name has None."""
+    """Return an address as Twisted's transports do: the name of a Unix socket is None, not empty."""
     if len(host) == 4:
         return IPv4Address(transport, inet_ntop(AF_INET, host), port)
     if len(host) == 16:

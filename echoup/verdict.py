@@ -42,7 +42,7 @@ class Reply:
     """The offset of the first byte that isn't the upper case of the one sent."""
 
     start = b""
-    """The beginning of what came back."""
+    """The first bytes that came back, START at most."""
 
     def __init__(self) -> None:
         self._pending: deque[memoryview] = deque()
@@ -73,7 +73,7 @@ class Reply:
 
     @property
     def _hint(self) -> str:
-        """What the beginning of a wrong reply tells about the program that answered."""
+        """What the start of a wrong reply tells about the program that answered; empty if its first byte is right."""
         if self.wrongAt:
             return ""
         if self.start.startswith(_TLS_ALERT):
