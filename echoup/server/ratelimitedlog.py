@@ -6,10 +6,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class RateLimitedLog:
-    """Counts events of one kind and says so at once, but then only once a minute, however many there are."""
+    """Counts events of one kind; reports the first at once, and those that follow together, once a minute at most."""
 
     def __init__(self, clock: IReactorTime, say: Callable[[int], None]) -> None:
-        """`say` is called with the number of events since it was called last."""
+        """`say` reports: it is called with the number of events since it was called last."""
         self._clock = clock
         self._say = say
         self._unsaid = 0
@@ -17,13 +17,13 @@ class RateLimitedLog:
         self._stopped = False
 
     def count(self) -> None:
-        """Note one event."""
+        """Count one event."""
         self._unsaid += 1
         if not self._silence and not self._stopped:
             self._speak()
 
     def stop(self) -> None:
-        """Say what is unsaid, and be silent for good."""
+        """Report the events that are not yet reported, and none from now on."""
         self._stopped = True
         if self._silence:
             self._silence.cancel()

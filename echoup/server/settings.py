@@ -1,4 +1,4 @@
-"""What a daemon does: where it listens, and within which limits. Each default stands here, and what a value may be."""
+"""What a daemon does: where it listens, and within which limits; and what the values of its options may be."""
 
 import os
 import re
@@ -12,8 +12,8 @@ from echoup.server.datagram.port import DatagramListener
 from echoup.server.listening.listeners import Listener
 
 SELECT_MAXIMUM = 960
-"""The most connections on the select reactor: select(2) takes no descriptor from 1024 on, and one that does turn up
-ends every connection. The rest is for the log, the listening sockets and the reactor."""
+"""The most connections on the select reactor: select(2) takes no descriptor from 1024 on. The rest is for the log, the
+listening sockets and the reactor."""
 
 MOST_WORKERS = 256
 """More processes than that are a mistake."""
@@ -34,12 +34,12 @@ class Limits:
 
     @property
     def tick(self) -> float:
-        """Seconds between two looks for what has not moved: a twentieth of the shortest timeout, 0.05 to 3."""
+        """Seconds between two checks of all connections: 1/20 of the shorter of stall and idle timeout, 0.05 to 3."""
         shortest = min(self.stallTimeout, self.idleTimeout or self.stallTimeout)
         return min(max(shortest / 20, 0.05), 3.0)
 
     def within(self, reactor: object) -> "Limits":
-        """Return the limits that `reactor` can keep: its own if it is the select reactor, else these."""
+        """Return the limits that `reactor` can keep: these, with SELECT_MAXIMUM at most on the select reactor."""
         if isinstance(reactor, SelectReactor) and not 0 < self.maxConnections <= SELECT_MAXIMUM:
             return replace(self, maxConnections=SELECT_MAXIMUM)
         return self
@@ -89,7 +89,7 @@ def parseFlag(text: str) -> bool:
 
 
 def parseWorkers(text: str) -> int:
-    """Return the number of processes that `text` is, or that of the usable cores for `auto`; raise ValueError else."""
+    """Return the number that `text` is, or for `auto` that of the usable cores; raise ValueError for anything else."""
     if text == "auto":
         return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
     if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_WORKERS:

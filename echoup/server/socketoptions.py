@@ -27,7 +27,7 @@ def stopHandshakes(listening: socket.socket) -> None:
 
 
 def allowPackets(connected: socket.socket) -> None:
-    """Let a connection receive that may have inherited `stopHandshakes` from its port."""
+    """Undo `stopHandshakes` for a connection, which may have inherited it from its listening socket."""
     _setLeastHops(connected, 0)
 
 

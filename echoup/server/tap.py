@@ -124,7 +124,7 @@ class Options(usage.Options):
             raise usage.UsageError("--tls-client-ca: there is no --listen ssl:... to use it")
 
     def _evaluate(self, name: str, parse: Callable[[Any], object], default: object) -> None:
-        """Give an option the value of what is on the command line, or else in its variable, unless that is empty."""
+        """Set an option from the command line, else from its variable if that isn't empty, else to `default`."""
         given = self[name]
         if given is None or given == []:
             text = os.environ.get("ECHOUP_" + name.upper().replace("-", "_"), "").strip()

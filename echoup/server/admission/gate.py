@@ -9,11 +9,11 @@ header has named it. Both answer with an `Admission`:
     REFUSED     its peer is over its limit, or the ports are closing
 
 When the last place is taken the ports are paused: the kernel's queue holds further clients, which to them is the same
-as waiting here. A connection waits here only if it was accepted all the same, because another process took the last
-place, or took one, at that moment, or because its port had accepted it already. Twisted's ports accept in rows, which
-`limitAccepts` keeps to the number of free places; the uvloop reactor's ports accept one connection in a turn of the
-loop, and the pause stops them. So no more than the limit are served at a time, on every reactor, and nothing is lost: a
-connection that waits is not read.
+as waiting here. A connection waits here only if it was accepted all the same: its port had accepted it already, or at
+that moment another process took the last place, or held the lock of the places. Twisted's ports accept several
+connections in a row, with `limitAccepts` no more than there are free places; the uvloop reactor's ports accept one in
+a turn of the loop, and the pause stops them. So no more than the limit are served at a time, on every reactor, and
+nothing is lost: a connection that waits is not read.
 
 A free place goes to the connections that wait, and then to the ports.
 """
@@ -66,7 +66,7 @@ class Gate:
             limitAccepts(port, lambda: self._slots.free, self._pausePorts)
 
     def close(self) -> None:
-        """Leave the ports alone, which are about to close, and refuse the connections that wait for a place."""
+        """Pause and resume the ports no more, since they are about to close; refuse the connections that wait."""
         self._isClosed = True
         self._ports.clear()
         self._slots.watch(None)
@@ -76,7 +76,7 @@ class Gate:
         self._exhaustions.stop()
 
     def admit(self, connection: Connection) -> Admission:
-        """Give a new connection a place, if there is one, and count its peer; it is settled later if it has to wait."""
+        """Give a new connection a place, count its peer, and return the answer; one that waits is settled later."""
         if self._queue or not self._slots.take():
             if self._isClosed:
                 return REFUSED
@@ -89,7 +89,7 @@ class Gate:
         return self.identify(connection)
 
     def identify(self, connection: Connection) -> Admission:
-        """Count the peer of a connection that has a place, if it is known; it is settled later if it has to wait."""
+        """Count the peer, if known, of a connection with a place, and return the answer, as `admit` does."""
         if connection.source is None or not self._limits.maxConnectionsPerPeer:
             return ADMITTED
         answer = self._peers.enter(connection.source)
@@ -111,7 +111,7 @@ class Gate:
         return ADMITTED
 
     def release(self, connection: Connection) -> None:
-        """Take back all that a connection holds, which is gone."""
+        """Take back the place and the count of a connection that is gone."""
         self._queue.pop(connection, None)
         held, connection.held = connection.held, None
         if held:

@@ -17,10 +17,10 @@ class Peers(Protocol):
         """Count a connection from the address `peer` if that is within the limit; return whether it is."""
 
     def leave(self, peer: str) -> None:
-        """Count a connection that `enter` counted as gone."""
+        """Take back the count of a connection that is gone; only one that `enter` has counted may leave."""
 
     def stop(self) -> None:
-        """Log what is not yet logged, and log nothing from now on."""
+        """Log the refusals that are not yet logged, and none from now on."""
 
 
 class PeerLimit:
@@ -42,11 +42,11 @@ class PeerLimit:
         return False
 
     def leave(self, peer: str) -> None:
-        """Count a connection that `enter` counted as gone."""
+        """Take back the count of a connection that is gone."""
         uncount(self._counts, peer)
 
     def stop(self) -> None:
-        """Log what is not yet logged, and log nothing from now on."""
+        """Log the refusals that are not yet logged, and none from now on."""
         self._refusals.stop()
 
     def _logRefusals(self, count: int) -> None:

@@ -10,7 +10,7 @@ class Slots(Protocol):
 
     @property
     def free(self) -> int:
-        """How many are left; where other processes take them too, an estimate that is right once they hold still."""
+        """How many are left; where other processes take and give them back too, an estimate."""
 
     def take(self) -> bool:
         """Take one; return False if none is left, or if another process takes one at this moment."""
@@ -19,7 +19,7 @@ class Slots(Protocol):
         """Give one back."""
 
     def watch(self, room: Callable[[], None] | None) -> None:
-        """Call `room` whenever there may be a free one, until this is called with None."""
+        """Call `room` whenever a place may be free, until this is called with None."""
 
 
 class LocalSlots:
@@ -44,5 +44,5 @@ class LocalSlots:
             self._room()
 
     def watch(self, room: Callable[[], None] | None) -> None:
-        """Call `room` when one is given back, until this is called with None."""
+        """Call `room` when a place is given back, until this is called with None."""
         self._room = room
