@@ -26,7 +26,7 @@ class EndReason(Enum):
 
 
 class Admission(Enum):
-    """What the gate says of a connection."""
+    """The gate's answer about a connection."""
 
     ADMITTED = auto()
     WAITING = auto()  # it is not read, and no timeout runs
@@ -51,7 +51,7 @@ class IConnectionProtocol(Interface):
         """End the connection without losing a byte of what was received."""
 
     def abort(reason: EndReason) -> None:
-        """Drop the connection."""
+        """Drop the connection, and what waits for the peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Connection:
     """What the gate counts for it."""
 
     def settle(self, answer: Admission) -> None:
-        """Do what the gate says; no other place pauses a connection that waits, or resumes it."""
+        """Act on the gate's answer: abort the connection, pause it while it waits, or resume and serve it."""
         wasWaiting = self.admission is WAITING
         self.admission = answer
         assert self.protocol

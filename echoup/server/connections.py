@@ -1,7 +1,7 @@
-"""The connections that are open: who is served, who is looked after, and what is counted and logged at the end.
+"""The open connections: which are served, which are ended, and what is counted and logged at their end.
 
-The registry holds records, never protocols: a record outlives the protocol that serves it. Work on all connections is
-done in slices, each in a turn of the reactor of its own, so that no other connection waits for it.
+The registry holds records, not protocols: a record outlives the protocol that serves it. Work on all connections is
+done in slices, each in a turn of the reactor of its own, so that no connection has to wait for all of it.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from echoup.server.settings import Limits
 from echoup.server.socketoptions import allowPackets
 
 SLICE = 50
-"""Connections that are acted on in one turn of the reactor; to end them and what follows takes the longest."""
+"""Connections that are acted on in one turn of the reactor; the action that takes longest is to end them."""
 
 QUIET = 0.3
 """Seconds without a movement after which a stop ends a connection."""
@@ -73,7 +73,7 @@ class Connections:
         return Connection(next(self._ids), listener, peer, source, self.clock.seconds())
 
     def serve(self, connection: Connection, protocol: IConnectionProtocol) -> None:
-        """Let `protocol` serve `connection`, at once if it takes over; a new connection joins, and asks the gate."""
+        """Let `protocol` serve `connection`: at once if it was admitted before; a new one joins, and asks the gate."""
         isNew = connection.protocol is None
         connection.protocol = protocol
         if not isNew:
@@ -91,7 +91,7 @@ class Connections:
         connection.settle(self.gate.identify(connection))
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that is gone; count it, and log it if that is wanted, unless it was refused."""
+        """Remove and count a connection that is gone; unless it was refused, report it, and log it if that is on."""
         self._open.remove(connection)
         connection.protocol = None
         self.gate.release(connection)
@@ -139,17 +139,17 @@ class Connections:
         )
 
     async def beginStop(self) -> None:
-        """End what is quiet from now on, and let each connection receive, also one whose port was told not to."""
+        """End quiet connections from now on, and undo `stopHandshakes` for those that inherited it."""
         self._isStopping = True
         self._limits = replace(self._limits, idleTimeout=QUIET)
         self._idleReason = EndReason.STOPPING
         self.stopSweeping()
-        # One that is stopped in the middle of a sweep, and started again before its end, would run twice.
+        # A LoopingCall that is stopped in the middle of a sweep and started again before its end would run twice.
         self._sweeping = self._makeSweeping()
         self._sweeping.start(self._limits.tick, now=False)
         await self.forEach(lambda protocol: allowPackets(protocol.transport.getHandle()))
 
     def stopSweeping(self) -> None:
-        """Check no connection any more."""
+        """Stop the regular checks of the connections."""
         if self._sweeping.running:
             self._sweeping.stop()

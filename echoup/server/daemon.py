@@ -40,7 +40,7 @@ class MainService(Protocol):
 
 
 class Daemon(MultiService):
-    """Runs a service as the one thing that its process does."""
+    """Runs the one service of a process, and sets the process's clock, descriptor limit and signals for it."""
 
     _log = Logger()
 
@@ -52,18 +52,18 @@ class Daemon(MultiService):
         service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
-        """Listen, while the process may still use ports below 1024, or end it."""
+        """Listen, while the process may still use ports below 1024; raise CannotStart where that is impossible."""
         with self._failingInOneLine():
             super().privilegedStartService()
 
     def startService(self) -> None:
-        """Take the process over and serve, or end it."""
+        """Set up the process, and serve; raise CannotStart where that is impossible."""
         useMonotonicClock(self._reactor)
         _, hard = getrlimit(RLIMIT_NOFILE)
         setrlimit(RLIMIT_NOFILE, (hard, hard))
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             if signal.getsignal(number) == signal.SIG_DFL:
-                signal.signal(number, signal.SIG_IGN)
+                signal.signal(number, signal.SIG_IGN)  # the default action would end the process
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._service.reload))
         self._reactor.callWhenRunning(self._expectSecondSignal)
         with self._failingInOneLine():

@@ -1,10 +1,9 @@
 """The graceful stop, one sequence that reads like its table in docs/promises.md.
 
 Theory of operation. A client whose connection the kernel has accepted believes that it is connected, so a listening
-socket is closed only when its queue is empty; that it becomes empty is ensured by letting no handshake begin. From the
-beginning of the stop on, the sweep of the open connections ends those that are quiet. Each wait is over when what it
-waits for is there, at its part of the timeout, or when the stop is aborted; what follows is done in any case, so the
-stop ends.
+socket is closed only when its queue is empty, or at half of the timeout. The queue becomes empty because no handshake
+begins any more. From the beginning of the stop on, the sweep of the open connections ends those that are quiet. Each
+wait ends when its condition holds, at its part of the timeout, or when the stop is aborted, so the stop always ends.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +18,7 @@ from echoup.server.connections import Connections
 from echoup.server.stream.progress import isReady
 
 LAST_CALL = 0.1
-"""Seconds that a stop goes on accepting at the least, for handshakes under way; at most half of the timeout."""
+"""Seconds for which a stop goes on accepting at least, for handshakes under way; half of the timeout at most."""
 
 FINISH_ALL = 0.8
 """The part of the timeout after which a stop ends the busy connections, too."""
@@ -37,13 +36,13 @@ class Drain:
         self._isAborted = False
 
     def abort(self) -> None:
-        """Wait for nothing any more."""
+        """End the waits of `run`, this one and those to come."""
         self._isAborted = True
 
     async def run(self, ports: Sequence[Port], close: Callable[[], Awaitable[object]], timeout: float) -> None:
         """Stop accepting at `ports`, which `close` closes, and end the connections; in `timeout` seconds none is left.
 
-        What the caller has done already: no TCP handshake begins at the ports that are ours.
+        The caller has called `stopHandshakes` for the listening sockets that no other process holds.
         """
         began = self._reactor.seconds()
         connections = self._connections

@@ -1,4 +1,4 @@
-"""Listens, and serves what comes, until it is stopped."""
+"""The service that listens, and serves connections and datagrams until it is stopped."""
 
 import gc
 from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ _log = Logger()
 
 
 class EchoUpService(Service):
-    """Echoes at some addresses from its start to its stop.
+    """Echoes at the addresses of a plan from its start to its stop.
 
     Starting raises ListenError, and leaves no port open, when one of the addresses can't be listened on.
     """
@@ -54,13 +54,13 @@ class EchoUpService(Service):
         self._drain = Drain(reactor, self.connections)
 
     def privilegedStartService(self) -> None:
-        """Listen on every address, or on none."""
+        """Listen, and log the addresses."""
         super().privilegedStartService()
         for address in self.listen():
             _log.info("listening on {address}", address=address)
 
     def listen(self) -> list[str]:
-        """Do so, and return the addresses, as people write them; raise ListenError if that is impossible."""
+        """Listen on every address, and return them as people write them; or raise ListenError, and listen on none."""
         try:
             addresses = [address for listener in self._plan.listeners for address in self._listen(listener)]
             makeProtocol = partial(EchoUpDatagram, self._reflectionGuard)
@@ -80,7 +80,7 @@ class EchoUpService(Service):
             opened = listener.open()
             self._listening += opened
             for address in opened:
-                isPrepared = address.sockets[0].family != AF_UNIX  # whose connections inherit nothing
+                isPrepared = address.sockets[0].family != AF_UNIX  # a Unix socket's connections inherit no options
                 streams = EchoUpFactory(self._reactor, plan.limits, self.connections, listener.description, isPrepared)
                 factory = ArrivalFactory(streams, plan.limits.handshakeTimeout, plan.proxies, listener.certificate)
                 port = accept(self._reactor, factory, address)
@@ -114,8 +114,8 @@ class EchoUpService(Service):
 
     async def drain(self, timeout: float) -> None:
         """Stop accepting, and end the connections; in `timeout` seconds none is left."""
-        # A full garbage collection looks at every object, with 20 000 connections for 50 to 120 ms, in which none of
-        # them is served. It leaves out what is frozen; the process is about to end.
+        # With 20 000 connections a full garbage collection takes 50 to 120 ms, in which none of them is served. It
+        # skips frozen objects. None of them has to be freed, because the process is about to end.
         gc.freeze()
         for address in self._listening:
             if not address.isInherited:
@@ -141,9 +141,9 @@ class EchoUpService(Service):
 
 
 def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> list[str]:
-    """Read the certificates again, and return the descriptions of those that were read.
+    """Read the certificates again, and return the descriptions of the listeners whose certificate was read.
 
-    Log which can't be read; and which were, if that is to be said.
+    Log those whose certificate can't be read, and, with `isSaid`, those whose certificate was.
     """
     descriptions = []
     for listener in listeners:
@@ -162,5 +162,5 @@ def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> li
 
 
 def logTotals(connections: int, size: int) -> None:
-    """Log, at the end, what was done."""
+    """Log the totals at the end of a stop: the connections that were served, and the bytes received on them."""
     _log.info("served {connections} connections, {bytes} bytes", connections=connections, bytes=size)
