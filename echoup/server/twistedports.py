@@ -20,7 +20,7 @@ from zope.interface import provider
 D = TypeVar("D", bound=udp.Port)
 
 ACCEPTS_IN_A_ROW = 100
-"""Connections that one port accepts before the reactor turns to others; Twisted's own first choice."""
+"""Connections that one port accepts before the reactor turns to others; Twisted begins with as many."""
 
 
 def limitAccepts(port: Port, free: Callable[[], int], pause: Callable[[], None]) -> None:
@@ -73,7 +73,7 @@ def leaveOpen(port: Port, address: str) -> None:
     Twisted does so for a TCP socket that it adopted, and shuts a Unix socket down, for every process that has it
     (`_shouldShutdown` in `twisted.internet.tcp.Port.startListening`, missing in `twisted.internet.unix.Port`).
     Test: tests/server/listening/test_inherited.py, test_closedPortLeavesTheQueue.
-    The line that it logs at its end would have the NUL of the name of its nameless socket (`_logConnectionLostMsg`).
+    Its last log line would contain a NUL, of the abstract name that it was made with (`_logConnectionLostMsg`).
     Test: tests/server/listening/test_sockets.py, test_closedUnixPortIsLoggedByItsAddress.
     """
     port._shouldShutdown = False
@@ -83,10 +83,10 @@ def leaveOpen(port: Port, address: str) -> None:
 class _WriteThrough(tcp.Server):
     """A transport that sends at once what the kernel takes at once.
 
-    `FileDescriptor.write` waits for the reactor to find the socket writable: for each message one more round of epoll,
-    and two of its system calls. What can't be sent at once goes that way here, too, and so does every error. The
-    buffers `dataBuffer` and `_tempDataBuffer` (`twisted.internet.abstract`) and `_writeDisconnected` tell whether
-    something waits already. Test: tests/server/test_twistedports.py, WriteThroughTests.
+    `FileDescriptor.write` waits until the reactor finds the socket writable, which costs each message one more round of
+    epoll and two of its system calls. Here only what can't be sent at once takes that way, and every error. What waits
+    already is in `dataBuffer` and `_tempDataBuffer` (`twisted.internet.abstract`); if `_writeDisconnected`, no more is
+    sent. Test: tests/server/test_twistedports.py, WriteThroughTests.
     """
 
     def write(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What `--udp` means: the description of an address, and the UDP ports that listen there."""
+"""What `--udp` means: the description of an address, and the UDP ports that listen at it."""
 
 import socket
 from collections.abc import Callable
@@ -130,5 +130,5 @@ def _listen(
 
 
 def parseDatagramListener(description: str) -> DatagramListener:
-    """Return the listener that `description` names, in one of the forms of `parseOwnAddress`; raise ValueError else."""
+    """Return the listener that `description` names, in a form of `parseOwnAddress`; raise ValueError for any other."""
     return DatagramListener(description, *parseOwnAddress(description))

@@ -71,7 +71,7 @@ class ReflectionGuard:
         self._last: tuple[str, int, DatagramRefusal]
 
     def mayAnswer(self, datagram: bytes, reply: bytes, sender: Any, asked: Hashable) -> bool:
-        """Whether `datagram`, which `sender` sent to our address `asked`, may be answered with `reply`."""
+        """Return whether `datagram`, from `sender` to our address `asked`, may get `reply`; count it if it may not."""
         refusal = self._findRefusal(datagram, reply, sender, asked)
         if refusal:
             self._last = *sender[:2], refusal
@@ -79,7 +79,7 @@ class ReflectionGuard:
         return not refusal
 
     def stop(self) -> None:
-        """Log the refusals that aren't logged yet, and log nothing more."""
+        """Log the refusals that are not yet logged, and none from now on."""
         self._refusals.stop()
 
     def _findRefusal(self, datagram: bytes, reply: bytes, sender: Any, asked: Hashable) -> DatagramRefusal | None:
@@ -129,6 +129,6 @@ def _remember(deadlines: OrderedDict[K, float], maximum: int, key: K, deadline: 
 
 @lru_cache
 def _isHost(host: str) -> bool:
-    """Whether `host` can be the address of one host. (A network's own broadcast address the kernel refuses itself.)"""
+    """Return whether `host` can be the address of one host; a network's broadcast address the kernel itself refuses."""
     address = ip_address(host)
     return not (address.is_multicast or address.is_unspecified or host == "255.255.255.255")

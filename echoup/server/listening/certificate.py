@@ -42,7 +42,7 @@ class ServerCertificate:
         return {name: value for name, value in vars(self).items() if name != "context"}
 
     def __setstate__(self, state: Mapping[str, object]) -> None:
-        """Make the context anew."""
+        """Make the context of what was read last."""
         vars(self).update(state)
         self.context = self._makeContext(self._contents)
 
@@ -71,7 +71,7 @@ class ServerCertificate:
         return context
 
     def _refusePassphrase(self) -> NoReturn:
-        """Fail instead of OpenSSL, which asks for a passphrase on the terminal, and waits."""
+        """Raise ValueError for an encrypted key, whose passphrase OpenSSL would ask for on the terminal."""
         raise ValueError(f"{self.privateKey}: the private key is encrypted")
 
 

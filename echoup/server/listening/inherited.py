@@ -61,10 +61,10 @@ def parseInherited(
 
 
 def _inheritedDescriptors() -> ListenFDs:
-    """Return what sd_listen_fds(3) says.
+    """Return the descriptors that were passed to this process, and their names (sd_listen_fds(3)).
 
-    Without LISTEN_FDNAMES Twisted sees no sockets; here they have the name that systemd gives them then, `unknown`.
-    Twisted also takes the variables out of the environment, so this reads the one that the process began with.
+    Without LISTEN_FDNAMES Twisted sees no sockets; here all are named `unknown`, as systemd names them then. Twisted
+    also takes the variables out of the environment, so this reads those that the process began with.
     """
     entries = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")
     environment = dict(entry.split("=", 1) for entry in entries if "=" in entry)

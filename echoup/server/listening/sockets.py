@@ -79,10 +79,10 @@ def openEach(
     close: Callable[[P], object],
     family: socket.AddressFamily = socket.AF_UNSPEC,
 ) -> list[P]:
-    """Return what `openOne` makes of the family and the address of each address of `host`.
+    """Call `openOne` with family and socket address for each address of `host`, and return the results.
 
-    An address that this machine lacks (often IPv6) is passed over where there is another. `family` restricts the
-    addresses, unless it is AF_UNSPEC. Raise OSError, after `close` for all that is open, where one can't be opened.
+    `host` None is every address of this machine. One that it lacks (often IPv6) is passed over where there is another.
+    `family` restricts them, unless it is AF_UNSPEC. If one can't be opened, `close` the others, and raise OSError.
     """
     found = socket.getaddrinfo(host, port, family, kind, flags=socket.AI_PASSIVE)
     missing: OSError | None = None

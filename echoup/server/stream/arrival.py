@@ -35,10 +35,10 @@ class ArrivalState(Enum):
 
 @implementer(IConnectionProtocol, IHalfCloseableProtocol)
 class Arrival(Protocol):
-    """A connection that isn't a stream yet.
+    """Serves a connection until its PROXY header and its TLS handshake are done.
 
-    Header and handshake have the handshake timeout together. Then an `EchoUp` serves the connection, and nothing of
-    this is left between the transport and the `EchoUp`, or the TLS below that.
+    Both together have the handshake timeout. Then the `EchoUp`, or the `TLSTransport` below it, becomes the protocol of
+    the transport in place of this one.
     """
 
     factory: "ArrivalFactory"
@@ -62,7 +62,7 @@ class Arrival(Protocol):
         self.factory.streams.connections.serve(self.connection, self)
 
     def begin(self) -> None:
-        """Begin, or go on now that the client is admitted."""
+        """Begin with the first step, or go on after the header, now that its client is admitted."""
         if self._state is ArrivalState.PLACE:
             clock = self.factory.streams.connections.clock
             self.connection.startedAt = clock.seconds()
@@ -74,7 +74,7 @@ class Arrival(Protocol):
             self._secure()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take in what is before the stream."""
+        """Take in a part of the header, or hand it on to TLS."""
         if self._tls:
             self._tls.dataReceived(data)
         elif self._header and self._state is ArrivalState.HEADER:
@@ -108,14 +108,14 @@ class Arrival(Protocol):
             above.dataReceived(self._rest)
 
     def _giveWay(self) -> EchoUp:
-        """Let the stream serve the connection."""
+        """Let a stream take over the connection, and return it."""
         self._stopClock()
         stream = self.factory.streams.makeStream(self.connection, TLSProgress if self._tls else SocketProgress)
         self.transport.protocol = self._tls or stream
         return stream
 
     def _fail(self, failure: Failure) -> None:
-        """Note why there is no TLS. An alert tells the peer, which has the rest of the time to end its side."""
+        """Note why the handshake failed; an alert tells the peer, which has until the deadline to end its side."""
         if isinstance(failure.value, ssl.SSLError):
             self.connection.reason = EndReason.TLS
             self.connection.details["error"] = quoted(explain(failure.value))
@@ -150,7 +150,7 @@ class Arrival(Protocol):
     finish = abort
 
     def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
-        """Do nothing: it has until its deadline, also during a stop, which may come in the middle of a handshake."""
+        """Do nothing: the deadline ends this, also during a stop, so a handshake that is under way keeps its time."""
 
 
 class ArrivalFactory(Factory[Protocol]):

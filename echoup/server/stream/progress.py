@@ -1,4 +1,4 @@
-"""What tells whether anything moves on a connection."""
+"""Whether anything moves on a connection."""
 
 from fcntl import ioctl
 from select import POLLIN, POLLOUT, poll
@@ -15,7 +15,7 @@ from echoup.tls.transport import TLSTransport
 
 
 class IStreamTransport(ITCPTransport, IConsumer, IPushProducer, ISystemHandle):
-    """What a stream needs of its transport; Twisted's TCP and Unix transports provide all of it, and `TLSTransport`."""
+    """What a stream needs of its transport; those of TCP and Unix sockets have it, TLSTransport all but `protocol`."""
 
     protocol = Attribute("The protocol that gets what comes in; another may take its place.")
 
@@ -33,16 +33,16 @@ class SocketProgress:
         self._seen = (0, 0, 0)
 
     def hasMoved(self, received: int) -> bool:
-        """Return whether anything moved since the last call: `received` bytes in all are known to have come in.
+        """Return whether anything moved since the last call, in either direction.
 
-        The peer's taking what waits for it is a movement, too.
+        `received` is how many bytes of the stream have come in, of all times. A peer that takes bytes is a movement.
         """
         before = self._seen
         self._seen = self.unsent, received, self._partial()
         return self._seen != before
 
     def _partial(self) -> int:
-        """Return a number that changes when something came in of which the stream has nothing yet."""
+        """Return a number that changes when something comes in that isn't yet in `received`."""
         return 0
 
     @property
@@ -74,7 +74,7 @@ class SocketProgress:
 
 
 class TLSProgress(SocketProgress):
-    """What the kernel tells, and TLS: a part of a record is a movement, although it can't be echoed before the rest."""
+    """What the kernel and TLS tell: a part of a record is a movement, although it can't be echoed before the rest."""
 
     __slots__ = ()
 

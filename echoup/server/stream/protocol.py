@@ -69,7 +69,7 @@ class EchoUp(Protocol):
         self.factory.connections.serve(self.connection, self)
 
     def begin(self) -> None:
-        """Count the time from now on."""
+        """Begin to count the time, now that the connection is admitted."""
         self.connection.startedAt = self._movedAt = self.factory.connections.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
@@ -86,7 +86,7 @@ class EchoUp(Protocol):
         if self._state is ECHOING:
             self._state = CLOSING
             self.connection.reason = EndReason.DONE
-        self._movedAt = self.factory.connections.clock.seconds()  # a quiet connection isn't stalled until it is closed
+        self._movedAt = self.factory.connections.clock.seconds()  # the stall timeout begins now, as in `finish`
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -119,8 +119,8 @@ class EchoUp(Protocol):
     def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
         """End the connection if nothing has moved on it for too long; `now` is the clock's time.
 
-        It is stalled where bytes wait and the peer takes none, and where it was ended and the peer doesn't end its
-        side. Otherwise it is idle, unless there is input that the reactor hasn't come to yet.
+        It is stalled if bytes wait and the peer takes none, or if it is being ended and the peer doesn't end its side.
+        Otherwise it is idle, unless there is input that the reactor hasn't read yet.
         """
         if self._progress.hasMoved(self.connection.received):
             self._movedAt = now
