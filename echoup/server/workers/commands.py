@@ -3,14 +3,14 @@
 A worker is started with its `Configuration`. After that each message is a line of JSON on a pipe, a list of a name and
 its arguments:
 
-    to a worker:    drain DEADLINE      stop gracefully; DEADLINE is in seconds of the monotonic clock
+    to a worker:    drain DEADLINE      stop gracefully, and end; DEADLINE is in seconds of the monotonic clock
                     abortDrain          end a stop that is under way without waiting any longer
-                    reload LISTENERS    read the certificates of these listeners, which are descriptions, again
+                    reload LISTENERS    read the certificates of the listeners with these descriptions again
                     entered IS_WITHIN   the answer to the oldest `enter` that has none
     from a worker:  ready               it serves
                     failed ERROR        it can't serve, and ends
                     enter PEER          asks whether one more connection from this address is within the limit
-                    leave PEER          a connection from this address, which was, is gone
+                    leave PEER          a connection from this address that was within the limit is gone
 """
 
 import json

@@ -1,8 +1,8 @@
 """What the workers share: a page of memory with their counts, and a descriptor that tells of free places.
 
-Each worker has a row of the page, which it alone writes. The free places are those that no row holds. A worker takes
-one under a lock of the page (fcntl(2)), so that no two take the same. The kernel releases the lock of a process that
-ends, and the supervisor clears its row, so a worker that is killed, at any moment, costs no place.
+Each worker has a row of the page, which it alone writes while it runs. The free places are those that no row holds. A
+worker takes one under a lock of the page (fcntl(2)), so that no two take the same. The kernel releases the lock of a
+process that ends, and the supervisor takes back its places, so a worker that is killed, at any moment, costs none.
 
 The descriptor (eventfd(2)) is readable whenever there may be a free place: a process that gives one back makes it so,
 and one that is woken where none is free undoes that.
@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.posixbase import PosixReactorBase
 
 HELD, SERVED, BYTES = range(3)
-"""The columns of a row, of 64 bits each: places held, connections served, bytes echoed."""
+"""The columns of a row, of 64 bits each: places held, connections served, bytes received on these."""
 
 WIDTH = 3
 
@@ -82,12 +82,12 @@ class Row:
         self._cells = page.cells[worker * WIDTH : (worker + 1) * WIDTH]
 
     def add(self, size: int) -> None:
-        """Count a connection that was served, and the `size` bytes of it."""
+        """Count a connection that was served, and the `size` bytes that were received on it."""
         self._cells[BYTES] += size
         self._cells[SERVED] += 1
 
     def hold(self, change: int) -> None:
-        """Hold `change` places more."""
+        """Hold `change` places more, or fewer if it is negative."""
         self._cells[HELD] += change
 
 
@@ -131,7 +131,7 @@ class SharedSlots(FileDescriptor):
         os.eventfd_write(self._shared.room, 1)
 
     def watch(self, room: Callable[[], None] | None) -> None:
-        """Call `room` whenever there may be a free one, until this is called with None."""
+        """Call `room` whenever a place may be free, until this is called with None."""
         self._whenRoom = room
         if room:
             self.startReading()

@@ -50,7 +50,7 @@ class State(Enum):
 
 
 class WorkerProcess(ProcessProtocol):
-    """One worker: it logs through this process, which counts its connections from each peer."""
+    """One worker: relays its log, and counts its connections from each peer within a limit for all workers."""
 
     transport: IProcessTransport
 
@@ -96,7 +96,7 @@ class WorkerProcess(ProcessProtocol):
             self.pid = process.pid
 
     def tell(self, *message: object) -> None:
-        """Send a message; to a process that is gone, nothing."""
+        """Send a message, unless the process is gone."""
         with suppress(KeyError):  # its pipe is closed before `processEnded` is called
             self.transport.writeToChild(TOLD, encode(*message))
 
@@ -106,7 +106,7 @@ class WorkerProcess(ProcessProtocol):
             self.transport.signalProcess("KILL")
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Take in what it says and what it logs; a line that it didn't finish is dropped."""
+        """Take in its messages and its log; a line that it never finishes is dropped."""
         *lines, self._unfinished[childFD] = (self._unfinished[childFD] + data).split(b"\n")
         for line in lines:
             if childFD == LOG:
@@ -138,7 +138,7 @@ class WorkerProcess(ProcessProtocol):
                 self._limit.leave(peer)
 
     def processEnded(self, reason: Failure) -> None:
-        """Record how it ended, and give back what it held; its pipes are closed by now."""
+        """Record how it ended, and give back its counts in the limit; its pipes are closed by now."""
         number = getattr(reason.value, "signal", None)
         self.end = f"by signal {number}" if number else f"with exit code {getattr(reason.value, 'exitCode', 0)}"
         if self.error:

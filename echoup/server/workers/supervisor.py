@@ -1,10 +1,10 @@
-"""Several processes that serve together, and the process that starts, replaces and stops them.
+"""The service of `--workers`: several processes, and the supervisor that starts, replaces and stops them.
 
-The workers accept by themselves: a supervisor that accepted, and passed the connections on, would be a second process
-that each of them goes through, and a health probe is little more than a connection. Instead the supervisor opens, for
-each worker and TCP address, a socket of its own (SO_REUSEPORT), among which the kernel spreads the connections. It
-keeps a copy of all of them open, so a client in the queue of a worker that ends is served by the next one. A Unix
-socket, and one of systemd's, is one for all workers. The supervisor serves UDP, whose memory of replies is one.
+The workers accept by themselves: if the supervisor accepted and passed the connections on, each would cost the work of
+two processes, and a health probe is little more than a connection. The supervisor opens a socket of its own for each
+worker and TCP address (SO_REUSEPORT), and the kernel spreads the connections among these. It keeps all of them open,
+so a client in the queue of a worker that ends is served by the next one. All workers share a Unix socket, and one of
+systemd's. The supervisor itself serves UDP, because a process recognises only its own replies.
 """
 
 from collections.abc import Callable
@@ -30,23 +30,23 @@ from echoup.server.workers.memory import BYTES, SERVED, Page, Shared
 from echoup.server.workers.process import CLEANLY, State, WorkerProcess
 
 START = 30.0
-"""Seconds in which the workers have to be ready; it takes them less than one."""
+"""Seconds within which the workers have to be ready; they need less than one."""
 
 GRACE = 0.5
 """Seconds after the deadline of a stop until a worker that still runs is killed."""
 
 STEADY = 10.0
-"""Seconds after which the end of a worker doesn't count as a repeated one."""
+"""Seconds that a worker has to run for its end to count as the first again, in DELAYS."""
 
 DELAYS = (0.0, *(0.5 * 1.5**i for i in range(11)))
-"""Seconds until a worker is replaced that ended for the first time, for the second time and so on."""
+"""Seconds until a worker is replaced: after its first end, its second and so on."""
 
 TICK = 0.01
 """Seconds between two looks at what the supervisor waits for."""
 
 
 class WorkersService(Service):
-    """Does what an `EchoUpService` does, in several processes."""
+    """Serves a plan, as `EchoUpService` does, in several processes; its own serves UDP only."""
 
     _log = Logger()
     _page: Page
@@ -64,7 +64,7 @@ class WorkersService(Service):
         self._killAt = 0.0
 
     def privilegedStartService(self) -> None:
-        """Listen on every address, or on none; no process accepts yet."""
+        """Listen on every address, or raise ListenError and listen on none; no process accepts yet."""
         super().privilegedStartService()
         try:
             for listener in self._plan.listeners:
@@ -137,7 +137,7 @@ class WorkersService(Service):
         return process
 
     async def _keep(self, number: int) -> None:
-        """Take back what a worker held when it ends, and start another one, until the stop."""
+        """When the worker `number` ends, take back its places and start another one, until the stop."""
         failures = 0
         while self.running:
             startedAt = self._reactor.seconds()

@@ -34,7 +34,7 @@ from echoup.server.workers.memory import Page, Row, SharedSlots
 
 
 class Worker(LineOnlyReceiver):
-    """Serves, for as long as the supervisor's end of this connection says."""
+    """Serves connections, on the pipes from and to the supervisor; also the `Peers` that the supervisor counts."""
 
     _log = Logger()
     transport: ITransport
@@ -55,7 +55,7 @@ class Worker(LineOnlyReceiver):
         )
 
     def connectionMade(self) -> None:
-        """Begin to serve; where that is impossible, say why and end."""
+        """Begin to serve; where that is impossible, tell the supervisor why, and end."""
         try:
             self._service.listen()
         except ListenError as error:
@@ -78,7 +78,7 @@ class Worker(LineOnlyReceiver):
                 Deferred.fromCoroutine(self._drain(deadline))
             case ["abortDrain"]:
                 self._service.abortDrain()
-            case ["reload", listeners]:  # the supervisor, which could read them, has logged that
+            case ["reload", listeners]:  # the supervisor has read them too, and logged that
                 reloadCertificates([each for each in self._listeners if each.description in listeners], isSaid=False)
 
     def _say(self, *message: object) -> None:
@@ -95,7 +95,7 @@ class Worker(LineOnlyReceiver):
     # The limit to the connections of each peer, which the supervisor counts: see `Peers`.
 
     def enter(self, peer: str) -> "Deferred[bool]":
-        """Ask the supervisor."""
+        """Ask the supervisor; answers come in the order of the questions."""
         answer: Deferred[bool] = Deferred()
         self._asked.append(answer)
         self._say("enter", peer)
