@@ -1,4 +1,4 @@
-"""Streams of connected sockets: those that Twisted's clients connect, and adopted ones."""
+"""Streams of sockets that are already connected: by a client, or by the owner of an adopted one."""
 
 from socket import socket
 from typing import Any
@@ -43,7 +43,7 @@ class ClientStream(AdoptedStream):
         self._heldBack = ()
 
     def begin(self) -> None:
-        """Connect what the connector's factory builds; the caller of ClientCreator expects it to have a transport."""
+        """Connect the protocol that the factory builds, in this turn: ClientCreator's caller expects a transport."""
         protocol = self.connector.buildProtocol(self._peer)
         if passesDescriptors(protocol, self._family):
             self.connector = None
@@ -59,7 +59,7 @@ class ClientStream(AdoptedStream):
             self.reactor.callLater(0, self._deliver)
 
     def ended(self, reason: Failure) -> None:
-        """Tell the connector, unless the client carries on; it tells its factory."""
+        """Tell the connector, which tells its factory, unless the client carries on with the connection."""
         if self.connector is None:
             return
         if self.connector.transport is self:
@@ -76,7 +76,7 @@ class ClientStream(AdoptedStream):
 
 
 class _UvloopClient(tcp.BaseClient):
-    """Connects, and leaves the connection to a stream."""
+    """Connects, and hands the connection over to a stream, or carries on itself to pass descriptors."""
 
     reactor: IStreamReactor
     connector: Any
@@ -109,7 +109,7 @@ class Client(_UvloopClient, tcp.Client):
 
 
 class UNIXClient(_UvloopClient, unix.Client):
-    """A client of a port in the file system."""
+    """A client of a Unix socket."""
 
 
 class Connector(tcp.Connector):
@@ -120,7 +120,7 @@ class Connector(tcp.Connector):
 
 
 class UNIXConnector(unix.Connector):
-    """Connects to a port in the file system."""
+    """Connects to a Unix socket."""
 
     def _makeTransport(self) -> Any:  # private; fails first: test_buildProtocolErrorCloses
         return UNIXClient(self.address, self, self.reactor, self.checkPID)

@@ -20,7 +20,7 @@ class IStreamReactor(IReactorFDSet, IReactorTime):
         """Have uvloop move the bytes of `connected` for the asyncio protocol `stream`, from the next turn on."""
 
     def opened(stream: Any) -> None:
-        """Count a stream that is open, or a port that accepts, among the readers."""
+        """Add a stream that is open, or a port that accepts, to those that may count as readers."""
 
     def closed(stream: Any) -> None:
-        """Forget a stream or a port."""
+        """Remove a stream or a port from these."""

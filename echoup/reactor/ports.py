@@ -24,10 +24,10 @@ class ServerStream(Stream):
         port.sessionno += 1
 
     def begin(self) -> None:
-        """Connect what the port's factory builds."""
+        """Connect the protocol that the port's factory builds; abort the connection if it builds none."""
         name = self._uv.get_extra_info("peername")
         if name is None:
-            self._uv.abort()  # it was reset since, and the kernel has forgotten the peer's address
+            self._uv.abort()  # it was reset after the accept, and the kernel has forgotten the peer's address
             return
         self._peer = addressOf(self._family, name)
         protocol = self.server.factory.buildProtocol(self._peer)
@@ -64,7 +64,7 @@ class Port(tcp.Port):
             self.reactor.opened(self)
 
     def stopReading(self) -> None:
-        """Leave connections in the kernel's queue."""
+        """Accept nothing more for now; connections wait in the kernel's queue."""
         if self._server is not None:
             self.reactor.closed(self)
             self._server.close()
@@ -72,4 +72,4 @@ class Port(tcp.Port):
 
 
 class UNIXPort(Port, unix.Port):
-    """A port in the file system."""
+    """A port at a Unix socket."""

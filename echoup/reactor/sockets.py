@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 
 class StreamState(Enum):
-    """How near to its end a stream is: it moves down this list, and never up."""
+    """How near to its end a stream is: it moves down this list, never up."""
 
     OPEN = auto()
     CLOSING = auto()  # loseConnection was called: what was written is sent first

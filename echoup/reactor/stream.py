@@ -85,7 +85,7 @@ class Stream(WritableStream):
     sessionno = 0
     _place: Any  # this end's port or path
     _heldBack: tuple[bytes, ...] | None = None
-    """What waits for `_deliver`, b"" for the end; None where resumeProducing can do without it."""
+    """What waits for `_deliver`, b"" for the end; if it isn't None, resumeProducing leaves that to the next turn."""
 
     _log = Logger()
 
@@ -96,11 +96,11 @@ class Stream(WritableStream):
         reactor.opened(self)
 
     def begin(self) -> None:
-        """Connect the protocol; uvloop is ready."""
+        """Connect the protocol, now that uvloop's transport is there."""
         self.protocol.makeConnection(self)
 
     def ended(self, reason: Failure) -> None:
-        """Tell the connection's maker, after the protocol, that it is lost."""
+        """Called when the connection is lost, after the protocol's connectionLost; a client tells its connector."""
 
     # uvloop calls these
 
@@ -250,7 +250,7 @@ class Stream(WritableStream):
             self._callOrLose(producer.stopProducing)
         if self.protocol is not None and self._uv is not None:
             self._callOrLose(self.protocol.connectionLost, reason)
-        vars(self).pop("protocol", None)  # without this reference cycle the protocol is deleted at once
+        vars(self).pop("protocol", None)  # breaks a reference cycle, so that the protocol is freed at once
         self._callOrLose(self.ended, reason)
 
     def logPrefix(self) -> str:

@@ -1,4 +1,4 @@
-"""The reactor."""
+"""The reactor, and `install`, which makes it the reactor of a program."""
 
 import signal
 from asyncio import set_event_loop
@@ -143,5 +143,5 @@ class UvloopReactor(AsyncioSelectorReactor):
 
 
 def install() -> None:
-    """Make this the reactor that `from twisted.internet import reactor` gives; call it before anything imports that."""
+    """Make this `twisted.internet.reactor`; raise ReactorAlreadyInstalledError if that has been imported."""
     installReactor(UvloopReactor())

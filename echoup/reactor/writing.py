@@ -21,11 +21,11 @@ class WritingState(Enum):
 
 
 class BufferState(Enum):
-    """What waits in uvloop's buffer for the kernel, and what calls `_drained`."""
+    """How much waits in uvloop's buffer for the kernel, and when `_drained` is called."""
 
-    LOW = auto()  # less than the limit; nothing calls it
-    DUE = auto()  # nothing, when it was asked for; a call in the next turn
-    FULL = auto()  # more than the limit, and a streaming producer is paused; resume_writing
+    LOW = auto()  # less than the limit; it isn't called
+    DUE = auto()  # nothing when `_awaitDrained` looked; it is called in the next turn
+    FULL = auto()  # more than the limit, and a streaming producer is paused; resume_writing calls it
 
 
 _SHUT = WritingState.SHUT  # saves `write`, which runs for each message, the look-up of the member
@@ -45,7 +45,7 @@ class WritableStream(StreamSocket):
     # uvloop calls these
 
     def pause_writing(self) -> None:
-        """Pause a streaming producer: more waits than should."""
+        """Pause a streaming producer: more waits than uvloop's limit."""
         self._buffer = BufferState.FULL
         if self.producer is not None and self.streamingProducer:
             self.producer.pauseProducing()
@@ -92,7 +92,7 @@ class WritableStream(StreamSocket):
             self.producer.pauseProducing()
 
     def unregisterProducer(self) -> None:
-        """Forget the producer; send the end if that was asked for."""
+        """Remove the producer; close, or send the end, if that was asked for and only waited for it."""
         self.producer = None
         if self.connected and self._state is CLOSING:
             self._uv.close()
@@ -140,7 +140,7 @@ class WritableStream(StreamSocket):
             self._callOrLose(self.protocol.writeConnectionLost)
 
     def _callOrLose(self, call: Callable[..., object], *arguments: object) -> None:
-        """Call, and lose the connection if that fails."""
+        """Call `call`, and lose the connection if it raises an exception."""
         try:
             call(*arguments)
         except Exception:
