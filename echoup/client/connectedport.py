@@ -41,14 +41,14 @@ class ConnectedPort(DatagramProtocol):
         self.isClosed = True
 
     def refused(self, why: str) -> None:
-        """No process listens at the server's address; `why` is in the system's words."""
+        """Called when no process listens at the server's address; `why` is the system's error message."""
 
     def connectionRefused(self) -> None:
-        """Report the refusal that an ICMP message of the server's machine tells."""
+        """Report a refusal, of which an ICMP message tells."""
         self.refused(os.strerror(ECONNREFUSED))
 
     def stopProtocol(self) -> None:
-        """Report a port that the reactor closes, because of what poll(2) calls an error: mostly, a refusal again."""
+        """Report that the reactor has closed the port, because poll(2) saw an error on it: mostly a refusal, too."""
         if not self.isClosed:
             error = self.port.getHandle().getsockopt(SOL_SOCKET, SO_ERROR)
             self.refused(os.strerror(error or ECONNREFUSED))

@@ -79,7 +79,7 @@ class Console:
             print(f"({self.reply})")
 
     def showUnasked(self) -> None:
-        """Print what came although nothing was due."""
+        """Print what came while nothing was due, and add it to the latest reply."""
         if self._came:
             self.reply.receive(self._came)
             self._show()
@@ -91,7 +91,7 @@ class Console:
             self._session.app.exit(exception=EOFError)
 
     def take(self, data: bytes) -> None:
-        """Keep what comes, until it is shown."""
+        """Keep what came until it is printed."""
         self._came += data
 
     def _show(self) -> None:

@@ -59,7 +59,7 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         self._sendNext()
 
     def end(self) -> None:
-        """Close as soon as everything is answered: UDP can't carry an end."""
+        """Close when everything is answered: UDP can't carry an end."""
         self._ended = True
         self._sendNext()
 

@@ -37,8 +37,8 @@ class ExchangeClient(ABC):
         """Send `data`, and return a Deferred of the reply to it, right or wrong, once that has as many bytes.
 
         It fails with a PathError where the reply doesn't come: the server closed or reset the connection, or was
-        silent for too long. Raise RuntimeError while another exchange is under way. A program that cancels it closes
-        the connection too: the next exchange would take what still comes for its own reply.
+        silent for too long. Raise RuntimeError while another exchange is under way. After cancelling it, close the
+        connection: the next exchange would take what still comes for its own reply.
         """
 
         def judge(reply: Reply) -> Reply:
@@ -79,7 +79,7 @@ class ExchangeClient(ABC):
             exchange.follow()
 
     def lose(self) -> None:
-        """Tell that nothing more comes."""
+        """Note that nothing more comes, which ends the exchange under way."""
         self.closed.callback(None)
         if self.underway:
             self.underway.follow()
@@ -131,7 +131,7 @@ class Exchange:
         self._client.check(self.reply)
 
     def follow(self) -> None:
-        """Go on to the step that the reply is in by now; the exchange is over once it is complete, or can't be."""
+        """Record the step that the reply has reached; fire `done` when the reply is complete, or can't be any more."""
         if self.done.called:
             return
         isAnswered = not self.reply.outstanding

@@ -63,7 +63,7 @@ class Pipe(Protocol):
 
     def __init__(self) -> None:
         self.closed: Deferred[None] = Deferred()
-        """Fires when everything is written."""
+        """Fires when everything is written, or can't be."""
 
     def connectionMade(self) -> None:
         """Let standard output, where it is slow, slow the server down."""
@@ -93,12 +93,12 @@ class Pipe(Protocol):
             self.close()
 
     def close(self) -> None:
-        """Let go of standard input and output at once, if they are still ours."""
+        """Stop using standard input and output at once, unless that has happened already."""
         if not self.transport.disconnected:
             self.transport.connectionLost(Failure(CONNECTION_DONE))  # type: ignore[attr-defined]  # as above
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell that everything is written, or that it can't be."""
+        """Fire `closed`; note whether standard output can't be written."""
         self.isBroken = self.isBroken or not reason.check(ConnectionDone)
         self.closed.callback(None)
 

@@ -26,11 +26,11 @@ from echoup.verdict import Reply
 TIMEOUT = 10.0
 
 LOOKS = 10
-"""How often progress is checked within a timeout; a connection is given up at most this part of it late."""
+"""How many times progress is checked within a timeout; so a connection is given up a tenth of it late, at most."""
 
 
 class IClientTransport(ITCPTransport, IPushProducer, ISystemHandle):
-    """What `EchoUpClient` needs of its transport; Twisted's TCP and Unix transports provide all of it."""
+    """What `EchoUpClient` needs of its transport; Twisted's TCP and Unix transports have it, and `TLSTransport`."""
 
 
 class Ending(Enum):
@@ -78,13 +78,13 @@ class EchoUpClient(ExchangeClient, Protocol):
         self.handle = transport.getHandle()
 
     def connectionMade(self) -> None:
-        """Be ready for an exchange."""
+        """Note the addresses, unless `reached` has, and send small writes at once (TCP_NODELAY)."""
         if self.remote is None:
             self.reached(describeAddress(self.transport.getPeer()), self.transport)
         self.transport.setTcpNoDelay(True)
 
     def write(self, data: bytes) -> None:
-        """Send `data`; the time for the reply begins unless more of it was due before."""
+        """Send `data`; the wait for the reply begins now, unless a part of it was due before."""
         if self.underway and self.underway.reply.outstanding <= len(data):
             self._expect()
         self.transport.write(data)
@@ -105,7 +105,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         self.deliver(data)
 
     def readConnectionLost(self) -> None:
-        """The server has sent its end: drop what still waits to be sent, where that can't be answered any more."""
+        """Close, because the server has sent its end; abort if bytes are due, which can't come any more."""
         self.ending = self.ending or Ending.CLOSED
         if self.underway and self.underway.reply.outstanding:
             self.transport.abortConnection()
@@ -113,10 +113,10 @@ class EchoUpClient(ExchangeClient, Protocol):
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Our end was sent."""
+        """Do nothing: our end was sent."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell that the connection is gone."""
+        """Note why the connection is gone, and end the exchange under way."""
         if isinstance(reason.value, ssl.SSLError):
             self.ending, self._error = Ending.TLS_FAILED, explain(reason.value)
         self.ending = self.ending or Ending.RESET
@@ -125,7 +125,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         self.lose()
 
     def failure(self, reply: Reply) -> PathError | None:
-        """Return why the rest of `reply` won't come; once the connection is gone, both sides must have ended it."""
+        """Return why the rest of `reply` won't come; None if it may, or if the reply is complete and both ends came."""
         came = f"{reply.received} of {reply.sent} bytes came back"
         if self.ending is Ending.TLS_FAILED:
             return PathError(ExitCode.TLS_FAILED, f"TLS failed: {self._error}")
@@ -174,5 +174,5 @@ class EchoUpClient(ExchangeClient, Protocol):
 
     @property
     def _received(self) -> int:
-        """Bytes that came, also of TLS records that aren't complete."""
+        """Bytes that TLS has received, also of incomplete records; 0 without TLS, where `dataReceived` sees them."""
         return self.transport.receivedBelow if isinstance(self.transport, TLSTransport) else 0

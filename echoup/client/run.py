@@ -32,7 +32,7 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
         def end(number: int, frame: FrameType | None) -> None:
             signals.append(number)
             signal.signal(number, signal.SIG_DFL)  # the second one ends the process at once
-            reactor.callFromThread(lambda: running.cancel())  # noqa: PLW0108  # it may not exist yet
+            reactor.callFromThread(lambda: running.cancel())  # noqa: PLW0108  # `running` may not exist yet
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
@@ -64,6 +64,6 @@ def complain(*lines: str) -> None:
 
 
 def _outputIsPipe() -> bool:
-    """Whether standard output is a pipe or a socket, whose reader may exit without that being an error."""
+    """Return whether standard output is a pipe or a socket, whose reader may exit without that being an error."""
     mode = os.fstat(1).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

@@ -19,7 +19,7 @@ ATTEMPT_DELAY = 0.25
 """Seconds that an address has before the next one is tried beside it (RFC 8305, 5)."""
 
 Way = tuple[str, Callable[[ClientFactory], Any]]
-"""An address in words, and what begins to connect to it for a factory and returns the IConnector."""
+"""An address in words, and a function that begins to connect a factory to it and returns the IConnector."""
 
 
 class Race:
@@ -60,14 +60,14 @@ class Race:
             self._delay = self._reactor.callLater(ATTEMPT_DELAY, self._next) if self._ways else None
 
     def win(self, attempt: "_Attempt", transport: Any) -> None:
-        """The connection of `attempt` is made; stop the other attempts."""
+        """Fire `connected` with the connection of `attempt`, and stop the other attempts."""
         self._trace.end(attempt.phase, transport.getHandle(), local=describeAddress(transport.getHost()))
         self._attempts.remove(attempt)
         self._stop()
         self.connected.callback(transport)
 
     def lose(self, attempt: "_Attempt", error: BaseException | None) -> None:
-        """The connection of `attempt` failed; try the next address, or report that all failed."""
+        """Note that `attempt` failed; try the next address, or, after the last, fail `connected`."""
         if attempt not in self._attempts:
             return
         self._attempts.remove(attempt)

@@ -38,10 +38,10 @@ class TCPInfo:
 
     @classmethod
     def of(cls, handle: Any) -> Self | None:
-        """Return what is known of the socket `handle`; None if it isn't TCP's, or the system doesn't tell (tcp(7))."""
+        """Return what TCP_INFO says of the socket `handle` (tcp(7)); None if that is None, closed or not TCP's."""
         try:
             info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAYOUT.size)
-        except (AttributeError, OSError):  # not Linux; not TCP, or closed
+        except (AttributeError, OSError):  # None, or not Linux; not TCP, or closed
             return None
         state, rtt, retransmits = _LAYOUT.unpack(info)
         return cls(STATES[state], rtt / 1e6, retransmits)

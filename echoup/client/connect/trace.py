@@ -1,4 +1,4 @@
-"""What happens on the way to a server and back, step by step. A trace is for reports: nothing is decided by it."""
+"""What happens on the way to a server and back, step by step; only reports read it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -26,13 +26,13 @@ class DatagramTarget:
         return f"udp:{joinAddress(self.host, self.port)}"
 
     async def connect(self, reactor: ReactorBase, timeout: float, take: Take) -> DatagramClient:
-        """Return a client that has found the server within `timeout` seconds, its own limit too, or raise PathError."""
+        """Return a client, with `timeout` seconds for each answer, once the name is resolved; or raise PathError."""
         client = DatagramClient(reactor, timeout, take)
         await self.open(reactor, client, timeout, Trace(reactor.seconds))
         return client
 
     async def open(self, reactor: ReactorBase, port: ConnectedPort, timeout: float, trace: Trace) -> None:
-        """Open `port`, connected to the first of the server's addresses; raise PathError if that fails."""
+        """Open `port` to the server's first address; raise PathError if that fails or resolving takes `timeout` s."""
         host, *_ = await resolve(reactor, self.host, self.family, timeout, trace)
         port.server = describeServer(self, joinAddress(host, self.port))
         try:

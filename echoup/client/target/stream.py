@@ -44,7 +44,7 @@ class StreamTarget:
     bindAddress: str | None = None
     """The address to connect from."""
     patience: float = 0
-    """Seconds that one address has to answer; 0 for all that there are."""
+    """Seconds that one address has to answer; 0: as many as the connection has."""
     family: Family = Family.ANY
     path: str = ""
 
@@ -59,7 +59,7 @@ class StreamTarget:
         self._tls(Protocol)
 
     async def connect(self, reactor: ReactorBase, timeout: float, take: Take) -> EchoUpClient:
-        """Return a client that is connected within `timeout` seconds, its own limit too, or raise PathError."""
+        """Return a client connected within `timeout` seconds, its limit for replies, too; or raise PathError."""
         client = EchoUpClient(reactor, timeout, take)
         await self.connectClient(reactor, client, timeout, Trace(reactor.seconds))
         return client
