@@ -35,7 +35,7 @@ REMEMBERED = 256
 
 @dataclass(eq=False)
 class Probe:
-    """A datagram that was sent, as long as an answer to it can be recognized."""
+    """A datagram that was sent, while an answer to it can be recognised."""
 
     seq: int
     payload: bytes
@@ -46,7 +46,7 @@ class Probe:
     isLost: bool = False
     """Whether it was given up, and not answered since."""
     over: float = inf
-    """When it was answered or given up."""
+    """When it was answered or given up, in seconds of the reactor's clock."""
 
     @property
     def expected(self) -> bytes:
@@ -99,7 +99,7 @@ class DatagramProbes:
         return Result(seq, at, began, ended, ended - sent, reply, trace, error, port.local, port.remote)
 
     async def linger(self) -> None:
-        """Wait for further answers twice the time of the slowest, at most that of a probe; without any, not at all."""
+        """Wait for late answers: twice the time of the slowest, but no longer than a probe may take; 0 without any."""
         if self._statistics.times:
             await deferLater(self._reactor, min(2 * max(self._statistics.times), self._schedule.timeout))
 
@@ -195,7 +195,7 @@ class ProbePort(ConnectedPort):
             self._take(probe, data)
 
     def refused(self, why: str) -> None:
-        """No process listens there: fail the probes that wait for an answer."""
+        """Fail the probes that wait for an answer: no process listens there."""
         self.close()
         for probe in list(self.probes.values()):
             if not probe.answered.called:

@@ -9,7 +9,7 @@ COUNTS = ("duplicates", "reordered", "late")
 TIMES = ("min", "avg", "max", "stddev", "outage")
 _TIME = {"us": "e-6", "µs": "e-6", "μs": "e-6", "ms": "e-3", "s": "", "m": ""}  # there are two letters µ
 UNITS = {"loss": {"%": "e-2"}} | {name: {"": ""} for name in COUNTS} | dict.fromkeys((*TIMES, "pNN"), _TIME)
-"""The units of each metric, and their exponents as text, because 0.7 / 100 isn't 0.007; a minute has none."""
+"""The units of each metric, as exponents in text, because 0.7 / 100 isn't 0.007; a minute is 60 s, and has none."""
 
 ALLOWED = (
     "METRIC<VALUE or METRIC<=VALUE, such as 'p99<5ms': loss with %;"

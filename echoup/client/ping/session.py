@@ -29,7 +29,7 @@ Probes = StreamProbes | DatagramProbes
 async def ping(
     reactor: ReactorBase, target: Target, schedule: Schedule, report: Report, requirements: Sequence[Requirement]
 ) -> None:
-    """Make the probes of `target` that are planned, and report them.
+    """Make the probes of `target` that `schedule` asks for, and report them.
 
     Raise PathError if one failed, or if one of the `requirements` isn't met; a requirement of the loss forgives lost
     probes, one of the outage forgives those before an answered one. Raise it before the first probe if the target's
@@ -47,14 +47,14 @@ async def ping(
 
 
 def makeProbes(reactor: ReactorBase, target: Target, schedule: Schedule, statistics: Statistics) -> Probes:
-    """Return what makes the probes of `target`."""
+    """Return the kind of probes that `target` needs."""
     if isinstance(target, StreamTarget):
         return StreamProbes(reactor, target, schedule)
     return DatagramProbes(reactor, target, schedule, statistics)
 
 
 def judge(statistics: Statistics, requirements: Sequence[Requirement]) -> tuple[ExitCode, str]:
-    """Return the exit code, and why it is that."""
+    """Return the exit code, and the reason for it; empty for OK."""
     failure = statistics.failure
     metrics = {requirement.metric for requirement in requirements}
     mayLose = "loss" in metrics or ("outage" in metrics and not statistics.current)
@@ -85,7 +85,7 @@ class Session:
         self._failure: Failure | None = None
 
     async def run(self) -> None:
-        """Make all probes, or those until it is cancelled; raise PathError for an unusable target or output."""
+        """Make all probes, or those until a cancel; raise PathError if the target or the output can't be used."""
         try:
             with suppress(CancelledError):
                 await self._makeAll()

@@ -83,7 +83,7 @@ class Statistics:
             self._next += 1
 
     def finish(self) -> None:
-        """Follow the results that waited for an earlier one: no more will come."""
+        """Take the results that waited for an earlier one into the outages: no more will come."""
         for seq in sorted(self._early):
             self._follow(self._early.pop(seq))
 
@@ -129,7 +129,7 @@ class Statistics:
         return None if avg is None else sqrt(fsum((time - avg) ** 2 for time in self.times) / len(self.times))
 
     def percentile(self, p: float) -> float | None:
-        """Return the shortest time that `p` percent, to four decimals, of the answered probes didn't exceed."""
+        """Return the least time, in seconds, that `p` percent (4 decimals) of the answered probes don't exceed."""
         if not self.times:
             return None
         # The times stay sorted, so that sorting them for the next percentile costs one pass.
@@ -144,7 +144,7 @@ class Statistics:
         return max(filter(None, (self._longest, self.current)), key=lambda outage: outage.seconds, default=None)
 
     def _follow(self, result: Result) -> None:
-        """Follow the outage with the result that is next in order of seq."""
+        """Begin, extend or end the outage with the result that is next in order of seq."""
         current, seq = self.current, result.seq
         if not result.isAnswered:
             if current:

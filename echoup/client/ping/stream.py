@@ -18,7 +18,7 @@ from echoup.client.target.stream import StreamTarget
 from echoup.verdict import Reply
 
 LINGER = 1.0
-"""Seconds after which a connection is dropped whose server doesn't take what was not yet sent."""
+"""Seconds after which a connection that is being closed is dropped: its server doesn't take what waits for it."""
 
 
 class StreamProbes:
@@ -39,7 +39,7 @@ class StreamProbes:
         at, began = time.time(), self._reactor.seconds()
         trace, reply, error = Trace(self._reactor.seconds), Reply(), None
         kept, self._kept = self._kept, None
-        # A new client has no limit of its own beside the probe's.
+        # The client itself has no timeout: the probe's limits it.
         client = kept if kept and not kept.closed.called else EchoUpClient(self._reactor, timeout=0)
         sent = began
         try:
@@ -83,7 +83,7 @@ class StreamProbes:
             closing.addCallback(lambda _: self._closing.discard(closing))
 
     async def _end(self, client: EchoUpClient) -> None:
-        """Close a connection as the server may expect it; after LINGER, drop it."""
+        """Close a connection in order; drop it after LINGER."""
         client.close()
         with suppress(DeferredTimeout):
             await client.closed.addTimeout(LINGER, self._reactor)

@@ -1,4 +1,4 @@
-"""The report that Nagios and its relatives read of a plugin."""
+"""The report of a plugin for Nagios and the monitoring systems that are compatible with it."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -19,7 +19,7 @@ class NagiosStatus(IntEnum):
     CRITICAL = 2
     """Probes failed that the requirements don't forgive."""
     UNKNOWN = 3
-    """There was no probe."""
+    """No probe was over."""
 
 
 class NagiosReport(Report):

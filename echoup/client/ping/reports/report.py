@@ -12,7 +12,7 @@ PERCENTILES = (50, 90, 95, 99)
 
 
 class Report:
-    """Is told of everything as it happens, and writes what it has a form for."""
+    """Gets each event of a run as it happens; a subclass writes those that its format has."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write

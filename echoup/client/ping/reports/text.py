@@ -18,7 +18,7 @@ from echoup.escaping import shown
 ERASE = "\r\x1b[K"
 """Goes to the start of the line and clears it (ECMA-48, 8.3.41: EL)."""
 
-PATIENCE = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED)
+PATIENCE = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED)  # shown in yellow, not red: the answer may just be late
 WIDTH = max(len(step.value) for step in Step)
 
 
@@ -104,7 +104,7 @@ class TextReport(Report):
 
 
 def _counts(statistics: Statistics) -> str:
-    """Return the counts; those that only UDP has only if they aren't 0."""
+    """Return the counts; those of UDP only where they aren't 0."""
     counts = [f"{statistics.sent} sent", f"{statistics.answered} answered"]
     counts += [f"{statistics.lost} lost ({percent(statistics.loss)} %)", f"{statistics.wrong} wrong"]
     rare = ((name, getattr(statistics, name)) for name in COUNTS)
