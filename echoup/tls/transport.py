@@ -38,7 +38,7 @@ _Sending = Enum("_Sending", "OPEN ENDED")
 
 @implementer(IHalfCloseableProtocol, ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
 class TLSTransport(Protocol):
-    """The protocol of a transport, and once the TLS handshake is done the transport of another protocol above it."""
+    """The protocol of a transport, and, once the TLS handshake is done, the transport of the protocol above."""
 
     transport: Any
     receivedBelow = 0
@@ -52,7 +52,7 @@ class TLSTransport(Protocol):
         self.established: Deferred[None] = Deferred()
         """Fires when the handshake is done; fails with the ssl.SSLError or the loss of the connection if it isn't."""
         self.closed: Deferred[None] = Deferred()
-        """Fires when the connection is gone."""
+        """Fires when the connection is gone, after the protocol above was told."""
         self._build = build
         self._above: Any = None
         self._receiving, self._sending = _Receiving.HANDSHAKE, _Sending.OPEN
@@ -108,7 +108,7 @@ class TLSTransport(Protocol):
             self._decrypt()
             if not self._failure:
                 self._above = self._build()
-                del self._build  # with what it refers to, which isn't needed any more
+                del self._build  # frees what it refers to
                 self._above.makeConnection(self)
                 self.established.callback(None)
                 self._deliver()
