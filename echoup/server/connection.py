@@ -74,7 +74,7 @@ class Connection:
     source: str | None
     """The IP address whose limit it counts for; None while a proxy has yet to name it, and on a Unix socket."""
     startedAt: float
-    """When it was accepted, or began after a wait, in seconds of the reactor's clock."""
+    """When it was accepted or admitted, or its stream began, whichever was last, in seconds of the reactor's clock."""
     received: int = 0
     """Bytes of the stream that came in; each of them was sent back, or waits to be."""
     reason: EndReason | None = None
