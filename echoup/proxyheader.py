@@ -258,7 +258,7 @@ def _findTLVs(block: bytes, start: int) -> defaultdict[int, slice]:
 def _parseTLS(value: bytes) -> ClientTLS:
     """Parse the value of PP2_TYPE_SSL (2.2.6).
 
-    haproxy reports clients that showed no certificate as verified (make_proxy_line_v2), so a flag is needed, too.
+    haproxy reports clients that showed no certificate as verified (make_proxy_line_v2): a flag tells if they did.
     """
     if len(value) < 5:
         raise ProxyHeaderError(f"the TLV of type 0x20 has {len(value)} bytes, and at least 5 are needed")

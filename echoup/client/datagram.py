@@ -35,7 +35,7 @@ class DatagramClient(ExchangeClient, ConnectedPort):
     def __init__(self, reactor: Any, timeout: float, take: Take) -> None:
         super().__init__(reactor, take)
         self._timeout = timeout
-        self._free: dict[int, float] = {}  # when a port that we had may be ours again
+        self._free: dict[int, float] = {}  # by number, when a port that we had may be used again
         self._pieces: deque[bytes] = deque()
         self._due: bytes | None = None  # the answer to the piece that is on its way
         self._before: bytes | None = None  # the answer to the one before

@@ -9,7 +9,7 @@ class ExitCode(IntEnum):
     OK = 0
     """All of it came back, in upper case."""
     WRONG = 1
-    """The reply was wrong: unchanged or corrupted."""
+    """The reply was wrong: unchanged or corrupted; or a `--require` isn't met."""
     USAGE = 2
     UNRESOLVED = 3
     """The name has no address."""

@@ -23,7 +23,7 @@ OPEN, CLOSING, ABORTING, LOST = StreamState  # in Python 3.11 a look-up in the c
 
 
 class StreamSocket:
-    """The socket of a stream."""
+    """A stream as its socket: the addresses, the options and the descriptor."""
 
     _family: int  # AF_INET, AF_INET6 or AF_UNIX
     _state = OPEN

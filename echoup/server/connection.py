@@ -18,7 +18,7 @@ class EndReason(Enum):
     STOPPING = "stopping"  # the daemon stops
     REFUSED = "refused"  # it was over a limit, and never served
     LOST = "lost"  # the peer, or the network, ended it early
-    HEADER = "header"  # it didn't begin with a PROXY header
+    HEADER = "header"  # its PROXY header was missing or invalid
     TLS = "tls"  # the TLS handshake failed
     HANDSHAKE = "handshake"  # PROXY header and TLS handshake took longer than the handshake timeout
 
@@ -45,7 +45,7 @@ class IConnectionProtocol(Interface):
         """Serve the connection, which is admitted, from now on."""
 
     def checkProgress(now: float, limits: Limits, idleReason: EndReason) -> None:
-        """End the connection if nothing has moved on it for longer than `limits` allow; `now` is the clock's time."""
+        """End the connection if nothing moved on it for longer than `limits` allow; `now` is in the clock's seconds."""
 
     def finish(reason: EndReason) -> None:
         """End the connection without losing a byte of what was received."""

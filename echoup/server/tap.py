@@ -39,7 +39,7 @@ class Options(usage.Options):
         "ECHOUP_MAX_CONNECTIONS and so on; those that are repeatable take several values there, separated by blanks."
     )
 
-    _settings: ClassVar[dict[str, tuple[Callable[[str], object], float, str]]] = {
+    _settings: ClassVar[dict[str, tuple[Callable[[str], object], float, str]]] = {  # the parser, the default, the help
         "max-connections": (
             parseCount,
             Limits.maxConnections,
@@ -111,7 +111,7 @@ class Options(usage.Options):
         """Fill in what was not on the command line, and turn texts into values; raise UsageError for a bad one."""
         for name, (parse, default, _) in self._settings.items():
             self._evaluate(name, parse, default)
-        self["log-connections"] = "yes" if self["log-connections"] else None
+        self["log-connections"] = "yes" if self["log-connections"] else None  # a flag, whose variable is a text
         self._evaluate("log-connections", parseFlag, False)
         self._evaluate("tls-client-ca", str, None)
         clientCA = self["tls-client-ca"]

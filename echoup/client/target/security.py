@@ -1,4 +1,4 @@
-"""What the client wants of TLS."""
+"""How the client speaks TLS."""
 
 import os
 import ssl

@@ -12,7 +12,7 @@ from echoup.upper import upper
 
 @dataclass(frozen=True)
 class ReturnPath:
-    """Where a datagram came from, and where its answer has to come from: the address of a datagram in delivery."""
+    """Where a datagram came from, and where its answer has to come from; `datagramReceived` gets it as the address."""
 
     sender: Any
     """The sender as the kernel gives it: host and port; for IPv6 also flow label and scope."""
@@ -30,7 +30,7 @@ class IDatagramTransport(IUDPTransport):
 
 
 class EchoUpDatagram(DatagramProtocol):
-    """A UDP port that sends every datagram back in upper case, unless its guard objects."""
+    """The protocol of a UDP port: sends every datagram back in upper case, unless the guard refuses it."""
 
     noisy = False
     transport: IDatagramTransport

@@ -35,7 +35,7 @@ REPLIES = 32_768
 class DatagramRefusal(Enum):
     """Why a datagram isn't answered; the values are the words of the log line."""
 
-    SYSTEM_PORT = "its port is below 1024"  # where services are that answer answers
+    SYSTEM_PORT = "its port is below 1024"  # the services there may answer an answer
     OWN_PORT = "its port is one of ours"
     NO_HOST = "its address is not a host's"
     MANY_HOSTS = "it was sent to more than one host"

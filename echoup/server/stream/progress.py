@@ -35,7 +35,7 @@ class SocketProgress:
     def hasMoved(self, received: int) -> bool:
         """Return whether anything moved since the last call, in either direction.
 
-        `received` is how many bytes of the stream have come in, of all times. A peer that takes bytes is a movement.
+        `received` is how many bytes of the stream have come in altogether. What the peer takes is a movement, too.
         """
         before = self._seen
         self._seen = self.unsent, received, self._partial()

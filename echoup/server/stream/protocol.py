@@ -117,7 +117,7 @@ class EchoUp(Protocol):
             self.transport.abortConnection()
 
     def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
-        """End the connection if nothing has moved on it for too long; `now` is the clock's time.
+        """End the connection if nothing has moved on it for too long; `now` is in the clock's seconds.
 
         It is stalled if bytes wait and the peer takes none, or if it is being ended and the peer doesn't end its side.
         Otherwise it is idle, unless there is input that the reactor hasn't read yet.

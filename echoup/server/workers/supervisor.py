@@ -46,7 +46,7 @@ TICK = 0.01
 
 
 class WorkersService(Service):
-    """Serves a plan, as `EchoUpService` does, in several processes; its own serves UDP only."""
+    """Serves a plan in several processes, as `EchoUpService` does in one; this process serves UDP only."""
 
     _log = Logger()
     _page: Page

@@ -34,7 +34,7 @@ from echoup.server.workers.memory import Page, Row, SharedSlots
 
 
 class Worker(LineOnlyReceiver):
-    """Serves connections, on the pipes from and to the supervisor; also the `Peers` that the supervisor counts."""
+    """Serves connections as the supervisor, at the other end of the pipes, says; it is the `Peers` of its own gate."""
 
     _log = Logger()
     transport: ITransport
