@@ -1,7 +1,11 @@
 """The open connections: which are served, which are ended, and what is counted and logged at their end.
 
-The registry holds records, not protocols: a record outlives the protocol that serves it. Work on all connections is
-done in slices, each in a turn of the reactor of its own, so that no connection has to wait for all of it.
+The registry holds records, not protocols: a record outlives the protocol that serves it. How one begins: a factory
+makes the record and its first protocol, an arrival or the stream itself; that one, when it has a transport, asks to
+`serve`; the gate answers, and `settle` has the protocol `begin`, now or after a wait. A stream that takes over from an
+arrival has been admitted, and begins at once.
+
+Work on all connections is done in slices, each in a turn of the reactor of its own, so that none waits for all of it.
 """
 
 from collections import Counter
@@ -53,7 +57,8 @@ class Connections:
         self._report = report
         self._ids = count(1)
         self._open: set[Connection] = set()
-        self._sweeping = self._makeSweeping()
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = clock
         self._isStopping = False
 
     def __len__(self) -> int:
@@ -120,11 +125,6 @@ class Connections:
             if not number % SLICE:
                 await deferLater(self.clock, 0)
 
-    def _makeSweeping(self) -> LoopingCall:
-        sweeping = LoopingCall(self._sweep)
-        sweeping.clock = self.clock
-        return sweeping
-
     def _sweep(self) -> "Deferred[None]":
         if not self._open:
             self._sweeping.stop()  # until the next connection
@@ -143,10 +143,9 @@ class Connections:
         self._isStopping = True
         self._limits = replace(self._limits, idleTimeout=QUIET)
         self._idleReason = EndReason.STOPPING
-        self.stopSweeping()
-        # A LoopingCall that is stopped in the middle of a sweep and started again before its end would run twice.
-        self._sweeping = self._makeSweeping()
-        self._sweeping.start(self._limits.tick, now=False)
+        if self._sweeping.running:
+            self._sweeping.interval = self._limits.tick
+            self._sweeping.reset()
         await self.forEach(lambda protocol: allowPackets(protocol.transport.getHandle()))
 
     def stopSweeping(self) -> None:

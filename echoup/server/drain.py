@@ -47,22 +47,17 @@ class Drain:
         began = self._reactor.seconds()
         connections = self._connections
 
-        def isQueueEmpty() -> bool:
-            isOver = self._reactor.seconds() >= began + LAST_CALL
-            return (
-                isOver and connections.gate.isQueueEmpty and not any(isReady(port.fileno(), POLLIN) for port in ports)
-            )
-
-        def isDone() -> bool:
-            return not connections
+        def areQueuesEmpty() -> bool:
+            isOver = connections.gate.isQueueEmpty and self._reactor.seconds() >= began + LAST_CALL
+            return isOver and not any(isReady(port.fileno(), POLLIN) for port in ports)
 
         await connections.beginStop()
-        await self._until(isQueueEmpty, began + timeout / 2)
+        await self._until(areQueuesEmpty, began + timeout / 2)
         connections.gate.close()
         await close()
-        await self._until(isDone, began + timeout * FINISH_ALL)
+        await self._until(lambda: not connections, began + timeout * FINISH_ALL)
         await connections.forEach(lambda protocol: protocol.finish(EndReason.STOPPING))
-        await self._until(isDone, began + timeout)
+        await self._until(lambda: not connections, began + timeout)
         await connections.forEach(lambda protocol: protocol.abort(EndReason.STOPPING))
         connections.stopSweeping()
         await deferLater(self._reactor, 0)  # the aborted connections are lost in the next turn

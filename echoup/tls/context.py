@@ -36,9 +36,9 @@ def makeContext(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def refusePassphrase() -> NoReturn:
+def refusePassphrase(prefix: str = "") -> NoReturn:
     """Raise ValueError for an encrypted private key, whose passphrase OpenSSL would ask for on the terminal."""
-    raise ValueError("the private key is encrypted")
+    raise ValueError(f"{prefix}the private key is encrypted")
 
 
 def explain(error: ssl.SSLError) -> str:

@@ -5,10 +5,10 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
-from echoup.tls.context import makeContext, naming
+from echoup.tls.context import makeContext, naming, refusePassphrase
 
 
 @dataclass(eq=False)
@@ -63,16 +63,12 @@ class ServerCertificate:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
         chain, key = b"\n".join(contents[path] for path in self._certificates), contents[self.privateKey]
         with naming(self.privateKey), _inFile(chain) as chainFile, _inFile(key) as keyFile:
-            context.load_cert_chain(chainFile, keyFile, self._refusePassphrase)
+            context.load_cert_chain(chainFile, keyFile, partial(refusePassphrase, f"{self.privateKey}: "))
         if self.clientCA:
             with naming(self.clientCA), _inFile(contents[self.clientCA]) as file:
                 context.load_verify_locations(file)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
-
-    def _refusePassphrase(self) -> NoReturn:
-        """Raise ValueError for an encrypted key, whose passphrase OpenSSL would ask for on the terminal."""
-        raise ValueError(f"{self.privateKey}: the private key is encrypted")
 
 
 @contextmanager
