@@ -91,10 +91,6 @@ class Connections:
             self._sweeping.start(self._limits.tick, now=False)
         connection.settle(self.gate.admit(connection))
 
-    def identify(self, connection: Connection) -> None:
-        """Ask the gate again, now that the source of `connection` is known."""
-        connection.settle(self.gate.identify(connection))
-
     def remove(self, connection: Connection) -> None:
         """Remove and count a connection that is gone; unless it was refused, report it, and log it if that is on."""
         self._open.remove(connection)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from types import FrameType
-from typing import Protocol
 
-from twisted.application.service import IServiceCollection, MultiService
+from twisted.application.service import MultiService
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 
 from echoup.clock import useMonotonicClock
 from echoup.server.listening.listeners import StartError
+from echoup.server.service import IMainService
 
 
 class CannotStart(SystemExit, Exception):
@@ -26,25 +26,12 @@ class CannotStart(SystemExit, Exception):
     code = 1
 
 
-class MainService(Protocol):
-    """The one service of a process."""
-
-    def setServiceParent(self, parent: IServiceCollection) -> object:
-        """Join `parent` (`IService`)."""
-
-    def reload(self) -> None:
-        """Read the certificates again."""
-
-    def abortDrain(self) -> None:
-        """End a stop that is under way without waiting any longer."""
-
-
 class Daemon(MultiService):
     """Runs the one service of a process, and sets the process's clock, descriptor limit and signals for it."""
 
     _log = Logger()
 
-    def __init__(self, reactor: PosixReactorBase, service: MainService) -> None:
+    def __init__(self, reactor: PosixReactorBase, service: IMainService) -> None:
         super().__init__()
         self._reactor = reactor
         self._service = service

@@ -6,10 +6,11 @@ from functools import partial
 from socket import AF_UNIX
 from typing import Any
 
-from twisted.application.service import Service
+from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from echoup.addresses import describeAddress
 from echoup.server.admission.gate import Gate
@@ -29,6 +30,17 @@ from echoup.server.twistedports import writeThrough
 _log = Logger()
 
 
+class IMainService(IService):
+    """The one service of a process."""
+
+    def reload() -> None:
+        """Read the certificates again."""
+
+    def abortDrain() -> None:
+        """End a stop that is under way without waiting any longer."""
+
+
+@implementer(IMainService)
 class EchoUpService(Service):
     """Echoes at the addresses of a plan from its start to its stop.
 
@@ -70,7 +82,9 @@ class EchoUpService(Service):
                 self.ports += ports
                 addresses += [f"udp:{describeAddress(port.getHost())}" for port in ports]
         except ListenError:
-            self._closePorts()
+            for port in self.ports:  # the reactor doesn't run yet, so `stopListening` would do nothing
+                closePort(port)
+            self._forgetPorts()
             raise
         return addresses
 
@@ -125,12 +139,6 @@ class EchoUpService(Service):
     async def _stopListening(self) -> None:
         self._reflectionGuard.stop()
         await DeferredList([port.stopListening() for port in self.ports], consumeErrors=True)
-        self._forgetPorts()
-
-    def _closePorts(self) -> None:
-        """Close the ports at once: the reactor isn't running yet, so `stopListening` would do nothing."""
-        for port in self.ports:
-            closePort(port)
         self._forgetPorts()
 
     def _forgetPorts(self) -> None:

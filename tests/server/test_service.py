@@ -11,7 +11,6 @@ from pathlib import Path
 from select import select
 from tempfile import TemporaryDirectory
 
-from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
@@ -19,7 +18,7 @@ from zope.interface.verify import verifyObject
 
 from echoup.addresses import Network
 from echoup.server.listening.listeners import ListenError, parseListener
-from echoup.server.service import EchoUpService
+from echoup.server.service import EchoUpService, IMainService
 from echoup.server.settings import Limits, Plan
 from echoup.server.socketoptions import stopHandshakes
 from tests.support.certificates import writeCertificates
@@ -55,9 +54,9 @@ class ServiceTestCase(ReactorTestCase):
 class StartTests(ServiceTestCase):
     """A start listens on every address, or fails and leaves nothing open."""
 
-    def test_serviceProvidesIService(self) -> None:
-        """It is a service."""
-        verifyObject(IService, self.build())
+    def test_serviceIsTheOneOfAProcess(self) -> None:
+        """It is what a daemon runs."""
+        verifyObject(IMainService, self.build())
 
     def test_privilegedStartListens(self) -> None:
         """It listens while the process may still use the first 1024 ports, and says where."""

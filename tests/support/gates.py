@@ -8,7 +8,7 @@ from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
 from echoup.server.admission.gate import Gate
-from echoup.server.admission.peers import PeerLimit
+from echoup.server.admission.peers import IPeers, PeerLimit
 from echoup.server.admission.slots import LocalSlots
 from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
 from echoup.server.settings import Limits
@@ -76,6 +76,7 @@ class Visitor:
         return self.protocol.fate
 
 
+@implementer(IPeers)
 class LatePeerLimit:
     """A limit to each peer that another process keeps, which answers when the test says so."""
 

@@ -23,8 +23,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
 
-from echoup.server.admission.peers import PeerLimit, Peers
-from echoup.server.admission.slots import LocalSlots, Slots
+from echoup.server.admission.peers import IPeers, PeerLimit
+from echoup.server.admission.slots import ISlots, LocalSlots
 from echoup.server.connection import ADMITTED, REFUSED, WAITING, Admission, Connection, Pass
 from echoup.server.ratelimitedlog import RateLimitedLog
 from echoup.server.settings import Limits
@@ -39,11 +39,11 @@ class Gate:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, limits: Limits, slots: Slots | None = None, peers: Peers | None = None
+        self, clock: IReactorTime, limits: Limits, slots: ISlots | None = None, peers: IPeers | None = None
     ) -> None:
         """`slots` and `peers` may be shared with other processes; without them they are made of `limits`."""
-        self._slots: Slots = slots or LocalSlots(limits.maxConnections)
-        self._peers: Peers = peers or PeerLimit(clock, limits.maxConnectionsPerPeer)
+        self._slots: ISlots = slots or LocalSlots(limits.maxConnections)
+        self._peers: IPeers = peers or PeerLimit(clock, limits.maxConnectionsPerPeer)
         self._limits = limits
         self._ports: list[Port] = []
         self._queue: dict[Connection, None] = {}

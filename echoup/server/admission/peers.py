@@ -1,28 +1,29 @@
 """The limit to the connections of each peer."""
 
 from collections import Counter
-from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from zope.interface import Interface, implementer
 
 from echoup.server.ratelimitedlog import RateLimitedLog
 
 
-class Peers(Protocol):
+class IPeers(Interface):
     """The limit to the connections of each peer; another process may keep it."""
 
-    def enter(self, peer: str) -> "bool | Deferred[bool]":
+    def enter(peer: str) -> "bool | Deferred[bool]":
         """Count a connection from the address `peer` if that is within the limit; return whether it is."""
 
-    def leave(self, peer: str) -> None:
+    def leave(peer: str) -> None:
         """Take back the count of a connection that is gone; only one that `enter` has counted may leave."""
 
-    def stop(self) -> None:
+    def stop() -> None:
         """Log the refusals that are not yet logged, and none from now on."""
 
 
+@implementer(IPeers)
 class PeerLimit:
     """Counts the connections of each peer; once a minute it logs how many were refused."""
 

@@ -2,26 +2,26 @@
 
 import sys
 from collections.abc import Callable
-from typing import Protocol
+
+from zope.interface import Attribute, Interface, implementer
 
 
-class Slots(Protocol):
+class ISlots(Interface):
     """A number of places, each for one connection."""
 
-    @property
-    def free(self) -> int:
-        """How many are left; where other processes take and give them back too, an estimate."""
+    free: int = Attribute("How many are left; where other processes take and give them back too, an estimate.")
 
-    def take(self) -> bool:
+    def take() -> bool:
         """Take one; return False if none is left, or if another process takes one at this moment."""
 
-    def give(self) -> None:
+    def give() -> None:
         """Give one back."""
 
-    def watch(self, room: Callable[[], None] | None) -> None:
+    def watch(room: Callable[[], None] | None) -> None:
         """Call `room` whenever a place may be free, until this is called with None."""
 
 
+@implementer(ISlots)
 class LocalSlots:
     """Places that only this process takes."""
 

@@ -94,7 +94,7 @@ class Arrival(Protocol):
             connection.peer = header.source or connection.peer
             connection.source = getattr(connection.peer, "host", None)
             self._state = ArrivalState.CLIENT
-            self.factory.streams.connections.identify(connection)
+            connection.settle(self.factory.streams.connections.gate.identify(connection))
 
     def _secure(self) -> None:
         """Begin the TLS handshake, or the stream if there is no TLS."""

@@ -19,6 +19,9 @@ from typing import cast
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.posixbase import PosixReactorBase
+from zope.interface import implementer
+
+from echoup.server.admission.slots import ISlots
 
 HELD, SERVED, BYTES = range(3)
 """The columns of a row, of 64 bits each: places held, connections served, bytes received on these."""
@@ -91,6 +94,7 @@ class Row:
         self._cells[HELD] += change
 
 
+@implementer(ISlots)
 class SharedSlots(FileDescriptor):
     """The places, for one worker."""
 

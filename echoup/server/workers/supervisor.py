@@ -17,12 +17,13 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.process import reapAllProcesses
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from echoup.server.admission.peers import PeerLimit
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import Listener, ListenError, StartError, listeningOn
 from echoup.server.listening.sockets import ListeningAddress
-from echoup.server.service import EchoUpService, logTotals, reloadCertificates
+from echoup.server.service import EchoUpService, IMainService, logTotals, reloadCertificates
 from echoup.server.settings import Plan
 from echoup.server.socketoptions import stopHandshakes
 from echoup.server.workers.commands import LISTENING, Configuration
@@ -45,6 +46,7 @@ TICK = 0.01
 """Seconds between two looks at what the supervisor waits for."""
 
 
+@implementer(IMainService)
 class WorkersService(Service):
     """Serves a plan in several processes, as `EchoUpService` does in one; this process serves UDP only."""
 

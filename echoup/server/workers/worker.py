@@ -24,17 +24,20 @@ from twisted.logger import (
 )
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from echoup.clock import useMonotonicClock
 from echoup.server.admission.gate import Gate
+from echoup.server.admission.peers import IPeers
 from echoup.server.listening.listeners import ListenError
 from echoup.server.service import EchoUpService, reloadCertificates
 from echoup.server.workers.commands import LOG, PAGE, ROOM, SAID, TOLD, Configuration, encode
 from echoup.server.workers.memory import Page, Row, SharedSlots
 
 
+@implementer(IPeers)
 class Worker(LineOnlyReceiver):
-    """Serves connections as the supervisor, at the other end of the pipes, says; it is the `Peers` of its own gate."""
+    """Serves connections as the supervisor, at the other end of the pipes, says; it is the `IPeers` of its own gate."""
 
     _log = Logger()
     transport: ITransport
@@ -92,7 +95,7 @@ class Worker(LineOnlyReceiver):
             self._log.failure("the stop failed")
         os._exit(0)
 
-    # The limit to the connections of each peer, which the supervisor counts: see `Peers`.
+    # The limit to the connections of each peer, which the supervisor counts: see `IPeers`.
 
     def enter(self, peer: str) -> "Deferred[bool]":
         """Ask the supervisor; answers come in the order of the questions."""

@@ -3,13 +3,20 @@
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
-from echoup.server.admission.peers import PeerLimit
+from echoup.server.admission.peers import IPeers, PeerLimit
+from echoup.server.admission.slots import ISlots, LocalSlots
 from tests.support.properties import given, st
 
 
 class PeerLimitTests(SynchronousTestCase):
     """`PeerLimit` counts each peer for itself."""
+
+    def test_limitIsWhatAGateAsks(self) -> None:
+        """A gate can use it, and places of this process."""
+        verifyObject(IPeers, PeerLimit(Clock(), 1))
+        verifyObject(ISlots, LocalSlots(1))
 
     def test_eachPeerHasItsOwnLimit(self) -> None:
         """A peer at its limit is refused until one of its connections has left, and no other peer is."""

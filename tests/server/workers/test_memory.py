@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
+from zope.interface.verify import verifyObject
+
+from echoup.server.admission.slots import ISlots
 from echoup.server.workers.memory import BYTES, HELD, SERVED, Page, Row, Shared, SharedSlots
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase, raised
@@ -72,6 +75,10 @@ class PageTests(PageTestCase):
 
 class SharedSlotsTests(PageTestCase):
     """`SharedSlots` has each place once."""
+
+    def test_sharedSlotsAreSlots(self) -> None:
+        """A gate can use them."""
+        verifyObject(ISlots, self.workers[0])
 
     def test_workersTakeEachPlaceOnce(self) -> None:
         """All workers together take as many as there are; what one gives back another may take."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
@@ -21,6 +20,7 @@ from zope.interface.verify import verifyObject
 
 from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.listeners import ListenError, StartError, parseListener
+from echoup.server.service import IMainService
 from echoup.server.settings import Limits, Plan
 from echoup.server.workers import supervisor as workers
 from echoup.server.workers.commands import CONFIGURATION, LISTENING, PAGE, ROOM, SAID, encode
@@ -152,7 +152,7 @@ class StartTests(WorkersTestCase):
 
     def test_supervisorIsService(self) -> None:
         """It is a service."""
-        verifyObject(IService, self.build())
+        verifyObject(IMainService, self.build())
 
     def test_startTellsAddresses(self) -> None:
         """When all workers serve, the addresses are logged once; each worker has a TCP socket of its own."""
