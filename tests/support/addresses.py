@@ -7,6 +7,27 @@ from random import Random
 from socket import AF_INET, AF_INET6, AF_UNIX, MSG_MORE, SHUT_WR, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 
+OWN_ADDRESSES: dict[str, tuple[str | None, int]] = {
+    "8081": (None, 8081),
+    "*:8081": (None, 8081),
+    "0": (None, 0),
+    "127.0.0.1:8081": ("127.0.0.1", 8081),
+    "localhost:8081": ("localhost", 8081),
+    "[::1]:8081": ("::1", 8081),
+    "[::]:8081": ("::", 8081),
+}
+"""The forms of an address to listen on, TCP and UDP, with the host and the port of each."""
+
+NO_OWN_ADDRESSES = {
+    "": "'' is not a port number",
+    "65536": "'65536' is not a port number",
+    "*:": "'' is not a port number",
+    "*": "'*' is not a port number",
+    "localhost": "'localhost' is not a port number",
+    "[::1]": "'[::1]' has no port",
+}
+"""Texts that are near to these forms, and a part of their refusals."""
+
 _numbers = count(1)
 _ports = Random()  # noqa: S311  # separate from the tests' own, whose draws a taken port would shift
 

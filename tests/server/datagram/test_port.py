@@ -26,6 +26,7 @@ from echoup.server.datagram.port import (
 )
 from echoup.server.datagram.protocol import EchoUpDatagram, IDatagramTransport, ReturnPath
 from echoup.server.datagram.reflection import RETURN, ReflectionGuard
+from tests.support.addresses import NO_OWN_ADDRESSES, OWN_ADDRESSES
 from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.properties import given, st
@@ -229,8 +230,8 @@ class DatagramPortTests(PortTestCase):
         self.reactor.turn(3)
         assert 3 <= len(recorder.received) <= 3 * DATAGRAMS_PER_TURN
 
-    def test_pathTellsTheAskedAddress(self) -> None:
-        """The path of each datagram tells its sender, and the address and port that it was sent to."""
+    def askTwo(self) -> tuple[DatagramPort, socket.socket, DatagramRecorder, list[tuple[str, int]]]:
+        """Let a client ask two addresses of one port; return port, client, what the port got, and the addresses."""
         recorder = DatagramRecorder()
         port = self.one("0.0.0.0:0", recorder)
         client = self.client("127.0.0.1")
@@ -238,18 +239,17 @@ class DatagramPortTests(PortTestCase):
         for address in asked:
             client.sendto(b"hello", address)
         self.reactor.turn()
+        return port, client, recorder, asked
+
+    def test_pathTellsTheAskedAddress(self) -> None:
+        """The path of each datagram tells its sender, and the address and port that it was sent to."""
+        _, client, recorder, asked = self.askTwo()
         assert [path.sender for path in recorder.paths] == [client.getsockname()] * 2
         assert [path.asked for path in recorder.paths] == asked
 
     def test_laterAnswersComeFromTheAskedAddress(self) -> None:
         """An answer that is sent when other datagrams have come still comes from the address that was asked."""
-        recorder = DatagramRecorder()
-        port = self.one("0.0.0.0:0", recorder)
-        client = self.client("127.0.0.1")
-        asked = [("127.0.0.1", port.getHost().port), ("127.0.0.2", port.getHost().port)]
-        for address in asked:
-            client.sendto(b"hello", address)
-        self.reactor.turn()
+        port, client, recorder, asked = self.askTwo()
         for path, address in zip(recorder.paths, asked, strict=True):
             port.answer(b"HELLO", path)
             assert client.recvfrom(10) == (b"HELLO", address)
@@ -379,27 +379,13 @@ class ParseDatagramListenerTests(SynchronousTestCase):
 
     def test_formsAreParsed(self) -> None:
         """Each form has its host and its port."""
-        forms: dict[str, tuple[str | None, int]] = {
-            "8081": (None, 8081),
-            "*:8081": (None, 8081),
-            "0": (None, 0),
-            "127.0.0.1:8081": ("127.0.0.1", 8081),
-            "localhost:8081": ("localhost", 8081),
-            "[::1]:8081": ("::1", 8081),
-            "[::]:8081": ("::", 8081),
-        }
-        for text, (host, port) in forms.items():
+        for text, (host, port) in OWN_ADDRESSES.items():
             assert parseDatagramListener(text) == DatagramListener(text, host, port)
 
     def test_mistakesAreNamed(self) -> None:
         """A text that is near to a form is refused with the reason."""
         mistakes = {
-            "": "'' is not a port number",
-            "65536": "'65536' is not a port number",
-            "*:": "'' is not a port number",
-            "*": "'*' is not a port number",
-            "localhost": "'localhost' is not a port number",
-            "[::1]": "'[::1]' has no port",
+            **NO_OWN_ADDRESSES,
             "::1:8081": "'::1:8081' is neither HOST:PORT nor [V6]:PORT",
             "udp:127.0.0.1:8081": "'udp:127.0.0.1:8081' is neither HOST:PORT nor [V6]:PORT",
             "host\n:1": "'host\\n:1' is not an address",

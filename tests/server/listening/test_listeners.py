@@ -25,6 +25,7 @@ from echoup.server.listening.listeners import (
     parseListener,
 )
 from echoup.server.listening.sockets import ListeningAddress, accept
+from tests.support.addresses import NO_OWN_ADDRESSES, OWN_ADDRESSES
 from tests.support.certificates import writeCertificates
 from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
@@ -56,16 +57,7 @@ class ParseListenerTests(SynchronousTestCase):
 
     def test_addressForms(self) -> None:
         """Each form of an address has its host and its port."""
-        forms: dict[str, tuple[str | None, int]] = {
-            "8081": (None, 8081),
-            "*:8081": (None, 8081),
-            "0": (None, 0),
-            "127.0.0.1:8081": ("127.0.0.1", 8081),
-            "localhost:8081": ("localhost", 8081),
-            "[::1]:8081": ("::1", 8081),
-            "[::]:8081": ("::", 8081),
-        }
-        for text, (host, port) in forms.items():
+        for text, (host, port) in OWN_ADDRESSES.items():
             assert parseListener(text) == AddressListener(text, host, port)
 
     def test_tcpEndpoints(self) -> None:
@@ -96,13 +88,8 @@ class ParseListenerTests(SynchronousTestCase):
     def test_mistakeIsNamed(self) -> None:
         """A text that is near to a form is refused with the reason."""
         mistakes = {
-            "": "'' is not a port number",
-            "65536": "'65536' is not a port number",
-            "*:": "'' is not a port number",
-            "*": "'*' is not a port number",
+            **NO_OWN_ADDRESSES,
             "*8081": "'*8081' is not a port number",
-            "localhost": "'localhost' is not a port number",
-            "[::1]": "'[::1]' has no port",
             "::1:8081": "neither HOST:PORT nor [V6]:PORT, nor of the kinds tcp, tcp6, ssl, unix, systemd",
             "tls:8081:privateKey=x": "nor of the kinds tcp, tcp6, ssl, unix, systemd",
             "haproxy:tcp:8081": "nor of the kinds tcp, tcp6, ssl, unix, systemd",
