@@ -52,7 +52,6 @@ class Connections:
         self.received = 0
         """Bytes that the connections that ended had received."""
         self._limits = limits
-        self._idleReason = EndReason.IDLE
         self._logConnections = logConnections
         self._report = report
         self._ids = count(1)
@@ -129,16 +128,17 @@ class Connections:
 
     async def checkProgress(self) -> None:
         """End the connections on which nothing has moved for too long."""
-        await self.forEach(
-            lambda protocol: protocol.checkProgress(self.clock.seconds(), self._limits, self._idleReason),
-            alsoWaiting=False,
-        )
+
+        def check(protocol: IConnectionProtocol) -> None:
+            idleReason = EndReason.STOPPING if self._isStopping else EndReason.IDLE
+            protocol.checkProgress(self.clock.seconds(), self._limits, idleReason)
+
+        await self.forEach(check, alsoWaiting=False)
 
     async def beginStop(self) -> None:
         """End quiet connections from now on, and undo `stopHandshakes` for those that inherited it."""
         self._isStopping = True
         self._limits = replace(self._limits, idleTimeout=QUIET)
-        self._idleReason = EndReason.STOPPING
         if self._sweeping.running:
             self._sweeping.interval = self._limits.tick
             self._sweeping.reset()

@@ -63,5 +63,10 @@ class Drain:
         await deferLater(self._reactor, 0)  # the aborted connections are lost in the next turn
 
     async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
-        while not (condition() or self._isAborted or self._reactor.seconds() >= deadline):
-            await deferLater(self._reactor, TICK)
+        await waitUntil(self._reactor, lambda: condition() or self._isAborted, deadline, TICK)
+
+
+async def waitUntil(reactor: IReactorTime, condition: Callable[[], bool], deadline: float, tick: float) -> None:
+    """Wait until `condition` holds or the `deadline` is over, with a look each `tick` seconds."""
+    while not condition() and reactor.seconds() < deadline:
+        await deferLater(reactor, tick)

@@ -22,7 +22,6 @@ from echoup.server.drain import Drain
 from echoup.server.listening.listeners import Listener, ListenError, listeningOn
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
 from echoup.server.settings import Plan
-from echoup.server.socketoptions import stopHandshakes
 from echoup.server.stream.arrival import ArrivalFactory
 from echoup.server.stream.protocol import EchoUpFactory
 from echoup.server.twistedports import writeThrough
@@ -132,8 +131,7 @@ class EchoUpService(Service):
         # skips frozen objects. None of them has to be freed, because the process is about to end.
         gc.freeze()
         for address in self._listening:
-            if not address.isInherited:
-                stopHandshakes(address.sockets[0])
+            address.stopHandshakes()
         await self._drain.run(self.ports, self._stopListening, timeout)
 
     async def _stopListening(self) -> None:

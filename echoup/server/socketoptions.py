@@ -8,7 +8,8 @@ _LEAST_HOPS = {socket.AF_INET: (socket.IPPROTO_IP, 21), socket.AF_INET6: (socket
 
 
 def prepare(stream: socket.socket) -> None:
-    """Set what a connection needs from its first byte on; a TCP connection inherits it from its listening socket."""
+    """Set what a socket of ours needs; a TCP connection inherits its options from its listening socket."""
+    stream.setblocking(False)
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2).
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)

@@ -25,7 +25,6 @@ from echoup.server.settings import (
     parseSeconds,
     parseWorkers,
 )
-from echoup.server.workers.supervisor import WorkersService
 
 _log = Logger()
 
@@ -158,6 +157,8 @@ def makeService(options: Options) -> IService:
         proxies=tuple(options["proxy-from"]),
         datagramListeners=tuple(options["udp"]),
     )
-    workers = options["workers"]
-    service = EchoUpService(reactor, plan) if workers == 1 else WorkersService(reactor, plan, workers)
-    return Daemon(reactor, service)
+    if options["workers"] == 1:
+        return Daemon(reactor, EchoUpService(reactor, plan))
+    from echoup.server.workers.supervisor import WorkersService  # 5 ms of each start without workers
+
+    return Daemon(reactor, WorkersService(reactor, plan, options["workers"]))

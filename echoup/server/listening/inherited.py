@@ -36,7 +36,6 @@ class InheritedListener:
                 raise OSError(EINVAL, f"the socket's domain is {inherited.family.name.removeprefix('AF_')}")
             if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise OSError(EINVAL, "it is not a listening socket")
-            inherited.setblocking(False)
             prepare(inherited)
             os.close(self.descriptor)
             return [ListeningAddress([inherited], opened.pop_all().close, isInherited=True, backlog=self.backlog)]

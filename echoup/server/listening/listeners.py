@@ -80,7 +80,6 @@ class UNIXListener:
             if self.isLocked:
                 self._lock(opened)
             listening = opened.enter_context(socket.socket(socket.AF_UNIX))
-            listening.setblocking(False)
             prepare(listening)
             listening.bind(self.path)
             opened.callback(_attempt, Path(self.path).unlink)

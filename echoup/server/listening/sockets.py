@@ -17,7 +17,7 @@ from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from echoup.addresses import describeAddress, joinAddress
-from echoup.server.socketoptions import prepare
+from echoup.server.socketoptions import prepare, stopHandshakes
 from echoup.server.twistedports import leaveOpen
 
 P = TypeVar("P")
@@ -44,6 +44,12 @@ class ListeningAddress:
             return describeAddress(UNIXAddress(os.fsencode(name)))
         return joinAddress(*name[:2])
 
+    def stopHandshakes(self) -> None:
+        """Let no TCP handshake begin at sockets that close with this process; see `socketoptions.stopHandshakes`."""
+        if not self.isInherited:
+            for listening in self.sockets:
+                stopHandshakes(listening)
+
 
 def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any) -> ListeningAddress:
     """Listen on `address` with `count` sockets, among which the kernel spreads the connections (SO_REUSEPORT).
@@ -55,7 +61,6 @@ def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any
         sockets: list[socket.socket] = []
         for _ in range(count):
             listening = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            listening.setblocking(False)
             prepare(listening)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

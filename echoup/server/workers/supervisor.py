@@ -15,17 +15,16 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.process import reapAllProcesses
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from echoup.server.admission.peers import PeerLimit
+from echoup.server.drain import waitUntil
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import Listener, ListenError, StartError, listeningOn
 from echoup.server.listening.sockets import ListeningAddress
 from echoup.server.service import EchoUpService, IMainService, logTotals, reloadCertificates
 from echoup.server.settings import Plan
-from echoup.server.socketoptions import stopHandshakes
 from echoup.server.workers.commands import LISTENING, Configuration
 from echoup.server.workers.memory import BYTES, SERVED, Page, Shared
 from echoup.server.workers.process import CLEANLY, State, WorkerProcess
@@ -174,9 +173,7 @@ class WorkersService(Service):
         deadline = self._reactor.seconds() + timeout
         self._killAt = deadline + GRACE
         for _, opening in self._openings:
-            if not opening.isInherited:
-                for listening in opening.sockets:
-                    stopHandshakes(listening)
+            opening.stopHandshakes()
         for process in self._processes.values():
             process.tell("drain", deadline)
         self._close()
@@ -203,8 +200,7 @@ class WorkersService(Service):
                 process.tell("reload", listeners)
 
     async def _until(self, condition: Callable[[], bool], deadline: float = inf) -> None:
-        while not condition() and self._reactor.seconds() < deadline:
-            await deferLater(self._reactor, TICK)
+        await waitUntil(self._reactor, condition, deadline, TICK)
 
     def _kill(self) -> None:
         for process in self._processes.values():
