@@ -1,0 +1,102 @@
+"""An hour of everything that goes wrong in a year; SOAK_SECONDS, in the environment, is the time of each test.
+
+The gate runs a minute of it: `SOAK_SECONDS=3600 python -m pytest -n 4 tests/soak` is the whole.
+"""
+
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from fcntl import F_SETPIPE_SZ, fcntl
+from pathlib import Path
+
+import pytest
+
+from tests.support.authorities import Certificates
+from tests.support.commands import listenTLS
+from tests.support.daemon import Daemon, foreground
+from tests.support.datagrams import ports
+from tests.support.sizes import MIB
+from tests.support.soak import BlockableLog, Soak
+from tests.support.soakloads import Loads
+from tests.support.waiting import eventually
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
+GROWTH = 16 * MIB
+"""Bytes by which the most memory of the second half may exceed that of the first: buffers of the load of the moment."""
+
+pytestmark = [pytest.mark.soak, pytest.mark.slow, pytest.mark.timeout(SECONDS + 600)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_troublesLoseNothing(
+    tmp_path: Path, reactor: str, certificates: Certificates, workers: int, figure: Callable[[str], None]
+) -> None:
+    """Pauses of both ends, blocked logs, error events and killed workers lose nothing and leave nothing behind.
+
+    No byte is wrong, no probe or transfer fails without a reason that is true, the log has no error and every
+    connection that it dropped no line of, descriptors and memory don't grow.
+    """
+    readable, writable = os.pipe()
+    fcntl(writable, F_SETPIPE_SZ, 4096)
+    listen = ["127.0.0.1:0", f"unix:{tmp_path}/socket", listenTLS(certificates.server), "[::1]:0"]
+    command = [
+        *foreground(reactor),
+        "echoup",
+        *(f"--listen={description}" for description in listen),
+        "--udp=127.0.0.1:0",
+        "--proxy-from=::1/128",
+        f"--workers={workers}",
+        "--log-connections",
+        "--handshake-timeout=3",
+    ]
+    path = tmp_path / "log"
+    path.touch()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writable, stderr=writable) as process:
+        os.close(writable)
+        log = BlockableLog(readable, path)
+        daemon = Daemon(process, path)
+        try:
+            eventually(lambda: len(daemon.addresses) == len(listen) and ports(daemon) and daemon.isRunning)
+            soak = Soak(daemon, log, tmp_path)
+            tcp, unix, tls, proxied = daemon.addresses
+            _endure(soak, Loads(tcp, unix, tls, proxied, ports(daemon)[0], certificates))
+            assert daemon.stop() == 143
+        finally:
+            daemon.kill()
+            log.end()
+    _checkLog(soak)
+    figure(", ".join(f"{count} {name}" for name, count in sorted(soak.counts.items())))
+    assert not soak.faults, "\n".join(soak.faults)
+
+
+def _checkLog(soak: Soak) -> None:
+    """Demand that the log has no error, and only reasons that are true: no client waits as long as a timeout."""
+    text = soak.daemon.text
+    reasons = Counter(connection["reason"] for connection in soak.daemon.connections)
+    if not {*reasons} <= {"done", "lost", "header", "tls", "stopping"} or "Traceback" in text or "#error" in text:
+        soak.faults.append(f"{reasons} in {soak.daemon.log}")
+    soak.counts["lines of connections"] = reasons.total()
+
+
+def _endure(soak: Soak, loads: Loads) -> None:
+    """Apply all loads and troubles for SECONDS, and compare the daemon afterwards with what it was."""
+    descriptors = soak.descriptors
+    loads.begin(soak)
+    for trouble in (soak.pauseServer, soak.pauseClient, soak.blockLog):
+        soak.repeat(trouble, 5)
+    if soak.workers:
+        soak.repeat(soak.killWorker, 20)
+    sizes = []
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline and not soak.faults:
+        time.sleep(1)
+        sizes.append(soak.memory)
+    soak.end()
+    eventually(lambda: soak.descriptors == descriptors)
+    half = len(sizes) // 2
+    before, after = max(sizes[:half]), max(sizes[half:])
+    soak.counts["MiB of memory"] = after // MIB
+    if after > before + GROWTH:
+        soak.faults.append(f"memory grew from {before} to {after} bytes")

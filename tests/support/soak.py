@@ -1,0 +1,174 @@
+"""A daemon in trouble: its processes pause and are killed, its clients pause, its log blocks.
+
+A client's failure is excused only by what was done to the daemon meanwhile: never by a pause of the client itself, and
+never by the log.
+"""
+
+import os
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from random import Random, SystemRandom
+from signal import SIGCONT, SIGKILL, SIGSTOP
+from typing import IO
+
+from tests.support.daemon import Daemon, residentMemory
+
+TIMED_OUT = 5
+"""The exit code of the client."""
+SLACK = 1.0
+"""Seconds by which two processes may differ about the time of an event on a busy machine."""
+
+
+@dataclass(eq=False)
+class Soak:
+    """One daemon, and what happens to it and to its clients. All times are the wall clock's, in seconds."""
+
+    daemon: Daemon
+    log: "BlockableLog"
+    folder: Path
+    random: Random = field(default_factory=SystemRandom)
+    """No seed repeats a soak: what happens in it depends on the machine's timing."""
+    counts: "Counter[str]" = field(default_factory=Counter)
+    """What happened, by name."""
+    faults: list[str] = field(default_factory=list)
+    """What must not happen."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set when the loads have to end."""
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _clients: set[int] = field(default_factory=set)
+    _pauses: list[tuple[float, float]] = field(default_factory=list)
+    _kills: list[float] = field(default_factory=list)
+
+    def repeat(self, work: Callable[[], None], pause: float) -> None:
+        """Repeat `work` in a thread until the end; wait for a random time of up to `pause` seconds after each."""
+
+        def run() -> None:
+            while not self.over.is_set():
+                try:
+                    work()
+                except BaseException as error:
+                    self.faults.append(f"{work}: {error!r}")
+                    raise
+                self.over.wait(self.random.uniform(0, pause))
+
+        self._threads.append(threading.Thread(target=run, name=str(work)))
+        self._threads[-1].start()
+
+    def end(self) -> None:
+        """End all that `repeat` has begun."""
+        self.over.set()
+        for thread in self._threads:
+            thread.join(180)
+            assert not thread.is_alive(), thread.name
+
+    @property
+    def servers(self) -> list[int]:
+        """The processes of the daemon: its own, and those of its workers."""
+        children = Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children").read_text()
+        return [self.daemon.pid, *map(int, children.split())]
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes of its workers."""
+        return self.servers[1:]
+
+    @property
+    def memory(self) -> int:
+        """The resident memory of the daemon's processes together, in bytes."""
+        return sum(map(residentMemory, self.servers))
+
+    @property
+    def descriptors(self) -> int:
+        """The open descriptors of the daemon's processes together."""
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.servers)
+
+    def fail(self, what: str, code: int, began: float, ended: float, patience: float = 0.0) -> None:
+        """Note a failure of a client, with its exit code, between the times `began` and `ended`.
+
+        It is a fault unless a process of the daemon was killed meanwhile, or, for a client that gave up, paused for
+        half of its `patience` at least.
+        """
+        began, ended = began - SLACK, ended + SLACK
+        paused = sum(max(min(until, ended) - max(since, began), 0) for since, until in list(self._pauses))
+        if any(began <= at <= ended for at in list(self._kills)):
+            self.counts["failures by a kill"] += 1
+        elif code == TIMED_OUT and paused >= patience / 2:
+            self.counts["failures by a pause of the daemon"] += 1
+        else:
+            self.faults.append(f"{what}, exit code {code}, from {began:.3f} to {ended:.3f}")
+
+    def run(
+        self, command: list[str], stdin: IO[bytes] | int, stdout: IO[bytes] | int
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """Run a client, which may be paused meanwhile, and return how it ended."""
+        with subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE) as process:
+            self._clients.add(process.pid)
+            output, errors = process.communicate()
+            self._clients.discard(process.pid)
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    def pause(self, pid: int, seconds: float) -> None:
+        """Stop a process for a while."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, SIGSTOP)
+            time.sleep(seconds)
+            os.kill(pid, SIGCONT)
+
+    def pauseServer(self) -> None:
+        """Pause a process of the daemon."""
+        began = time.time()
+        self._pauses.append((began, inf))
+        self.pause(self.random.choice(self.servers), self.random.uniform(0.1, 5))
+        self._pauses[-1] = began, time.time()
+        self.counts["pauses of the daemon"] += 1
+
+    def pauseClient(self) -> None:
+        """Pause a client."""
+        if clients := list(self._clients):
+            self.pause(self.random.choice(clients), self.random.uniform(0.1, 5))
+            self.counts["pauses of clients"] += 1
+
+    def killWorker(self) -> None:
+        """Kill a worker."""
+        if workers := self.workers:
+            self._kills.append(time.time())
+            with suppress(ProcessLookupError):
+                os.kill(self.random.choice(workers), SIGKILL)
+            self.counts["kills"] += 1
+
+    def blockLog(self) -> None:
+        """Read nothing of the log for a while."""
+        with self.log.blocked:
+            time.sleep(self.random.uniform(0.1, 5))
+        self.counts["blocked logs"] += 1
+
+
+class BlockableLog:
+    """Copies what a daemon writes into a pipe to a file, except while it is blocked."""
+
+    def __init__(self, pipe: int, path: Path) -> None:
+        self.blocked = threading.Lock()
+        """Nothing is read while it is held."""
+        self._thread = threading.Thread(target=self._copy, args=(pipe, path))
+        self._thread.start()
+
+    def _copy(self, pipe: int, path: Path) -> None:
+        with path.open("ab", buffering=0) as file, open(pipe, "rb", buffering=0) as source:
+            while True:
+                with self.blocked:
+                    pass
+                if not (data := source.read(2**16)):
+                    break
+                file.write(data)
+
+    def end(self) -> None:
+        """Wait until all has been copied."""
+        self._thread.join(60)
+        assert not self._thread.is_alive()
