@@ -43,7 +43,8 @@ class Soak:
     """Set when the loads have to end."""
     _threads: list[threading.Thread] = field(default_factory=list)
     _clients: set[int] = field(default_factory=set)
-    _pauses: list[tuple[float, float]] = field(default_factory=list)
+    _serverPauses: list[tuple[float, float]] = field(default_factory=list)
+    _clientPauses: list[tuple[float, float]] = field(default_factory=list)
     _kills: list[float] = field(default_factory=list)
 
     def repeat(self, work: Callable[[], None], pause: float) -> None:
@@ -95,14 +96,22 @@ class Soak:
         It is a fault unless a process of the daemon was killed meanwhile, or, for a client that gave up, paused for
         half of its `patience` at least.
         """
-        began, ended = began - SLACK, ended + SLACK
-        paused = sum(max(min(until, ended) - max(since, began), 0) for since, until in list(self._pauses))
-        if any(began <= at <= ended for at in list(self._kills)):
+        if any(began - SLACK <= at <= ended + SLACK for at in list(self._kills)):
             self.counts["failures by a kill"] += 1
-        elif code == TIMED_OUT and paused >= patience / 2:
+        elif code == TIMED_OUT and _paused(self._serverPauses, began, ended) >= patience / 2:
             self.counts["failures by a pause of the daemon"] += 1
         else:
             self.faults.append(f"{what}, exit code {code}, from {began:.3f} to {ended:.3f}")
+
+    def checkEnd(self, reason: str, began: float, ended: float, patience: float) -> None:
+        """Judge the `reason` of the daemon for an end of a connection, between the times `began` and `ended`.
+
+        Only clients that were paused for half of the `patience` of the daemon can have been too slow for it.
+        """
+        self.counts[f"connections {reason}"] += 1
+        isSlow = reason == "handshake" and _paused(self._clientPauses, began, ended) >= patience / 2
+        if not isSlow and reason not in ("done", "lost", "header", "tls"):
+            self.faults.append(f"the daemon says {reason}, from {began:.3f} to {ended:.3f}")
 
     def run(
         self, command: list[str], stdin: IO[bytes] | int, stdout: IO[bytes] | int
@@ -114,26 +123,25 @@ class Soak:
             self._clients.discard(process.pid)
         return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
-    def pause(self, pid: int, seconds: float) -> None:
-        """Stop a process for a while."""
-        with suppress(ProcessLookupError):
-            os.kill(pid, SIGSTOP)
-            time.sleep(seconds)
-            os.kill(pid, SIGCONT)
-
     def pauseServer(self) -> None:
         """Pause a process of the daemon."""
-        began = time.time()
-        self._pauses.append((began, inf))
-        self.pause(self.random.choice(self.servers), self.random.uniform(0.1, 5))
-        self._pauses[-1] = began, time.time()
+        self._pause(self._serverPauses, self.servers)
         self.counts["pauses of the daemon"] += 1
 
     def pauseClient(self) -> None:
         """Pause a client."""
         if clients := list(self._clients):
-            self.pause(self.random.choice(clients), self.random.uniform(0.1, 5))
+            self._pause(self._clientPauses, clients)
             self.counts["pauses of clients"] += 1
+
+    def _pause(self, pauses: list[tuple[float, float]], pids: list[int]) -> None:
+        pid, began = self.random.choice(pids), time.time()
+        pauses.append((began, inf))
+        with suppress(ProcessLookupError):
+            os.kill(pid, SIGSTOP)
+            time.sleep(self.random.uniform(0.1, 5))
+            os.kill(pid, SIGCONT)
+        pauses[-1] = began, time.time()
 
     def killWorker(self) -> None:
         """Kill a worker."""
@@ -148,6 +156,12 @@ class Soak:
         with self.log.blocked:
             time.sleep(self.random.uniform(0.1, 5))
         self.counts["blocked logs"] += 1
+
+
+def _paused(pauses: list[tuple[float, float]], began: float, ended: float) -> float:
+    """Return how many seconds of `pauses` lie between the times `began` and `ended`."""
+    began, ended = began - SLACK, ended + SLACK
+    return sum(max(min(until, ended) - max(since, began), 0) for since, until in list(pauses))
 
 
 class BlockableLog:

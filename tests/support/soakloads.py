@@ -20,7 +20,7 @@ from tests.support.soak import Soak
 from tests.support.tls import ENDS
 from tests.support.ways import HEADERS, Way
 
-PATIENCE = 3.0
+PATIENCE = 2.0
 """Seconds after which the client gives up; the longest pause is longer."""
 PROBES = 50
 WRONG = 1
