@@ -83,12 +83,19 @@ class Soak:
     @property
     def memory(self) -> int:
         """The resident memory of the daemon's processes together, in bytes."""
-        return sum(map(residentMemory, self.servers))
+        return self._sum(residentMemory)
 
     @property
     def descriptors(self) -> int:
         """The open descriptors of the daemon's processes together."""
-        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.servers)
+        return self._sum(lambda pid: len(list(Path(f"/proc/{pid}/fd").iterdir())))
+
+    def _sum(self, measure: Callable[[int], int]) -> int:
+        total = 0
+        for pid in self.servers:
+            with suppress(OSError):  # it was killed
+                total += measure(pid)
+        return total
 
     def fail(self, what: str, code: int, began: float, ended: float, patience: float = 0.0) -> None:
         """Note a failure of a client, with its exit code, between the times `began` and `ended`.
