@@ -2,7 +2,10 @@
 
 import ipaddress
 import re
+import socket
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
@@ -11,7 +14,7 @@ from echoup.escaping import word
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_HOST = re.compile(r"[\w.-]+")
+_HOST = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?", re.ASCII)
 _IPV6 = re.compile(r"[0-9a-fA-F:.]+(%(?=.{1,15}$)\w+([.-]\w+)*)?", re.ASCII)  # with the name of an interface
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
@@ -19,22 +22,22 @@ _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 def splitAddress(text: str) -> tuple[str, int | None]:
     """Split `HOST`, `HOST:PORT`, `V6`, `[V6]` or `[V6]:PORT` into the host and the port; the port may be None.
 
-    A host is a name (in any script that IDNA can encode), an IPv4 or an IPv6 address. Raise ValueError, with one line
-    that says what is wrong, for anything else.
+    A host is a name (in any script that `encodeHost` can encode), an IPv4 or an IPv6 address. Raise ValueError, with
+    one line that says what is wrong, for anything else.
     """
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or rest[:1] not in ("", ":"):
             raise ValueError(f"{text!r} is not [ADDRESS]:PORT")
         port = rest[1:] if rest else None
-        _check(host, "an IPv6 address", _IPV6, ipaddress.IPv6Address)
+        _check(host, "an IPv6 address", _isIPv6)
     elif text.count(":") > 1:
         host, port = text, None
-        _check(host, "an IPv6 address", _IPV6, ipaddress.IPv6Address)
+        _check(host, "an IPv6 address", _isIPv6)
     else:
         host, colon, rest = text.partition(":")
         port = rest if colon else None
-        _check(host, "a host name or an IP address", _HOST, lambda name: name.encode("idna"))
+        _check(host, "a host name or an IP address", _isName)
     return host, None if port is None else parsePort(port)
 
 
@@ -45,8 +48,57 @@ def parsePort(text: str) -> int:
     return int(text)
 
 
+def encodeHost(host: str) -> str:
+    """Return `host` as resolvers take it: a name in ASCII, an IP address as it is.
+
+    That is IDNA 2008, after the mapping of UTS 46 without its transitional rules (RFC 5891, UTS 46, 4). Symbols and
+    underscores, which only UTS 46 admits, are encoded as well, as in browsers. Raise UnicodeError for what isn't a name.
+    """
+    if host.isascii():
+        return host
+    import idna
+
+    def encode(label: str) -> str:
+        if label.isascii():
+            return label
+        with suppress(idna.InvalidCodepoint):
+            return idna.alabel(label).decode()
+        return "xn--" + label.encode("punycode").decode()
+
+    return ".".join(map(encode, idna.uts46_remap(host, std3_rules=False, transitional=False).split(".")))
+
+
+def peerName(host: str) -> str:
+    """Return what identifies `host` in its certificate, and is asked for in SNI unless it is an IP address.
+
+    The dot at the end of a name (RFC 6066, 3), its case, and the interface of a link-local address only help to find
+    the host. An IPv4 address may be written in any form of inet_aton(3), or mapped to IPv6 (RFC 4291, 2.5.5.2). Raise
+    UnicodeError for what isn't a name.
+    """
+    name = encodeHost(host).removesuffix(".").lower()
+    with suppress(socket.gaierror):
+        numeric = socket.getaddrinfo(name.partition("%")[0], None, flags=socket.AI_NUMERICHOST)
+        ip = ipaddress.ip_address(numeric[0][4][0])
+        return str(getattr(ip, "ipv4_mapped", None) or ip)
+    return name
+
+
+def hostOf(name: Any) -> str:
+    """Return the host in the address `name` of an IP socket; a link-local one has its interface (RFC 4007, 11)."""
+    if not any(name[3:]):
+        return str(name[0])
+    return socket.getnameinfo(name, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+
+
+def describeName(name: Any) -> str:
+    """Return the address `name` of an IP socket as `describeAddress` does."""
+    return joinAddress(hostOf(name), name[1])
+
+
 def describeAddress(address: IAddress) -> str:
     """Return `address` as one word: `192.0.2.1:8081`, `[2001:db8::1]:8081`, `unix:/path` or `unix`."""
+    if isinstance(address, IPv6Address) and "%" not in address.host:
+        return describeName((address.host, address.port, address.flowInfo, address.scopeID))
     if isinstance(address, IPv4Address | IPv6Address):
         return joinAddress(address.host, address.port)
     name = getattr(address, "name", None)
@@ -58,11 +110,17 @@ def joinAddress(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _check(host: str, what: str, form: re.Pattern[str], parse: Callable[[str], object]) -> None:
-    """Raise ValueError unless `host` is `what`: it has the `form`, and `parse` raises no ValueError."""
-    try:
-        if not form.fullmatch(host):
-            raise ValueError
-        parse(host)
-    except ValueError:
-        raise ValueError(f"{host!r} is not {what}") from None
+def _check(host: str, what: str, isRight: Callable[[str], bool]) -> None:
+    """Raise ValueError unless `host` is `what`: `isRight` returns true, and raises no ValueError."""
+    with suppress(ValueError):
+        if isRight(host):
+            return
+    raise ValueError(f"{host!r} is not {what}")
+
+
+def _isIPv6(host: str) -> bool:
+    return bool(_IPV6.fullmatch(host) and ipaddress.IPv6Address(host))
+
+
+def _isName(host: str) -> bool:
+    return bool(_HOST.fullmatch(encodeHost(host)))

@@ -1,11 +1,21 @@
 """Addresses are split and joined as people write them."""
 
 import ipaddress
+import socket
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.addresses import describeAddress, joinAddress, parsePort, splitAddress
+from echoup.addresses import (
+    describeAddress,
+    describeName,
+    encodeHost,
+    hostOf,
+    joinAddress,
+    parsePort,
+    peerName,
+    splitAddress,
+)
 from tests.support.doubles import raised
 from tests.support.properties import given, st
 
@@ -27,6 +37,10 @@ class SplitAddressTests(SynchronousTestCase):
             "192.0.2.1:0": ("192.0.2.1", 0),
             "my_service:1": ("my_service", 1),
             "bücher.example": ("bücher.example", None),
+            "हिन्दी.example:1": ("हिन्दी.example", 1),
+            "☕.example": ("☕.example", None),
+            "例え。example": ("例え。example", None),
+            "x-.example.": ("x-.example.", None),
             "2001:db8::1": ("2001:db8::1", None),
             "[2001:db8::1]": ("2001:db8::1", None),
             "[2001:db8::1]:65535": ("2001:db8::1", 65535),
@@ -42,6 +56,11 @@ class SplitAddressTests(SynchronousTestCase):
             ":80": "'' is not a host name or an IP address",
             "a b:80": "'a b' is not a host name or an IP address",
             "a..b": "'a..b' is not a host name or an IP address",
+            ".": "'.' is not a host name or an IP address",
+            "ü..b": "'ü..b' is not a host name or an IP address",
+            "ａ／ｂ": "'ａ／ｂ' is not a host name or an IP address",
+            "נa": "'נa' is not a host name or an IP address",
+            "a\u200db": "'a\\u200db' is not a host name or an IP address",
             "a" * 64: f"'{'a' * 64}' is not a host name or an IP address",
             "host:": "'' is not a port number from 0 to 65535",
             "host:65536": "'65536' is not a port number from 0 to 65535",
@@ -68,6 +87,66 @@ class SplitAddressTests(SynchronousTestCase):
     def test_joinedAddressIsSplitAgain(self, host: str, port: int) -> None:
         """`splitAddress` splits what `joinAddress` joins."""
         assert splitAddress(joinAddress(host, port)) == (host, port)
+
+
+class EncodeHostTests(SynchronousTestCase):
+    """`encodeHost` returns what resolvers take."""
+
+    def test_namesAreEncodedByIDNA2008(self) -> None:
+        """A name is mapped as UTS 46 has it, without its transitional rules, and encoded as IDNA 2008 has it."""
+        names = {
+            "faß.example": "xn--fa-hia.example",
+            "ΒΌΛΟΣ.example": "xn--nxasmq6b.example",
+            "βόλος.example": "xn--nxasmm1c.example",
+            "نامه\u200cای.example": "xn--mgba3gch31f060k.example",
+            "BÜCHER.Example": "xn--bcher-kva.example",
+            "हिन्दी.example": "xn--j2bd4cyah0f.example",
+            "例え。テスト。": "xn--r8jz45g.xn--zckzah.",
+            "☕.example": "xn--53h.example",
+            "my_höst.a_b.example": "xn--my_hst-zxa.a_b.example",
+        }
+        for name, encoded in names.items():
+            assert encodeHost(name) == encoded
+
+    def test_asciiStaysAsItIs(self) -> None:
+        """A name in ASCII, whether IDNA has it or not, and an IP address are returned unchanged."""
+        for host in ("Example.ORG.", "my_host", "x-", "xn--a", "127.1", "::1", "FE80::1%eth0", ""):
+            assert encodeHost(host) == host
+
+    def test_noNameIsRefused(self) -> None:
+        """What isn't a name in its script is refused."""
+        for host in ("a\u200db", "נa", "\u0301a", "ü" * 60, "\ufffd"):
+            assert raised(UnicodeError, encodeHost, host), host
+
+
+class PeerNameTests(SynchronousTestCase):
+    """`peerName` returns what identifies a host in its certificate."""
+
+    def test_wayToNameIsNoPartOfIt(self) -> None:
+        """The dot at the end, the case and the script in which a name is written are left out."""
+        names = {
+            "Echo.Example.": "echo.example",
+            "faß.example.": "xn--fa-hia.example",
+            "例え。": "xn--r8jz45g",
+            "my_host": "my_host",
+            "": "",
+        }
+        for host, name in names.items():
+            assert peerName(host) == name
+
+    def test_addressHasOneForm(self) -> None:
+        """An address is in its usual form, without its interface, and IPv4 also where it is mapped to IPv6."""
+        addresses = {
+            "127.1": "127.0.0.1",
+            "0x7F.1": "127.0.0.1",
+            "192.0.2.1.": "192.0.2.1",
+            "１９２.0.2.1": "192.0.2.1",
+            "::FFFF:192.0.2.1": "192.0.2.1",
+            "::ffff:1:2:3": "::ffff:1:2:3",
+            "FE80:0::1%nosuch": "fe80::1",
+        }
+        for host, name in addresses.items():
+            assert peerName(host) == name
 
 
 class ParsePortTests(SynchronousTestCase):
@@ -103,6 +182,17 @@ class DescribeAddressTests(SynchronousTestCase):
         }
         for address, text in forms.items():
             assert describeAddress(address) == text
+
+    def test_linkLocalAddressHasInterface(self) -> None:
+        """A link-local address is described with its interface, whether that is in the host or beside it."""
+        scope = socket.if_nametoindex("lo")
+        for address in (IPv6Address("TCP", "fe80::1", 1, 0, scope), IPv6Address("TCP", "fe80::1%lo", 1, 0, scope)):
+            assert describeAddress(address) == "[fe80::1%lo]:1"
+        ((*_, name),) = socket.getaddrinfo("fe80::1%lo", 1, type=socket.SOCK_STREAM)
+        assert (hostOf(name), describeName(name)) == ("fe80::1%lo", "[fe80::1%lo]:1")
+        assert describeName(("fe80::1", 1, 0, 2**31 - 1)) == f"[fe80::1%{2**31 - 1}]:1"
+        assert describeName(("2001:db8::1", 1, 0, 0)) == "[2001:db8::1]:1"
+        assert describeName(("192.0.2.1", 1)) == "192.0.2.1:1"
 
     @given(st.ip_addresses(), PORTS)
     def test_describedIPAddressIsSplitAgain(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:

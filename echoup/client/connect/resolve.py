@@ -13,8 +13,9 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from echoup.addresses import encodeHost, hostOf
 from echoup.client.connect.trace import Step, Trace
-from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError, describeServer
 
 THREADS = 256
 """The most threads that resolve names at once; a slow name doesn't delay the others."""
@@ -43,18 +44,21 @@ async def resolve(reactor: Any, host: str, family: Family, timeout: float, trace
         return [host]
     phase = trace.begin(Step.RESOLVE)
     found: list[str] = []
+    called = host
     why = f"it is no {only}" if version else f"no {only} found"
     if not version:
         try:
-            found = await lookUp(reactor, host, family).addTimeout(timeout, reactor)
+            name = encodeHost(host)
+            called = describeServer(host, name)  # so that a look-alike of another letter is seen
+            found = await lookUp(reactor, name, family).addTimeout(timeout, reactor)
         except DeferredTimeout:
-            raise PathError(ExitCode.TIMED_OUT, f"cannot resolve {host}: timed out after {timeout:g} s") from None
+            raise PathError(ExitCode.TIMED_OUT, f"cannot resolve {called}: timed out after {timeout:g} s") from None
         except (OSError, UnicodeError) as error:
             if not (isinstance(error, gaierror) and error.errno in (EAI_NONAME, EAI_NODATA)):
                 why = getattr(error, "strerror", None) or str(error)
     if not found:
         trace.end(phase, error=why)
-        raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {host}: {why}")
+        raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {called}: {why}")
     first = [address for address in found if _versionOf(address) == _versionOf(found[0])]
     second = [address for address in found if _versionOf(address) != _versionOf(found[0])]
     addresses = [address for address in chain(*zip_longest(first, second)) if address]
@@ -73,7 +77,7 @@ def lookUp(reactor: Any, name: str, family: Family) -> "Deferred[list[str]]":
     """Ask the system's resolver for the addresses of `name`; the Deferred fails with OSError or UnicodeError."""
     question = name, 0, _FAMILIES[family], SOCK_STREAM  # of one type, so that no address comes twice
     found: Deferred[Any] = deferToThreadPool(reactor, _threads(), getaddrinfo, *question)
-    return found.addCallback(lambda infos: [address[0] for *_, address in infos])
+    return found.addCallback(lambda infos: [hostOf(address) for *_, address in infos])
 
 
 @cache

@@ -17,6 +17,9 @@ HOST = "127.0.0.1"
 MAXIMUM_PATH = 107
 """Bytes in the path of a Unix socket (unix(7))."""
 
+JOINERS = "[\u200c\u200d]"
+"""The only characters of names in some scripts that can't be seen (RFC 5892, A.1 and A.2)."""
+
 _KIND = re.compile(r"(?![0-9a-fA-F]{1,4}$)[a-zA-Z]\w*", re.ASCII)
 """A word that may be meant as the kind of a target; an IPv6 address doesn't begin with one."""
 
@@ -29,7 +32,7 @@ def parseTarget(description: str) -> Target:
     It is `HOST`, `HOST:PORT`, `[V6]:PORT`, `udp:` before one of these, or a Twisted client endpoint string of one of
     the PARSERS. Raise ValueError, with one line that says what is wrong, for anything else.
     """
-    if not description.isprintable():
+    if not re.sub(JOINERS, "", description).isprintable():
         raise ValueError(f"{description!r} is not an address")
     kind, colon, rest = description.partition(":")
     if rest.startswith("//") and kind != "unix":

@@ -12,7 +12,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Protocol
 
-from echoup.addresses import joinAddress
+from echoup.addresses import joinAddress, peerName
 from echoup.client.connect.race import Race, Way
 from echoup.client.connect.resolve import Family, resolve
 from echoup.client.connect.trace import Step, Trace
@@ -87,9 +87,9 @@ class StreamTarget:
         """Return the TLS below the protocol that `build` makes; None without TLS."""
         if not self.security:
             return None
-        name = self.security.serverName or self.host or None
+        name = self.security.serverName or self.host
         try:
-            return TLSTransport(self.security.context, build, name)
+            return TLSTransport(self.security.context, build, peerName(name) or None)
         except UnicodeError:
             raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {name!r} is not a host name") from None
         except ValueError as error:

@@ -71,6 +71,25 @@ class ResolveTests(ReactorTestCase):
             self.patch(module, "lookUp", lambda *_, error=error: fail(error))
             self.assertUnresolved("there", Family.ANY, f"cannot resolve there: {told}")
 
+    def test_nameIsAskedForInASCII(self) -> None:
+        """The system is asked for a name as DNS has it, with its dot at the end; a failure tells both spellings."""
+        asked: list[str] = []
+        self.patch(module, "lookUp", lambda _, name, __: asked.append(name) or succeed([]))
+        for host, name, called in (
+            ("faß.example.", "xn--fa-hia.example.", "faß.example. (xn--fa-hia.example.)"),
+            ("ex\u0430mple", "xn--exmple-4nf", "ex\u0430mple (xn--exmple-4nf)"),
+            ("my_Host.example", "my_Host.example", "my_Host.example"),
+        ):
+            self.assertUnresolved(host, Family.ANY, f"cannot resolve {called}: no address found")
+            assert asked.pop() == name
+
+    def test_noNameIsReported(self) -> None:
+        """What can't be a name is reported, and nothing is asked."""
+        self.patch(module, "lookUp", lambda *_: self.fail("the system was asked"))
+        error = self.failureResultOf(self.resolve("a\u200db"), PathError).value
+        assert error.code is ExitCode.UNRESOLVED
+        assert str(error).startswith("cannot resolve a\u200db: ")
+
     def test_slowResolverTimesOut(self) -> None:
         """A resolver that takes too long is given up, and its late answer is ignored."""
         answer: Deferred[list[str]] = Deferred()
@@ -101,19 +120,19 @@ class LookUpTests(ReactorTestCase):
         assert set(found) <= {"127.0.0.1", "::1"}
 
     def test_familyIsAskedFor(self) -> None:
-        """The system is asked for addresses of the wanted family, and they keep its order and their scopes."""
+        """The system is asked for addresses of the wanted family, and they keep its order and their interfaces."""
         asked: list[Any] = []
 
         def getaddrinfo(*question: object) -> list[Any]:
             asked.append(question)
             return [
-                (socket.AF_INET6, 0, 0, "", ("fe80::1%eth0", 0, 0, 2)),
+                (socket.AF_INET6, 0, 0, "", ("fe80::1", 0, 0, socket.if_nametoindex("lo"))),
                 (socket.AF_INET, 0, 0, "", ("127.0.0.1", 0)),
             ]
 
         self.patch(module, "getaddrinfo", getaddrinfo)
         for family in Family:
-            assert self.successResultOf(self.lookUp("a", family)) == ["fe80::1%eth0", "127.0.0.1"]
+            assert self.successResultOf(self.lookUp("a", family)) == ["fe80::1%lo", "127.0.0.1"]
         families = [socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6]
         assert asked == [("a", 0, family, socket.SOCK_STREAM) for family in families]
 

@@ -46,6 +46,7 @@ class ParseTargetTests(SynchronousTestCase):
             "[2001:db8::1]": ("2001:db8::1", 8081, "[2001:db8::1]:8081"),
             "[2001:db8::1]:65535": ("2001:db8::1", 65535, "[2001:db8::1]:65535"),
             "tcp": ("tcp", 8081, "tcp:8081"),
+            "نامه\u200cای.example:1": ("نامه\u200cای.example", 1, "نامه\u200cای.example:1"),
         }
         for text, (host, port, name) in forms.items():
             target = parseTarget(text)

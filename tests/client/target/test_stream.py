@@ -269,6 +269,36 @@ class TLSTests(ConnectTestCase):
             "Hostname mismatch, certificate is not valid for 'localhost.example'",
         )
 
+    def test_wayToHostIsNotExpected(self) -> None:
+        """What only finds the host is neither asked for nor expected: a dot at the end, its case, a form of numbers."""
+        port = self.serve(self.context())
+        for host in (f"{NAME}.", NAME.upper(), "127.1"):
+            self.know(host, "127.0.0.1")
+            self.assertTalks(StreamTarget("", host, port, self.security))
+        self.assertTalks(StreamTarget("", "::ffff:127.0.0.1", port, self.security))
+        self.assertTalks(StreamTarget("", "127.0.0.1", port, replace(self.security, serverName=f"{NAME}.")))
+        assert self.asked == [NAME, NAME, None, None, NAME]
+
+    def test_interfaceIsNotExpected(self) -> None:
+        """The interface of an address is no part of the address in the certificate, and no name is asked for."""
+        factory = Factory.forProtocol(lambda: tlsServer(self.context(), self.refused))
+        port = self.reactor.listenTCP(0, factory, interface="::1")
+        self.addCleanup(port.stopListening)
+        self.assertTalks(StreamTarget("", "::1%1", port.getHost().port, self.security))
+        assert self.asked == [None]
+
+    def test_nameInAnyScriptIsExpectedInASCII(self) -> None:
+        """A name in another script is asked for, and expected, as IDNA 2008 encodes it."""
+        port = self.serve(self.context())
+        self.know("xn--fa-hia.example", "127.0.0.1")
+        for target in (
+            StreamTarget("", "faß.example", port, self.security),
+            StreamTarget("", "127.0.0.1", port, replace(self.security, serverName="faß.example")),
+        ):
+            error = self.failureResultOf(self.connect(target), PathError).value
+            assert str(error).endswith("certificate is not valid for 'xn--fa-hia.example'")
+        assert self.asked == ["xn--fa-hia.example"] * 2
+
     def test_unixSocketMayBeTLS(self) -> None:
         """A Unix socket can speak TLS too; it has no name that could be expected."""
         path = f"{self.directory}/socket"
