@@ -52,7 +52,7 @@ def encodeHost(host: str) -> str:
     """Return `host` as resolvers take it: a name in ASCII, an IP address as it is.
 
     That is IDNA 2008, after the mapping of UTS 46 without its transitional rules (RFC 5891, UTS 46, 4). Symbols and
-    underscores, which only UTS 46 admits, are encoded as well, as in browsers. Raise UnicodeError for what isn't a name.
+    underscores, which only UTS 46 admits, are encoded as well, as browsers do. Raise UnicodeError for any other text.
     """
     if host.isascii():
         return host

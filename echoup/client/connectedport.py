@@ -1,54 +1,221 @@
-"""A UDP port of ours that is connected to a server."""
+"""UDP ports of ours that are connected to a server.
+
+Theory of operation. Nothing tells whether a datagram arrives before it is answered. So a `ConnectedPort` tries the
+addresses of a server as RFC 8305 does with connections, with what it is given to send: each address has an attempt, a
+UDP port of its own, which begins when the one before it failed (the machine refuses, or the system doesn't send), or
+beside it when that was silent for a while. Each attempt sends everything that was sent before. The first answer,
+right or wrong, decides: from then on only the attempt that it came to exists, and silence is no reason to leave it.
+"""
 
 import os
-from errno import ECONNREFUSED
-from socket import SO_ERROR, SOL_SOCKET
+import socket
+from collections import deque
+from collections.abc import Iterable, Sequence
+from errno import ECONNREFUSED, EMSGSIZE
 from typing import Any
 
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, MessageLengthError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import DatagramProtocol
 
+from echoup.addresses import describeName, joinAddress
+from echoup.client.connect.race import ATTEMPT_DELAY
+from echoup.client.exitcodes import describeServer
 
-class ConnectedPort(DatagramProtocol):
-    """Talks with one server only, and learns when its machine refuses datagrams."""
+Address = tuple[str, int]
+"""The IP address, with the interface of a link-local one, and the port."""
 
-    port: Any = None
+
+class Attempt(DatagramProtocol):
+    """A UDP port for one address of the server; it tells its owner what comes, and of refusals."""
+
+    noisy = False
     isClosed = False
-    """Whether we have closed the port."""
-    server = ""
-    """What messages call the server."""
-    address = "", 0
-    """The server's IP address and port."""
 
-    def open(self, reactor: Any, address: tuple[str, int]) -> None:
-        """Open a port, connected to the server's `address`, and close the one before; raise OSError if that fails."""
-        if self.port:
-            self.port.stopListening()
-        self.port, self.transport, self.address = None, None, address
+    def __init__(self, owner: "ConnectedPort", reactor: Any, address: Address) -> None:
+        """Open the port; raise OSError if that fails."""
+        self.owner = owner
+        self.address = address
+        self.remote = joinAddress(*address)
         try:
             self.port = reactor.listenUDP(0, self, "::" if ":" in address[0] else "", 2**16)
-            self.port.connect(*address)
         except CannotListenError as error:
             raise error.socketError from None
+        handle = self.port.getHandle()
+        try:
+            # Twisted leaves the interface out, which the socket keeps from this call on.
+            handle.connect(socket.getaddrinfo(*address, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0][4])
+            self.port.connect(*address)
         except OSError:
-            ConnectedPort.close(self)
+            self.close()
             raise
+        self.local = describeName(handle.getsockname())
+
+    def send(self, data: bytes) -> None:
+        """Send a datagram; raise OSError if the system doesn't."""
+        try:
+            self.port.write(data)
+        except MessageLengthError:  # it has no words
+            raise OSError(EMSGSIZE, os.strerror(EMSGSIZE)) from None
 
     def close(self) -> None:
         """Close the port."""
-        if self.port and not self.isClosed:
+        if not self.isClosed:
             self.port.stopListening()
         self.isClosed = True
 
-    def refused(self, why: str) -> None:
-        """Called when no process listens at the server's address; `why` is the system's error message."""
+    def datagramReceived(self, data: bytes, addr: object) -> None:
+        """Pass on what came."""
+        self.owner.attemptAnswered(self, data)
 
     def connectionRefused(self) -> None:
         """Report a refusal, of which an ICMP message tells."""
-        self.refused(os.strerror(ECONNREFUSED))
+        self.owner.attemptFailed(self, OSError(ECONNREFUSED, os.strerror(ECONNREFUSED)))
 
     def stopProtocol(self) -> None:
         """Report that the reactor has closed the port, because poll(2) saw an error on it: mostly a refusal, too."""
         if not self.isClosed:
-            error = self.port.getHandle().getsockopt(SOL_SOCKET, SO_ERROR)
-            self.refused(os.strerror(error or ECONNREFUSED))
+            number = self.port.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or ECONNREFUSED
+            self.isClosed = True
+            self.owner.attemptFailed(self, OSError(number, os.strerror(number)))
+
+
+class ConnectedPort:
+    """Talks with the first address of a server that answers, and learns when its machine refuses datagrams."""
+
+    attempt: Attempt | None = None
+    """The one that was answered; before that, the latest."""
+    isClosed = False
+    """Whether we have closed the port."""
+    server = ""
+    """What messages call the server: its name, with the address that has answered, or those that were tried."""
+    _attempts: Sequence[Attempt] = ()
+    _delay: IDelayedCall | None = None
+
+    def open(
+        self, reactor: Any, name: object, addresses: Iterable[Address], patience: float | None = ATTEMPT_DELAY
+    ) -> None:
+        """Open a port for the first of the `addresses` of the server `name`, and close those before.
+
+        If the first is silent for `patience` seconds (None: for ever), it isn't waited for any longer. Raise OSError if
+        no address can be used.
+        """
+        self._abandon()
+        self._reactor, self._name = reactor, name
+        self._addresses = deque(addresses)
+        self._tried: list[str] = []
+        self._errors: dict[str, OSError] = {}
+        self._sent: list[bytes] = []  # what the next address gets, too
+        self._isDecided = False
+        self._tryNext(patience)
+        if not self._attempts:
+            raise self._failure()
+
+    @property
+    def local(self) -> str | None:
+        """Our own address, in words; None if there was none."""
+        return self.attempt.local if self.attempt else None
+
+    @property
+    def remote(self) -> str | None:
+        """The server's address, likewise."""
+        return self.attempt.remote if self.attempt else None
+
+    def sendDatagram(self, data: bytes) -> None:
+        """Send `data`; raise OSError if the system doesn't send it to the address that has answered.
+
+        While none has, `refused` is called instead, when no address is left.
+        """
+        if self.attempt and self._isDecided:
+            self.attempt.send(data)
+            return
+        if self._addresses:
+            self._sent.append(data)
+        for attempt in self._attempts:
+            self._send(attempt, data)
+
+    def close(self) -> None:
+        """Close the port."""
+        self.isClosed = True
+        self._abandon()
+
+    def datagramReceived(self, data: bytes, addr: Address) -> None:
+        """Called with what comes from the address that has answered."""
+
+    def refused(self, error: OSError) -> None:
+        """Called when every address has failed, and `error` says how; it has to close the port."""
+
+    def connectTo(self, reactor: Any, address: Address) -> Attempt:
+        """Return a new attempt at `address`; raise OSError if that fails."""
+        return Attempt(self, reactor, address)
+
+    def attemptAnswered(self, attempt: Attempt, data: bytes) -> None:
+        """Pass on what came, and give up the other addresses."""
+        if attempt not in self._attempts:
+            return
+        if not self._isDecided:
+            self._attempts = [each for each in self._attempts if each is not attempt]
+            self._abandon()
+            self._attempts, self._tried, self.attempt, self._isDecided = [attempt], [], attempt, True
+            self._addresses.clear()
+            self._errors.clear()
+            self._call(attempt.remote)
+        self.datagramReceived(data, attempt.address)
+
+    def attemptFailed(self, attempt: Attempt, error: OSError) -> None:
+        """Try the next address; after the last, report how all have failed."""
+        if attempt not in self._attempts:
+            return
+        attempt.close()
+        self._attempts = [each for each in self._attempts if each is not attempt]
+        self._errors[attempt.remote] = error
+        self._tryNext()
+        if not (self._attempts or self.isClosed):
+            self.refused(self._failure())
+
+    def _tryNext(self, patience: float | None = ATTEMPT_DELAY) -> None:
+        """Begin an attempt at the next address that can be used, if there is one."""
+        self._cancelDelay()
+        while self._addresses:
+            address = self._addresses.popleft()
+            remote = joinAddress(*address)
+            self._call(remote)
+            try:
+                attempt = self.attempt = self.connectTo(self._reactor, address)
+            except OSError as error:
+                self._errors[remote] = error
+                continue
+            self._attempts = [*self._attempts, attempt]
+            if self._addresses and patience is not None:
+                self._delay = self._reactor.callLater(patience, self._tryNext)
+            for data in self._sent:
+                self._send(attempt, data)
+            return
+
+    def _send(self, attempt: Attempt, data: bytes) -> None:
+        try:
+            attempt.send(data)
+        except OSError as error:
+            self.attemptFailed(attempt, error)
+
+    def _call(self, remote: str) -> None:
+        """Add an address to what messages call the server."""
+        self._tried.append(remote)
+        self.server = describeServer(self._name, ", ".join(self._tried))
+
+    def _failure(self) -> OSError:
+        """Return the error of a server all of whose addresses failed."""
+        reasons = {remote: error.strerror or str(error) for remote, error in self._errors.items()}
+        why = "; ".join(f"{remote}: {reason}" for remote, reason in reasons.items())
+        last = [*self._errors.values()][-1]
+        return OSError(last.errno, why if len({*reasons.values()}) > 1 else reasons.popitem()[1])
+
+    def _abandon(self) -> None:
+        self._cancelDelay()
+        for attempt in self._attempts:
+            attempt.close()
+        self._attempts = ()
+
+    def _cancelDelay(self) -> None:
+        if self._delay and self._delay.active():
+            self._delay.cancel()

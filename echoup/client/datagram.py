@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
-from echoup.client.connectedport import ConnectedPort
+from echoup.client.connectedport import Address, Attempt, ConnectedPort
 from echoup.client.exchange import ExchangeClient, Take
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.upper import upper
@@ -45,13 +45,15 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         self._giveUpCall: IDelayedCall | None = None
         self._error: PathError | None = None
 
-    def open(self, reactor: Any, address: tuple[str, int]) -> None:
-        """Open a port that the server doesn't remember, and close the one before; raise OSError if that fails."""
-        now, number = reactor.seconds(), None
-        while number is None or self._free.get(number, now) > now:
-            super().open(reactor, address)
-            number = self.port.getHost().port
+    def connectTo(self, reactor: Any, address: Address) -> Attempt:
+        """Return an attempt from a port that the server doesn't remember; raise OSError if that fails."""
+        now = reactor.seconds()
+        attempt = super().connectTo(reactor, address)
+        while self._free.get(number := attempt.port.getHost().port, now) > now:
+            attempt.close()
+            attempt = super().connectTo(reactor, address)
         self._free[number] = now + FORGOTTEN
+        return attempt
 
     def write(self, data: bytes) -> None:
         """Send `data`, in as many datagrams as it takes."""
@@ -74,7 +76,7 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         """Return why the client gave up, if it did."""
         return self._error
 
-    def datagramReceived(self, data: bytes, addr: object) -> None:
+    def datagramReceived(self, data: bytes, addr: Address) -> None:
         """Judge an answer and pass it on."""
         if self.closed.called or (data == self._before and data != self._due):
             return
@@ -86,9 +88,9 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         else:
             self._sendNext()
 
-    def refused(self, why: str) -> None:
+    def refused(self, error: OSError) -> None:
         """Give up: no process listens there."""
-        self._fail(ExitCode.UNREACHABLE, why)
+        self._fail(ExitCode.UNREACHABLE, error.strerror or str(error))
 
     def pauseProducing(self) -> None:
         """Send nothing more for now: what came is not yet taken."""
@@ -113,9 +115,9 @@ class DatagramClient(ExchangeClient, ConnectedPort):
             why = f"no answer to datagram {self._count} for {self._timeout:g} s: {LOST}"
             self._giveUpCall = self.reactor.callLater(self._timeout, self._fail, ExitCode.TIMED_OUT, why)
             try:
-                if self._due == piece and self._count > 1:
-                    self.open(self.reactor, self.address)
-                self.port.write(piece)
+                if self._due == piece and self.attempt and self._count > 1:
+                    self.open(self.reactor, self._name, [self.attempt.address])
+                self.sendDatagram(piece)
             except OSError as error:
                 self._fail(ExitCode.UNREACHABLE, error.strerror or str(error))
         elif self._ended:

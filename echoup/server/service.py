@@ -12,7 +12,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from echoup.addresses import describeAddress
+from echoup.addresses import describeName
 from echoup.server.admission.gate import Gate
 from echoup.server.connection import Connection
 from echoup.server.connections import Connections
@@ -79,7 +79,7 @@ class EchoUpService(Service):
                 with listeningOn(datagramListener.description):
                     ports = datagramListener.open(self._reactor, makeProtocol)
                 self.ports += ports
-                addresses += [f"udp:{describeAddress(port.getHost())}" for port in ports]
+                addresses += [f"udp:{describeName(port.getHandle().getsockname())}" for port in ports]
         except ListenError:
             for port in self.ports:  # the reactor doesn't run yet, so `stopListening` would do nothing
                 closePort(port)

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.udp import Port
 from zope.interface.verify import verifyObject
 
+from echoup.addresses import joinAddress
 from echoup.client.datagram import FORGOTTEN, PIECE, DatagramClient
 from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
@@ -33,13 +34,16 @@ class ClientTestCase(ReactorTestCase):
     def setUp(self) -> None:
         """Open the server and the client."""
         super().setUp()
-        self.names = Names({"there": ["127.0.0.1"], "six": ["::1"]})
+        self.names = Names({"there": ["127.0.0.1"], "two": ["127.0.0.1", "127.0.0.2"], "six": ["::1"]})
         self.names.install(self)
         self.open()
 
     def open(self, host: str = "there") -> None:
-        """Open a new server, and a client that finds it at `host`; what comes to the client is in `taken`."""
-        address = self.names.known[host][0]
+        """Open a new server, and a client that finds it at `host`; what comes to the client is in `taken`.
+
+        Of several addresses of `host` the last is the server's, and the others refuse.
+        """
+        address = self.names.known[host][-1]
         self.server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(self.server.close)
         self.server.setblocking(False)
@@ -47,9 +51,10 @@ class ClientTestCase(ReactorTestCase):
         self.target = DatagramTarget(host, self.server.getsockname()[1])
         self.taken: list[bytes] = []
         self.client: DatagramClient = self.successResultOf(self.connect(self.target))
-        self.client.server = "there:1"
         self.exchange = Exchange(self.client, untilEnd=True)
-        self.port: Any = self.client.transport
+        assert self.client.attempt
+        self.port: Any = self.client.attempt.port
+        self.called = f"{self.target} ({joinAddress(address, self.target.port)})"
 
     def connect(self, target: DatagramTarget) -> "Deferred[DatagramClient]":
         """Return a client of `target`."""
@@ -80,7 +85,7 @@ class ClientTestCase(ReactorTestCase):
         """Wait until the client is closed, and check that no port or timer of it is left."""
         self.reactor.until(lambda: bool(self.client.closed.called))
         self.reactor.turn()
-        assert self.client.transport is None
+        assert self.port.protocol.transport is None
         assert self.reactor.getDelayedCalls() == []
         assert self.port not in self.reactor.getReaders()
 
@@ -94,7 +99,7 @@ class ClientTestCase(ReactorTestCase):
         self.waitForClose()
         error = raised(PathError, self.client.check, self.exchange.reply)
         assert error is not None
-        assert (error.code, str(error)) == (code, f"there:1: {message}")
+        assert (error.code, str(error)) == (code, f"{self.called}: {message}")
 
 
 class ExactTests(ClientTestCase):
@@ -151,12 +156,16 @@ class ExactTests(ClientTestCase):
         ports = iter([7001, 7002, 7001, 7003, 7001])
         self.patch(Port, "getHost", lambda _: IPv4Address("UDP", "127.0.0.1", next(ports)))
         for _ in range(3):
-            self.client.open(self.reactor, self.client.address)
+            self.reopen()
         assert next(ports) == 7001
         ports = iter([7001])
         self.reactor.advance(FORGOTTEN, step=FORGOTTEN)
-        self.client.open(self.reactor, self.client.address)
+        self.reopen()
         assert next(ports, None) is None
+
+    def reopen(self) -> None:
+        """Let the client open another port."""
+        self.client.open(self.reactor, self.target, [("127.0.0.1", self.target.port)])
 
     def test_nothingNeedsNoDatagram(self) -> None:
         """Without any bytes no datagram is sent."""
@@ -164,6 +173,17 @@ class ExactTests(ClientTestCase):
         self.exchange.end()
         self.assertRight()
         assert not self.came()
+
+    def test_addressThatAnswersIsUsed(self) -> None:
+        """Where the first address refuses, the next gets the datagram, and all that follow, from new ports, too."""
+        self.open("two")
+        for text in (b"hello", b"1", b"again"):
+            self.exchange.send(text)
+            assert self.next() == text
+            self.answer(text.upper())
+        self.exchange.end()
+        self.assertRight()
+        assert self.client.server == f"{self.target} (127.0.0.2:{self.target.port})"
 
     def test_ipv6Works(self) -> None:
         """It speaks IPv6 too."""
@@ -363,7 +383,7 @@ class FailureTests(ClientTestCase):
         def fail(data: bytes) -> NoReturn:
             raise OSError(ENETUNREACH, os.strerror(ENETUNREACH))
 
-        self.patch(self.client.transport, "write", fail)
+        self.patch(self.port, "write", fail)
         self.exchange.send(b"hello")
         self.assertFails(ExitCode.UNREACHABLE, "Network is unreachable")
 

@@ -1,22 +1,18 @@
 """Probes over UDP."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from errno import ECONNREFUSED, EMSGSIZE
 from math import inf
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.error import MessageLengthError
 from twisted.internet.task import deferLater
 
-from echoup.addresses import describeAddress, joinAddress
 from echoup.client.connect.trace import Step, Trace
-from echoup.client.connectedport import ConnectedPort
+from echoup.client.connectedport import Address, ConnectedPort
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.payload import makePayload
 from echoup.client.ping.result import Result, interrupted
@@ -75,6 +71,7 @@ class DatagramProbes:
         self._kept: ProbePort | None = None
         self._over: deque[Probe] = deque()  # those that are remembered
         self._latest = 0  # the highest seq of a probe that was answered
+        self._known: str | None = None  # the address that has answered, until it doesn't
 
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
@@ -86,8 +83,7 @@ class DatagramProbes:
         port = self._kept if self._kept and not self._kept.isClosed else ProbePort(self._take)
         try:
             if not port.remote:
-                await self._target.open(self._reactor, port, self._schedule.timeout, trace)
-                port.local, port.remote = describeAddress(port.port.getHost()), joinAddress(*port.address)
+                await self._target.open(self._reactor, port, self._schedule.timeout, trace, self._known)
             if self._schedule.keep:
                 self._kept, sent = port, self._reactor.seconds()
             await self._exchange(port, Probe(seq, payload, port, reply), began + self._schedule.timeout, trace)
@@ -117,6 +113,7 @@ class DatagramProbes:
             await probe.answered.addTimeout(max(deadline - self._reactor.seconds(), 0), self._reactor)
         except DeferredTimeout:
             probe.isLost = True
+            self._known = None
             within = f"{self._schedule.timeout:g} s"
             why = f"no answer within {within}: it was lost, or the answer was, or nobody answers there"
             raise PathError(ExitCode.TIMED_OUT, f"{port.server}: {why}") from None
@@ -133,6 +130,8 @@ class DatagramProbes:
 
     def _take(self, probe: Probe, data: bytes) -> None:
         """Take an answer to `probe`, and count what is unusual about it."""
+        if not self._schedule.keep and probe.port.attempt:
+            self._known = probe.port.attempt.address[0]
         if probe.isLost:
             probe.isLost = False
             self._statistics.late += 1
@@ -158,11 +157,6 @@ class DatagramProbes:
 class ProbePort(ConnectedPort):
     """A port from which probes are sent."""
 
-    local: str | None = None
-    """Its address, in words, once it is open."""
-    remote: str | None = None
-    """The server's address, likewise."""
-
     def __init__(self, take: Callable[[Probe, bytes], None]) -> None:
         """`take` is called with each answer and the probe that it answers."""
         self.probes: dict[bytes, Probe] = {}
@@ -174,14 +168,12 @@ class ProbePort(ConnectedPort):
         self.probes[probe.expected] = probe
         probe.reply.send(probe.payload)
         try:
-            self.port.write(probe.payload)
-        except (OSError, MessageLengthError) as error:
+            self.sendDatagram(probe.payload)
+        except OSError:
             del self.probes[probe.expected]
-            if isinstance(error, OSError):
-                raise
-            raise OSError(EMSGSIZE, os.strerror(EMSGSIZE)) from None  # Twisted's error has no words
+            raise
 
-    def datagramReceived(self, data: bytes, addr: object) -> None:
+    def datagramReceived(self, data: bytes, addr: Address) -> None:
         """Find the probe that this answers: one with these bytes, in either case, or the most similar that waits."""
 
         def likeness(probe: Probe) -> tuple[int, int]:
@@ -194,9 +186,9 @@ class ProbePort(ConnectedPort):
         if probe:
             self._take(probe, data)
 
-    def refused(self, why: str) -> None:
+    def refused(self, error: OSError) -> None:
         """Fail the probes that wait for an answer: no process listens there."""
         self.close()
         for probe in list(self.probes.values()):
             if not probe.answered.called:
-                probe.answered.errback(OSError(ECONNREFUSED, why))
+                probe.answered.errback(error)

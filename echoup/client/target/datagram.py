@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from twisted.internet.base import ReactorBase
 
 from echoup.addresses import joinAddress
+from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.connect.resolve import Family, resolve
 from echoup.client.connect.trace import Trace
 from echoup.client.connectedport import ConnectedPort
 from echoup.client.datagram import DatagramClient
 from echoup.client.exchange import Take
-from echoup.client.exitcodes import ExitCode, PathError, describeServer
+from echoup.client.exitcodes import ExitCode, PathError
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,17 @@ class DatagramTarget:
         await self.open(reactor, client, timeout, Trace(reactor.seconds))
         return client
 
-    async def open(self, reactor: ReactorBase, port: ConnectedPort, timeout: float, trace: Trace) -> None:
-        """Open `port` to the server's first address; raise PathError if that fails or resolving takes `timeout` s."""
-        host, *_ = await resolve(reactor, self.host, self.family, timeout, trace)
-        port.server = describeServer(self, joinAddress(host, self.port))
+    async def open(
+        self, reactor: ReactorBase, port: ConnectedPort, timeout: float, trace: Trace, known: str | None = None
+    ) -> None:
+        """Open `port` to the server's addresses; raise PathError if that fails or resolving takes `timeout` seconds.
+
+        If the server still has the address `known`, the others are only tried when that refuses.
+        """
+        hosts = await resolve(reactor, self.host, self.family, timeout, trace)
+        hosts.sort(key=lambda host: host != known)
+        patience = None if known in hosts else ATTEMPT_DELAY
         try:
-            port.open(reactor, (host, self.port))
+            port.open(reactor, self, [(host, self.port) for host in hosts], patience)
         except OSError as error:
             raise PathError(ExitCode.UNREACHABLE, f"cannot send to {port.server}: {error.strerror}") from None

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from echoup.addresses import joinAddress
+from echoup.addresses import describeName
 from echoup.server.ratelimitedlog import RateLimitedLog
 
 K = TypeVar("K")
@@ -68,13 +68,13 @@ class ReflectionGuard:
         self._replies: OrderedDict[int, float] = OrderedDict()
         """When a reply is forgotten."""
         self._refusals = RateLimitedLog(clock, self._logRefused)
-        self._last: tuple[str, int, DatagramRefusal]
+        self._last: tuple[Any, DatagramRefusal]
 
     def mayAnswer(self, datagram: bytes, reply: bytes, sender: Any, asked: Hashable) -> bool:
         """Return whether `datagram`, from `sender` to our address `asked`, may get `reply`; count it if it may not."""
         refusal = self._findRefusal(datagram, reply, sender, asked)
         if refusal:
-            self._last = *sender[:2], refusal
+            self._last = sender, refusal
             self._refusals.count()
         return not refusal
 
@@ -110,11 +110,11 @@ class ReflectionGuard:
         return isOver
 
     def _logRefused(self, count: int) -> None:
-        host, port, refusal = self._last
+        sender, refusal = self._last
         self._log.warn(
             "refused {count} datagrams, the last of them from {address}: {objection}",
             count=count,
-            address=joinAddress(host, port),
+            address=describeName(sender),
             objection=refusal.value,
         )
 

@@ -16,7 +16,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
-from echoup.addresses import describeAddress, joinAddress
+from echoup.addresses import describeAddress, describeName, encodeHost
 from echoup.server.socketoptions import prepare, stopHandshakes
 from echoup.server.twistedports import leaveOpen
 
@@ -42,7 +42,7 @@ class ListeningAddress:
         name = self.sockets[0].getsockname()
         if self.sockets[0].family == socket.AF_UNIX:
             return describeAddress(UNIXAddress(os.fsencode(name)))
-        return joinAddress(*name[:2])
+        return describeName(name)
 
     def stopHandshakes(self) -> None:
         """Let no TCP handshake begin at sockets that close with this process; see `socketoptions.stopHandshakes`."""
@@ -89,7 +89,7 @@ def openEach(
     `host` None is every address of this machine. One that it lacks (often IPv6) is passed over where there is another.
     `family` restricts them, unless it is AF_UNSPEC. If one can't be opened, `close` the others, and raise OSError.
     """
-    found = socket.getaddrinfo(host, port, family, kind, flags=socket.AI_PASSIVE)
+    found = socket.getaddrinfo(host and encodeHost(host), port, family, kind, flags=socket.AI_PASSIVE)
     missing: OSError | None = None
     results: list[P] = []
     with ExitStack() as opened:

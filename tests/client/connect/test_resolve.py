@@ -74,7 +74,12 @@ class ResolveTests(ReactorTestCase):
     def test_nameIsAskedForInASCII(self) -> None:
         """The system is asked for a name as DNS has it, with its dot at the end; a failure tells both spellings."""
         asked: list[str] = []
-        self.patch(module, "lookUp", lambda _, name, __: asked.append(name) or succeed([]))
+
+        def lookUp(reactor: object, name: str, family: Family) -> "Deferred[list[str]]":
+            asked.append(name)
+            return succeed([])
+
+        self.patch(module, "lookUp", lookUp)
         for host, name, called in (
             ("faß.example.", "xn--fa-hia.example.", "faß.example. (xn--fa-hia.example.)"),
             ("ex\u0430mple", "xn--exmple-4nf", "ex\u0430mple (xn--exmple-4nf)"),

@@ -1,13 +1,16 @@
 """Probes over UDP, answered by the test."""
 
 import socket
-from typing import Any
+from errno import ECONNREFUSED, EMFILE
+from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 
+from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.connect.trace import Step
 from echoup.client.exitcodes import ExitCode
-from echoup.client.ping.datagram import REMEMBERED, DatagramProbes, ProbePort
+from echoup.client.ping.datagram import REMEMBERED, DatagramProbes
 from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
@@ -33,7 +36,7 @@ class DatagramTestCase(ReactorTestCase):
         self.addCleanup(self.server.close)
         self.server.bind(("127.0.0.1", 0))
         self.server.settimeout(60)
-        Names({"there": ["127.0.0.1", "127.0.0.2"]}).install(self)
+        Names({"there": ["127.0.0.1"], "two": ["127.0.0.2", "127.0.0.1"]}).install(self)
         self.target = DatagramTarget("there", self.server.getsockname()[1])
         self.statistics = Statistics()
         self.probes = self.makeProbes(self.target)
@@ -186,10 +189,10 @@ class FreshTests(DatagramTestCase):
     def test_missingPortIsReported(self) -> None:
         """That no port can be opened is reported."""
 
-        def open_(*_: object) -> None:
-            raise OSError(24, "Too many open files")
+        def fail(*_: object) -> NoReturn:
+            raise CannotListenError("", 0, OSError(EMFILE, "Too many open files"))
 
-        self.patch(ProbePort, "open", open_)
+        self.patch(self.reactor, "listenUDP", fail)
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
         assert str(result.error) == f"cannot send to {self.called}: Too many open files"
         assert (result.local, result.remote) == (None, None)
@@ -248,6 +251,87 @@ class FreshTests(DatagramTestCase):
         self.close()
         self.reactor.turn()
         assert self.ports() == 0
+
+
+class AddressesTests(DatagramTestCase):
+    """A name has several addresses, and the server answers at the last one."""
+
+    def setUp(self) -> None:
+        """Let the first address refuse."""
+        super().setUp()
+        self.target = DatagramTarget("two", self.target.port)
+        self.probes = self.makeProbes(self.target)
+        self.server.setblocking(False)
+
+    def serveFirst(self) -> socket.socket:
+        """Return a server at the first address."""
+        first = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(first.close)
+        first.setblocking(False)
+        first.bind(("127.0.0.2", self.target.port))
+        return first
+
+    def came(self, server: socket.socket) -> tuple[bytes, Any] | None:
+        """Return a datagram that has come to `server`, and from where; None if none has."""
+        try:
+            return server.recvfrom(65536)
+        except BlockingIOError:
+            return None
+
+    def begin(self, seq: int) -> "Deferred[Result]":
+        """Begin a probe."""
+        return Deferred.fromCoroutine(self.probes.probe(seq))
+
+    def assertAnswered(self, probing: "Deferred[Result]") -> None:
+        """Answer a probe when it comes to the last address, and check its result."""
+        data = b""
+        sender: Any = None
+
+        def isThere() -> bool:
+            nonlocal data, sender
+            data, sender = self.came(self.server) or (b"", None)
+            return bool(data)
+
+        self.reactor.until(isThere)
+        self.answer(data.upper(), sender)
+        result = self.successResultOf(probing)
+        assert (result.error, result.remote) == (None, f"127.0.0.1:{self.target.port}")
+        assert result.local == f"127.0.0.1:{sender[1]}"
+
+    def test_refusedProbeReachesNextAddress(self) -> None:
+        """A probe that one address refuses is sent to the next at once; where one has answered, the next begins."""
+        self.assertAnswered(self.begin(1))
+        first = self.serveFirst()
+        probing = self.begin(2)
+        self.reactor.advance(2 * ATTEMPT_DELAY)
+        self.assertAnswered(probing)
+        assert self.came(first) is None
+        assert self.counts() == (0, 0, 0)
+
+    def test_lossAtKnownAddressIsLoss(self) -> None:
+        """Where one address has answered, a lost probe is no reason to send it to another; the next goes to all."""
+        self.assertAnswered(self.begin(1))
+        first = self.serveFirst()
+        probing = self.begin(2)
+        self.reactor.advance(TIMEOUT + 0.1)
+        why = f"no answer within {TIMEOUT:g} s: it was lost, or the answer was, or nobody answers there"
+        message = f"{self.target} (127.0.0.1:{self.target.port}): {why}"
+        self.assertFailed(probing, None, ExitCode.TIMED_OUT, message)
+        assert self.came(self.server)
+        assert self.came(first) is None
+        probing = self.begin(3)
+        self.reactor.advance(2 * ATTEMPT_DELAY)
+        assert self.came(first)
+        self.assertAnswered(probing)
+
+    def test_refusalOfAllIsReported(self) -> None:
+        """When all addresses refuse, the message has them all."""
+        self.server.close()
+        probing = self.begin(1)
+        self.reactor.until(lambda: bool(probing.called))
+        addresses = f"127.0.0.2:{self.target.port}, 127.0.0.1:{self.target.port}"
+        message = f"cannot send to {self.target} ({addresses}): Connection refused"
+        self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
 
 
 class KeepTests(DatagramTestCase):
@@ -319,10 +403,11 @@ class KeepTests(DatagramTestCase):
         self.answer(data.upper(), sender)
         port = self.probes._kept
         assert port
-        self.patch(port.port, "write", self.failToSend)
+        assert port.attempt
+        self.patch(port.attempt.port, "write", self.failToSend)
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(2)))
         assert str(result.error) == f"cannot send to {self.called}: Network is unreachable"
-        port.refused("Connection refused")
+        port.refused(OSError(ECONNREFUSED, "Connection refused"))
         assert self.flushLoggedErrors() == []
 
     def failToSend(self, _: bytes) -> None:

@@ -1,5 +1,6 @@
 """The guard answers clients, and nothing by which others could come to harm."""
 
+from socket import if_nametoindex
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -123,6 +124,12 @@ class ReflectionGuardTests(GuardTestCase):
             refused(1000, "[2001:db8::7]:5000", "it was sent to more than one host"),
             refused(1, "[ff02::1]:5000", "its address is not a host's"),
         ]
+
+    def test_refusedLinkLocalSenderIsLoggedWithInterface(self) -> None:
+        """The log line names the interface of a link-local sender, which has the same address at every interface."""
+        with capturedLogs() as events:
+            self.answers(sender=("fe80::7", 5000, 0, if_nametoindex("lo")), asked=None)
+        assert "from [fe80::7%lo]:5000:" in (formatEvent(events[0]) or "")
 
     def test_refusalIsLoggedWithItsReason(self) -> None:
         """The log line gives the reason of each kind of refusal."""

@@ -130,6 +130,19 @@ class OpenEachTests(ReactorTestCase):
         assert error.errno == EADDRINUSE
         assert sorted(closed) == ["192.0.2.0", "192.0.2.2"]
 
+    def test_nameIsAskedForInASCII(self) -> None:
+        """A name in another script is looked up as IDNA 2008 encodes it."""
+        asked: list[str | None] = []
+
+        def getaddrinfo(host: str | None, *_: object, **__: object) -> list[object]:
+            asked.append(host)
+            return []
+
+        self.patch(socket, "getaddrinfo", getaddrinfo)
+        for host in ("faß.example", "::1", None):
+            openEach(host, 0, socket.SOCK_STREAM, lambda *_: None, lambda _: None)
+        assert asked == ["xn--fa-hia.example", "::1", None]
+
 
 class UvloopTests(UvloopTestCase):
     """On the uvloop reactor, too, a port accepts at a socket and leaves it as it is."""
