@@ -1,10 +1,10 @@
 """UDP ports of ours that are connected to a server.
 
-Theory of operation. Nothing tells whether a datagram arrives before it is answered. So a `ConnectedPort` tries the
-addresses of a server as RFC 8305 does with connections, with what it is given to send: each address has an attempt, a
-UDP port of its own, which begins when the one before it failed (the machine refuses, or the system doesn't send), or
-beside it when that was silent for a while. Each attempt sends everything that was sent before. The first answer,
-right or wrong, decides: from then on only the attempt that it came to exists, and silence is no reason to leave it.
+Theory of operation. Only an answer tells that a datagram has arrived. So a `ConnectedPort` tries the addresses of a
+server as RFC 8305 does, with datagrams in place of connections. Each address has an attempt, a UDP port of its own. It
+begins when the one before has failed (the machine refuses, or the system doesn't send), or beside it when that has been
+silent for a while, and it first sends all that was sent before. The first answer, right or wrong, decides: the attempt
+that it came to is the only one from then on, and silence is no reason to leave it.
 """
 
 import os
@@ -154,11 +154,14 @@ class ConnectedPort:
         if attempt not in self._attempts:
             return
         if not self._isDecided:
-            self._attempts = [each for each in self._attempts if each is not attempt]
-            self._abandon()
-            self._attempts, self._tried, self.attempt, self._isDecided = [attempt], [], attempt, True
-            self._addresses.clear()
-            self._errors.clear()
+            self._isDecided = True
+            self._cancelDelay()
+            for each in self._attempts:
+                if each is not attempt:
+                    each.close()
+            self.attempt, self._attempts = attempt, [attempt]
+            for record in (self._addresses, self._tried, self._errors, self._sent):
+                record.clear()
             self._call(attempt.remote)
         self.datagramReceived(data, attempt.address)
 

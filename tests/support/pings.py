@@ -90,9 +90,9 @@ import socket
 
 known = socket.getaddrinfo
 
-def getaddrinfo(host, port, family=0, *others):
+def getaddrinfo(host, port, family=0, *others, **named):
     if host != "name.example":
-        return known(host, port, family, *others)
+        return known(host, port, family, *others, **named)
     found = [known(address, port, 0, *others)[0] for address in {addresses}]
     return [entry for entry in found if family in (0, entry[0])]
 

@@ -40,9 +40,9 @@ class DatagramTarget:
         If the server still has the address `known`, the others are only tried when that refuses.
         """
         hosts = await resolve(reactor, self.host, self.family, timeout, trace)
-        hosts.sort(key=lambda host: host != known)
         patience = None if known in hosts else ATTEMPT_DELAY
         try:
-            port.open(reactor, self, [(host, self.port) for host in hosts], patience)
+            addresses = [(host, self.port) for host in sorted(hosts, key=lambda host: host != known)]
+            port.open(reactor, self, addresses, patience)
         except OSError as error:
             raise PathError(ExitCode.UNREACHABLE, f"cannot send to {port.server}: {error.strerror}") from None

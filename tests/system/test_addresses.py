@@ -1,0 +1,64 @@
+"""Addresses that depend on the machine: those of one link, and names with several addresses."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import connect
+from tests.support.daemon import Daemon
+from tests.support.datagrams import ports
+from tests.support.namespaces import ownNetwork
+from tests.support.pings import probe, resolving
+
+HOST = "fe80::1234%v0"
+
+
+@pytest.fixture
+def link() -> Iterator[None]:
+    """Two interfaces that are linked, the first with the address HOST."""
+    if os.geteuid():
+        pytest.skip("only root can make a network")
+    with ownNetwork():
+        for command in (
+            "link add v0 type veth peer name v1",
+            "link set v0 up",
+            "link set v1 up",
+            "address add fe80::1234/64 dev v0 nodad",
+        ):
+            subprocess.run(["ip", *command.split()], check=True)
+        yield
+
+
+def test_linkLocalAddressKeepsInterface(link: None, tmp_path: Path, reactor: str) -> None:
+    """An address of one link is reached, and named with its interface, as a literal and where a name stands for it."""
+    options = f"--udp=[{HOST}]:0", "--log-connections"
+    with Daemon.start(tmp_path, *options, listen=[f"[{HOST}]:0"]) as daemon:
+        ((_, number),) = ports(daemon)
+        for kind, port in (("", daemon.address.address[1]), ("udp:", number)):
+            assert f"listening on {kind}[{HOST}]:{port}\n" in daemon.text
+            pinged = probe(f"{kind}name.example:{port}", command=resolving(HOST))
+            assert (pinged.code, pinged.error) == (0, "")
+            assert pinged.probe["remote"] == f"[{HOST}]:{port}"
+            assert pinged.probe["local"].startswith(f"[{HOST}]:")
+            assert connect(f"{kind}[{HOST}]:{port}", b"hello").stdout == b"HELLO"
+    assert [line["peer"].rpartition(":")[0] for line in daemon.connections] == [f"[{HOST}]"] * 2
+
+
+def test_nameIsServedAtItsSecondAddress(tmp_path: Path) -> None:
+    """Over UDP as over TCP the address of a name at which a service listens is found, and named."""
+    command = resolving("::1", "127.0.0.1")
+    with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon:
+        ((_, number),) = ports(daemon)
+        for kind, port in (("", daemon.address.address[1]), ("udp:", number)):
+            target = f"{kind}name.example:{port}"
+            pinged = probe(target, command=command)
+            assert (pinged.code, pinged.probe["remote"]) == (0, f"127.0.0.1:{port}")
+            talk = [*command[:-1], "connect", target]
+            assert subprocess.run(talk, input=b"hello", capture_output=True, timeout=60, check=True).stdout == b"HELLO"
+    refused = probe(target, command=command)
+    addresses = f"[::1]:{number}, 127.0.0.1:{number}"
+    assert refused.error == f"cannot send to {target} ({addresses}): Connection refused"
+    assert refused.code == 4
