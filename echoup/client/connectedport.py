@@ -43,7 +43,7 @@ class Attempt(DatagramProtocol):
             raise error.socketError from None
         handle = self.port.getHandle()
         try:
-            # Twisted leaves the interface out, which the socket keeps from this call on.
+            # Twisted leaves the interface out, as in twisted#6826; a socket that has one keeps it in the next connect.
             handle.connect(socket.getaddrinfo(*address, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0][4])
             self.port.connect(*address)
         except OSError:
