@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Callable, Iterable
 from functools import partial
-from socket import AF_UNIX
 from typing import Any
 
 from twisted.application.service import IService, Service
@@ -22,6 +21,7 @@ from echoup.server.drain import Drain
 from echoup.server.listening.listeners import Listener, ListenError, listeningOn
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
 from echoup.server.settings import Plan
+from echoup.server.socketoptions import passesOptions
 from echoup.server.stream.arrival import ArrivalFactory
 from echoup.server.stream.protocol import EchoUpFactory
 from echoup.server.twistedports import writeThrough
@@ -67,8 +67,7 @@ class EchoUpService(Service):
     def privilegedStartService(self) -> None:
         """Listen, and log the addresses."""
         super().privilegedStartService()
-        for address in self.listen():
-            _log.info("listening on {address}", address=address)
+        logAddresses(self.listen(), self._listening)
 
     def listen(self) -> list[str]:
         """Listen on every address, and return them as people write them; or raise ListenError, and listen on none."""
@@ -93,7 +92,7 @@ class EchoUpService(Service):
             opened = listener.open()
             self._listening += opened
             for address in opened:
-                isPrepared = address.sockets[0].family != AF_UNIX  # a Unix socket's connections inherit no options
+                isPrepared = passesOptions(address.sockets[0])
                 streams = EchoUpFactory(self._reactor, plan.limits, self.connections, listener.description, isPrepared)
                 factory = ArrivalFactory(streams, plan.limits.handshakeTimeout, plan.proxies, listener.certificate)
                 port = accept(self._reactor, factory, address)
@@ -165,6 +164,15 @@ def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> li
                     _log.info("read the certificate of {listener} again", listener=listener.description)
                 descriptions.append(listener.description)
     return descriptions
+
+
+def logAddresses(addresses: Iterable[str], opened: Iterable[ListeningAddress]) -> None:
+    """Log the addresses that are listened on, and what is not promised at those that were `opened`."""
+    for address in addresses:
+        _log.info("listening on {address}", address=address)
+    for listening in opened:
+        if listening.weakness:
+            _log.warn("{address} is MPTCP: {weakness}", address=listening.address, weakness=listening.weakness)
 
 
 def logTotals(connections: int, size: int) -> None:

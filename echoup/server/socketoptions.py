@@ -2,19 +2,42 @@
 
 import socket
 from contextlib import suppress
+from errno import ENOPROTOOPT, EOPNOTSUPP
 
 _LEAST_HOPS = {socket.AF_INET: (socket.IPPROTO_IP, 21), socket.AF_INET6: (socket.IPPROTO_IPV6, 73)}
 """IP_MINTTL and IPV6_MINHOPCOUNT, which Linux has and Python doesn't: of packets with less, nothing is received."""
 
 
 def prepare(stream: socket.socket) -> None:
-    """Set what a socket of ours needs; a TCP connection inherits its options from its listening socket."""
+    """Set what a socket of ours needs, as far as its protocol has it; see `passesOptions` for a listening socket."""
     stream.setblocking(False)
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2).
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    options = [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+        # Without this an urgent byte is taken out of the stream and missing in the echo (RFC 6093, 2.2).
+        (socket.SOL_SOCKET, socket.SO_OOBINLINE),
+    ]
     if stream.family != socket.AF_UNIX:
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        options.append((socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    for level, option in options:
+        try:
+            stream.setsockopt(level, option, 1)
+        except OSError as error:
+            if error.errno not in (EOPNOTSUPP, ENOPROTOOPT):
+                raise
+
+
+def passesOptions(listening: socket.socket) -> bool:
+    """Return whether connections inherit from `listening` what `prepare` sets.
+
+    Those of a Unix socket inherit nothing. MPTCP has no SO_OOBINLINE, and needs none, since it has no urgent bytes. But
+    where the peer speaks plain TCP, so does the connection that an MPTCP socket accepts (RFC 8684, 3.7).
+    """
+    return listening.family != socket.AF_UNIX and not isMultipath(listening)
+
+
+def isMultipath(stream: socket.socket) -> bool:
+    """Return whether `stream` speaks MPTCP, as systemd's SocketProtocol=mptcp and mptcpize(8) make it."""
+    return stream.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == socket.IPPROTO_MPTCP
 
 
 def stopHandshakes(listening: socket.socket) -> None:

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import pack, unpack_from
+from unittest import SkipTest
 
 
 def reset(end: socket.socket) -> None:
@@ -48,6 +49,14 @@ def connectedPair(family: socket.AddressFamily) -> tuple[socket.socket, socket.s
     for end in pair:
         end.setblocking(False)
     return pair
+
+
+def multipath(family: socket.AddressFamily) -> socket.socket:
+    """Return a new MPTCP socket; skip the test where the kernel has none."""
+    try:
+        return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
+    except OSError as error:
+        raise SkipTest(f"the kernel has no MPTCP (sysctl net.mptcp.enabled): {error.strerror}") from None
 
 
 def longestQueue(listening: socket.socket) -> int:

@@ -17,6 +17,7 @@ from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE
 from tests.support.daemon import Daemon, foreground
 from tests.support.loads import load
+from tests.support.sockets import multipath
 from tests.support.waiting import eventually, waited
 
 pytestmark = pytest.mark.usefixtures("reactor")
@@ -84,3 +85,30 @@ def test_restartsLoseNothing(tmp_path: Path, figure: Callable[[str], None], doma
     assert not failed
     assert len(late) <= 2 * CLIENTS  # one for each client at each of the two restarts
     assert sum(shares) == len(outcomes)
+
+
+@pytest.mark.parametrize("options", [[], ["--workers=2"]])
+def test_multipathSocketIsServed(tmp_path: Path, options: list[str]) -> None:
+    """On a systemd socket of MPTCP clients of both protocols are served, and it is said once what isn't promised."""
+    with multipath(socket.AF_INET) as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen(4096)
+        command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *foreground()]
+        listen = ["systemd:domain=INET:index=0"]
+        with Daemon.start(tmp_path, *options, listen=listen, command=command, inherited=[held.fileno()]) as daemon:
+            data = randomBytes(200_000)
+            for client in (socket.socket(), multipath(socket.AF_INET)):
+                with client:
+                    client.settimeout(30)
+                    client.connect(held.getsockname())
+                    client.send(b"a")
+                    assert client.recv(1) == b"A"
+                    client.send(b"b", socket.MSG_OOB)
+                    client.sendall(data)
+                    client.shutdown(socket.SHUT_WR)
+                    assert receiveAll(client) == b"B" + data.upper()
+            assert daemon.stop() == 143
+            warnings = [line for line in daemon.text.splitlines() if "#warn]" in line]
+            said = "{}:{} is MPTCP: ".format(*held.getsockname())
+            assert [said in line for line in warnings] == [True]
+            assert "Traceback" not in daemon.text

@@ -17,7 +17,7 @@ from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from echoup.addresses import describeAddress, describeName, encodeHost
-from echoup.server.socketoptions import prepare, stopHandshakes
+from echoup.server.socketoptions import isMultipath, prepare, stopHandshakes
 from echoup.server.twistedports import leaveOpen
 
 P = TypeVar("P")
@@ -43,6 +43,14 @@ class ListeningAddress:
         if self.sockets[0].family == socket.AF_UNIX:
             return describeAddress(UNIXAddress(os.fsencode(name)))
         return describeName(name)
+
+    @property
+    def weakness(self) -> str:
+        """What is not promised here, as people read it; empty where the socket has all options that it needs."""
+        if not isMultipath(self.sockets[0]):
+            return ""
+        urgent = "of several urgent bytes with which a TCP client begins, only the last may be echoed"
+        return urgent if self.isInherited else f"{urgent}, and a client that connects during a stop may be reset"
 
     def stopHandshakes(self) -> None:
         """Let no TCP handshake begin at sockets that close with this process; see `socketoptions.stopHandshakes`."""

@@ -23,7 +23,7 @@ from echoup.server.drain import waitUntil
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import Listener, ListenError, StartError, listeningOn
 from echoup.server.listening.sockets import ListeningAddress
-from echoup.server.service import EchoUpService, IMainService, logTotals, reloadCertificates
+from echoup.server.service import EchoUpService, IMainService, logAddresses, logTotals, reloadCertificates
 from echoup.server.settings import Plan
 from echoup.server.workers.commands import LISTENING, Configuration
 from echoup.server.workers.memory import BYTES, SERVED, Page, Shared
@@ -96,8 +96,7 @@ class WorkersService(Service):
             raise StartError(f"cannot start the workers: {error}") from None
         for number in range(self._workers):
             Deferred.fromCoroutine(self._keep(number))
-        for address in self._addresses:
-            self._log.info("listening on {address}", address=address)
+        logAddresses(self._addresses, [opening for _, opening in self._openings])
 
     def _awaitWorkers(self) -> None:
         """Wait until all workers serve; raise StartError if one of them can't.

@@ -15,11 +15,13 @@ from twisted.protocols.wire import Echo
 from twisted.python.log import textFromEventDict
 
 from echoup.reactor.ports import Port, UNIXPort
+from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import Listener, parseListener
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort, openEach
 from tests.support.descriptors import openDescriptors
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.recorders import ServerOf
+from tests.support.sockets import multipath
 from tests.support.uvlooptests import UvloopTestCase, onReactor
 
 
@@ -108,6 +110,50 @@ class AcceptTests(ReactorTestCase):
         assert error is not None
         assert error.errno == EADDRINUSE
         assert self.path.read_text() == "precious"
+
+
+class MultipathTests(ReactorTestCase):
+    """Sockets become MPTCP's below mptcpize(8), or because systemd makes them so."""
+
+    def mptcpize(self) -> None:
+        """Make each TCP socket that is opened one of MPTCP, as mptcpize does."""
+        original = socket.socket
+
+        def make(family: int = -1, kind: int = -1, protocol: int = -1, fileno: int | None = None) -> socket.socket:
+            if fileno is None and family in (socket.AF_INET, socket.AF_INET6) and kind == socket.SOCK_STREAM:
+                protocol = socket.IPPROTO_MPTCP
+            return original(family, kind, protocol, fileno)
+
+        multipath(socket.AF_INET).close()
+        self.patch(socket, "socket", make)
+
+    def test_ownSockets(self) -> None:
+        """They are opened, one for each process, and it is told what isn't promised there."""
+        self.mptcpize()
+        for description in ("127.0.0.1:0", "[::1]:0"):
+            (listening,) = parseListener(description).open(2)
+            self.addCleanup(listening.close)
+            assert len({own.getsockname() for own in listening.sockets}) == 1
+            assert "urgent bytes" in listening.weakness
+            assert "may be reset" in listening.weakness
+
+    def test_inheritedSocket(self) -> None:
+        """A stop resets no client of a socket that outlives the process, so only urgent bytes are told of."""
+        other = multipath(socket.AF_INET)
+        self.addCleanup(other.close)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        (listening,) = InheritedListener("systemd:...", "INET", os.dup(other.fileno())).open()
+        self.addCleanup(listening.close)
+        assert "urgent bytes" in listening.weakness
+        assert "reset" not in listening.weakness
+
+    def test_otherSocketsHaveNoWeakness(self) -> None:
+        """There is nothing to tell of TCP and of Unix sockets."""
+        for description in ("127.0.0.1:0", f"unix:{self.enterContext(TemporaryDirectory())}/socket"):
+            (listening,) = parseListener(description).open()
+            self.addCleanup(listening.close)
+            assert listening.weakness == ""
 
 
 class OpenEachTests(ReactorTestCase):
