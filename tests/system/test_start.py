@@ -25,14 +25,14 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.support.addresses import Address
 from tests.support.authorities import Certificates
 from tests.support.commands import COMMANDS, twistd
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, foreground
 from tests.support.ending import endingDaemon
 from tests.support.waiting import eventually
 
 # A few of each kind: the tests in tests/server have all others.
 LISTEN_FAILURES = [
     ("127.0.0.1:{taken}", "Address already in use"),
-    ("unix:locked:lockfile=1", "Cannot acquire lock"),
+    ("unix:taken", "Address already in use"),
     ("192.0.2.1:0", "Cannot assign requested address"),
     ("no.such.name.invalid:0", ""),
 ]
@@ -91,14 +91,13 @@ def _timeOfHelp() -> float:
 
 @pytest.fixture
 def occupied(tmp_path: Path) -> Iterator[Occupied]:
-    """A port that is taken, and Unix sockets that are taken and locked."""
+    """A port that is taken, and a Unix socket that is."""
     with (
         socket.create_server(("127.0.0.1", 0)) as port,
         socket.socket(socket.AF_UNIX) as taken,
     ):
         taken.bind(f"{tmp_path}/taken")
         taken.listen()
-        (tmp_path / "locked.lock").symlink_to(str(os.getpid()))
         yield Occupied(tmp_path, port.getsockname()[1])
 
 
@@ -185,12 +184,13 @@ def test_failureLeavesNoFile(occupied: Occupied) -> None:
 
 
 def test_usedUnixSocketIsNotReplaced(occupied: Occupied) -> None:
-    """A start that fails on a Unix socket in use leaves no lock, with which the next start would replace the socket."""
+    """A start that fails on a Unix socket in use leaves it as it is, and nothing beside it."""
+    before = sorted(occupied.folder.iterdir())
     for _ in range(2):
         ended = occupied.start(twistd("-n", "--pidfile="), "--listen=unix:taken")
         assert "cannot listen on unix:taken: Address already in use" in ended.stderr
     assert (occupied.folder / "taken").is_socket()
-    assert not (occupied.folder / "taken.lock").is_symlink()
+    assert sorted(occupied.folder.iterdir()) == before
 
 
 def test_socketOfAKilledDaemonIsReplaced(tmp_path: Path) -> None:
@@ -199,6 +199,42 @@ def test_socketOfAKilledDaemonIsReplaced(tmp_path: Path) -> None:
     Daemon.start(tmp_path, listen=listen).kill()
     with Daemon.start(tmp_path, listen=listen) as daemon:
         assert daemon.address.echo(b"hello") == b"HELLO"
+
+
+def test_socketOfAKilledContainerIsReplaced(tmp_path: Path) -> None:
+    """A start replaces it, too, where the daemon has the same process number at each start, as in a container."""
+    path = f"{tmp_path}/socket"
+    command = ["unshare", "--pid", "--fork", "--kill-child", *foreground(), "echoup", f"--listen=unix:{path}"]
+    for start in range(2):
+        log = tmp_path / f"log{start}"
+        with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as container:
+            try:
+                eventually(lambda: "listening on" in log.read_text() or container.poll() is not None)  # noqa: B023
+                assert container.poll() is None, log.read_text()
+                assert Address(socket.AF_UNIX, path).echo(b"hello") == b"HELLO"
+            finally:
+                container.kill()
+
+
+@pytest.mark.parametrize("options", [[], ["--workers=2"]])
+def test_stoppedDaemonKeepsItsSocket(tmp_path: Path, options: list[str]) -> None:
+    """A start doesn't take the Unix socket of a daemon that a signal has stopped, which then serves on."""
+    with Daemon.start(tmp_path, *options, listen=[f"unix:{tmp_path}/socket"]) as daemon:
+        daemon.signal(signal.SIGSTOP)
+        try:
+            ended = subprocess.run(
+                [*foreground(), "echoup", f"--listen=unix:{tmp_path}/socket"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            daemon.signal(signal.SIGCONT)
+        assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+        assert "Address already in use" in ended.stderr
+        assert daemon.address.echo(b"hello") == b"HELLO"
+    assert not Path(f"{tmp_path}/socket").exists()
 
 
 @pytest.mark.parametrize("command", [["twist"], ["python", "-m", "twisted"]])

@@ -3,19 +3,18 @@
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-
-from twisted.python.lockfile import FilesystemLock
 
 from echoup.addresses import parsePort, splitAddress
 from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.inherited import InheritedListener, parseInherited
 from echoup.server.listening.sockets import ListeningAddress, openEach, openTCP
+from echoup.server.listening.unixfile import bindFile
 from echoup.server.socketoptions import prepare
 
 BACKLOG = 4096
@@ -70,40 +69,20 @@ class UNIXListener:
     mode: int = 0o666
     """The permissions of the socket's file."""
     backlog: int = BACKLOG
-    isLocked: bool = True
-    """Whether a lock stands beside the file, so that the socket of a process that was killed can be replaced."""
+    replacesLeftover: bool = True
+    """Whether the socket that a killed process left there is replaced."""
     certificate: None = None
 
     def open(self, count: int = 1) -> list[ListeningAddress]:
         """Listen with one socket for any `count`; raise OSError where that is impossible."""
         with ExitStack() as opened:
-            if self.isLocked:
-                self._lock(opened)
             listening = opened.enter_context(socket.socket(socket.AF_UNIX))
             prepare(listening)
-            listening.bind(self.path)
-            opened.callback(_attempt, Path(self.path).unlink)
+            opened.callback(bindFile(listening, self.path, self.replacesLeftover))
             # No client can connect before the socket listens, so none comes with the permissions of the umask.
             Path(self.path).chmod(self.mode)
             listening.listen(self.backlog)
             return [ListeningAddress([listening], opened.pop_all().close, backlog=self.backlog)]
-
-    def _lock(self, opened: ExitStack) -> None:
-        """Make the lock that Twisted's Unix ports make, and remove the socket that a killed process left."""
-        lock = FilesystemLock(f"{self.path}.lock")
-        try:
-            if not lock.lock():
-                raise OSError("Cannot acquire lock")
-        except ValueError as error:  # it holds no process's number
-            raise OSError(str(error)) from None
-        opened.callback(_attempt, lock.unlock)
-        if not lock.clean and Path(self.path).is_socket():
-            _attempt(Path(self.path).unlink)
-
-
-def _attempt(remove: Callable[[], object]) -> None:
-    with suppress(OSError, ValueError):  # the file may be gone, and the lock another process's
-        remove()
 
 
 Listener = AddressListener | UNIXListener | InheritedListener

@@ -1,7 +1,6 @@
 """What `--listen` means."""
 
 import contextlib
-import os
 import socket
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
@@ -387,21 +386,6 @@ class EndpointTests(ListenTestCase):
         """A port that is taken is an OSError that says so."""
         assert self.failure(f"tcp:{self.occupy()}:interface=127.0.0.1").errno == EADDRINUSE
 
-    def test_failureLeavesNoLock(self) -> None:
-        """A Unix socket of another process isn't left locked: with the lock, the next start would replace it."""
-        path = f"{self.directory}/socket"
-        with socket.socket(socket.AF_UNIX) as other:
-            other.bind(path)
-            assert self.failure(f"unix:{path}:lockfile=1").errno == EADDRINUSE
-            assert not Path(f"{path}.lock").is_symlink()
-
-    def test_foreignLockStays(self) -> None:
-        """The lock of a living process stays."""
-        lock = Path(self.directory, "socket.lock")
-        lock.symlink_to("1")
-        self.failure(f"unix:{self.directory}/socket:lockfile=1")
-        assert lock.is_symlink()
-
     def test_tlsIsOnePort(self) -> None:
         """A TLS endpoint is a plain port; the factory does the TLS."""
         writeCertificates(Path(self.directory))
@@ -466,13 +450,13 @@ class OpenTests(ListenTestCase):
                 assert error.errno == EADDRINUSE
 
     def test_unixHasOneSocket(self) -> None:
-        """A Unix socket is one for all processes; its file and its lock are there until it is closed."""
+        """A Unix socket is one for all processes; its file is there until it is closed, and no other."""
         path = Path(self.directory, "socket")
         (listening,) = parseListener(f"unix:{path}:mode=600:lockfile=1").open(3)
         assert (listening.address, len(listening.sockets)) == (f"unix:{path}", 1)
         assert not listening.isInherited
         assert path.stat().st_mode & 0o777 == 0o600
-        assert str(Path(f"{path}.lock").readlink()) == str(os.getpid())
+        assert list(Path(self.directory).iterdir()) == [path]
         with socket.socket(socket.AF_UNIX) as client, listening.sockets[0].dup() as copy:
             client.connect(str(path))
             self.reactor.turn()
@@ -509,7 +493,7 @@ class ReasonTests(ListenTestCase):
     """`ListenError` tells each obstacle to listening."""
 
     def test_eachObstacleIsTold(self) -> None:
-        """A taken port, a Unix socket of another process, a missing folder, a lock, a missing address: each is told."""
+        """A taken port, a Unix socket of another process, a missing folder, a missing address: each is told."""
         with (
             socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as port,
             socket.socket(socket.AF_UNIX) as listening,
@@ -520,15 +504,13 @@ class ReasonTests(ListenTestCase):
             listening.listen()
             stale.bind(f"{self.directory}/stale")
             stale.close()
-            Path(self.directory, "locked.lock").symlink_to(str(os.getppid()))
             for description, reason in (
                 *((f"{host}{taken}", "Address already in use") for host in ("127.0.0.1:", "[::1]:", "*:", "")),
                 (f"tcp:{taken}", "Address already in use"),
                 (f"tcp6:{taken}", "Address already in use"),
                 (f"unix:{self.directory}/taken", "Address already in use"),
-                (f"unix:{self.directory}/stale", "Address already in use"),
+                (f"unix:{self.directory}/stale:lockfile=0", "Address already in use"),
                 (f"unix:{self.directory}/missing/socket", "No such file or directory"),
-                (f"unix:{self.directory}/locked:lockfile=1", "Cannot acquire lock"),
                 ("192.0.2.1:0", "Cannot assign requested address"),
             ):
                 message = str(ListenError(description, self.failure(description)))

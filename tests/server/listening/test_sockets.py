@@ -76,41 +76,6 @@ class AcceptTests(ReactorTestCase):
                 left.append(openDescriptors())
             assert left[0] == left[1]
 
-    def test_fileIsGone(self) -> None:
-        """An address whose file and lock are gone is closed all the same, and so is one whose lock is another's."""
-        lock = Path(f"{self.path}.lock")
-        for other in (None, "1"):
-            listening = self.open(f"unix:{self.path}")
-            lock.unlink()
-            if other:
-                lock.symlink_to(other)
-            else:
-                self.path.unlink()
-            listening.close()
-            assert listening.sockets[0].fileno() == -1
-            assert not self.path.exists()
-        assert str(lock.readlink()) == "1"
-
-    def test_strangeLock(self) -> None:
-        """A lock that holds no process's number is an OSError like any other."""
-        Path(f"{self.path}.lock").symlink_to("nonsense")
-        assert raised(OSError, parseListener(f"unix:{self.path}").open)
-
-    def test_staleSocket(self) -> None:
-        """The socket of a process that is gone is replaced; a file that is no socket is not."""
-        dead = next(pid for pid in range(2**22, 0, -1) if not Path(f"/proc/{pid}").exists())
-        lock = Path(f"{self.path}.lock")
-        with socket.socket(socket.AF_UNIX) as stale:
-            stale.bind(str(self.path))
-        lock.symlink_to(str(dead))
-        self.open(f"unix:{self.path}").close()
-        self.path.write_text("precious")
-        lock.symlink_to(str(dead))
-        error = raised(OSError, parseListener(f"unix:{self.path}").open)
-        assert error is not None
-        assert error.errno == EADDRINUSE
-        assert self.path.read_text() == "precious"
-
 
 class MultipathTests(ReactorTestCase):
     """Sockets become MPTCP's below mptcpize(8), or because systemd makes them so."""
