@@ -105,6 +105,25 @@ def describeAddress(address: IAddress) -> str:
     return f"unix:{word(name)}" if name else "unix"
 
 
+def unmapAddress(address: IAddress) -> IAddress:
+    """Return the IPv4 address that an IPv4-mapped IPv6 address stands for; any other as it is; see `unmapHost`."""
+    if isinstance(address, IPv6Address) and (host := unmapHost(address.host)) != address.host:
+        return IPv4Address(address.type, host, address.port)
+    return address
+
+
+def unmapHost(host: str) -> str:
+    """Return the IPv4 address that an IPv4-mapped IPv6 address stands for (RFC 4291, 2.5.5.2); any other host as it is.
+
+    A socket that takes IPv4 as well as IPv6 has such addresses for clients of IPv4. Raise ValueError for a host with
+    `ffff:` in it that is no address.
+    """
+    if "ffff:" not in host.lower():  # an address costs 2 us to parse, and most are other ones
+        return host
+    mapped = ipaddress.IPv6Address(host).ipv4_mapped
+    return host if mapped is None else str(mapped)
+
+
 def joinAddress(host: str, port: int) -> str:
     """Return `HOST:PORT` or `[V6]:PORT`, which `splitAddress` splits again."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

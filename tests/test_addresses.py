@@ -15,6 +15,8 @@ from echoup.addresses import (
     parsePort,
     peerName,
     splitAddress,
+    unmapAddress,
+    unmapHost,
 )
 from tests.support.doubles import raised
 from tests.support.properties import given, st
@@ -204,3 +206,42 @@ class DescribeAddressTests(SynchronousTestCase):
     def test_anyUnixNameIsPrintable(self, name: bytes) -> None:
         """The name of a Unix socket, which a peer chooses, is one line without control characters."""
         assert describeAddress(UNIXAddress(name)).isprintable()
+
+
+class UnmapTests(SynchronousTestCase):
+    """An IPv4-mapped IPv6 address is the one of IPv4 that it stands for, and no other address is."""
+
+    def test_mappedHosts(self) -> None:
+        """Each way to write an IPv4-mapped address is known."""
+        for host in (
+            *("::ffff:192.0.2.1", "::FFFF:c000:201", "0:0:0:0:0:ffff:192.0.2.1", "::ffff:192.0.2.1%lo"),
+            *("0000:0000:0000:0000:0000:ffff:c000:0201", "192.0.2.1"),
+        ):
+            assert unmapHost(host) == "192.0.2.1", host
+
+    def test_otherHosts(self) -> None:
+        """Any other host stays as it is, also one with the same digits in another place."""
+        for host in (
+            *(
+                "::1",
+                "::192.0.2.1",
+                "::ffff:1",
+                "::ffff:0:192.0.2.1",
+                "ffff::1",
+                "fe80::ffff:1%lo",
+                "64:ff9b::192.0.2.1",
+            ),
+            *("2001:db8:ffff::1", "example.org", "ffff.example.org", ""),
+        ):
+            assert unmapHost(host) == host
+
+    @given(st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address), PORTS)
+    def test_anyMappedAddress(self, ip: ipaddress.IPv4Address, port: int) -> None:
+        """A mapped address is its IPv4 form, with the same port."""
+        assert unmapAddress(IPv6Address("TCP", f"::ffff:{ip}", port)) == IPv4Address("TCP", str(ip), port)
+
+    @given(st.integers(2**48, 2**128 - 1).map(ipaddress.IPv6Address), PORTS)
+    def test_anyOtherAddress(self, ip: ipaddress.IPv6Address, port: int) -> None:
+        """Any other address stays, and so does one without a host."""
+        for address in (IPv6Address("TCP", str(ip), port, 1, 2), UNIXAddress(None)):
+            assert unmapAddress(address) is address

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from echoup.addresses import describeAddress
+from echoup.addresses import describeAddress, unmapAddress
 from echoup.server.admission.gate import Gate
 from echoup.server.connection import WAITING, Connection, EndReason, IConnectionProtocol
 from echoup.server.settings import Limits
@@ -73,6 +73,7 @@ class Connections:
 
     def make(self, listener: str, peer: IAddress, isProxied: bool = False) -> Connection:
         """Return the record of a connection from `peer`; if it `isProxied`, its source is yet to be named."""
+        peer = unmapAddress(peer)
         source = None if isProxied else getattr(peer, "host", None)
         return Connection(next(self._ids), listener, peer, source, self.clock.seconds())
 

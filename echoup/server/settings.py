@@ -3,7 +3,7 @@
 import os
 import re
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from twisted.internet.selectreactor import SelectReactor
 
@@ -55,7 +55,7 @@ class Plan:
     """Seconds from the beginning of a stop to the deadline, when the last connections are cut."""
     logConnections: bool = False
     proxies: tuple[Network, ...] = ()
-    """Connections from these networks begin with a PROXY header."""
+    """Connections from these networks begin with a PROXY header; clients of IPv4 are in networks of IPv4 only."""
     datagramListeners: tuple[DatagramListener, ...] = ()
 
 
@@ -98,7 +98,13 @@ def parseWorkers(text: str) -> int:
 
 
 def parseNetwork(text: str) -> Network:
-    """Return the network that `text` names in CIDR notation; raise ValueError for anything else."""
+    """Return the network that `text` names in CIDR notation; raise ValueError for anything else.
+
+    A network of IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2) is the one of IPv4 that it stands for.
+    """
     if "%" in text:
         raise ValueError(f"{text!r} names an interface, which networks don't have")
-    return ip_network(text)
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96 and (own := network.network_address.ipv4_mapped):
+        return IPv4Network((own, network.prefixlen - 96))
+    return network

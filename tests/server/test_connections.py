@@ -160,6 +160,16 @@ class EndedTests(ConnectionsTestCase):
         assert [line.isprintable() for line in lines] == [True], lines
 
 
+class RecordTests(ConnectionsTestCase):
+    """A record says who the peer is."""
+
+    def test_mappedPeerIsOneOfIPv4(self) -> None:
+        """The peer that a socket for both families names by its IPv4-mapped address is the IPv4 client that it is."""
+        for isProxied, source in ((False, "192.0.2.1"), (True, None)):
+            record = self.connections.make("here", IPv6Address("TCP", "::ffff:192.0.2.1", 5), isProxied)
+            assert (record.peer, record.source) == (IPv4Address("TCP", "192.0.2.1", 5), source)
+
+
 class SliceTests(ConnectionsTestCase):
     """What is done to all connections takes several turns of the reactor."""
 

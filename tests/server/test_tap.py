@@ -96,6 +96,13 @@ class OptionsTests(OptionsTestCase):
             ("proxy-from", "10.0.0.0/8", [ip_network("10.0.0.0/8")]),
             ("proxy-from", "192.0.2.1", [ip_network("192.0.2.1/32")]),
             ("proxy-from", "2001:db8::/32", [ip_network("2001:db8::/32")]),
+            ("proxy-from", "::ffff:10.0.0.0/104", [ip_network("10.0.0.0/8")]),
+            ("proxy-from", "::ffff:7f00:0/104", [ip_network("127.0.0.0/8")]),
+            ("proxy-from", "::ffff:0:0/96", [ip_network("0.0.0.0/0")]),
+            ("proxy-from", "::ffff:192.0.2.1", [ip_network("192.0.2.1/32")]),
+            ("proxy-from", "::/0", [ip_network("::/0")]),
+            ("proxy-from", "::fffe:0:0/95", [ip_network("::fffe:0:0/95")]),
+            ("proxy-from", "::10.0.0.0/104", [ip_network("::10.0.0.0/104")]),
             ("listen", "*:7", [parseListener("*:7")]),
         ):
             variable = "ECHOUP_" + name.upper().replace("-", "_")

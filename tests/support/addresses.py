@@ -15,6 +15,7 @@ OWN_ADDRESSES: dict[str, tuple[str | None, int]] = {
     "localhost:8081": ("localhost", 8081),
     "[::1]:8081": ("::1", 8081),
     "[::]:8081": ("::", 8081),
+    "[::ffff:127.0.0.1]:8081": ("127.0.0.1", 8081),
 }
 """The forms of an address to listen on, TCP and UDP, with the host and the port of each."""
 

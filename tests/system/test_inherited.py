@@ -5,7 +5,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -112,3 +113,41 @@ def test_multipathSocketIsServed(tmp_path: Path, options: list[str]) -> None:
             said = "{}:{} is MPTCP: ".format(*held.getsockname())
             assert [said in line for line in warnings] == [True]
             assert "Traceback" not in daemon.text
+
+
+def test_clientOfTwoFamiliesIsOne(tmp_path: Path) -> None:
+    """On a socket for both families a client of IPv4 is the same as on one of IPv4: to limits, networks and log."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as held:
+        command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *foreground()]
+        both = Address(socket.AF_INET, ("127.0.0.1", held.getsockname()[1]))
+        with Daemon.start(
+            tmp_path,
+            "--max-connections-per-peer=1",
+            "--log-connections",
+            "--proxy-from=::ffff:127.0.0.2",
+            listen=["systemd:domain=INET6:index=0", "[::ffff:127.0.0.1]:0"],
+            command=command,
+            inherited=[held.fileno()],
+        ) as daemon:
+            _, only = daemon.addresses
+            assert only.address[0] == "127.0.0.1"
+            with both.connect() as first:
+                first.sendall(b"hello")
+                assert first.recv(5) == b"HELLO"
+                with only.connect() as second, suppress(ConnectionResetError):
+                    assert second.recv(5) == b""
+                header = b"PROXY TCP6 ::ffff:127.0.0.1 ::1 7 8\r\n"
+                with (
+                    replace(both, source="127.0.0.2", header=header).connect() as third,
+                    suppress(ConnectionResetError),
+                ):
+                    third.sendall(b"hello")
+                    assert third.recv(5) == b""
+                first.shutdown(socket.SHUT_WR)
+                assert receiveAll(first) == b""
+            eventually(lambda: daemon.connections)
+            header = b"PROXY TCP6 ::ffff:192.0.2.7 ::1 7 8\r\n"
+            assert replace(both, source="127.0.0.2", header=header).echo(b"hello") == b"HELLO"
+            lines = eventually(lambda: len(daemon.connections) == 2 and daemon.connections)
+            assert [line["peer"].rpartition(":")[0] for line in lines] == ["127.0.0.1", "192.0.2.7"]
+            assert lines[1]["via"].rpartition(":")[0] == "127.0.0.2"

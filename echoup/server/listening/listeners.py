@@ -9,7 +9,7 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from echoup.addresses import parsePort, splitAddress
+from echoup.addresses import parsePort, splitAddress, unmapHost
 from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.inherited import InheritedListener, parseInherited
@@ -105,7 +105,7 @@ def parseOwnAddress(description: str, otherForms: str = "") -> tuple[str | None,
     host, port = splitAddress(description)
     if port is None:
         raise ValueError(f"{description!r} has no port")
-    return host, port
+    return unmapHost(host), port
 
 
 def parseListener(description: str, clientCA: str | None = None) -> Listener:
@@ -147,7 +147,7 @@ def _parseTCP(
     description: str, everywhere: str, port: str, interface: str | None = None, backlog: str = str(BACKLOG)
 ) -> AddressListener:
     """Return the listener for the arguments of Twisted's `tcp:` and `tcp6:` endpoints, named and ordered like these."""
-    host = everywhere if interface is None else interface
+    host = everywhere if interface is None else unmapHost(interface)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return AddressListener(description, host or None, parsePort(port), family, wholeNumber(backlog))
 

@@ -16,7 +16,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
-from echoup.addresses import describeAddress, describeName, encodeHost
+from echoup.addresses import describeAddress, encodeHost, hostOf, joinAddress, unmapHost
 from echoup.server.socketoptions import isMultipath, prepare, stopHandshakes
 from echoup.server.twistedports import leaveOpen
 
@@ -42,7 +42,7 @@ class ListeningAddress:
         name = self.sockets[0].getsockname()
         if self.sockets[0].family == socket.AF_UNIX:
             return describeAddress(UNIXAddress(os.fsencode(name)))
-        return describeName(name)
+        return joinAddress(unmapHost(hostOf(name)), name[1])
 
     @property
     def weakness(self) -> str:

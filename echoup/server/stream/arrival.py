@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echoup.addresses import Network, describeAddress
+from echoup.addresses import Network, describeAddress, unmapAddress, unmapHost
 from echoup.escaping import quoted
 from echoup.proxyheader import ProxyHeaderError, ProxyHeaderParser
 from echoup.server.connection import Connection, EndReason, IConnectionProtocol
@@ -91,7 +91,7 @@ class Arrival(Protocol):
         if result:
             header, self._rest = result
             connection.details.update(via=describeAddress(connection.peer), **header.fields)
-            connection.peer = header.source or connection.peer
+            connection.peer = unmapAddress(header.source or connection.peer)
             connection.source = getattr(connection.peer, "host", None)
             self._state = ArrivalState.CLIENT
             connection.settle(self.factory.streams.connections.gate.identify(connection))
@@ -186,6 +186,5 @@ class ArrivalFactory(Factory[Protocol]):
         host = getattr(address, "host", None)
         if host is None or not self._proxies:
             return False
-        ip = ip_address(host)
-        ip = getattr(ip, "ipv4_mapped", None) or ip
+        ip = ip_address(unmapHost(host))
         return any(ip in network for network in self._proxies)

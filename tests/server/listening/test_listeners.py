@@ -70,6 +70,7 @@ class ParseListenerTests(SynchronousTestCase):
             (r"tcp:8081:interface=\:\:1:backlog=5", "::1", v6, 5),
             ("tcp6:8081", "::", v6, BACKLOG),
             ("tcp6:8081:interface=127.0.0.1", "127.0.0.1", v4, BACKLOG),
+            (r"tcp6:8081:interface=\:\:ffff\:127.0.0.1", "127.0.0.1", v4, BACKLOG),
         ):
             assert parseListener(text) == AddressListener(text, host, 8081, family, backlog)
 

@@ -7,7 +7,7 @@ import ssl
 import warnings
 import weakref
 from collections.abc import Collection, Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from struct import pack
 from tempfile import TemporaryDirectory
@@ -195,6 +195,16 @@ class ArrivalFactoryTests(ArrivalTestCase):
                 address = (IPv6Address if ":" in host else IPv4Address)("TCP", host, 40000)
                 assert isinstance(arrivals.buildProtocol(address), kind), host
 
+    def test_ipv6NetworksHaveNoIPv4Clients(self) -> None:
+        """A client of IPv4 is in no network of IPv6, whatever kind of socket accepts it: not even in `::/0`."""
+        arrivals = self.arrivals(networks=[ip_network("::/0")])
+        for address, kind in (
+            (IPv6Address("TCP", "2001:db8::1", 1), Arrival),
+            (IPv6Address("TCP", "::ffff:192.0.2.1", 1), EchoUp),
+            (IPv4Address("TCP", "192.0.2.1", 1), EchoUp),
+        ):
+            assert isinstance(arrivals.buildProtocol(address), kind), address
+
     def test_unixSocketIsInNoNetwork(self) -> None:
         """A Unix socket is in no network."""
         self.peers.append(self.peerOf(self.arrivals(networks=[ip_network("::/0")]), socket.AF_UNIX))
@@ -228,6 +238,17 @@ class HeaderTests(ArrivalTestCase):
             assert peer.receiveAll() == b""
             line = f"connection peer=192.0.2.7:40000 bytes=5 seconds=2.500 reason=done via={name}{details}"
             self.assertGone(line)
+
+    def test_mappedClientIsOneOfIPv4(self) -> None:
+        """A client that a header of IPv6 names by its IPv4-mapped address counts, and is logged, as one of IPv4."""
+        block = ip_address("::ffff:192.0.2.7").packed * 2 + (40000).to_bytes(2) * 2
+        v2 = SIGNATURE + b"\x21\x21" + len(block).to_bytes(2) + block
+        for header in (b"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:192.0.2.8 40000 8081\r\n", v2):
+            peer, name = self.connect()
+            peer.offer(header)
+            assert (self.connection().peer, self.connection().source) == (CLIENT, CLIENT.host)
+            peer.end()
+            self.assertGone(f"connection peer=192.0.2.7:40000 bytes=0 seconds=0.000 reason=done via={name}")
 
     def test_headerDataAndEndInOneSegment(self) -> None:
         """The header, the first bytes and the end may all come at once."""
