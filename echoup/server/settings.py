@@ -1,6 +1,5 @@
 """What a daemon does: where it listens, and within which limits; and what the values of its options may be."""
 
-import os
 import re
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -10,6 +9,7 @@ from twisted.internet.selectreactor import SelectReactor
 from echoup.addresses import Network
 from echoup.server.datagram.port import DatagramListener
 from echoup.server.listening.listeners import Listener
+from echoup.server.processors import countProcessors
 
 SELECT_MAXIMUM = 960
 """The most connections on the select reactor: select(2) takes no descriptor from 1024 on. The rest is for the log, the
@@ -91,7 +91,7 @@ def parseFlag(text: str) -> bool:
 def parseWorkers(text: str) -> int:
     """Return the number that `text` is, or for `auto` that of the usable cores; raise ValueError for anything else."""
     if text == "auto":
-        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+        return min(countProcessors(), MOST_WORKERS)
     if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_WORKERS:
         raise ValueError(f"{text!r} is neither auto nor a whole number from 1 to {MOST_WORKERS}")
     return int(text)

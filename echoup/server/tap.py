@@ -65,7 +65,11 @@ class Options(usage.Options):
             "what comes before the first byte, PROXY header and TLS handshake, must be done in so many seconds",
         ),
         "drain-timeout": (parseSeconds, Plan.drainTimeout, "the deadline of a graceful stop, in seconds"),
-        "workers": (parseWorkers, 1, "serve in so many processes, auto: one a core; the limits are for all together"),
+        "workers": (
+            parseWorkers,
+            1,
+            "serve in so many processes, auto: one a core, within a CPU quota; the limits are for all together",
+        ),
     }
     optParameters: ClassVar[list[list[str | None]]] = [
         *[[name, None, None, f"{text} [default: {default:g}]"] for name, (_, default, text) in _settings.items()],

@@ -17,10 +17,12 @@ from socket import SHUT_WR
 
 import pytest
 
+from echoup.server.processors import countProcessors
 from tests.support.addresses import Address, receiveAll, unused
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE, listenTLS, twistd
+from tests.support.controlgroups import limitedTo
 from tests.support.daemon import Daemon, foreground
 from tests.support.datagrams import client
 from tests.support.ending import ending, endingDaemon
@@ -590,9 +592,22 @@ def test_workerThatCannotListenEndsStart(tmp_path: Path) -> None:
         eventually(lambda: not (tmp_path / "twistd.pid").exists())
 
 
+def test_autoKeepsWithinTheQuota(tmp_path: Path) -> None:
+    """`auto` is no more workers than the quota of a control group keeps busy, and the log says so."""
+    cores = len(os.sched_getaffinity(0))
+    with (
+        limitedTo(1) as command,
+        Daemon.start(tmp_path, "--workers=auto", command=[*command, *foreground()]) as daemon,
+    ):
+        assert workers(daemon) == []
+        assert daemon.address.echo(b"hello") == b"HELLO"
+        said = f"uses 1 of {cores} cores: the control group's CPU quota is 1"
+        assert (said in daemon.text) == (cores > 1)
+
+
 def test_autoIsOneWorkerPerCore(tmp_path: Path) -> None:
     """`auto` is one worker for each usable core; with one core, as without the option, there is a single process."""
-    cores = len(os.sched_getaffinity(0))
+    cores = countProcessors()
     first = min(os.sched_getaffinity(0))
     for number, (options, command, expected) in enumerate(
         (
