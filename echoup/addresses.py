@@ -78,8 +78,7 @@ def peerName(host: str) -> str:
     name = encodeHost(host).removesuffix(".").lower()
     with suppress(socket.gaierror):
         numeric = socket.getaddrinfo(name.partition("%")[0], None, flags=socket.AI_NUMERICHOST)
-        ip = ipaddress.ip_address(numeric[0][4][0])
-        return str(getattr(ip, "ipv4_mapped", None) or ip)
+        return unmapHost(numeric[0][4][0])
     return name
 
 
