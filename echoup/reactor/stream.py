@@ -125,8 +125,8 @@ class Stream(WritableStream):
             return
         try:
             self.protocol.dataReceived(data)
-        except Exception:
-            self._fail()
+        except BaseException:
+            self._fail(Failure())
 
     def eof_received(self) -> bool:
         """Tell the protocol that the peer has sent its end; return True, so that uvloop doesn't close by itself."""
@@ -263,9 +263,8 @@ class Stream(WritableStream):
     def __repr__(self) -> str:
         return f"<{logPrefixOf(self.protocol)} #{self.sessionno} on {self._place}>"
 
-    def _fail(self) -> None:
-        """Log the exception that is being handled, and lose the connection because of it, unless it is lost."""
-        failure = Failure()
+    def _fail(self, failure: Failure) -> None:
+        """Log what the protocol or the producer raised, and lose the connection because of it, unless it is lost."""
         self._log.failure("{log_source!r} failed", failure)
         self.connectionLost(failure)
 

@@ -7,6 +7,7 @@ from socket import SHUT_WR
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer, IProtocol
+from twisted.python.failure import Failure
 
 from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.sockets import CLOSING, LOST, StreamSocket
@@ -48,7 +49,11 @@ class WritableStream(StreamSocket):
         """Pause a streaming producer: more waits than uvloop's limit."""
         self._buffer = BufferState.FULL
         if self.producer is not None and self.streamingProducer:
-            self.producer.pauseProducing()
+            try:
+                self.producer.pauseProducing()
+            except BaseException:
+                # In the next turn: the protocol may be in the middle of `write`, and still needs its transport.
+                self.reactor.callLater(0, self._fail, Failure())
 
     def resume_writing(self) -> None:
         """Go on: the kernel has taken enough."""
@@ -140,11 +145,11 @@ class WritableStream(StreamSocket):
             self._callOrLose(self.protocol.writeConnectionLost)
 
     def _callOrLose(self, call: Callable[..., object], *arguments: object) -> None:
-        """Call `call`, and lose the connection if it raises an exception."""
+        """Call `call`, and lose the connection if it raises anything; SystemExit would end uvloop's loop."""
         try:
             call(*arguments)
-        except Exception:
-            self._fail()
+        except BaseException:
+            self._fail(Failure())
 
-    def _fail(self) -> None:
+    def _fail(self, failure: Failure) -> None:
         raise NotImplementedError

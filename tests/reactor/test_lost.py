@@ -8,24 +8,9 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from tests.support.addresses import receiveAll
-from tests.support.recorders import HalfCloseableRecorder, Recorder
+from tests.support.recorders import Breaking, Recorder
 from tests.support.sockets import reset
 from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
-
-
-class Breaking(HalfCloseableRecorder):
-    """Fails at one of its events."""
-
-    def __init__(self, at: str, error: type[Exception] = ValueError) -> None:
-        super().__init__()
-        self._at = at
-        self._error = error
-
-    def happened(self, event: str) -> None:
-        """Record it, and fail if it is the one."""
-        super().happened(event)
-        if event == self._at:
-            raise self._error("broken")
 
 
 class LostTests(UvloopTestCase):

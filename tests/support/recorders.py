@@ -82,6 +82,21 @@ class HalfCloseableRecorder(Recorder):
         self.happened("writeLost")
 
 
+class Breaking(HalfCloseableRecorder):
+    """Fails at one of its events."""
+
+    def __init__(self, at: str, error: type[BaseException] = ValueError) -> None:
+        super().__init__()
+        self._at = at
+        self._error = error
+
+    def happened(self, event: str) -> None:
+        """Record it, and fail if it is the one."""
+        super().happened(event)
+        if event == self._at:
+            raise self._error("broken")
+
+
 class ServerOf(Factory[Any]):
     """Builds the protocols that it is made with, and new recorders after them."""
 
