@@ -46,6 +46,7 @@ class Port(tcp.Port):
 
     reactor: IStreamReactor
     factory: Any
+    isWriting = False
     place: Any = None  # the port's number or path, for log lines
     _server: Any = None  # uvloop's, while this port reads
 

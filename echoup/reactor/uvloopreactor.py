@@ -9,7 +9,7 @@ from typing import Any
 import uvloop
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.error import UnsupportedAddressFamily
-from twisted.internet.main import installReactor
+from twisted.internet.main import CONNECTION_LOST, installReactor
 from twisted.internet.process import reapAllProcesses
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -117,13 +117,23 @@ class UvloopReactor(AsyncioSelectorReactor):
         """See `IReactorFDSet`; streams and ports count, although uvloop reads for them."""
         return [stream for stream in self._opened if stream.isReading] + super().getReaders()
 
+    def getWriters(self) -> Any:
+        """See `IReactorFDSet`; streams count, although uvloop writes for them."""
+        return [stream for stream in self._opened if stream.isWriting] + super().getWriters()
+
     def removeAll(self) -> Any:
-        """See `IReactorFDSet`."""
-        opened = list(self._opened)
-        for stream in opened:
+        """See `IReactorFDSet`; a stream that neither reads nor writes doesn't count, and stays."""
+        removed = {stream for stream in self._opened if stream.isReading or stream.isWriting}
+        for stream in removed:
             stream.stopReading()
-        self._opened.clear()
-        return opened + super().removeAll()
+        self._opened -= removed
+        return [*removed, *super().removeAll()]
+
+    def disconnectAll(self) -> None:
+        """Lose all connections at the end of the program, also those that neither read nor write."""
+        super().disconnectAll()
+        for stream in list(self._opened):
+            stream.connectionLost(Failure(CONNECTION_LOST))
 
     def _check(self, family: int) -> None:
         if family not in self._supportedAddressFamilies:  # private; fails first: test_otherFamiliesAreRefused

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer, IProt
 from twisted.python.failure import Failure
 
 from echoup.reactor.interfaces import IStreamReactor
-from echoup.reactor.sockets import CLOSING, LOST, StreamSocket
+from echoup.reactor.sockets import CLOSING, LOST, OPEN, StreamSocket
 
 
 class WritingState(Enum):
@@ -42,6 +42,11 @@ class WritableStream(StreamSocket):
 
     _writing = WritingState.SHUT
     _buffer = BufferState.LOW
+
+    @property
+    def isWriting(self) -> bool:
+        """Whether the connection is still to be made, bytes wait for the kernel, or the connection closes."""
+        return self._uv is None or self._state is not OPEN or self._uv.get_write_buffer_size() > 0
 
     # uvloop calls these
 
