@@ -32,6 +32,7 @@ class ClientStream(AdoptedStream):
     Its protocol gets no data in the first turn: ClientCreator tells its caller of the protocol by `callLater(0, ...)`.
     """
 
+    _likeness = (tcp.Client, unix.Client)
     _tlsClientDefault = True
 
     def __init__(self, client: "_UvloopClient") -> None:
@@ -72,7 +73,7 @@ class ClientStream(AdoptedStream):
         return f"{logPrefixOf(self.protocol)},client"
 
     def __repr__(self) -> str:
-        return f"<{type(self)} to {self.addr} at {id(self):x}>"
+        return f"<{self.__class__} to {self.addr} at {id(self):x}>"
 
 
 class _UvloopClient(tcp.BaseClient):

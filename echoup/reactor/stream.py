@@ -43,6 +43,7 @@ from twisted.internet.unix import Server as UNIXServer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+from zope.interface.declarations import Provides
 
 from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.sockets import ABORTING, CLOSING, LOST, OPEN
@@ -225,6 +226,8 @@ class Stream(WritableStream):
         self.unregisterProducer()
         # The TLS layer calls the class's methods, the protocol the instance's.
         startTLS(self, contextFactory, normal, Stream)
+        # It has declared the interfaces of `__class__`, with those of a descriptor that the reactor polls.
+        vars(self)["__provides__"] = Provides(type(self), interfaces.ISSLTransport)
         for name in _THROUGH_TLS:
             setattr(self, name, getattr(self.protocol, name))
         if producer is not None:

@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer, IProt
 from twisted.python.failure import Failure
 
 from echoup.reactor.interfaces import IStreamReactor
-from echoup.reactor.sockets import CLOSING, LOST, OPEN, StreamSocket
+from echoup.reactor.likeness import TwistedLike
+from echoup.reactor.sockets import CLOSING, LOST, OPEN
 
 
 class WritingState(Enum):
@@ -32,7 +33,7 @@ class BufferState(Enum):
 _SHUT = WritingState.SHUT  # saves `write`, which runs for each message, the look-up of the member
 
 
-class WritableStream(StreamSocket):
+class WritableStream(TwistedLike):
     """A stream that can be written to."""
 
     reactor: IStreamReactor
