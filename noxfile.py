@@ -9,7 +9,10 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from zipfile import ZipFile
 
 import nox
@@ -74,6 +77,24 @@ def trial(session: nox.Session) -> None:
         "tests",
         env={"TEST_SEED": seed},
     )
+
+
+@nox.session
+def neighbours(session: nox.Session) -> None:
+    """Run treq's and klein's own tests on uvloop, where none may fail that passes on epoll, and fetch with Scrapy."""
+    session.install("-e", ".", *_group("neighbours"))
+    (count, failed), (expected, alsoFailed) = (_others(session, reactor) for reactor in ("uvloop", "epoll"))
+    if count != expected or failed - alsoFailed:
+        session.error(f"{count} tests of {expected} ran; only on uvloop, these failed: {sorted(failed - alsoFailed)}")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory="docs")) as site:
+        Thread(target=site.serve_forever, daemon=True).start()
+        reactor = "TWISTED_REACTOR=echoup.reactor.uvloopreactor.UvloopReactor"
+        page = session.run(
+            "scrapy", "fetch", "--nolog", "-s", reactor, f"http://127.0.0.1:{site.server_port}/reactor.md", silent=True
+        )
+        site.shutdown()
+    if Path("docs/reactor.md").read_text() not in str(page):
+        session.error(f"Scrapy fetched {page!r}")
 
 
 @nox.session
@@ -169,7 +190,7 @@ def gate(session: nox.Session) -> None:
 def everything(session: nox.Session) -> None:
     """Run all sessions, on every reactor and every Python: for a night, or a release."""
     session.notify("readme", ["epoll", "uvloop", "asyncio", "poll", "select"])
-    for name in ("lint", "trial", "benchmarks", "wheel"):
+    for name in ("lint", "trial", "neighbours", "benchmarks", "wheel"):
         session.notify(name)
     for name in ELSEWHERE:
         session.notify(name, ["-m", EVERYTHING])
@@ -194,6 +215,19 @@ def _wheel(session: nox.Session) -> Path:
     """Return the wheel that has been built."""
     (built,) = Path(session.cache_dir, "dist").glob("*.whl")
     return built
+
+
+def _others(session: nox.Session, reactor: str) -> tuple[int, set[str]]:
+    """Run the tests of other projects on a reactor; return how many there are, and the names of those that failed."""
+    folder = f"--temp-directory={_folder(session, 'others')}/temp"
+    output = session.run(
+        "trial", f"--reactor={reactor}", "--reporter=text", folder, "treq", "klein", success_codes=[0, 1], silent=True
+    )
+    (count,) = re.findall(r"^Ran (\d+) tests", str(output), re.MULTILINE)
+    failed = set(re.findall(r"^(?:treq|klein)\.\S+$", str(output), re.MULTILINE))
+    if failed:
+        session.log(output)
+    return int(count), failed
 
 
 def _copy(session: nox.Session, *without: str) -> Path:
