@@ -78,7 +78,7 @@ def peerName(host: str) -> str:
     name = encodeHost(host).removesuffix(".").lower()
     with suppress(socket.gaierror):
         numeric = socket.getaddrinfo(name.partition("%")[0], None, flags=socket.AI_NUMERICHOST)
-        return unmapHost(numeric[0][4][0])
+        return unmapHost(str(numeric[0][4][0]))
     return name
 
 
