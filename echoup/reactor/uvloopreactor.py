@@ -6,7 +6,6 @@ from collections.abc import Callable
 from socket import AF_UNIX, SOCK_STREAM, SOMAXCONN, fromfd, socket
 from typing import Any
 
-import uvloop
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.error import UnsupportedAddressFamily
 from twisted.internet.main import CONNECTION_LOST, installReactor
@@ -17,6 +16,7 @@ from zope.interface import implementer
 
 from echoup.reactor.clients import AdoptedStream, Connector, UNIXConnector
 from echoup.reactor.interfaces import IStreamReactor
+from echoup.reactor.loop import EpollLoop
 from echoup.reactor.ports import Port, UNIXPort
 from echoup.reactor.sockets import addressOf
 from echoup.reactor.stream import Stream, leaveToTwisted, passesDescriptors
@@ -32,7 +32,7 @@ class UvloopReactor(AsyncioSelectorReactor):
     _log = Logger()
 
     def __init__(self) -> None:
-        loop = uvloop.new_event_loop()
+        loop = EpollLoop()
         set_event_loop(loop)
         loop.set_exception_handler(self._logError)
         self._opened: set[Stream | Port] = set()

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.twisteds
 
 PASSED = {
     "test_core": 14,
-    "test_fdset": 11,
+    "test_fdset": 10,
     "test_newtls": 4,
     "test_process": 37,
     "test_socket": 8,
