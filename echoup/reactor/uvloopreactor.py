@@ -3,6 +3,7 @@
 import signal
 from asyncio import set_event_loop
 from collections.abc import Callable
+from math import ceil
 from socket import AF_UNIX, SOCK_STREAM, SOMAXCONN, fromfd, socket
 from typing import Any
 
@@ -46,6 +47,15 @@ class UvloopReactor(AsyncioSelectorReactor):
         super().startRunning(installSignalHandlers)
         if installSignalHandlers:
             signal.signal(signal.SIGCHLD, lambda *_: self.callFromThread(reapAllProcesses))
+
+    def timeout(self) -> float | None:
+        """Return how long the loop may sleep, in seconds, up to whole milliseconds.
+
+        Those are libuv's unit. uvloop rounds to the nearest one, and wouldn't sleep at all before a call that is due in
+        less than half of one.
+        """
+        timeout = super().timeout()
+        return timeout and ceil(timeout * 1000) / 1000
 
     def serve(self, listening: socket, makeStream: Callable[[], Any], backlog: int) -> Any:
         """See `IStreamReactor`."""

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 from OpenSSL import SSL
 from trustme import CA
@@ -26,6 +27,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.ssl import CertificateOptions, DefaultOpenSSLContextFactory
+from twisted.internet.task import deferLater
 from twisted.protocols import tls
 from zope.interface.verify import verifyObject
 
@@ -84,6 +86,18 @@ class ReactorTests(UvloopTestCase):
         await self.inThread(lambda: self.reactor.callFromThread(lambda: threads.append(threading.current_thread())))
         await self.eventually(lambda: bool(threads))
         assert threads == [threading.current_thread()]
+
+    @onReactor
+    async def test_loopSleepsBeforeAShortDelay(self) -> None:
+        """The loop turns at most three times for a call, whatever part of a millisecond its delay has."""
+        turn = Mock(wraps=self.reactor.runUntilCurrent)
+        self.patch(self.reactor, "runUntilCurrent", turn)
+        delays = [0.0004, 0.0009, 0.0014, 0.0104] * 10
+        for delay in delays:
+            begun = self.reactor.seconds()
+            await deferLater(self.reactor, delay)
+            assert self.reactor.seconds() >= begun + delay
+        assert turn.call_count <= 3 * len(delays)
 
     @onReactor
     async def test_datagramsAreExchanged(self) -> None:
