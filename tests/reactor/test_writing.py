@@ -192,8 +192,27 @@ class WriteTests(UvloopTestCase):
         assert await self.inThread(receiveAll, peer) == b""
 
     @onReactor
+    async def test_mutableDataIsSentAsItWas(self) -> None:
+        """What changes after it was written is sent as it was, and may shrink."""
+        for write in (
+            lambda transport, data: transport.write(data),
+            lambda transport, data: transport.write(memoryview(data)),
+            lambda transport, data: transport.writeSequence([b"", data]),
+        ):
+            server = Recorder()
+            peer = self.pair("tcp4", server)
+            await server.event("made")
+            data = bytearray(MUCH)
+            write(server.transport, data)
+            data[:] = b"z" * len(data)
+            data.clear()
+            server.transport.write(memoryview(b"e.n.d")[::2])
+            server.transport.loseConnection()
+            assert await self.inThread(receiveAll, peer) == MUCH + b"end"
+
+    @onReactor
     async def test_otherTypesAreRefused(self) -> None:
-        """A value that isn't bytes-like is refused."""
+        """A value that isn't bytes-like is refused, also when the connection is lost."""
         server = Recorder()
         self.pair("tcp4", server)
         await server.event("made")
