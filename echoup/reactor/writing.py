@@ -102,7 +102,10 @@ class WritableStream(TwistedLike):
         if not streaming:
             self.producer.resumeProducing()
             self._awaitDrained()
-        elif self._buffer is BufferState.FULL:
+            return
+        if self._uv is not None:
+            self._uv.set_write_buffer_limits()  # uvloop's own, which a pull producer has lowered
+        if self._buffer is BufferState.FULL:
             self.producer.pauseProducing()
 
     def unregisterProducer(self) -> None:

@@ -94,6 +94,28 @@ class ProducerTests(UvloopTestCase):
                 assert producer.calls == ["resume"] * 6
 
     @onReactor
+    async def test_pullProducerLeavesTheLimit(self) -> None:
+        """A streaming producer is paused at 64 KiB also where a pull producer was before it."""
+        server, pull, producer = Recorder(), Producer(), Producer()
+        peer = self.pair("tcp4", server)
+        await server.event("made")
+        server.transport.registerProducer(pull, False)
+        server.transport.write(MUCH)
+        server.transport.unregisterProducer()
+        await self.inThread(receive, peer, len(MUCH))
+        await self.eventually(lambda: not waiting(server))
+        server.transport.registerProducer(producer, True)
+        size = 0
+        while not producer.calls:
+            assert waiting(server) <= 2**16
+            server.transport.write(MUCH[: 2**14])
+            size += 2**14
+            assert size <= len(MUCH)
+        assert waiting(server) > 2**16
+        server.transport.abortConnection()
+        await server.event("lost")
+
+    @onReactor
     async def test_slowPullProducerIsAskedOnce(self) -> None:
         """A pull producer that writes later isn't asked again, and the end waits for it."""
         for close in ("loseConnection", "loseWriteConnection"):
@@ -216,9 +238,13 @@ class WriteTests(UvloopTestCase):
         server = Recorder()
         self.pair("tcp4", server)
         await server.event("made")
-        for wrong in ("text", 5, [b"list"], object()):
-            with pytest.raises(TypeError):
-                server.transport.write(wrong)
+        for _ in range(2):
+            for wrong in ("text", 5, [b"list"], object(), None):
+                for write in (server.transport.write, lambda part: server.transport.writeSequence([b"x", part])):
+                    with pytest.raises(TypeError, match="Data must be bytes"):
+                        write(wrong)
+            server.transport.abortConnection()
+            await server.event("lost")
 
     @onReactor
     async def test_lateWritesAreDropped(self) -> None:
@@ -240,6 +266,12 @@ class WriteTests(UvloopTestCase):
             server.transport.abortConnection()
             assert await self.inThread(receiveAll, peer) == b""
             assert server.events == ["made", "writeLost", "lost"]
+
+
+def waiting(recorder: Recorder) -> int:
+    """Return how many bytes wait for the kernel."""
+    size: int = recorder.transport._uv.get_write_buffer_size()
+    return size
 
 
 def partWriter(recorder: Recorder, part: bytes, count: int) -> Callable[[], None]:
