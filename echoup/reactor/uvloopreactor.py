@@ -123,6 +123,25 @@ class UvloopReactor(AsyncioSelectorReactor):
         connector.connect()
         return connector
 
+    def addReader(self, reader: Any) -> None:
+        """See `IReactorFDSet`; a stream or a port reads again."""
+        if isinstance(reader, Stream | Port):
+            reader.startReading()
+        else:
+            super().addReader(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        """See `IReactorFDSet`; a stream or a port stops reading."""
+        if isinstance(reader, Stream | Port):
+            reader.stopReading()
+        else:
+            super().removeReader(reader)
+
+    def addWriter(self, writer: Any) -> None:
+        """See `IReactorFDSet`; uvloop sends what a stream has without being asked."""
+        if not isinstance(writer, Stream):
+            super().addWriter(writer)
+
     def getReaders(self) -> Any:
         """See `IReactorFDSet`; streams and ports count, although uvloop reads for them."""
         return [stream for stream in self._opened if stream.isReading] + super().getReaders()

@@ -11,10 +11,11 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IListeningPort, ISystemHandle
 from zope.interface.verify import verifyObject
 
+from echoup.reactor.ports import ServerStream
 from tests.support.descriptors import openDescriptors
 from tests.support.recorders import Recorder, ServerOf
 from tests.support.sockets import longestQueue
-from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, onReactor
+from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, onReactor, receive
 
 
 class PortTests(UvloopTestCase):
@@ -88,6 +89,46 @@ class PortTests(UvloopTestCase):
         port.stopReading()
         assert port not in self.reactor.getReaders()
         await port.stopListening()
+
+    @onReactor
+    async def test_portIsRemovedAndAdded(self) -> None:
+        """A port that is removed from the readers accepts nothing until it is added, and then each connection once."""
+        for kind in KINDS:
+            port, connect = self.listen(kind)
+            for _ in range(2):
+                self.reactor.removeReader(port)
+            with connect() as peer:
+                await self.turns()
+                assert (port.factory.built, port in self.reactor.getReaders()) == ([], False)
+                for _ in range(2):
+                    self.reactor.addReader(port)
+                assert self.reactor.getReaders().count(port) == 1
+                await self.accepted(port)
+                peer.sendall(b"x")
+                (recorder,) = port.factory.built
+                await recorder.received(b"x")
+                assert isinstance(recorder.transport, ServerStream)
+            await port.stopListening()
+
+    @onReactor
+    async def test_streamIsRemovedAndAdded(self) -> None:
+        """A stream that is removed from the readers reads nothing until it is added; as a writer it does nothing."""
+        for kind in KINDS:
+            recorder = Recorder()
+            peer = self.pair(kind, recorder)
+            await recorder.event("made")
+            self.reactor.removeReader(recorder.transport)
+            peer.sendall(b"later")
+            await self.turns()
+            assert (recorder.data, recorder.transport in self.reactor.getReaders()) == (b"", False)
+            self.reactor.addReader(recorder.transport)
+            await recorder.received(b"later")
+            self.reactor.addWriter(recorder.transport)
+            self.reactor.removeWriter(recorder.transport)
+            recorder.transport.write(b"answer")
+            assert await self.inThread(receive, peer, 6) == b"answer"
+            peer.close()
+            await recorder.event("lost")
 
     @onReactor
     async def test_acceptsHundredsAtOnce(self) -> None:
