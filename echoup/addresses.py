@@ -95,13 +95,20 @@ def describeName(name: Any) -> str:
 
 
 def describeAddress(address: IAddress) -> str:
-    """Return `address` as one word: `192.0.2.1:8081`, `[2001:db8::1]:8081`, `unix:/path` or `unix`."""
+    """Return `address` as one word: `192.0.2.1:8081`, `[2001:db8::1]:8081`, `unix:/path`, `unix:@name` or `unix`.
+
+    `@name` is an abstract socket (unix(7)), as ss(8) writes it; a file of that name is `./@name`.
+    """
     if isinstance(address, IPv6Address) and "%" not in address.host:
         return describeName((address.host, address.port, address.flowInfo, address.scopeID))
     if isinstance(address, IPv4Address | IPv6Address):
         return joinAddress(address.host, address.port)
     name = getattr(address, "name", None)
-    return f"unix:{word(name)}" if name else "unix"
+    if not name:
+        return "unix"
+    if name.startswith(b"\0"):
+        return f"unix:@{word(name[1:])}"
+    return f"unix:{'./' if name.startswith(b'@') else ''}{word(name)}"
 
 
 def unmapAddress(address: IAddress) -> IAddress:

@@ -1,12 +1,16 @@
 """Endpoint descriptions, as Twisted writes them."""
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+
+MAXIMUM_PATH = 107
+"""Bytes in the path of a Unix socket, or in its abstract name (unix(7))."""
 
 _FIELD = re.compile(r"(?:^|:)((?:\\.|[^\\:=]|\\$)*)(?:=((?:\\.|[^\\:]|\\$)*))?", re.DOTALL)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -57,6 +61,20 @@ def wholeNumber(text: str) -> int:
     if not re.fullmatch("-?[0-9]{1,9}", text):
         raise ValueError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def socketPath(text: str) -> str:
+    """Return the path that system calls take for `text`, the address of a Unix socket; raise ValueError for none.
+
+    `@NAME` is an abstract name, before which system calls take a NUL (unix(7)); `./@NAME` is a file.
+    """
+    isAbstract = text.startswith("@")
+    name = text[isAbstract:]
+    if not name:
+        raise ValueError(f"it has no {'name' if isAbstract else 'path'}")
+    if len(os.fsencode(name)) > MAXIMUM_PATH:
+        raise ValueError("it is longer than the path of a Unix socket may be")
+    return "\0" + name if isAbstract else name
 
 
 @contextmanager

@@ -273,9 +273,12 @@ def _parseTLS(value: bytes) -> ClientTLS:
 
 
 def _address(transport: Literal["TCP", "UDP"], host: bytes, port: int = 0) -> IAddress:
-    """Return an address as Twisted's transports do: the name of a Unix socket is None, not empty."""
+    """Return an address as Twisted's transports do: the name of a Unix socket is None, not empty.
+
+    An abstract name begins with a NUL (unix(7)), and the header doesn't tell its length: NULs at its end are padding.
+    """
     if len(host) == 4:
         return IPv4Address(transport, inet_ntop(AF_INET, host), port)
     if len(host) == 16:
         return IPv6Address(transport, inet_ntop(AF_INET6, host), port)
-    return UNIXAddress(host.partition(b"\0")[0] or None)
+    return UNIXAddress((host.rstrip(b"\0") if host.startswith(b"\0") else host.partition(b"\0")[0]) or None)

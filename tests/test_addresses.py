@@ -175,14 +175,17 @@ class DescribeAddressTests(SynchronousTestCase):
 
     def test_eachKindHasItsForm(self) -> None:
         """Each kind of address has its form."""
-        forms = {
-            IPv4Address("TCP", "192.0.2.1", 8081): "192.0.2.1:8081",
-            IPv6Address("TCP", "2001:db8::1", 8081): "[2001:db8::1]:8081",
-            UNIXAddress(b"/run/echoup"): "unix:/run/echoup",
-            UNIXAddress(b"/run/\xff"): "unix:/run/\\xff",
-            UNIXAddress(None): "unix",
-        }
-        for address, text in forms.items():
+        forms = (
+            (IPv4Address("TCP", "192.0.2.1", 8081), "192.0.2.1:8081"),
+            (IPv6Address("TCP", "2001:db8::1", 8081), "[2001:db8::1]:8081"),
+            (UNIXAddress(b"/run/echoup"), "unix:/run/echoup"),
+            (UNIXAddress(b"/run/\xff"), "unix:/run/\\xff"),
+            (UNIXAddress(b"\0echoup"), "unix:@echoup"),
+            (UNIXAddress(b"\0@\xff \0"), "unix:@@\\xff\\x20\\x00"),
+            (UNIXAddress(b"@echoup"), "unix:./@echoup"),
+            (UNIXAddress(None), "unix"),
+        )
+        for address, text in forms:
             assert describeAddress(address) == text
 
     def test_linkLocalAddressHasInterface(self) -> None:

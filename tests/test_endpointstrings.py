@@ -1,9 +1,12 @@
 """Endpoint descriptions, taken apart as Twisted takes them."""
 
+import socket
+from errno import ECONNREFUSED, ENOENT
+
 from twisted.internet.endpoints import _parse, quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
+from echoup.endpointstrings import applyTo, parsing, socketPath, splitDescription, wholeNumber
 from tests.support.doubles import raised
 from tests.support.properties import given, settings, st
 
@@ -88,6 +91,26 @@ class ApplyToTests(SynchronousTestCase):
         assert applyTo(join, ["a", "b"], {"end": "c"}) == "abc"
         for named, message in (({}, "it has no end"), ({"end": "c", "values": "d"}, "there is no such field: values")):
             assert str(raised(ValueError, applyTo, join, ["a"], named)) == message
+
+
+class SocketPathTests(SynchronousTestCase):
+    """`socketPath` tells files from abstract names, and refuses what doesn't fit into a socket's address."""
+
+    def test_atSignIsAbstract(self) -> None:
+        """`@` at the beginning stands for the NUL of an abstract name; a file of that name has its folder before it."""
+        for text, path in (("/run/x", "/run/x"), ("@x", "\0x"), ("@@/x y", "\0@/x y"), ("./@x", "./@x"), ("x@", "x@")):
+            assert socketPath(text) == path
+
+    def test_lengthIsTheSystems(self) -> None:
+        """The longest path and the longest name fit exactly, in bytes; more, and nothing, is refused."""
+        for prefix, nothing in (("", "it has no path"), ("@", "it has no name")):
+            with socket.socket(socket.AF_UNIX) as longest:
+                error = raised(OSError, longest.connect, socketPath(prefix + "é" * 53 + "x"))
+                assert error is not None
+                assert error.errno in (ENOENT, ECONNREFUSED)
+            assert str(raised(ValueError, socketPath, prefix)) == nothing
+            message = "it is longer than the path of a Unix socket may be"
+            assert str(raised(ValueError, socketPath, prefix + "é" * 54)) == message
 
 
 class ParsingTests(SynchronousTestCase):

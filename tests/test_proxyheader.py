@@ -142,7 +142,7 @@ GOOD: dict[str, tuple[bytes, ProxyHeader]] = {
     ),
     "2 Unix, bytes after the name": (
         binary(STREAM, unix(b"a\0garbage") + unix(b"\0abstract")),
-        ProxyHeader(UNIXAddress(b"a"), UNIXAddress(None)),
+        ProxyHeader(UNIXAddress(b"a"), UNIXAddress(b"\0abstract")),
     ),
     # Version 2, the connection's own addresses count
     "2 LOCAL": (binary(0, command=LOCAL), UNKNOWN),

@@ -48,7 +48,7 @@ def connect(target: Any, timeout: float) -> int:
     """Talk to the echo service at TARGET.
 
     TARGET is HOST, HOST:PORT, [V6]:PORT, udp: before one of these, or a Twisted client endpoint string (tcp:, tls:,
-    unix:); without one it is 127.0.0.1:8081.
+    unix:; unix:@NAME is an abstract socket); without one it is 127.0.0.1:8081.
 
     On a terminal it prompts for lines and prints the reply under each; Ctrl-D ends it. Otherwise it sends standard
     input, then its end, and writes all that comes back to standard output.
@@ -156,7 +156,7 @@ def ping(
     Without a --count that goes on until Ctrl-C.
 
     TARGET is HOST, HOST:PORT, [V6]:PORT, udp: before one of these, or a Twisted client endpoint string (tcp:, tls:,
-    unix:); without one it is 127.0.0.1:8081.
+    unix:; unix:@NAME is an abstract socket); without one it is 127.0.0.1:8081.
 
     \b
     Exit codes: 0 all came back in upper case    5 timed out

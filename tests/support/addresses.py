@@ -75,7 +75,7 @@ class Address:
     def target(self) -> str:
         """The address, as `echoup connect` takes it."""
         if self.family == AF_UNIX:
-            return f"unix:{self.address}"
+            return f"unix:{self.address}".replace("\0", "@", 1)  # of an abstract name
         host, port = self.address[:2]
         name = f"[{host}]:{port}" if self.family == AF_INET6 else f"{host}:{port}"
         return f"tls:{name}" if self.isTLS else name

@@ -107,7 +107,7 @@ class Daemon:
         found = []
         for tls, path, v6, port6, host, port in _LISTENING.findall(self.text):
             if path:
-                found.append(Address(AF_UNIX, path))
+                found.append(Address(AF_UNIX, "\0" + path[1:] if path.startswith("@") else path))
             elif v6:
                 found.append(Address(AF_INET6, (v6, int(port6)), bool(tls)))
             else:

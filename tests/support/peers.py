@@ -31,7 +31,8 @@ def isListening(address: Address) -> bool:
     """Return whether a socket listens on `address`, without connecting: some programs serve only one client."""
     if address.family == AF_UNIX:
         entries = Path("/proc/net/unix").read_text().splitlines()
-        return any(" 00010000 " in entry and entry.endswith(f" {address.address}") for entry in entries)
+        name = address.target.removeprefix("unix:")
+        return any(" 00010000 " in entry and entry.endswith(f" {name}") for entry in entries)
     host, port = address.address
     entry = f"{int.from_bytes(inet_aton(host), 'little'):08X}:{port:04X} 00000000:0000 0A"
     return entry in Path("/proc/net/tcp").read_text()

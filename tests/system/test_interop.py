@@ -317,10 +317,13 @@ def test_stunnelInFrontIsExact(tmp_path: Path, certificates: Certificates) -> No
 
 @pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("fdname", [(), ("--fdname=echo",)])
-@pytest.mark.parametrize("domain", ["INET", "UNIX"])
-def test_socketActivatedDaemonServes(tmp_path: Path, domain: str, fdname: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("kind", ["INET", "UNIX", "abstract"])
+def test_socketActivatedDaemonServes(tmp_path: Path, kind: str, fdname: tuple[str, ...]) -> None:
     """A daemon that the first client starts on systemd's socket, by number or name, serves that client and the next."""
+    domain = "INET" if kind == "INET" else "UNIX"
     address = unused() if domain == "INET" else Address(AF_UNIX, f"{tmp_path}/socket")
+    if kind == "abstract":
+        address = Address(AF_UNIX, f"\0{tmp_path}")
     which = "name=echo" if fdname else "index=0"
     activate = [need("systemd-socket-activate", "systemd"), f"--listen={address.target.removeprefix('unix:')}", *fdname]
     command = [*activate, *foreground(), "echoup", f"--listen=systemd:domain={domain}:{which}"]
@@ -332,7 +335,39 @@ def test_socketActivatedDaemonServes(tmp_path: Path, domain: str, fdname: tuple[
         assert daemon.address == address
         assert daemon.stop() == 128 + signal.SIGTERM
         assert "Traceback" not in log.read_text()
-    assert domain == "INET" or Path(address.address).is_socket()
+    assert kind != "UNIX" or Path(address.address).is_socket()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_abstractSocketIsReached(tmp_path: Path, reactor: str, workers: int) -> None:
+    """The daemon's abstract socket has the same name for socat, our client and the log; no second daemon gets it."""
+    address = Address(AF_UNIX, f"\0{tmp_path}/{reactor}/{workers}")
+    name = address.target.removeprefix("unix:@")
+    data = randomBytes(MIB)
+    with Daemon.start(tmp_path, f"--workers={workers}", listen=[address.target]) as daemon:
+        assert daemon.address == address
+        assert talk([need("socat"), "-t", "30", "-", f"ABSTRACT-CONNECT:{name}"], data) == data.upper()
+        ended = connect(address.target, data)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
+        second = subprocess.run(
+            [*foreground(), "echoup", f"--listen={address.target}"], capture_output=True, timeout=60, check=False
+        )
+        assert second.returncode == 1
+        assert second.stderr.decode() == f"twistd echoup: cannot listen on {address.target}: Address already in use\n"
+        assert daemon.stop() == 128 + signal.SIGTERM
+    with Daemon.start(tmp_path, listen=[address.target]) as daemon:
+        assert address.echo(b"hello") == b"HELLO"
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_abstractSocketOfSocatIsReached(tmp_path: Path) -> None:
+    """Our client reaches an abstract socket of socat's, with `tr` behind it."""
+    address = Address(AF_UNIX, f"\0{tmp_path}")
+    command = [need("socat"), "-t30", f"ABSTRACT-LISTEN:{tmp_path},fork", "SYSTEM:tr a-z A-Z"]
+    data = randomBytes(MIB)
+    with running(command, address, tmp_path / "log"):
+        ended = connect(address.target, data)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, data.upper(), b"")
 
 
 def listenSocat(address: Address, certificates: Certificates) -> list[str]:

@@ -1,6 +1,5 @@
 """From the text of TARGET to a target."""
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +10,9 @@ from echoup.addresses import splitAddress
 from echoup.client.target.datagram import DatagramTarget
 from echoup.client.target.security import Security
 from echoup.client.target.stream import PORT, StreamTarget
-from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
+from echoup.endpointstrings import applyTo, parsing, socketPath, splitDescription, wholeNumber
 
 HOST = "127.0.0.1"
-MAXIMUM_PATH = 107
-"""Bytes in the path of a Unix socket (unix(7))."""
 
 JOINERS = "[\u200c\u200d]"
 """The only characters of names in some scripts that can't be seen (RFC 5892, A.1 and A.2)."""
@@ -99,12 +96,8 @@ def _parseTLS(
 
 
 def _parseUNIX(description: str, path: str, *, timeout: str = "0") -> StreamTarget:
-    """Return the target of Twisted's `unix:` endpoint string."""
-    if not path:
-        raise ValueError("it has no path")
-    if len(os.fsencode(path)) > MAXIMUM_PATH:
-        raise ValueError("it is longer than the path of a Unix socket may be")
-    return StreamTarget(description, path=path, patience=wholeNumber(timeout))
+    """Return the target of Twisted's `unix:` endpoint string; its path may also be `@NAME`, an abstract socket."""
+    return StreamTarget(description, path=socketPath(path), patience=wholeNumber(timeout))
 
 
 PARSERS: dict[str, Callable[..., StreamTarget]] = {"tcp": _parseTCP, "tls": _parseTLS, "unix": _parseUNIX}

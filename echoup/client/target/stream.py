@@ -32,7 +32,7 @@ NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE")
 
 @dataclass(frozen=True)
 class StreamTarget:
-    """A server to connect to: a host and a port, or (`host` empty) the path of a Unix socket."""
+    """A server to connect to: a host and a port, or (`host` empty) a Unix socket."""
 
     description: str
     host: str = ""
@@ -47,6 +47,7 @@ class StreamTarget:
     """Seconds that one address has to answer; 0: as many as the connection has."""
     family: Family = Family.ANY
     path: str = ""
+    """The path of a Unix socket, as system calls take it: an abstract name begins with a NUL."""
 
     def __str__(self) -> str:
         """Return the server as the messages name it."""

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from echoup.addresses import parsePort, splitAddress, unmapHost
-from echoup.endpointstrings import applyTo, parsing, splitDescription, wholeNumber
+from echoup.endpointstrings import applyTo, parsing, socketPath, splitDescription, wholeNumber
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.inherited import InheritedListener, parseInherited
 from echoup.server.listening.sockets import ListeningAddress, openEach, openTCP
@@ -66,6 +66,7 @@ class UNIXListener:
 
     description: str
     path: str
+    """The path of its file, or a NUL and an abstract name, which has neither file nor lock."""
     mode: int = 0o666
     """The permissions of the socket's file."""
     backlog: int = BACKLOG
@@ -78,9 +79,12 @@ class UNIXListener:
         with ExitStack() as opened:
             listening = opened.enter_context(socket.socket(socket.AF_UNIX))
             prepare(listening)
-            opened.callback(bindFile(listening, self.path, self.replacesLeftover))
-            # No client can connect before the socket listens, so none comes with the permissions of the umask.
-            Path(self.path).chmod(self.mode)
+            if self.path.startswith("\0"):
+                listening.bind(self.path)
+            else:
+                opened.callback(bindFile(listening, self.path, self.replacesLeftover))
+                # No client can connect before the socket listens, so none comes with the permissions of the umask.
+                Path(self.path).chmod(self.mode)
             listening.listen(self.backlog)
             return [ListeningAddress([listening], opened.pop_all().close, backlog=self.backlog)]
 
@@ -153,14 +157,19 @@ def _parseTCP(
 
 
 def _parseUNIX(
-    description: str, address: str, mode: str = "666", backlog: str = str(BACKLOG), lockfile: str = "1"
+    description: str, address: str, mode: str | None = None, backlog: str = str(BACKLOG), lockfile: str | None = None
 ) -> UNIXListener:
     """Return the listener for the arguments of Twisted's `unix:` endpoint, which are named and ordered like these."""
-    if not address:
-        raise ValueError("it has no path")
+    path, length = socketPath(address), wholeNumber(backlog)
+    if path.startswith("\0"):
+        for name, value in (("mode", mode), ("lockfile", lockfile)):
+            if value is not None:
+                raise ValueError(f"it has {name}=, but an abstract socket has no file")
+        return UNIXListener(description, path, backlog=length, isLocked=False)
+    mode, lockfile = "666" if mode is None else mode, "1" if lockfile is None else lockfile
     if not re.fullmatch("(0|0o)?[0-7]{1,4}", mode):
         raise ValueError(f"{mode!r} is not an octal mode")
-    return UNIXListener(description, address, int(mode, 8), wholeNumber(backlog), bool(wholeNumber(lockfile)))
+    return UNIXListener(description, path, int(mode, 8), length, bool(wholeNumber(lockfile)))
 
 
 def _parseTLS(

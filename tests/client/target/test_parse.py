@@ -26,6 +26,7 @@ FORMS = [
     "tcp:host=example.org:port=1:timeout=5",
     "tcp:example.org:8081:bindAddress=127.0.0.1",
     "unix:/run/echoup:timeout=3",
+    "unix:@echoup",
     r"tls:\:\:1:443:timeout=3:certificate=a.pem:privateKey=b.pem",
     "tls:host=example.org:port=443:trustRoots=/etc/ssl",
     "tls:[::1]:443:bindAddress=127.0.0.1",
@@ -59,6 +60,9 @@ class ParseTargetTests(SynchronousTestCase):
             ("unix:/run/echoup", StreamTarget("", path="/run/echoup")),
             ("unix:path=/run/echoup:timeout=3", StreamTarget("", path="/run/echoup", patience=3)),
             (r"unix:/a\:timeout\=", StreamTarget("", path="/a:timeout=")),
+            ("unix:@echoup", StreamTarget("", path="\0echoup")),
+            (r"unix:path=@a\:b=c:timeout=3", StreamTarget("", path="\0a:b=c", patience=3)),
+            ("unix:./@echoup", StreamTarget("", path="./@echoup")),
         ):
             target = parseTarget(text)
             assert target == replace(expected, description=text)
@@ -115,6 +119,8 @@ class ParseTargetTests(SynchronousTestCase):
             "tcp:example.org:1:bindAddress=here": "endpoint: 'here' does not appear to be an IPv4 or IPv6 address",
             "unix:": "'unix:' is not a unix endpoint: ",
             "unix:/a:/b": "'unix:/a:/b' is not a unix endpoint: ",
+            "unix:@": "'unix:@' is not a unix endpoint: it has no name",
+            "unix:@\0": "'unix:@\\x00' is not an address",
             "tls:": "'tls:' is not a tls endpoint: '' is not a host name or an IP address",
             "tls:example.org:http": "is not a tls endpoint: 'http' is not a port number from 0 to 65535",
             "tls:example.org:0": "has port 0, which nobody can connect to",
@@ -194,12 +200,13 @@ class NumberTests(SynchronousTestCase):
 
     def test_outOfRangeIsRefused(self) -> None:
         """A number that is too large, or a path that is too long, is refused in the form in which it was written."""
-        path = f"unix:/{'x' * 107}"
+        path, name = f"unix:/{'x' * 107}", f"unix:@{'x' * 108}"
         for text, message in (
             ("127.0.0.1:99999", "'99999' is not a port number from 0 to 65535"),
             ("tcp:127.0.0.1:70000", "'tcp:127.0.0.1:70000' is not a tcp endpoint: '70000' is"),
             ("tcp6:::1:443", "'tcp6:::1:443' is of no known kind; there are tcp:, tls:, "),
             (path, f"'{path}' is not a unix endpoint: it is longer than the path of a "),
+            (name, f"'{name}' is not a unix endpoint: it is longer than the path of a "),
         ):
             error = str(raised(ValueError, parseTarget, text))
             assert error.startswith(message), error

@@ -1,5 +1,6 @@
 """The connection to a target, and how it fails."""
 
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -102,6 +103,16 @@ class ConnectTests(ConnectTestCase):
             listening.bind(path)
             listening.listen()
             self.assertConnects(f"unix:{path}", listening)
+
+    def test_abstractSocketConnects(self) -> None:
+        """An abstract Unix socket is connected to, and named as ss(8) does."""
+        name = f"echoup {os.getpid()} é"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(f"\0{name}")
+            listening.listen()
+            self.assertConnects(f"unix:@{name}", listening)
+            assert self.client(f"unix:@{name}").remote == f"unix:@{name}".replace(" ", r"\x20")
+        self.assertFails(f"unix:@{name}", ExitCode.UNREACHABLE, f"cannot connect to unix:@{name}: Connection refused")
 
     def test_bindAddressIsUsed(self) -> None:
         """The connection comes from the address that was given."""

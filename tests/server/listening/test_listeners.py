@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from dataclasses import replace
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
 from random import Random
@@ -23,7 +24,7 @@ from echoup.server.listening.listeners import (
     UNIXListener,
     parseListener,
 )
-from echoup.server.listening.sockets import ListeningAddress, accept
+from echoup.server.listening.sockets import ListeningAddress, accept, closePort
 from tests.support.addresses import NO_OWN_ADDRESSES, OWN_ADDRESSES
 from tests.support.certificates import writeCertificates
 from tests.support.chance import randomBytes
@@ -41,6 +42,7 @@ LETTERS = ":::===\\\\[]%*.,/-+_ 0123456789abcfglmnpstux\n\0\x7f\xa0\u200bé²日
 GOOD = (
     *("8081", "*:8081", "127.0.0.1:8081", "localhost:8081", "[::1]:8081", "[fe80::1%lo]:8081"),
     *("tcp:8081", "tcp:8081:interface=127.0.0.1:backlog=5", r"tcp:8081:interface=\:\:1", "tcp6:8081:interface=\\:\\:"),
+    "unix:@echoup",
     *("unix:/run/echoup", "unix:/run/echoup:mode=660:backlog=5:lockfile=0", "unix:address=/run/echoup"),
     *("systemd:domain=INET:index=0", "systemd:UNIX:name=echo"),
     *("ssl:8081", "ssl:8081:privateKey=server.pem:certKey=server.pem:extraCertChain=ca.pem"),
@@ -85,6 +87,15 @@ class ParseListenerTests(SynchronousTestCase):
             assert listener == UNIXListener(text, "/run/a=b", mode, backlog, lock)
             assert listener.certificate is None
 
+    def test_abstractEndpoints(self) -> None:
+        """A name after `@` is abstract, and has no lock; with its folder it's a file."""
+        for text, listener in (
+            ("unix:@echoup", UNIXListener("", "\0echoup", isLocked=False)),
+            ("unix:address=@echoup:backlog=5", UNIXListener("", "\0echoup", backlog=5, isLocked=False)),
+            ("unix:./@echoup", UNIXListener("", "./@echoup")),
+        ):
+            assert parseListener(text) == replace(listener, description=text)
+
     def test_mistakeIsNamed(self) -> None:
         """A text that is near to a form is refused with the reason."""
         mistakes = {
@@ -103,6 +114,13 @@ class ParseListenerTests(SynchronousTestCase):
             "tcp:foo": "'tcp:foo' is not a tcp endpoint: 'foo' is not a port number from 0 to 65535",
             "tcp:1:certificate=x": "'tcp:1:certificate=x' is not a tcp endpoint: there is no such field: certificate",
             "unix:": "'unix:' is not a unix endpoint: it has no path",
+            "unix:@": "'unix:@' is not a unix endpoint: it has no name",
+            "unix:@x:mode=660": "is not a unix endpoint: it has mode=, but an abstract socket has no file",
+            "unix:@x:660": "is not a unix endpoint: it has mode=, but an abstract socket has no file",
+            "unix:@x:lockfile=0": "is not a unix endpoint: it has lockfile=, but an abstract socket has no file",
+            f"unix:@{'x' * 108}": "is not a unix endpoint: it is longer than the path of a Unix socket may be",
+            f"unix:/{'long' * 50}": "is not a unix endpoint: it is longer than the path of a Unix socket may be",
+            "unix:/run/echoup:mode=": "is not a unix endpoint: '' is not an octal mode",
             "unix": "'unix' is not a unix endpoint: it has no address",
             "unix:/run/echoup:mode=9": "'unix:/run/echoup:mode=9' is not a unix endpoint: '9' is not an octal mode",
             "unix:/run/echoup:lockfile=x": "is not a unix endpoint: 'x' is not a whole number",
@@ -367,6 +385,25 @@ class EndpointTests(ListenTestCase):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(f"{self.directory}/socket")
 
+    def test_abstractSocketIsNoFile(self) -> None:
+        """An abstract socket has neither file nor lock, is named as ss(8) does, and is free again when it is closed."""
+        name = f"echoup {os.getpid()}"
+        enterFolder(self)
+        before = list(Path.cwd().iterdir())
+        for _ in range(2):
+            (listening,) = parseListener(f"unix:@{name}").open()
+            with contextlib.closing(listening):
+                assert listening.address == rf"unix:@echoup\x20{os.getpid()}"
+                assert self.failure(f"unix:@{name}").errno == EADDRINUSE
+                port = accept(self.reactor, Factory.forProtocol(Echo), listening)
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(f"\0{name}")
+                    client.sendall(b"hello")
+                    self.reactor.turn()
+                    assert client.recv(5) == b"hello"
+                assert list(Path.cwd().iterdir()) == before
+                closePort(port)
+
     def test_queueLength(self) -> None:
         """The kernel's queue is long unless the description says otherwise."""
         longest = min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
@@ -400,7 +437,6 @@ class EndpointTests(ListenTestCase):
         """An endpoint fails with an OSError that has a reason."""
         for description in (
             f"unix:{self.directory}/none/socket",
-            f"unix:/{'long' * 50}",
             "tcp:0:interface=256.0.0.1",
         ):
             assert str(self.failure(description))
