@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from echoup.client.connect.systemerror import explainError
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.options import pathOptions
 from echoup.client.run import complain, run
@@ -57,12 +58,13 @@ def connect(target: Any, timeout: float) -> int:
     when one isn't within the --timeout that is the end.
 
     \b
-    Exit codes: 0 all came back in upper case    6 TLS failed
-                1 wrong reply                    7 closed or reset early
+    Exit codes: 0 all came back in upper case    7 closed or reset early
+                1 wrong reply                    8 not sent: local trouble
                 2 usage                        130 Ctrl-C
                 3 name not resolved            141 output can't be written
                 4 refused or unreachable       143 SIGTERM
                 5 timed out
+                6 TLS failed
     """  # noqa: D301  # \b keeps click from wrapping a paragraph
     if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
         from twisted.internet import asyncioreactor
@@ -159,14 +161,16 @@ def ping(
     unix:; unix:@NAME is an abstract socket); without one it is 127.0.0.1:8081.
 
     \b
-    Exit codes: 0 all came back in upper case    5 timed out
-                1 wrong reply, or a --require    6 TLS failed
-                  that isn't met                 7 closed or reset early
+    Exit codes: 0 all came back in upper case    6 TLS failed
+                1 wrong reply, or a --require    7 closed or reset early
+                  that isn't met                 8 not sent: local trouble
                 2 usage                        130 Ctrl-C
                 3 name not resolved            141 output can't be written
                 4 refused or unreachable       143 SIGTERM
+                5 timed out
     A wrong reply counts most; else it is the first failure that does. Lost probes alone are forgiven where a
-    --require limits the loss, or the outage and that is over at the end.
+    --require limits the loss, or the outage and that is over at the end. Probes that weren't sent, because this
+    machine has no route or no file descriptors left, for example, count as neither answered nor lost.
     """  # noqa: D301  # as above
     if keep and half_close:
         raise click.UsageError("--keep and --half-close contradict each other: a connection ends only once")
@@ -239,4 +243,9 @@ def main() -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
+    except OSError as error:
+        code, why = explainError(error)
+        if code is not ExitCode.LOCAL:
+            raise
+        complain(f"echoup: {why}")
     sys.exit(code)

@@ -7,7 +7,6 @@ silent for a while, and it first sends all that was sent before. The first answe
 that it came to is the only one from then on, and silence is no reason to leave it.
 """
 
-import os
 import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,8 @@ from twisted.internet.protocol import DatagramProtocol
 
 from echoup.addresses import describeName, joinAddress
 from echoup.client.connect.race import ATTEMPT_DELAY
-from echoup.client.exitcodes import describeServer
+from echoup.client.connect.systemerror import explainError, worst
+from echoup.client.exitcodes import PathError, describeServer
 
 Address = tuple[str, int]
 """The IP address, with the interface of a link-local one, and the port."""
@@ -49,6 +49,7 @@ class Attempt(DatagramProtocol):
         except OSError:
             self.close()
             raise
+        self._watch()
         self.local = describeName(handle.getsockname())
 
     def send(self, data: bytes) -> None:
@@ -56,7 +57,7 @@ class Attempt(DatagramProtocol):
         try:
             self.port.write(data)
         except MessageLengthError:  # it has no words
-            raise OSError(EMSGSIZE, os.strerror(EMSGSIZE)) from None
+            raise OSError(EMSGSIZE, "") from None
 
     def close(self) -> None:
         """Close the port."""
@@ -70,14 +71,29 @@ class Attempt(DatagramProtocol):
 
     def connectionRefused(self) -> None:
         """Report a refusal, of which an ICMP message tells."""
-        self.owner.attemptFailed(self, OSError(ECONNREFUSED, os.strerror(ECONNREFUSED)))
+        self.owner.attemptFailed(self, OSError(ECONNREFUSED, ""))
 
     def stopProtocol(self) -> None:
         """Report that the reactor has closed the port, because poll(2) saw an error on it: mostly a refusal, too."""
         if not self.isClosed:
             number = self.port.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or ECONNREFUSED
             self.isClosed = True
-            self.owner.attemptFailed(self, OSError(number, os.strerror(number)))
+            self.owner.attemptFailed(self, OSError(number, ""))
+
+    def _watch(self) -> None:
+        """Report what `recvfrom` raises for other ICMP messages, which Twisted logs as a traceback (`udp.Port.doRead`).
+
+        The poll and epoll reactors close the port before they read: see `stopProtocol`.
+        """
+        read = self.port.doRead
+
+        def doRead() -> None:
+            try:
+                read()
+            except OSError as error:
+                self.owner.attemptFailed(self, error)
+
+        self.port.doRead = doRead
 
 
 class ConnectedPort:
@@ -97,14 +113,14 @@ class ConnectedPort:
     ) -> None:
         """Open a port for the first of the `addresses` of the server `name`, and close those before.
 
-        If the first is silent for `patience` seconds (None: for ever), it isn't waited for any longer. Raise OSError if
-        no address can be used.
+        If the first is silent for `patience` seconds (None: for ever), it isn't waited for any longer. Raise PathError,
+        without the server's name, if no address can be used.
         """
         self._abandon()
         self._reactor, self._name = reactor, name
         self._addresses = deque(addresses)
         self._tried: list[str] = []
-        self._errors: dict[str, OSError] = {}
+        self._errors: dict[str, PathError] = {}
         self._sent: list[bytes] = []  # what the next address gets, too
         self._isDecided = False
         self._tryNext(patience)
@@ -122,12 +138,15 @@ class ConnectedPort:
         return self.attempt.remote if self.attempt else None
 
     def sendDatagram(self, data: bytes) -> None:
-        """Send `data`; raise OSError if the system doesn't send it to the address that has answered.
+        """Send `data`; raise PathError if the system doesn't send it to the address that has answered.
 
         While none has, `refused` is called instead, when no address is left.
         """
         if self.attempt and self._isDecided:
-            self.attempt.send(data)
+            try:
+                self.attempt.send(data)
+            except OSError as error:
+                raise _explain(error, self.attempt.address) from None
             return
         if self._addresses:
             self._sent.append(data)
@@ -142,8 +161,8 @@ class ConnectedPort:
     def datagramReceived(self, data: bytes, addr: Address) -> None:
         """Called with what comes from the address that has answered."""
 
-    def refused(self, error: OSError) -> None:
-        """Called when every address has failed, and `error` says how; it has to close the port."""
+    def refused(self, error: PathError) -> None:
+        """Called when every address has failed, and `error` says how, without the name; it has to close the port."""
 
     def connectTo(self, reactor: Any, address: Address) -> Attempt:
         """Return a new attempt at `address`; raise OSError if that fails."""
@@ -171,7 +190,7 @@ class ConnectedPort:
             return
         attempt.close()
         self._attempts = [each for each in self._attempts if each is not attempt]
-        self._errors[attempt.remote] = error
+        self._errors[attempt.remote] = _explain(error, attempt.address)
         self._tryNext()
         if not (self._attempts or self.isClosed):
             self.refused(self._failure())
@@ -186,7 +205,7 @@ class ConnectedPort:
             try:
                 attempt = self.attempt = self.connectTo(self._reactor, address)
             except OSError as error:
-                self._errors[remote] = error
+                self._errors[remote] = _explain(error, address)
                 continue
             self._attempts = [*self._attempts, attempt]
             if self._addresses and patience is not None:
@@ -206,12 +225,12 @@ class ConnectedPort:
         self._tried.append(remote)
         self.server = describeServer(self._name, ", ".join(self._tried))
 
-    def _failure(self) -> OSError:
+    def _failure(self) -> PathError:
         """Return the error of a server all of whose addresses failed."""
-        reasons = {remote: error.strerror or str(error) for remote, error in self._errors.items()}
-        why = "; ".join(f"{remote}: {reason}" for remote, reason in reasons.items())
-        last = [*self._errors.values()][-1]
-        return OSError(last.errno, why if len({*reasons.values()}) > 1 else reasons.popitem()[1])
+        reasons = {remote: str(error) for remote, error in self._errors.items()}
+        listed = "; ".join(f"{remote}: {reason}" for remote, reason in reasons.items())
+        code = worst({error.code for error in self._errors.values()})
+        return PathError(code, listed if len({*reasons.values()}) > 1 else reasons.popitem()[1])
 
     def _abandon(self) -> None:
         self._cancelDelay()
@@ -222,3 +241,7 @@ class ConnectedPort:
     def _cancelDelay(self) -> None:
         if self._delay and self._delay.active():
             self._delay.cancel()
+
+
+def _explain(error: OSError, address: Address) -> PathError:
+    return PathError(*explainError(error, address[0]))

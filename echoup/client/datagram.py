@@ -88,9 +88,10 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         else:
             self._sendNext()
 
-    def refused(self, error: OSError) -> None:
-        """Give up: no process listens there."""
-        self._fail(ExitCode.UNREACHABLE, error.strerror or str(error))
+    def refused(self, error: PathError) -> None:
+        """Give up: datagrams don't reach a process there."""
+        self._error = error
+        self.close()
 
     def pauseProducing(self) -> None:
         """Send nothing more for now: what came is not yet taken."""
@@ -118,8 +119,8 @@ class DatagramClient(ExchangeClient, ConnectedPort):
                 if self._due == piece and self.attempt and self._count > 1:
                     self.open(self.reactor, self._name, [self.attempt.address])
                 self.sendDatagram(piece)
-            except OSError as error:
-                self._fail(ExitCode.UNREACHABLE, error.strerror or str(error))
+            except PathError as error:
+                self.refused(error)
         elif self._ended:
             self.close()
 

@@ -14,12 +14,14 @@ class ExitCode(IntEnum):
     UNRESOLVED = 3
     """The name has no address."""
     UNREACHABLE = 4
-    """The connection was refused, or there is no route."""
+    """The connection was refused, or the server or its network can't be reached."""
     TIMED_OUT = 5
     TLS_FAILED = 6
     """The TLS handshake failed, or one side refused the other's certificate."""
     SHORT = 7
     """The connection was closed or reset before all had come back."""
+    LOCAL = 8
+    """Nothing was sent, for a reason of this machine: no descriptor, port or route, for example."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it: 128 + SIGINT."""
     BROKEN_PIPE = 141

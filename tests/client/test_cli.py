@@ -3,6 +3,7 @@
 import re
 import sys
 from dataclasses import replace
+from errno import EMFILE, ENOENT
 from importlib.metadata import version
 from io import StringIO
 from signal import SIGTERM
@@ -139,6 +140,22 @@ class MainTests(CommandTestCase):
             error = raised(SystemExit, main)
             assert error
             assert (error.code, sys.stderr) == (ExitCode.USAGE, None)
+
+    def test_localTroubleBeforeReactor(self) -> None:
+        """That there are no descriptors for the reactor itself is one line, with the code of local trouble."""
+
+        def fail(*_: object) -> int:
+            raise OSError(EMFILE, "Too many open files")
+
+        self.patch(module, "run", fail)
+        message = "echoup: Too many open files (this process has no file descriptors left, see ulimit -n)\n"
+        assert self.main("connect") == (ExitCode.LOCAL, "", message)
+        self.patch(module, "run", self.failToRun)
+        assert raised(FileNotFoundError, self.main, "connect"), "another error is no trouble that a user could mend"
+
+    def failToRun(self, *_: object) -> int:
+        """Fail with another error of the system."""
+        raise FileNotFoundError(ENOENT, "No such file or directory")
 
     def test_interruptBeforeReactor(self) -> None:
         """Ctrl-C before the reactor runs exits like Ctrl-C later."""

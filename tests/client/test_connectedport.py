@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.connectedport import Address, ConnectedPort
+from echoup.client.exitcodes import PathError
 from tests.support.doubles import ReactorTestCase, raised
 
 HOSTS = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 NOWHERE = "255.255.255.255"
 """An address to which the system sends nothing."""
+FORBIDDEN = "Permission denied (this machine sends nothing there)"
+OVERSIZED = "Message too long (this machine can't send as much at once)"
 
 
 class Recorder(ConnectedPort):
@@ -17,13 +20,13 @@ class Recorder(ConnectedPort):
 
     def __init__(self) -> None:
         self.came: list[tuple[bytes, str]] = []
-        self.failures: list[OSError] = []
+        self.failures: list[PathError] = []
 
     def datagramReceived(self, data: bytes, addr: Address) -> None:
         """Record a datagram, and from where it came."""
         self.came.append((data, addr[0]))
 
-    def refused(self, error: OSError) -> None:
+    def refused(self, error: PathError) -> None:
         """Record a failure."""
         self.failures.append(error)
         self.close()
@@ -137,13 +140,13 @@ class ConnectedPortTests(ReactorTestCase):
         self.port.sendDatagram(b"two")
         self.reactor.until(lambda: bool(self.port.failures))
         assert self.port.server == self.called(HOSTS[0])
-        assert str(self.port.failures[0].strerror) == "Connection refused"
+        assert str(self.port.failures[0]) == "Connection refused"
         assert self.take(HOSTS[2])[0] == []
 
     def test_reasonsAreReportedTogether(self) -> None:
         """When all addresses have failed that is reported once, with the reason of each if they differ."""
         self.servers.pop(HOSTS[2]).close()
-        different = f"{NOWHERE}:{self.number}: Permission denied; {HOSTS[0]}:{self.number}: Connection refused"
+        different = f"{NOWHERE}:{self.number}: {FORBIDDEN}; {HOSTS[0]}:{self.number}: Connection refused"
         for hosts, why in ((HOSTS[:2], "Connection refused"), ((NOWHERE, HOSTS[0]), different)):
             self.port = Recorder()
             self.open(hosts)
@@ -151,14 +154,14 @@ class ConnectedPortTests(ReactorTestCase):
                 self.port.sendDatagram(data)
             self.reactor.until(lambda: bool(self.port.failures))
             self.reactor.advance(1)
-            assert [error.strerror for error in self.port.failures] == [why]
+            assert [str(error) for error in self.port.failures] == [why]
             assert self.port.server == self.called(*hosts)
 
     def test_unusableAddressesRaise(self) -> None:
         """When no address can be used, opening raises the reason."""
-        error = raised(OSError, self.open, (NOWHERE, NOWHERE))
+        error = raised(PathError, self.open, (NOWHERE, NOWHERE))
         assert error is not None
-        assert error.strerror == "Permission denied"
+        assert str(error) == FORBIDDEN
         assert self.port.local is None
 
     def test_knownAddressIsOnlyLeftWhenItRefuses(self) -> None:
@@ -178,10 +181,10 @@ class ConnectedPortTests(ReactorTestCase):
         self.open(HOSTS[2:])
         self.port.sendDatagram(b"one")
         self.answer(HOSTS[2], b"ONE")
-        error = raised(OSError, self.port.sendDatagram, bytes(70_000))
+        error = raised(PathError, self.port.sendDatagram, bytes(70_000))
         assert error is not None
-        assert error.strerror == "Message too long"
+        assert str(error) == OVERSIZED
         assert not self.port.isClosed
         self.open(HOSTS[2:])
         self.port.sendDatagram(bytes(70_000))
-        assert [error.strerror for error in self.port.failures] == ["Message too long"]
+        assert [str(error) for error in self.port.failures] == [OVERSIZED]

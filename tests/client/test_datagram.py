@@ -3,12 +3,13 @@
 import os
 import select
 import socket
-from errno import EMFILE, ENETUNREACH
+from errno import EHOSTUNREACH, EMFILE, ENETUNREACH, EPERM
 from typing import Any, NoReturn
+from unittest import mock
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, MessageLengthError
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.udp import Port
 from zope.interface.verify import verifyObject
@@ -387,6 +388,31 @@ class FailureTests(ClientTestCase):
         self.exchange.send(b"hello")
         self.assertFails(ExitCode.UNREACHABLE, "Network is unreachable")
 
+    def test_forbiddenWriteIsLocal(self) -> None:
+        """A write that this machine refuses, as its firewall does, or because of the size, is local trouble."""
+        for error, why in (
+            (OSError(EPERM, ""), "Operation not permitted (this machine forbids it, mostly by a firewall)"),
+            (MessageLengthError(""), "Message too long (this machine can't send as much at once)"),
+        ):
+            self.open()
+
+            def fail(data: bytes, error: Exception = error) -> NoReturn:
+                raise error
+
+            self.patch(self.port, "write", fail)
+            self.exchange.send(b"hello")
+            self.assertFails(ExitCode.LOCAL, why)
+
+    def test_otherRefusalOnRead(self) -> None:
+        """What an ICMP message other than a refusal makes `recvfrom` raise is reported, and isn't logged."""
+        filtered = mock.Mock(wraps=self.port.socket)
+        filtered.recvfrom.side_effect = OSError(EHOSTUNREACH, "")
+        self.patch(self.port, "socket", filtered)
+        self.exchange.send(b"hello")
+        self.port.doRead()
+        self.assertFails(ExitCode.UNREACHABLE, "No route to host")
+        assert self.flushLoggedErrors() == []
+
     def test_missingPortIsReported(self) -> None:
         """That no new port can be opened is reported, and the port before is closed once."""
 
@@ -398,7 +424,8 @@ class FailureTests(ClientTestCase):
         self.answer(b"1")
         self.patch(self.reactor, "listenUDP", fail)
         self.exchange.send(b"1")
-        self.assertFails(ExitCode.UNREACHABLE, "Too many open files")
+        why = "Too many open files (this process has no file descriptors left, see ulimit -n)"
+        self.assertFails(ExitCode.LOCAL, why)
         assert self.flushLoggedErrors() == []
 
 

@@ -13,14 +13,15 @@ import pytest
 from tests.support.addresses import Address
 from tests.support.waiting import eventually
 
-PACKAGES = (Path(__file__).parents[2] / ".ci" / "packages").read_text().split()
+_CI = Path(__file__).parents[2] / ".ci"
+PACKAGES = [package for name in ("packages", "packages-image") for package in (_CI / name).read_text().split()]
 """The Debian packages whose programs the tests run."""
 
 
 def need(program: str, package: str = "") -> str:
     """Return the path of `program`, or skip the test; `package` is the one of PACKAGES that has it."""
     package = package or program
-    assert package in PACKAGES, f"{package} is not in .ci/packages"
+    assert package in PACKAGES, f"{package} is neither in .ci/packages nor in .ci/packages-image"
     path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if not path:
         pytest.skip(f"{program} is missing: apt-get install {package}")

@@ -42,13 +42,16 @@ class Pinged:
         *probes, summary = [json.loads(line) for line in output.splitlines()]
         assert {one["type"] for one in probes} <= {"probe"}
         assert {one["schema"] for one in (*probes, summary)} == {1}
-        assert (summary["type"], summary["sent"]) == ("summary", len(probes) + summary["unfinished"])
-        assert {probe["seq"] for probe in probes} <= {*range(1, summary["sent"] + 1)}
+        assert summary["type"] == "summary"
+        assert summary["sent"] + summary["unsent"] == len(probes) + summary["unfinished"]
+        assert {probe["seq"] for probe in probes} <= {*range(1, summary["sent"] + summary["unsent"] + 1)}
         assert len({probe["seq"] for probe in probes}) == len(probes)
         assert summary["answered"] == sum(probe["code"] == 0 for probe in probes)
         assert summary["wrong"] == sum(probe["code"] == 1 for probe in probes)
-        assert summary["lost"] == len(probes) - summary["answered"] - summary["wrong"]
-        assert summary["loss"] == (summary["lost"] / len(probes) if probes else 0)
+        assert summary["unsent"] == sum(probe["code"] == 8 for probe in probes)
+        over = len(probes) - summary["unsent"]
+        assert summary["lost"] == over - summary["answered"] - summary["wrong"]
+        assert summary["loss"] == (summary["lost"] / over if over else 0)
         for probe in probes:
             assert (probe["code"] == 0) == (probe["error"] is None) == (probe["verdict"] == "uppercased")
             assert probe["code"] or probe["step"] is None

@@ -1,6 +1,7 @@
 """Texts that may be targets, and a reactor on which they can be tried."""
 
 from errno import EADDRNOTAVAIL
+from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 
 from twisted.internet.base import ReactorBase
@@ -23,13 +24,13 @@ class OfflineReactor(MemoryReactorClock):
     def connectTCP(self, *arguments: Any, **named: Any) -> Any:
         """Attempt a connection, which has no socket."""
         connector: Any = super().connectTCP(*arguments, **named)
-        connector.transport = None
+        connector.transport = SimpleNamespace()
         return connector
 
     def connectUNIX(self, *arguments: Any, **named: Any) -> Any:
         """Attempt a connection, which has no socket."""
         connector: Any = super().connectUNIX(*arguments, **named)
-        connector.transport = None
+        connector.transport = SimpleNamespace()
         return connector
 
     def listenUDP(self, port: int, protocol: object, interface: str = "", maxPacketSize: int = 0) -> NoReturn:

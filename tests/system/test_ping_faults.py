@@ -159,6 +159,7 @@ def test_blackHoleShowsState() -> None:
         assert pinged.error == f"cannot connect to {address.target}: timed out"
 
 
+NO_ADDRESS = "Cannot assign requested address (this machine has no such address, or no port left, to send from)"
 ELSEWHERE = [
     ("no.such.name.invalid", "resolve", 3, "cannot resolve no.such.name.invalid: no address found"),
     ("127.0.0.1:1", "connect", 4, "cannot connect to 127.0.0.1:1: Connection refused"),
@@ -167,8 +168,8 @@ ELSEWHERE = [
     (
         "tcp:127.0.0.1:1:bindAddress=192.0.2.1",
         "connect",
-        4,
-        "cannot connect to 127.0.0.1:1: Cannot assign requested address",
+        8,
+        f"cannot connect to 127.0.0.1:1: {NO_ADDRESS}",
     ),
 ]
 
@@ -184,7 +185,8 @@ def test_missingServerHasStep(target: str, step: str, code: int, error: str) -> 
     assert phase["step"] == step
     assert phase["error"]
     ended = ping("-c2", "-i0", target)
-    assert (ended.returncode, ended.stderr) == (code, f"echoup: 2 of 2 failed: {error}\n")
+    what = "not sent" if code == 8 else "failed"
+    assert (ended.returncode, ended.stderr) == (code, f"echoup: 2 of 2 {what}: {error}\n")
     assert [line for line in ended.stdout.splitlines() if "seq" in line][:2] == [
         f"seq={seq} {step}: {error}" for seq in (1, 2)
     ]
@@ -267,10 +269,13 @@ def test_slowResolverTimesOut() -> None:
 
 
 def test_missingDescriptorsAreReported() -> None:
-    """Without free descriptors the probes fail, and say so; none is left out."""
+    """Without free descriptors probes aren't sent, and say so; none is left out, and none of them is lost."""
     with serving("silent") as address:
         limited = ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh", *PING]
         pinged = probe(address.target, "-i0.005", "-W2", count=40, command=limited)
-    assert {(one["step"], one["code"]) for one in pinged.probes} == {("connect", 4), ("first byte", 5)}
-    errors = {one["error"] for one in pinged.probes if one["code"] == 4}
-    assert errors == {f"cannot connect to {address.target}: Too many open files"}
+    assert {(one["step"], one["code"]) for one in pinged.probes} == {("connect", 8), ("first byte", 5)}
+    errors = {one["error"] for one in pinged.probes if one["code"] == 8}
+    why = "Too many open files (this process has no file descriptors left, see ulimit -n)"
+    assert errors == {f"cannot connect to {address.target}: {why}"}
+    assert (pinged.code, pinged.summary["lost"] + pinged.summary["unsent"]) == (5, 40)
+    assert pinged.summary["outage"]["last"] < min(one["seq"] for one in pinged.probes if one["code"] == 8)

@@ -381,7 +381,7 @@ def test_prometheusHasGauges(daemon: Daemon, certificates: Certificates) -> None
     tcp, tls = (address.target for address in daemon.addresses)
     found = metrics("-c4", "-i0", "--half-close", "--require=p99<1us", "--require=loss<=1%", tcp)
     assert found["up"] == {(): 1}
-    assert found["probes"] == {("answered",): 4, ("lost",): 0, ("wrong",): 0}
+    assert found["probes"] == {("answered",): 4, ("lost",): 0, ("wrong",): 0, ("unsent",): 0}
     assert set(found["seconds"]) == {("50",), ("90",), ("95",), ("99",)}
     assert found["seconds_min"][()] <= found["seconds"][("50",)] <= found["seconds_max"][()]
     assert set(found["phase_seconds"]) == {("connect",), ("first byte",), ("all bytes",), ("end",)}
@@ -394,7 +394,7 @@ def test_prometheusHasGauges(daemon: Daemon, certificates: Certificates) -> None
     assert expiry["daysLeft"] > 29
     found = metrics("-c2", "-i0", unused().target)
     assert found["up"] == {(): 0}
-    assert found["probes"] == {("answered",): 0, ("lost",): 2, ("wrong",): 0}
+    assert found["probes"] == {("answered",): 0, ("lost",): 2, ("wrong",): 0, ("unsent",): 0}
     assert found["outage_seconds"][()] > 0
     assert "seconds" not in found
 

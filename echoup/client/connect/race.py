@@ -1,17 +1,21 @@
 """From the addresses of a server to a connection with one of them."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from errno import EAGAIN
+from socket import SO_ERROR, SOL_SOCKET
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from echoup.addresses import describeAddress
+from echoup.client.connect.systemerror import explainError, worst
 from echoup.client.connect.trace import Phase, Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
 
@@ -20,6 +24,9 @@ ATTEMPT_DELAY = 0.25
 
 Way = tuple[str, Callable[[ClientFactory], Any]]
 """An address in words, and a function that begins to connect a factory to it and returns the IConnector."""
+
+Reason = tuple[ExitCode, str]
+"""Why an address can't be connected to: the exit code if there is no other address, and the words."""
 
 
 class Race:
@@ -39,7 +46,7 @@ class Race:
         self._trace = trace
         self._ways: deque[Way] = deque()
         self._attempts: list[_Attempt] = []
-        self._errors: dict[str, BaseException | None] = {}
+        self._reasons: dict[str, Reason] = {}
         self._delay: IDelayedCall | None = None
 
     def start(self, ways: Iterable[Way]) -> None:
@@ -55,8 +62,10 @@ class Race:
         try:
             attempt.connector = connect(attempt)
         except OSError as error:  # of an interface that doesn't exist, or without a free descriptor
-            self.lose(attempt, error)
+            self.lose(attempt, _explain(error))
         else:
+            # Until there is a protocol, the attempt is told what a protocol would be.
+            attempt.connector.transport.protocol = attempt
             self._delay = self._reactor.callLater(ATTEMPT_DELAY, self._next) if self._ways else None
 
     def win(self, attempt: "_Attempt", transport: Any) -> None:
@@ -66,18 +75,18 @@ class Race:
         self._stop()
         self.connected.callback(transport)
 
-    def lose(self, attempt: "_Attempt", error: BaseException | None) -> None:
+    def lose(self, attempt: "_Attempt", reason: Reason) -> None:
         """Note that `attempt` failed; try the next address, or, after the last, fail `connected`."""
         if attempt not in self._attempts:
             return
         self._attempts.remove(attempt)
-        self._trace.end(attempt.phase, error=_explain(error))
-        self._errors[attempt.address] = error
+        self._trace.end(attempt.phase, error=reason[1])
+        self._reasons[attempt.address] = reason
         if self._ways:
             self._cancelDelay()
             self._next()
         elif not self._attempts:
-            self.connected.errback(_failure(self._server, self._errors))
+            self.connected.errback(_failure(self._server, self._reasons))
 
     def _stop(self) -> None:
         self._cancelDelay()
@@ -101,37 +110,51 @@ class _Connected(Protocol):
         self.factory.race.win(self.factory, self.transport)
 
 
+@implementer(IHalfCloseableProtocol)
 class _Attempt(ClientFactory):
     """The attempt to connect to one address."""
 
     noisy = False
     protocol = _Connected
     connector: Any
+    _error: OSError | None = None
 
     def __init__(self, race: Race, address: str, phase: Phase) -> None:
         self.race = race
         self.address = address
         self.phase = phase
 
-    def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        self.race.lose(self, reason.value)
+    def readConnectionLost(self) -> None:
+        """Give up, for the reason that the kernel has.
+
+        The poll and epoll reactors take an ICMP error, or a Unix socket's full queue, for the peer's end. Without a
+        protocol to tell, the transport closes the socket before anything has read the reason, and fails with the words
+        "Connection was closed cleanly" (`twisted.internet.tcp.Connection.readConnectionLost`).
+        """
+        number = self.connector.transport.getHandle().getsockopt(SOL_SOCKET, SO_ERROR)
+        self._error = OSError(number or EAGAIN, "")
+        self.connector.stopConnecting()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: nothing was written."""
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        error, host = self._error or reason.value, getattr(connector.getDestination(), "host", "")
+        self.race.lose(self, _explain(error, host))
 
 
-def _explain(error: BaseException | None) -> str:
+def _explain(error: BaseException | None, host: str = "") -> Reason:
+    """Return why `host`, if that is an IP address, can't be connected to."""
     if isinstance(error, ConnectTimeout):
-        return "timed out"
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    number = getattr(error, "osError", None)
-    return os.strerror(number) if isinstance(number, int) and number > 0 else str(error).partition("\n")[0]
+        return ExitCode.TIMED_OUT, "timed out"
+    if isinstance(error, ConnectError) and error.osError:
+        error = OSError(error.osError, "")
+    # The text of another error is nothing for a user: that of a ConnectError may be the representation of a Failure.
+    return explainError(error, host) if isinstance(error, OSError) else (ExitCode.UNREACHABLE, type(error).__name__)
 
 
-def _failure(server: object, errors: dict[str, BaseException | None]) -> PathError:
+def _failure(server: object, reasons: dict[str, Reason]) -> PathError:
     """Return the error of a server all of whose addresses failed."""
-    timedOut = all(isinstance(error, ConnectTimeout) for error in errors.values())
-    reasons = [
-        _explain(error) if address == str(server) else f"{address}: {_explain(error)}"
-        for address, error in errors.items()
-    ]
-    code = ExitCode.TIMED_OUT if timedOut else ExitCode.UNREACHABLE
-    return PathError(code, f"cannot connect to {server}: {'; '.join(reasons)}")
+    code = worst({code for code, _ in reasons.values()})
+    listed = [why if address == str(server) else f"{address}: {why}" for address, (_, why) in reasons.items()]
+    return PathError(code, f"cannot connect to {server}: {'; '.join(listed)}")

@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from echoup.addresses import encodeHost, hostOf
+from echoup.client.connect.systemerror import explainResolver
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError, describeServer
 
@@ -45,6 +46,7 @@ async def resolve(reactor: Any, host: str, family: Family, timeout: float, trace
     phase = trace.begin(Step.RESOLVE)
     found: list[str] = []
     called = host
+    failure: Exception | None = None
     why = f"it is no {only}" if version else f"no {only} found"
     if not version:
         try:
@@ -53,12 +55,16 @@ async def resolve(reactor: Any, host: str, family: Family, timeout: float, trace
             found = await lookUp(reactor, name, family).addTimeout(timeout, reactor)
         except DeferredTimeout:
             raise PathError(ExitCode.TIMED_OUT, f"cannot resolve {called}: timed out after {timeout:g} s") from None
+        except RuntimeError:  # of `Thread.start`
+            raise PathError(ExitCode.LOCAL, f"cannot resolve {called}: this machine allows no more threads") from None
         except (OSError, UnicodeError) as error:
+            failure = error
             if not (isinstance(error, gaierror) and error.errno in (EAI_NONAME, EAI_NODATA)):
                 why = getattr(error, "strerror", None) or str(error)
     if not found:
         trace.end(phase, error=why)
-        raise PathError(ExitCode.UNRESOLVED, f"cannot resolve {called}: {why}")
+        code, why = explainResolver(failure) or (ExitCode.UNRESOLVED, why)
+        raise PathError(code, f"cannot resolve {called}: {why}")
     first = [address for address in found if _versionOf(address) == _versionOf(found[0])]
     second = [address for address in found if _versionOf(address) != _versionOf(found[0])]
     addresses = [address for address in chain(*zip_longest(first, second)) if address]

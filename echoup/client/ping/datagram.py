@@ -117,9 +117,9 @@ class DatagramProbes:
             within = f"{self._schedule.timeout:g} s"
             why = f"no answer within {within}: it was lost, or the answer was, or nobody answers there"
             raise PathError(ExitCode.TIMED_OUT, f"{port.server}: {why}") from None
-        except OSError as error:
-            trace.end(phase, error=error.strerror)
-            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {port.server}: {error.strerror}") from None
+        except PathError as error:
+            trace.end(phase, error=str(error))
+            raise PathError(error.code, f"cannot send to {port.server}: {error}") from None
         finally:
             probe.over = self._reactor.seconds()
             self._over.append(probe)
@@ -164,12 +164,12 @@ class ProbePort(ConnectedPort):
         self._take = take
 
     def send(self, probe: Probe) -> None:
-        """Send `probe`; raise OSError if that fails."""
+        """Send `probe`; raise PathError if that fails."""
         self.probes[probe.expected] = probe
         probe.reply.send(probe.payload)
         try:
             self.sendDatagram(probe.payload)
-        except OSError:
+        except PathError:
             del self.probes[probe.expected]
             raise
 
@@ -186,8 +186,8 @@ class ProbePort(ConnectedPort):
         if probe:
             self._take(probe, data)
 
-    def refused(self, error: OSError) -> None:
-        """Fail the probes that wait for an answer: no process listens there."""
+    def refused(self, error: PathError) -> None:
+        """Fail the probes that wait for an answer: datagrams don't reach a process there."""
         self.close()
         for probe in list(self.probes.values()):
             if not probe.answered.called:

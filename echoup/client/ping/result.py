@@ -46,6 +46,11 @@ class Result:
         return self.error is not None and self.error.code is ExitCode.WRONG
 
     @property
+    def isUnsent(self) -> bool:
+        """Whether this machine couldn't send it, so that it tells nothing of the path."""
+        return self.error is not None and self.error.code is ExitCode.LOCAL
+
+    @property
     def verdict(self) -> Verdict | None:
         """The verdict on the reply; None where the probe failed for another reason, or it didn't come in time."""
         if self.isAnswered or self.isWrong:

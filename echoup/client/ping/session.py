@@ -31,9 +31,9 @@ async def ping(
 ) -> None:
     """Make the probes of `target` that `schedule` asks for, and report them.
 
-    Raise PathError if one failed, or if one of the `requirements` isn't met; a requirement of the loss forgives lost
-    probes, one of the outage forgives those before an answered one. Raise it before the first probe if the target's
-    files can't be used. Cancelling ends the probes; what they found is still reported.
+    Raise PathError if one failed or wasn't sent, or if one of the `requirements` isn't met; a requirement of the loss
+    forgives lost probes, one of the outage forgives those before an answered one. Raise it before the first probe if
+    the target's files can't be used. Cancelling ends the probes; what they found is still reported.
     """
     statistics = Statistics()
     if isinstance(target, StreamTarget):
@@ -54,17 +54,27 @@ def makeProbes(reactor: ReactorBase, target: Target, schedule: Schedule, statist
 
 
 def judge(statistics: Statistics, requirements: Sequence[Requirement]) -> tuple[ExitCode, str]:
-    """Return the exit code, and the reason for it; empty for OK."""
+    """Return the exit code, and the reason for it; empty for OK.
+
+    What is known of the path counts more than that a probe couldn't be sent, which nothing forgives.
+    """
     failure = statistics.failure
+    begun = statistics.sent + statistics.unsent
+
+    def some(count: int, what: str, error: PathError | None) -> list[str]:
+        return [f"{count} of {begun} {what}: {error}" if begun > 1 else str(error)] if error else []
+
+    unsent = some(statistics.unsent, "not sent", statistics.trouble)
     metrics = {requirement.metric for requirement in requirements}
     mayLose = "loss" in metrics or ("outage" in metrics and not statistics.current)
     if failure and (statistics.wrong or not mayLose):
-        isOnly = statistics.sent == 1
-        return failure.code, f"{failure}" if isOnly else f"{statistics.failed} of {statistics.sent} failed: {failure}"
+        return failure.code, "; ".join([*some(statistics.failed, "failed", failure), *unsent])
     unmet = [requirement for requirement in requirements if not requirement.isMet(statistics)]
-    if unmet:
+    if unmet and (statistics.over or not unsent):
         reasons = [judgement(requirement, statistics) for requirement in unmet]
-        return ExitCode.WRONG, "; ".join([*reasons, *([str(failure)] if failure else [])])
+        return ExitCode.WRONG, "; ".join([*reasons, *([str(failure)] if failure else []), *unsent])
+    if unsent:
+        return ExitCode.LOCAL, unsent[0]
     return ExitCode.OK, ""
 
 

@@ -10,7 +10,7 @@ from echoup.client.ping.result import Result
 
 @dataclass(frozen=True)
 class Outage:
-    """Consecutive probes that failed, until one that was answered."""
+    """Consecutive probes that failed, until one that was answered; those that weren't sent don't count."""
 
     began: float
     """When the first of them began, in seconds of the reactor's clock, as `ended`."""
@@ -33,7 +33,9 @@ class Statistics:
     """The sum of all probes; only 8 bytes of each are kept, its time."""
 
     sent = 0
-    """How many probes began."""
+    """How many probes began, without those that couldn't be sent."""
+    unsent = 0
+    """How many this machine couldn't send; nothing else counts them."""
     answered = 0
     """How many were answered, in upper case."""
     failed = 0
@@ -42,6 +44,8 @@ class Statistics:
     """How many got another reply."""
     failure: PathError | None = None
     """The first wrong reply, or else the first failure, in order of seq; None if all were answered."""
+    trouble: PathError | None = None
+    """Why the first probe that couldn't be sent, in order of seq, wasn't; None if all were sent."""
     waiting: Result | None = None
     """The first of the probes that were interrupted, in order of seq; None if none was."""
     duplicates = 0
@@ -58,6 +62,7 @@ class Statistics:
         """The seconds of the answered probes, in no particular order."""
         self._longest: Outage | None = None  # of those that are over
         self._failureRank: tuple[bool, float] = (True, inf)
+        self._troubleRank = inf
         self._early: dict[int, Result] = {}
         self._next = 1
 
@@ -71,6 +76,11 @@ class Statistics:
         if result.isAnswered:
             self.answered += 1
             self.times.append(result.seconds)
+        elif result.isUnsent:
+            self.sent -= 1
+            self.unsent += 1
+            if result.seq < self._troubleRank:
+                self.trouble, self._troubleRank = result.error, result.seq
         else:
             self.failed += 1
             self.wrong += result.isWrong
@@ -146,6 +156,8 @@ class Statistics:
     def _follow(self, result: Result) -> None:
         """Begin, extend or end the outage with the result that is next in order of seq."""
         current, seq = self.current, result.seq
+        if result.isUnsent:
+            return
         if not result.isAnswered:
             if current:
                 self.current = replace(current, ended=max(current.ended, result.ended), last=seq)

@@ -11,7 +11,7 @@ from echoup.client.connect.trace import Trace
 from echoup.client.connectedport import ConnectedPort
 from echoup.client.datagram import DatagramClient
 from echoup.client.exchange import Take
-from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.exitcodes import PathError
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,5 @@ class DatagramTarget:
         try:
             addresses = [(host, self.port) for host in sorted(hosts, key=lambda host: host != known)]
             port.open(reactor, self, addresses, patience)
-        except OSError as error:
-            raise PathError(ExitCode.UNREACHABLE, f"cannot send to {port.server}: {error.strerror}") from None
+        except PathError as error:
+            raise PathError(error.code, f"cannot send to {port.server}: {error}") from None

@@ -165,7 +165,7 @@ def _parseUNIX(
         for name, value in (("mode", mode), ("lockfile", lockfile)):
             if value is not None:
                 raise ValueError(f"it has {name}=, but an abstract socket has no file")
-        return UNIXListener(description, path, backlog=length, isLocked=False)
+        return UNIXListener(description, path, backlog=length, replacesLeftover=False)
     mode, lockfile = "666" if mode is None else mode, "1" if lockfile is None else lockfile
     if not re.fullmatch("(0|0o)?[0-7]{1,4}", mode):
         raise ValueError(f"{mode!r} is not an octal mode")

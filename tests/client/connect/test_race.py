@@ -1,10 +1,12 @@
 """From the addresses of a server to a connection."""
 
 import socket
-from errno import ENETUNREACH
+from errno import EADDRNOTAVAIL, EHOSTUNREACH, EMFILE, ENETUNREACH, ETIMEDOUT
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from twisted.internet.error import ConnectError, UserError
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectBindError, ConnectError, ConnectionDone, UserError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import ClientFactory
@@ -39,6 +41,10 @@ class Way:
 
     def getHandle(self) -> None:
         """Return None: there is no socket."""
+
+    def getDestination(self) -> IPv4Address:
+        """Return an address to which there is a route."""
+        return IPv4Address("TCP", "127.0.0.1", 1)
 
     def succeed(self) -> None:
         """Make the connection."""
@@ -137,7 +143,51 @@ class RaceTests(ReactorTestCase):
         race = Race(self.reactor, "there", self.trace)
         race.start([("a", fail), ("b", fail)])
         error = self.failureResultOf(race.connected, PathError).value
-        assert str(error) == "cannot connect to there: a: Too many open files; b: Too many open files"
+        why = "Too many open files (this process has no file descriptors left, see ulimit -n)"
+        assert (error.code, str(error)) == (ExitCode.LOCAL, f"cannot connect to there: a: {why}; b: {why}")
+
+    def test_localTroubleCountsLeast(self) -> None:
+        """Trouble of this machine is the reason only where every address has some; a timeout of the kernel is one."""
+        mine = ConnectBindError(EMFILE, "Too many open files")
+        for errors, code in (
+            ((mine, ConnectError(EADDRNOTAVAIL)), ExitCode.LOCAL),
+            ((mine, Refused(111)), ExitCode.UNREACHABLE),
+            ((ConnectTimeout(), mine), ExitCode.TIMED_OUT),
+            ((ConnectError(ETIMEDOUT), mine), ExitCode.TIMED_OUT),
+            ((ConnectTimeout(), mine, ConnectError(EHOSTUNREACH)), ExitCode.UNREACHABLE),
+        ):
+            race = Race(self.reactor, "there", self.trace)
+            ways = [Way(f"{number}:1") for number in range(len(errors))]
+            race.start([(way.address, way.connect) for way in ways])
+            for way, error in zip(ways, errors, strict=True):
+                way.fail(error)
+            assert self.failureResultOf(race.connected, PathError).value.code is code, errors
+
+    def test_errorIsNeverAFailure(self) -> None:
+        """An error without a number, which may contain a Failure, is one line without that Failure's text."""
+        done = Failure(ConnectionDone())
+        for error in (ConnectError(string=done), ConnectError(string=repr(done)), ConnectError(), Exception(done)):
+            race = Race(self.reactor, "there", self.trace)
+            way = Way("a")
+            race.start([("a", way.connect)])
+            way.fail(error)
+            line = str(self.failureResultOf(race.connected, PathError).value)
+            assert line == f"cannot connect to there: a: {type(error).__name__}"
+            assert self.trace.phases[-1].error == type(error).__name__
+
+    def test_fullQueueIsTold(self) -> None:
+        """A Unix socket whose queue is full is told; the reactor takes it for the end of a connection."""
+        path = f"{self.enterContext(TemporaryDirectory())}/socket"
+        with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as waiting:
+            listening.bind(path)
+            listening.listen(0)
+            waiting.connect(path)
+            race = Race(self.reactor, "unix:x", self.trace)
+            race.start([("unix:x", lambda factory: self.reactor.connectUNIX(path, factory))])
+            self.reactor.advance(0.1)
+        error = self.failureResultOf(race.connected, PathError).value
+        why = "Resource temporarily unavailable (the server's queue is full)"
+        assert (error.code, str(error)) == (ExitCode.UNREACHABLE, f"cannot connect to unix:x: {why}")
 
     def test_allTimeoutsAreTimeout(self) -> None:
         """Only when all addresses timed out the failure is a timeout."""

@@ -65,7 +65,7 @@ class ResolveTests(ReactorTestCase):
             (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no address found"),
             (socket.gaierror(socket.EAI_NODATA, "No address associated with hostname"), "no address found"),
             (socket.gaierror(socket.EAI_AGAIN, failure), failure),
-            (OSError(24, "Too many open files"), "Too many open files"),
+            (OSError(5, "Input/output error"), "Input/output error"),
             (UnicodeError("label too long"), "label too long"),
         ):
             self.patch(module, "lookUp", lambda *_, error=error: fail(error))
@@ -94,6 +94,21 @@ class ResolveTests(ReactorTestCase):
         error = self.failureResultOf(self.resolve("a\u200db"), PathError).value
         assert error.code is ExitCode.UNRESOLVED
         assert str(error).startswith("cannot resolve a\u200db: ")
+
+    def test_localTroubleIsReported(self) -> None:
+        """That there are no descriptors, or no threads, is no answer about the name, and local trouble."""
+
+        def refuse(*_: object) -> "Deferred[list[str]]":
+            raise RuntimeError("can't start new thread")
+
+        files = "Too many open files (this process has no file descriptors left, see ulimit -n)"
+        for answer, told in (
+            (lambda *_: fail(OSError(24, "Too many open files")), files),
+            (refuse, "this machine allows no more threads"),
+        ):
+            self.patch(module, "lookUp", answer)
+            error = self.failureResultOf(self.resolve("there"), PathError).value
+            assert (error.code, str(error)) == (ExitCode.LOCAL, f"cannot resolve there: {told}")
 
     def test_slowResolverTimesOut(self) -> None:
         """A resolver that takes too long is given up, and its late answer is ignored."""

@@ -1,7 +1,7 @@
 """Probes over UDP, answered by the test."""
 
 import socket
-from errno import ECONNREFUSED, EMFILE
+from errno import EMFILE
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
@@ -9,7 +9,7 @@ from twisted.internet.error import CannotListenError
 
 from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.connect.trace import Step
-from echoup.client.exitcodes import ExitCode
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.datagram import REMEMBERED, DatagramProbes
 from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
@@ -147,8 +147,8 @@ class FreshTests(DatagramTestCase):
         """A datagram that the system doesn't send is reported in its words."""
         self.probes = self.makeProbes(self.target, 70000)
         probing = Deferred.fromCoroutine(self.probes.probe(1))
-        message = f"cannot send to {self.called}: Message too long"
-        self.assertFailed(probing, None, ExitCode.UNREACHABLE, message)
+        message = f"cannot send to {self.called}: Message too long (this machine can't send as much at once)"
+        self.assertFailed(probing, None, ExitCode.LOCAL, message)
 
     def linger(self) -> "Deferred[None]":
         """Begin to wait for answers that may still come."""
@@ -194,7 +194,9 @@ class FreshTests(DatagramTestCase):
 
         self.patch(self.reactor, "listenUDP", fail)
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
-        assert str(result.error) == f"cannot send to {self.called}: Too many open files"
+        why = "Too many open files (this process has no file descriptors left, see ulimit -n)"
+        assert str(result.error) == f"cannot send to {self.called}: {why}"
+        assert result.isUnsent
         assert (result.local, result.remote) == (None, None)
 
     def test_unknownNameFailsToResolve(self) -> None:
@@ -231,7 +233,7 @@ class FreshTests(DatagramTestCase):
         self.probes = self.makeProbes(DatagramTarget("fe80::1%nosuch", 1))
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
         assert result.error
-        assert result.error.code is ExitCode.UNREACHABLE
+        assert (result.isUnsent, str(result.error).endswith(": this machine has no such interface")) == (True, True)
         self.reactor.turn()
         assert self.ports() == 0
 
@@ -407,7 +409,7 @@ class KeepTests(DatagramTestCase):
         self.patch(port.attempt.port, "write", self.failToSend)
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(2)))
         assert str(result.error) == f"cannot send to {self.called}: Network is unreachable"
-        port.refused(OSError(ECONNREFUSED, "Connection refused"))
+        port.refused(PathError(ExitCode.UNREACHABLE, "Connection refused"))
         assert self.flushLoggedErrors() == []
 
     def failToSend(self, _: bytes) -> None:

@@ -351,3 +351,26 @@ class JudgeTests(SynchronousTestCase):
         self.assertJudged([lost, answered], ["max<9s"], ExitCode.TIMED_OUT, "1 of 2 failed: there:1: timed out 1")
         wrong = [probe(1, code=ExitCode.WRONG), answered]
         self.assertJudged(wrong, ["outage<=2s"], ExitCode.WRONG, "1 of 2 failed: there:1: corrupted 1")
+
+    def test_unsentProbesAreLocal(self) -> None:
+        """Probes that weren't sent have an exit code of their own, whatever the requirements."""
+        mine = [probe(1, code=ExitCode.LOCAL), probe(2, code=ExitCode.LOCAL)]
+        self.assertJudged(mine[:1], [], ExitCode.LOCAL, "there:1: LOCAL 1")
+        for requirements in ([], ["loss<50%"], ["p99<5ms", "outage<1s"]):
+            self.assertJudged(mine, requirements, ExitCode.LOCAL, "2 of 2 not sent: there:1: LOCAL 1")
+        message = "2 of 3 not sent: there:1: LOCAL 1"
+        self.assertJudged([*mine, probe(3)], ["loss<50%", "p99<5ms"], ExitCode.LOCAL, message)
+
+    def test_pathCountsMoreThanLocal(self) -> None:
+        """What is known of the path counts more than that probes weren't sent: a failure, and an unmet requirement."""
+        mine, lost, wrong = (
+            probe(1, code=ExitCode.LOCAL),
+            probe(2, code=ExitCode.TIMED_OUT),
+            probe(3, code=ExitCode.WRONG),
+        )
+        unsent = "1 of 2 not sent: there:1: LOCAL 1"
+        self.assertJudged([mine, lost], [], ExitCode.TIMED_OUT, f"1 of 2 failed: there:1: timed out 2; {unsent}")
+        self.assertJudged([mine, wrong], ["loss<9%"], ExitCode.WRONG, f"1 of 2 failed: there:1: corrupted 3; {unsent}")
+        self.assertJudged([mine, lost], ["loss<=100%"], ExitCode.LOCAL, unsent)
+        unmet = f"max<1us: not met (1.00 ms); {unsent}"
+        self.assertJudged([mine, probe(2)], ["max<1us"], ExitCode.WRONG, unmet)

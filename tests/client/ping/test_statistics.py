@@ -12,13 +12,13 @@ from echoup.client.ping.statistics import Outage, Statistics
 from tests.support.properties import given, st
 from tests.support.samples import interruptedAt, probe, summed
 
-CODES = st.sampled_from([ExitCode.OK, ExitCode.WRONG, ExitCode.TIMED_OUT, ExitCode.SHORT])
+CODES = st.sampled_from([ExitCode.OK, ExitCode.WRONG, ExitCode.TIMED_OUT, ExitCode.SHORT, ExitCode.LOCAL])
 SECONDS = st.floats(0.0, 10.0)
 
 
 def numbers(statistics: Statistics) -> dict[str, object]:
     """Return all numbers of `statistics`."""
-    names = ("over", "answered", "wrong", "lost", "failed", "loss", "failure", "outage", "current")
+    names = ("over", "answered", "wrong", "lost", "failed", "loss", "failure", "outage", "current", "unsent", "trouble")
     return {name: getattr(statistics, name) for name in names} | {"times": sorted(statistics.times)}
 
 
@@ -57,6 +57,24 @@ class StatisticsTests(SynchronousTestCase):
             statistics.interrupt(result)
         assert statistics.waiting is oldest
         assert (statistics.sent, statistics.unfinished, statistics.failed) == (5, 3, 1)
+
+    def test_unsentIsNoLoss(self) -> None:
+        """A probe that this machine couldn't send counts as nothing else; the first reason is remembered."""
+        mine = [probe(seq, 9.0, ExitCode.LOCAL) for seq in (2, 4, 5)]
+        statistics = summed(probe(1, 2.0), *mine[::-1], probe(3, 9.0, ExitCode.TIMED_OUT))
+        assert (statistics.sent, statistics.unsent, statistics.over, statistics.unfinished) == (2, 3, 2, 0)
+        assert (statistics.answered, statistics.failed, statistics.lost, statistics.loss) == (1, 1, 1, 0.5)
+        assert statistics.trouble is mine[0].error
+        assert (statistics.failure and statistics.failure.code) is ExitCode.TIMED_OUT
+        assert (summed(*mine).failure, summed(*mine).loss) == (None, 0.0)
+
+    def test_unsentIsNoOutage(self) -> None:
+        """A probe that wasn't sent neither begins, extends nor ends an outage."""
+        lost, mine = ExitCode.TIMED_OUT, ExitCode.LOCAL
+        assert summed(probe(1), probe(2, code=mine)).outage is None
+        results = [probe(1, code=mine), probe(2, 0.5, lost), probe(3, 9.0, mine), probe(4, 0.5, lost), probe(5, 0.5)]
+        assert summed(*results).outage == Outage(2.0, 5.5, 2, 4, isOver=True)
+        assert summed(*results[:3]).current == Outage(2.0, 2.5, 2, 2, isOver=False)
 
     def test_firstWrongReplyIsFailure(self) -> None:
         """The failure is the first wrong reply, or else the first failure."""

@@ -62,8 +62,10 @@ class DatagramTargetTests(ReactorTestCase):
     def test_forbiddenAddressIsUnreachable(self) -> None:
         """An address to which the system sends nothing is reported."""
         Names({"everybody": ["255.255.255.255"]}).install(self)
-        message = "cannot send to udp:everybody:1 (255.255.255.255:1): Permission denied"
-        self.assertUnreachable(DatagramTarget("everybody", 1), ExitCode.UNREACHABLE, message)
+        message = (
+            "cannot send to udp:everybody:1 (255.255.255.255:1): Permission denied (this machine sends nothing there)"
+        )
+        self.assertUnreachable(DatagramTarget("everybody", 1), ExitCode.LOCAL, message)
 
     def test_missingFamilyIsUnreachable(self) -> None:
         """An address of a family that this machine doesn't have is reported."""
@@ -72,5 +74,5 @@ class DatagramTargetTests(ReactorTestCase):
             raise CannotListenError("::", 0, OSError(EAFNOSUPPORT, os.strerror(EAFNOSUPPORT)))
 
         self.patch(self.reactor, "listenUDP", fail)
-        message = "cannot send to udp:six:1 ([::1]:1): Address family not supported by protocol"
-        self.assertUnreachable(DatagramTarget("six", 1), ExitCode.UNREACHABLE, message)
+        why = "Address family not supported by protocol (this machine has no such version of IP)"
+        self.assertUnreachable(DatagramTarget("six", 1), ExitCode.LOCAL, f"cannot send to udp:six:1 ([::1]:1): {why}")

@@ -1,6 +1,7 @@
 """What `--listen` means."""
 
 import contextlib
+import os
 import socket
 from dataclasses import replace
 from errno import EADDRINUSE, EADDRNOTAVAIL
@@ -90,8 +91,8 @@ class ParseListenerTests(SynchronousTestCase):
     def test_abstractEndpoints(self) -> None:
         """A name after `@` is abstract, and has no lock; with its folder it's a file."""
         for text, listener in (
-            ("unix:@echoup", UNIXListener("", "\0echoup", isLocked=False)),
-            ("unix:address=@echoup:backlog=5", UNIXListener("", "\0echoup", backlog=5, isLocked=False)),
+            ("unix:@echoup", UNIXListener("", "\0echoup", replacesLeftover=False)),
+            ("unix:address=@echoup:backlog=5", UNIXListener("", "\0echoup", backlog=5, replacesLeftover=False)),
             ("unix:./@echoup", UNIXListener("", "./@echoup")),
         ):
             assert parseListener(text) == replace(listener, description=text)

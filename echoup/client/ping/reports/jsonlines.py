@@ -53,7 +53,7 @@ class JSONReport(Report):
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Write the summary."""
-        counts = ("sent", "answered", "lost", "wrong", "unfinished", *COUNTS)
+        counts = ("sent", "answered", "lost", "wrong", "unfinished", "unsent", *COUNTS)
         self._writeObject(
             "summary",
             **{name: getattr(statistics, name) for name in (*counts, "loss", "min", "avg", "max", "stddev")},

@@ -19,7 +19,7 @@ class NagiosStatus(IntEnum):
     CRITICAL = 2
     """Probes failed that the requirements don't forgive."""
     UNKNOWN = 3
-    """No probe was over."""
+    """No probe was over, or one couldn't be sent (same source: "low-level failures internal to the plugin")."""
 
 
 class NagiosReport(Report):
@@ -34,6 +34,8 @@ class NagiosReport(Report):
         isPathUnfit = any(each.metric in ("loss", "outage") for each in unmet)
         if code is ExitCode.OK:
             status = NagiosStatus.OK if statistics.over else NagiosStatus.UNKNOWN
+        elif code is ExitCode.LOCAL:
+            status = NagiosStatus.UNKNOWN
         elif code is ExitCode.WRONG and not statistics.wrong and not isPathUnfit:
             status = NagiosStatus.WARNING
         else:
@@ -43,6 +45,7 @@ class NagiosReport(Report):
         if avg is not None:
             text += f", avg {milliseconds(avg)} ms"
         reasons = [str(statistics.failure)] if statistics.failure else []
+        reasons += [f"{statistics.unsent} not sent: {statistics.trouble}"] if statistics.trouble else []
         reasons += [judgement(each, statistics) for each in unmet]
         data = [
             f"time={'U' if avg is None else f'{avg:.6f}s'};;;0",  # U: there is no value

@@ -24,8 +24,8 @@ class PrometheusReport(Report):
         self._gauges: dict[str, Gauge] = {}
 
     def add(self, result: Result) -> None:
-        """Remember the last probe, the last that was answered, and the last certificate."""
-        if not self._last or result.seq > self._last.seq:
+        """Remember the last probe that was sent, the last that was answered, and the last certificate."""
+        if not result.isUnsent and (not self._last or result.seq > self._last.seq):
             self._last = result
         if result.isAnswered and (not self._lastAnswered or result.seq > self._lastAnswered.seq):
             self._lastAnswered = result
@@ -33,8 +33,9 @@ class PrometheusReport(Report):
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Write all gauges that have a value."""
-        self._set("up", "1 if the last probe was answered", float(bool(self._last and self._last.isAnswered)))
-        for result in ("answered", "lost", "wrong"):
+        isUp = float(self._last.isAnswered) if self._last else None
+        self._set("up", "1 if the last probe that was sent was answered", isUp)
+        for result in ("answered", "lost", "wrong", "unsent"):
             self._set("probes", "Probes by their result", getattr(statistics, result), result=result)
         for p in PERCENTILES:
             self._set("seconds", "Times of the answered probes", statistics.percentile(p), percentile=str(p))

@@ -104,10 +104,10 @@ class TextReport(Report):
 
 
 def _counts(statistics: Statistics) -> str:
-    """Return the counts; those of UDP only where they aren't 0."""
+    """Return the counts; those of UDP, and of the unsent, only where they aren't 0."""
     counts = [f"{statistics.sent} sent", f"{statistics.answered} answered"]
     counts += [f"{statistics.lost} lost ({percent(statistics.loss)} %)", f"{statistics.wrong} wrong"]
-    rare = ((name, getattr(statistics, name)) for name in COUNTS)
+    rare = [*((name, getattr(statistics, name)) for name in COUNTS), ("not sent (local trouble)", statistics.unsent)]
     return ", ".join(counts + [f"{count} {name}" for name, count in rare if count])
 
 

@@ -95,6 +95,7 @@ class JSONTests(SynchronousTestCase):
             "lost": 1,
             "wrong": 0,
             "unfinished": 0,
+            "unsent": 0,
             "duplicates": 0,
             "reordered": 0,
             "late": 0,
@@ -123,6 +124,13 @@ class JSONTests(SynchronousTestCase):
         report.end(statistics, [], ExitCode.TIMED_OUT)
         (summary,) = map(json.loads, written)
         assert (summary["sent"], summary["unfinished"], summary["lost"], summary["loss"]) == (3, 1, 1, 0.5)
+
+    def test_unsentIsCountedApart(self) -> None:
+        """A probe that wasn't sent has an object with its code, and in the summary it is neither sent nor lost."""
+        first, second, summary = self.objects(probe(1, code=ExitCode.LOCAL), probe(2))
+        assert (first["code"], first["verdict"], first["step"], second["code"]) == (8, None, "connect", 0)
+        assert (summary["sent"], summary["unsent"], summary["lost"], summary["loss"]) == (1, 1, 0, 0)
+        assert (summary["outage"], summary["code"]) == (None, 8)
 
     def test_noProbeHasSummary(self) -> None:
         """Without any probe there is a summary, in which all values are unknown."""

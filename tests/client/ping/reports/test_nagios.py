@@ -41,6 +41,18 @@ class NagiosTests(SynchronousTestCase):
             " | time=U;;;0 loss=100%;;;0;100 wrong=0;;;0 outage=0.001s;;;0"
         )
 
+    def test_unsentIsUnknown(self) -> None:
+        """When a probe wasn't sent the status is UNKNOWN, unless more is known of the path; the reason is shown."""
+        mine = probe(2, code=ExitCode.LOCAL)
+        data = "loss=0%;;;0;100 wrong=0;;;0 outage=0.000s;;;0"
+        assert self.line(mine) == (
+            f"ECHOUP UNKNOWN - 0 of 0 answered by there:1; 1 not sent: there:1: LOCAL 2 | time=U;;;0 {data}"
+        )
+        assert self.line(probe(1), mine).startswith(
+            "ECHOUP UNKNOWN - 1 of 1 answered by there:1, avg 1.00 ms; 1 not sent"
+        )
+        assert self.line(probe(1, code=ExitCode.TIMED_OUT), mine).startswith("ECHOUP CRITICAL - 0 of 1 answered")
+
     def test_noProbeIsUnknown(self) -> None:
         """Without a probe the status is UNKNOWN."""
         assert self.line().startswith("ECHOUP UNKNOWN - 0 of 0 answered")
@@ -61,6 +73,8 @@ class NagiosTests(SynchronousTestCase):
             ([probe(code=ExitCode.TIMED_OUT)], ExitCode.TIMED_OUT, NagiosStatus.CRITICAL),
             ([probe(code=ExitCode.TIMED_OUT)], ExitCode.OK, NagiosStatus.OK),
             ([], ExitCode.OK, NagiosStatus.UNKNOWN),
+            ([probe(code=ExitCode.LOCAL)], ExitCode.LOCAL, NagiosStatus.UNKNOWN),
+            ([probe(1), probe(2, code=ExitCode.LOCAL)], ExitCode.LOCAL, NagiosStatus.UNKNOWN),
         ):
             report = NagiosReport(lambda _: None)
             report.begin("there:1", 56)

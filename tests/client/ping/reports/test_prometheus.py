@@ -44,6 +44,7 @@ class PrometheusTests(SynchronousTestCase):
             "probes:answered": 2,
             "probes:lost": 0,
             "probes:wrong": 0,
+            "probes:unsent": 0,
             **{f"seconds:{percent}": 0.25 for percent in (50, 90, 95, 99)},
             **{f"seconds_{name}": 0.25 for name in ("min", "avg", "max")},
             "seconds_stddev": 0,
@@ -56,4 +57,13 @@ class PrometheusTests(SynchronousTestCase):
         """An unknown value is left out."""
         found = self.samples(probe(2, code=ExitCode.TIMED_OUT))
         assert found.pop("outage_seconds") > 0
-        assert found == {"up": 0, "probes:answered": 0, "probes:lost": 1, "probes:wrong": 0}
+        assert found == {"up": 0, "probes:answered": 0, "probes:lost": 1, "probes:wrong": 0, "probes:unsent": 0}
+
+    def test_unsentProbeTellsNothingOfThePath(self) -> None:
+        """A probe that wasn't sent is counted apart, and doesn't say whether the server is up."""
+        mine = probe(2, code=ExitCode.LOCAL)
+        found = self.samples(probe(1), mine)
+        assert (found["up"], found["probes:lost"], found["probes:unsent"], found["outage_seconds"]) == (1, 0, 1, 0)
+        assert self.samples(probe(1, code=ExitCode.TIMED_OUT), mine)["up"] == 0
+        counts = {"probes:answered": 0, "probes:lost": 0, "probes:wrong": 0, "probes:unsent": 1}
+        assert self.samples(mine) == counts | {"outage_seconds": 0}

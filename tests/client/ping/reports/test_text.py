@@ -179,6 +179,14 @@ class SummaryTests(SynchronousTestCase):
             "late<1: met (0)",
         ]
 
+    def test_unsentIsCountedApart(self) -> None:
+        """Probes that weren't sent are named as local trouble, apart from the sent and the lost, and have no outage."""
+        statistics = summed(probe(1), probe(2, code=ExitCode.LOCAL), probe(3, code=ExitCode.LOCAL))
+        assert summary(statistics, "loss<1%")[1] == (
+            "1 sent, 1 answered, 0 lost (0 %), 0 wrong, 2 not sent (local trouble)"
+        )
+        assert not any("outage" in line for line in summary(statistics))
+
     def test_failuresHaveOutage(self) -> None:
         """Without an answer there are no times, but an outage; rare counts are shown unless they are 0."""
         statistics = summed(probe(1, code=ExitCode.TIMED_OUT), probe(2, code=ExitCode.WRONG))

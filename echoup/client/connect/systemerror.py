@@ -1,0 +1,97 @@
+"""The system's errors on the way to a server: whose trouble each is, and the words for it."""
+
+import os
+from collections.abc import Set
+from errno import (
+    EACCES,
+    EADDRINUSE,
+    EADDRNOTAVAIL,
+    EAFNOSUPPORT,
+    EAGAIN,
+    EHOSTUNREACH,
+    EINVAL,
+    EMFILE,
+    EMSGSIZE,
+    ENETDOWN,
+    ENETUNREACH,
+    ENFILE,
+    ENOBUFS,
+    ENODEV,
+    ENOMEM,
+    EPERM,
+    ETIMEDOUT,
+)
+from socket import AI_NUMERICHOST, SOCK_DGRAM, gaierror, getaddrinfo, socket
+
+from echoup.client.exitcodes import ExitCode
+
+_MEMORY = "this machine has no memory left for it"
+_TROUBLES = {
+    EMFILE: "this process has no file descriptors left, see ulimit -n",
+    ENFILE: "this machine has no file descriptors left, see fs.file-max",
+    ENOBUFS: _MEMORY,
+    ENOMEM: _MEMORY,
+    EADDRNOTAVAIL: "this machine has no such address, or no port left, to send from",
+    EADDRINUSE: "this machine uses the address to send from already",
+    EAFNOSUPPORT: "this machine has no such version of IP",
+    EPERM: "this machine forbids it, mostly by a firewall",
+    EMSGSIZE: "this machine can't send as much at once",
+}
+"""Errors that no router and no server causes, and why each is ours."""
+
+_ROUTING = (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ENETDOWN, ENODEV)
+"""What the kernel says when it has no route; the first three also where an ICMP message from elsewhere said so."""
+
+
+def explainError(error: OSError, host: str = "") -> tuple[ExitCode, str]:
+    """Return the exit code for `error`, and the words for it.
+
+    `host` is the IP address that was tried, if any. The code is LOCAL where the trouble is this machine's: nothing was
+    sent, and nothing is known of the path.
+    """
+    if isinstance(error, gaierror):  # of an IP address, because of the interface in it
+        return ExitCode.LOCAL, "this machine has no such interface"
+    number = error.errno or 0
+    words = os.strerror(number)
+    trouble = _TROUBLES.get(number)
+    if number == EAGAIN:
+        if not host:  # a Unix socket
+            return ExitCode.UNREACHABLE, f"{words} (the server's queue is full)"
+        trouble = "this machine hasn't sent yet what it was given before"
+    elif host and number in _ROUTING and not _hasRoute(host):
+        trouble = "this machine sends nothing there" if number == EACCES else "this machine has no route there"
+    if trouble:
+        return ExitCode.LOCAL, f"{words} ({trouble})"
+    return ExitCode.TIMED_OUT if number == ETIMEDOUT else ExitCode.UNREACHABLE, words
+
+
+def worst(codes: Set[ExitCode]) -> ExitCode:
+    """Return the exit code of a server whose addresses failed with `codes`; trouble of this machine counts least."""
+    return next(code for code in (ExitCode.UNREACHABLE, ExitCode.TIMED_OUT, ExitCode.LOCAL) if code in codes)
+
+
+def explainResolver(error: Exception | None) -> tuple[ExitCode, str] | None:
+    """Return the exit code and the words for local trouble behind the resolver's `error`; None for none.
+
+    Where the resolver can't open its files or a socket it may raise that error, but mostly a name has no address then:
+    so this tries whether there is a descriptor.
+    """
+    try:
+        if isinstance(error, OSError) and not isinstance(error, gaierror):
+            raise error
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as trouble:
+        explained = explainError(trouble)
+        return explained if explained[0] is ExitCode.LOCAL else None
+    return None
+
+
+def _hasRoute(host: str) -> bool:
+    """Return whether this machine has a route to `host`: connecting a UDP socket looks it up, and sends nothing."""
+    try:
+        family, kind, _, _, address = getaddrinfo(host, 9, type=SOCK_DGRAM, flags=AI_NUMERICHOST)[0]
+        with socket(family, kind) as unsent:
+            unsent.connect(address)
+    except OSError:
+        return False
+    return True
