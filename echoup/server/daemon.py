@@ -9,10 +9,11 @@ from types import FrameType
 
 from twisted.application.service import MultiService
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 
 from echoup.clock import useMonotonicClock
 from echoup.server.listening.listeners import StartError
+from echoup.server.logqueue import queueLog
 from echoup.server.service import IMainService
 
 
@@ -53,8 +54,14 @@ class Daemon(MultiService):
                 signal.signal(number, signal.SIG_IGN)  # the default action would end the process
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._service.reload))
         self._reactor.callWhenRunning(self._expectSecondSignal)
+        self._reactor.callWhenRunning(self._queueLog)
         with self._failingInOneLine():
             super().startService()
+
+    def _queueLog(self) -> None:
+        """Let nothing wait for the log from now on; by now every runner has begun to log."""
+        for queue in queueLog(globalLogPublisher):
+            self._reactor.addSystemEventTrigger("after", "shutdown", queue.finish)
 
     def _expectSecondSignal(self) -> None:
         """Let the second SIGTERM or SIGINT abort the drain; Twisted would stop again and fail (twisted#2265)."""

@@ -1,19 +1,19 @@
-"""Every private name of Twisted's ports and transports that the server leans on.
+"""Every private name of Twisted that the server leans on.
 
 Each has its reason here, where in Twisted it stands, and the test that fails first when it changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from socket import socket
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from twisted.internet import tcp, udp, unix
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.tcp import Port
-from twisted.logger import ILogObserver, LogEvent, Logger
+from twisted.logger import FileLogObserver, FilteringLogObserver, ILogObserver, LogEvent, Logger, LogPublisher
 from twisted.python import log
 from zope.interface import provider
 
@@ -124,3 +124,27 @@ def adoptDatagramSocket(
     """
     port: D = kind._fromListeningDescriptor(reactor, opened.fileno(), opened.family, protocol, maxPacketSize)
     return port
+
+
+def observersOf(publisher: LogPublisher) -> Iterator[ILogObserver]:
+    """Yield the observers of `publisher`, those behind filters too.
+
+    `LogPublisher._observers` and `FilteringLogObserver._observer` (`twisted.logger`): the runners add observers before
+    the service can, and nothing public lists them.
+    Test: tests/server/test_twistedports.py, LogTests.
+    """
+    for each in publisher._observers:
+        observer = each
+        while isinstance(observer, FilteringLogObserver):
+            observer = observer._observer
+        yield observer
+
+
+def fileOf(observer: FileLogObserver) -> object:
+    """Return the file that `observer` writes to, `FileLogObserver._outFile`. Test: as for `observersOf`."""
+    return observer._outFile
+
+
+def setFile(observer: FileLogObserver, file: Any) -> None:
+    """Let `observer` write to another `file`, which takes texts if its own did. Test: as for `observersOf`."""
+    observer._outFile = file

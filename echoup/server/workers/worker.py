@@ -1,10 +1,12 @@
 """A worker process: `python -m echoup.server.workers.worker`, which only the supervisor starts."""
 
+import atexit
 import json
 import os
 import pickle
 import sys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from typing import cast
@@ -20,6 +22,7 @@ from twisted.logger import (
     LogLevel,
     LogLevelFilterPredicate,
     globalLogBeginner,
+    globalLogPublisher,
     jsonFileLogObserver,
 )
 from twisted.protocols.basic import LineOnlyReceiver
@@ -30,6 +33,7 @@ from echoup.clock import useMonotonicClock
 from echoup.server.admission.gate import Gate
 from echoup.server.admission.peers import IPeers
 from echoup.server.listening.listeners import ListenError
+from echoup.server.logqueue import queueLog
 from echoup.server.service import EchoUpService, reloadCertificates
 from echoup.server.workers.commands import LOG, PAGE, ROOM, SAID, TOLD, Configuration, encode
 from echoup.server.workers.memory import Page, Row, SharedSlots
@@ -45,8 +49,12 @@ class Worker(LineOnlyReceiver):
     delimiter = b"\n"
     MAX_LENGTH = sys.maxsize
 
-    def __init__(self, reactor: PosixReactorBase, configuration: Configuration) -> None:
+    def __init__(
+        self, reactor: PosixReactorBase, configuration: Configuration, finishLog: Callable[[], object]
+    ) -> None:
+        """`finishLog` is called before the process ends."""
         self._reactor = reactor
+        self._finishLog = finishLog
         self._listeners = configuration.plan.listeners
         self._asked: deque[Deferred[bool]] = deque()
         page = Page(replace(configuration.shared, page=PAGE, room=ROOM))
@@ -70,7 +78,7 @@ class Worker(LineOnlyReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End at once: without the supervisor nothing could stop this process."""
-        os._exit(1)
+        self._end(1)
 
     def lineReceived(self, line: bytes) -> None:
         """Do what the supervisor says."""
@@ -93,7 +101,11 @@ class Worker(LineOnlyReceiver):
             await self._service.drain(max(deadline - self._reactor.seconds(), 0))
         except Exception:
             self._log.failure("the stop failed")
-        os._exit(0)
+        self._end(0)
+
+    def _end(self, code: int) -> None:
+        self._finishLog()
+        os._exit(code)
 
     # The limit to the connections of each peer, which the supervisor counts: see `IPeers`.
 
@@ -123,10 +135,12 @@ def main() -> None:
     # Of what isn't ours only warnings are logged: the rest says, once for each worker, that a port opened or closed.
     worthSaying = LogLevelFilterPredicate(LogLevel.warn)
     worthSaying.setLogLevelForNamespace("echoup", LogLevel.info)
-    # When the pipe is full this waits: events are neither lost nor do they pile up here, and the supervisor reads.
     observer = jsonFileLogObserver(os.fdopen(LOG, "w", encoding="utf-8"), recordSeparator="")
-    globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [worthSaying])], redirectStandardIO=False)
-    StandardIO(Worker(reactor, configuration), TOLD, SAID)  # type: ignore[call-arg]  # mypy sees the one for Windows
+    # What Python writes to stderr, such as an exception that it ignores, is logged, too: stderr may be blocked.
+    globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [worthSaying])])
+    (log,) = queueLog(globalLogPublisher)  # the supervisor reads the pipe, unless it is suspended
+    atexit.register(log.finish)
+    StandardIO(Worker(reactor, configuration, log.finish), TOLD, SAID)  # type: ignore[call-arg]  # mypy sees the one for Windows
     reactor.run(installSignalHandlers=False)
 
 
