@@ -37,7 +37,7 @@ from echoup.server.twistedports import fileOf, observersOf, setFile
 L = TypeVar("L")
 
 BOUND = 1 << 20
-"""Characters that wait at most; one line of --log-connections has about a hundred."""
+"""Characters that wait at most, unless a single line has more; a line of --log-connections has about a hundred."""
 
 GATHERING = 0.01
 """Seconds for which lines gather before they are written together: each turn of the thread costs the service 30 us."""
@@ -67,7 +67,7 @@ class LogQueue(Generic[L]):
     def put(self, line: L, size: int) -> None:
         """Have a line of `size` characters written, or drop it; after `finish`, wait until it is written."""
         with self._changed:
-            if self._isFull or self._size + size > BOUND:
+            if self._isFull or (self._lines and self._size + size > BOUND):
                 self._isFull = True
                 self.dropped += 1
                 return

@@ -1,15 +1,17 @@
-"""What the kernel takes at once is written at once, and the rest as Twisted does it."""
+"""What the server changes in Twisted: its transports write at once, and its log may be written elsewhere."""
 
 from errno import EAGAIN, EPIPE
+from io import StringIO
 
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import ITCPTransport, IUNIXTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import FileLogObserver, FilteringLogObserver, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass
 
-from echoup.server.twistedports import TCPTransport, UNIXTransport, writeThrough
+from echoup.server.twistedports import TCPTransport, UNIXTransport, fileOf, observersOf, setFile, writeThrough
 
 
 class FakeSocket:
@@ -114,3 +116,22 @@ class WriteThroughTests(SynchronousTestCase):
             port.transport = before
             writeThrough(port)
             assert port.transport is after
+
+
+class LogTests(SynchronousTestCase):
+    """What writes the log is found, and can be told to write elsewhere."""
+
+    def test_observersAreFound(self) -> None:
+        """The observers of a publisher are found, one behind two filters as well."""
+        plain, filtered = (FileLogObserver(StringIO(), str) for _ in range(2))
+        filters = FilteringLogObserver(FilteringLogObserver(filtered, []), [])
+        assert [*observersOf(LogPublisher(plain, filters))] == [plain, filtered]
+
+    def test_fileIsExchanged(self) -> None:
+        """An observer's file can be exchanged."""
+        before, after = StringIO(), StringIO()
+        observer = FileLogObserver(before, lambda event: event["text"])
+        assert fileOf(observer) is before
+        setFile(observer, after)
+        observer({"text": "hello"})
+        assert (before.getvalue(), after.getvalue()) == ("", "hello")
