@@ -1,9 +1,12 @@
 """What belongs to the daemon's process as a whole: its clock, signals, descriptors, and how it fails to start."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from pwd import getpwuid
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from types import FrameType
 
@@ -32,8 +35,10 @@ class Daemon(MultiService):
 
     _log = Logger()
 
-    def __init__(self, reactor: PosixReactorBase, service: IMainService) -> None:
+    def __init__(self, reactor: PosixReactorBase, service: IMainService, user: int | None = None) -> None:
+        """`user` is the number of the user that twistd turns to after it has started to listen."""
         super().__init__()
+        self._user = user
         self._reactor = reactor
         self._service = service
         self._stopping = False
@@ -42,7 +47,18 @@ class Daemon(MultiService):
     def privilegedStartService(self) -> None:
         """Listen, while the process may still use ports below 1024; raise CannotStart where that is impossible."""
         with self._failingInOneLine():
+            self._checkRoot()
             super().privilegedStartService()
+
+    def _checkRoot(self) -> None:
+        """Raise StartError where the root folder, which `twistd --chroot` has changed, lacks what Twisted needs."""
+        if not Path(os.devnull).exists():
+            raise StartError(f"cannot listen without {os.devnull}; with --chroot it has to be in that folder")
+        if self._user is not None:
+            try:
+                getpwuid(self._user)
+            except KeyError:
+                raise StartError(f"cannot become user {self._user}, which has no line in /etc/passwd") from None
 
     def startService(self) -> None:
         """Set up the process, and serve; raise CannotStart where that is impossible."""

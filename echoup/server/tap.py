@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from twisted.application.service import IService
@@ -112,6 +113,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Fill in what was not on the command line, and turn texts into values; raise UsageError for a bad one."""
+        self._checkFolders()
         for name, (parse, default, _) in self._settings.items():
             self._evaluate(name, parse, default)
         self["log-connections"] = "yes" if self["log-connections"] else None  # a flag, whose variable is a text
@@ -125,6 +127,25 @@ class Options(usage.Options):
         self._evaluate("proxy-from", lambda texts: [*map(parseNetwork, texts)], [])
         if clientCA and not any(listener.certificate for listener in self["listen"]):
             raise usage.UsageError("--tls-client-ca: there is no --listen ssl:... to use it")
+
+    def _checkFolders(self) -> None:
+        """Refuse an option of twistd that needs a folder which is missing; twistd itself would print a traceback."""
+        given: dict[str, Any] = self.parent or {}  # twist has none of these options
+        root = Path(given.get("chroot") or "/")
+        folders = {"chroot": root}
+        try:
+            if rundir := given.get("rundir"):
+                # twistd changes its root first, but not its folder.
+                folders["rundir"] = root / rundir[1:] if rundir.startswith("/") else Path(rundir)
+            if pidfile := given.get("pidfile"):
+                folders["pidfile"] = root / str(Path(pidfile).absolute().parent)[1:]
+            if logfile := given.get("logfile"):
+                folders["logfile"] = Path(logfile).absolute().parent
+        except FileNotFoundError:
+            raise usage.UsageError("the current folder has been removed; change to another one") from None
+        for name, folder in folders.items():
+            if not folder.is_dir():
+                raise usage.UsageError(f"--{name}: there is no folder {folder}")
 
     def _evaluate(self, name: str, parse: Callable[[Any], object], default: object) -> None:
         """Set an option from the command line, else from its variable if that isn't empty, else to `default`."""
@@ -143,6 +164,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor as installed
 
     reactor = cast("PosixReactorBase", installed)
+    user: int | None = options.parent.get("uid") if options.parent else None
     asked = Limits(
         maxConnections=options["max-connections"],
         maxConnectionsPerPeer=options["max-connections-per-peer"],
@@ -162,7 +184,7 @@ def makeService(options: Options) -> IService:
         datagramListeners=tuple(options["udp"]),
     )
     if options["workers"] == 1:
-        return Daemon(reactor, EchoUpService(reactor, plan))
+        return Daemon(reactor, EchoUpService(reactor, plan), user)
     from echoup.server.workers.supervisor import WorkersService  # 5 ms of each start without workers
 
-    return Daemon(reactor, WorkersService(reactor, plan, options["workers"]))
+    return Daemon(reactor, WorkersService(reactor, plan, options["workers"]), user)

@@ -63,9 +63,13 @@ def _inheritedDescriptors() -> ListenFDs:
     """Return the descriptors that were passed to this process, and their names (sd_listen_fds(3)).
 
     Without LISTEN_FDNAMES Twisted sees no sockets; here all are named `unknown`, as systemd names them then. Twisted
-    also takes the variables out of the environment, so this reads those that the process began with.
+    also takes the variables out of the environment, so this reads those that the process began with; raise ValueError
+    where they can't be read.
     """
-    entries = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")
+    try:
+        entries = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")
+    except OSError as error:
+        raise ValueError(f"cannot read {error.filename}, which names systemd's sockets: {error.strerror}") from None
     environment = dict(entry.split("=", 1) for entry in entries if "=" in entry)
     count = environment.get("LISTEN_FDS", "")
     if count.isdecimal():

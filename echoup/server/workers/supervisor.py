@@ -10,6 +10,7 @@ systemd's. The supervisor itself serves UDP, because a process recognises only i
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -86,6 +87,7 @@ class WorkersService(Service):
         self._datagrams.startService()
         self._page = Page(Shared.make(self._workers, self._plan.limits.maxConnections))
         try:
+            Path(__file__).with_name("worker.py").open().close()  # not every user can (twistd --uid), or in a chroot
             for number in range(self._workers):
                 self._processes[number] = self._spawn(number)
             self._awaitWorkers()
@@ -93,7 +95,8 @@ class WorkersService(Service):
             self._kill()
             self._close()
             self._page.close()
-            raise StartError(f"cannot start the workers: {error}") from None
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+            raise StartError(f"cannot start the workers: {reason}") from None
         for number in range(self._workers):
             Deferred.fromCoroutine(self._keep(number))
         logAddresses(self._addresses, [opening for _, opening in self._openings])
@@ -143,7 +146,7 @@ class WorkersService(Service):
             startedAt = self._reactor.seconds()
             try:
                 process = self._processes.get(number) or self._spawn(number)
-            except OSError as error:
+            except Exception as error:  # whatever it is may pass, and nothing else would start this worker again
                 reason = f"a worker cannot start: {error}"
             else:
                 self._processes[number] = process

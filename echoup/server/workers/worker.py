@@ -126,7 +126,11 @@ class Worker(LineOnlyReceiver):
 
 def main() -> None:
     """Serve until the supervisor ends it."""
-    configuration: Configuration = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the supervisor
+    try:
+        configuration: Configuration = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the supervisor
+    except ValueError as error:  # a certificate, for which OpenSSL needs /proc
+        os.write(SAID, encode("failed", str(error)))
+        sys.exit(1)
     import_module(configuration.reactor).install()
     from twisted.internet import reactor as installed
 
