@@ -139,7 +139,7 @@ class Options(usage.Options):
                 folders["rundir"] = root / rundir[1:] if rundir.startswith("/") else Path(rundir)
             if pidfile := given.get("pidfile"):
                 folders["pidfile"] = root / str(Path(pidfile).absolute().parent)[1:]
-            if logfile := given.get("logfile"):
+            if (logfile := given.get("logfile")) and logfile != "-":
                 folders["logfile"] = Path(logfile).absolute().parent
         except FileNotFoundError:
             raise usage.UsageError("the current folder has been removed; change to another one") from None

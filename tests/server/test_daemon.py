@@ -1,5 +1,6 @@
 """The process: how it fails to start, which signals it ignores, and how it is stopped."""
 
+import os
 import signal
 import socket
 import sys
@@ -12,13 +13,14 @@ from types import FrameType
 
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import Logger, capturedLogs, formatEvent, globalLogPublisher, textFileLogObserver
 from zope.interface.verify import verifyObject
 
 from echoup.server.daemon import CannotStart, Daemon
 from echoup.server.listening.listeners import parseListener
 from echoup.server.service import EchoUpService
 from echoup.server.settings import Limits, Plan
+from echoup.server.twistedports import fileOf
 from tests.support.certificates import writeCertificates
 from tests.support.doubles import ReactorTestCase, raised
 
@@ -59,6 +61,31 @@ class CannotStartTests(DaemonTestCase):
                     assert str(raised(CannotStart, start, daemon)) == line
                 assert stderr.getvalue() == f"twistd echoup: {line}\n"
                 assert [formatEvent(event) for event in events] == [line]
+
+    def failure(self, user: int | None = None) -> str:
+        """Return why a daemon can't start; it listens nowhere then."""
+        service = makeService(self, "127.0.0.1:0")
+        self.patch(sys, "__stderr__", stderr := StringIO())
+        assert raised(CannotStart, Daemon(self.reactor, service, user).privilegedStartService)
+        assert service.ports == []
+        (line,) = stderr.getvalue().splitlines()
+        return line.removeprefix("twistd echoup: ")
+
+    def test_rootWithoutNull(self) -> None:
+        """A root folder without /dev/null, which each of Twisted's ports opens, ends the process in one line."""
+        self.patch(os, "devnull", "/no/such/null")
+        reason = "cannot listen without /no/such/null; with --chroot it has to be in that folder"
+        assert self.failure() == reason
+
+    def test_unknownUser(self) -> None:
+        """A user that twistd couldn't become, because /etc/passwd lacks it, ends the process in one line."""
+        assert self.failure(4_000_000_000) == "cannot become user 4000000000, which has no line in /etc/passwd"
+
+    def test_knownUser(self) -> None:
+        """A user that /etc/passwd has is accepted; root is 0."""
+        service = makeService(self, "127.0.0.1:0")
+        Daemon(self.reactor, service, 0).privilegedStartService()
+        assert len(service.ports) == 1
 
 
 class DaemonTests(DaemonTestCase):
@@ -184,6 +211,23 @@ class DaemonTests(DaemonTestCase):
         signal.raise_signal(second)
         self.reactor.until(lambda: self.stops[0].called)
         assert len(self.stops) == 1
+
+    def test_logIsQueued(self) -> None:
+        """From the start of the reactor the log goes through a queue; after its end all is written."""
+        stream = self.enterContext((Path(self.enterContext(TemporaryDirectory())) / "log").open("a"))
+        observer = textFileLogObserver(stream)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.daemon.privilegedStartService()
+        self.daemon.startService()
+        assert fileOf(observer) is stream
+        self.reactor.fireSystemEvent("startup")
+        assert fileOf(observer) is not stream
+        Logger("test").info("hello")
+        self.reactor.fireSystemEvent("shutdown")
+        Logger("test").info("goodbye")
+        said = [line.split()[-1] for line in Path(stream.name).read_text().splitlines()]
+        assert [word for word in said if word in ("hello", "goodbye")] == ["hello", "goodbye"]
 
     def test_ignoredInterruptStaysIgnored(self) -> None:
         """SIGINT that was ignored, as in a script's background, stays so."""

@@ -285,6 +285,58 @@ class MistakeTests(OptionsTestCase):
         assert stdout.getvalue() == ""
 
 
+class TwistdOptionsTests(OptionsTestCase):
+    """The options of twistd that need a folder are refused where that is missing."""
+
+    def setUp(self) -> None:
+        """Change to a new folder."""
+        super().setUp()
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.folder)
+
+    def under(self, **given: str) -> str:
+        """Return the words with which twistd's options `given` are refused, or nothing."""
+        options = tap.Options()
+        options.parent = ParentOptions()
+        options.parent.update(given)
+        error = raised(SystemExit, options.parseOptions, [])
+        return str(error).removeprefix("twistd echoup: ") if error else ""
+
+    def test_missingFolders(self) -> None:
+        """The folder may be missing for each of these options."""
+        for name, value, folder in (
+            ("chroot", "none", "none"),
+            ("rundir", "none", "none"),
+            ("rundir", "/no/such", "/no/such"),
+            ("pidfile", "none/pid", f"{self.folder}/none"),
+            ("logfile", "none/log", f"{self.folder}/none"),
+        ):
+            assert self.under(**{name: value}) == f"--{name}: there is no folder {folder}"
+
+    def test_presentFolders(self) -> None:
+        """The defaults of twistd, and folders that are there, are taken."""
+        (self.folder / "here").mkdir()
+        assert self.under(rundir=".", pidfile="twistd.pid") == ""
+        assert self.under(chroot="here", rundir="here", pidfile="", logfile="-") == ""
+        assert self.under(rundir=str(self.folder), pidfile="here/pid", logfile="here/log") == ""
+
+    def test_foldersInAChroot(self) -> None:
+        """With --chroot the pid file, and a folder that begins with a slash, are inside of that."""
+        (self.folder / "root" / "var").mkdir(parents=True)
+        assert self.under(chroot="root", rundir="/var", pidfile="/var/pid") == ""
+        assert self.under(chroot="root", rundir="/tmp") == "--rundir: there is no folder root/tmp"  # noqa: S108
+        assert self.under(chroot="root", pidfile="pid") == f"--pidfile: there is no folder root{self.folder}"
+
+    def test_removedFolder(self) -> None:
+        """In a folder that was removed, files can't be named from there."""
+        self.folder.rmdir()
+        self.addCleanup(self.folder.mkdir)
+        for named in ({"pidfile": "pid"}, {"logfile": "log"}):
+            assert self.under(**named) == "the current folder has been removed; change to another one"
+        assert self.under(rundir=".", pidfile="", logfile="-") == ""
+
+
 class MakeServiceTests(ReactorTestCase):
     """`makeService` makes what the options describe."""
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,10 +26,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.support.addresses import Address
 from tests.support.authorities import Certificates
-from tests.support.commands import COMMANDS, twistd
+from tests.support.commands import COMMANDS, listenTLS, twistd
 from tests.support.daemon import Daemon, foreground
 from tests.support.ending import endingDaemon
 from tests.support.waiting import eventually
+from tests.support.ways import Way
 
 # A few of each kind: the tests in tests/server have all others.
 LISTEN_FAILURES = [
@@ -47,6 +49,15 @@ CERTIFICATE_FAILURES = [
     ("ssl:0:privateKey=key.pem:certKey=other.pem", "key.pem: key values mismatch"),
     ("ssl:0:privateKey=encrypted.pem:certKey=certificate.pem", "encrypted.pem: the private key is encrypted"),
 ]
+TWISTD_FAILURES = [
+    (["--chroot=missing"], "--chroot: there is no folder missing"),
+    (["--rundir=missing"], "--rundir: there is no folder missing"),
+    (["--pidfile=missing/pid"], "--pidfile: there is no folder "),
+    (["--logfile=missing/log"], "--logfile: there is no folder "),
+    (["--chroot=."], "cannot listen without /dev/null; with --chroot it has to be in that folder"),
+    (["--uid=4000000000"], "cannot become user 4000000000, which has no line in /etc/passwd"),
+]
+"""Options of twistd, of which it would print a traceback."""
 AUTHORITY_FAILURES = [
     ("missing.pem", "missing.pem: No such file or directory"),
     ("garbage.pem", "garbage.pem: "),
@@ -124,6 +135,32 @@ def test_badOption(occupied: Occupied, option: str, reason: str) -> None:
     assert not ended.stdout
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("options", "reason"), TWISTD_FAILURES)
+def test_badFolderOrUser(occupied: Occupied, options: list[str], reason: str, workers: int) -> None:
+    """A folder or a user that twistd can't use ends the start with one line, with and without workers."""
+    if os.geteuid() and "--chroot=." in options:
+        pytest.skip("only root can change its root folder")
+    ended = occupied.start(twistd("-n", "--pidfile=", *options), f"--workers={workers}", "--listen=127.0.0.1:0")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"twistd echoup: {reason}")
+    assert ended.stderr.count("\n") == 1
+    assert "Traceback" not in ended.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root folder")
+def test_workersOutsideOfTheRoot(occupied: Occupied) -> None:
+    """With a root folder in which there are no workers, the start fails in one line that says so."""
+    (occupied.folder / "dev").mkdir()
+    (occupied.folder / "dev" / "null").touch()
+    ended = occupied.start(twistd("-n", "--pidfile=", "--chroot=."), "--workers=2", "--listen=127.0.0.1:0")
+    assert ended.returncode == 1
+    assert re.fullmatch(
+        r"twistd echoup: cannot start the workers: /\S*/worker.py: No such file or directory\n", ended.stderr
+    )
+    assert "Traceback" not in ended.stdout
+
+
 @pytest.fixture
 def pems(occupied: Occupied, certificates: Certificates) -> Occupied:
     """Fill the folder with files that TLS can use, and with files that it can't."""
@@ -192,6 +229,23 @@ def test_usedUnixSocketIsNotReplaced(occupied: Occupied) -> None:
         assert "cannot listen on unix:taken: Address already in use" in ended.stderr
     assert (occupied.folder / "taken").is_socket()
     assert sorted(occupied.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_removedFolders(tmp_path: Path, certificates: Certificates, workers: int) -> None:
+    """When the folders of the socket, the certificate and the daemon itself vanish, it serves, and stops as usual."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "server.pem").write_bytes(Path(certificates.server).read_bytes())
+    listen = [f"unix:{folder}/socket", listenTLS(f"{folder}/server.pem")]
+    command = [*foreground(), f"--rundir={folder}"]
+    with Daemon.start(tmp_path, f"--workers={workers}", listen=listen, command=command) as daemon:
+        shutil.rmtree(folder)
+        daemon.signal(signal.SIGHUP)
+        eventually(lambda: "kept the certificate of ssl:" in daemon.text)
+        assert Way(daemon.addresses[1], certificates.context()).exchange(b"hello") == b"HELLO"
+        assert daemon.stop() == 143
+        assert "Traceback" not in daemon.text
 
 
 def test_socketOfAKilledDaemonIsReplaced(tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ class ParseInheritedTests(ParseTestCase):
         assert parseInherited("", "INET", name="unknown").descriptor == 4
         assert self.refusal(f"{INET}:name=echo") == "systemd passed no such socket, but 2 others"
 
+    def test_unreadableEnvironment(self) -> None:
+        """Where the environment can't be read, as without /proc, the description is refused with the reason."""
+        self.patch(inherited, "Path", {"/proc/self/environ": Path("/no/such/environ")}.__getitem__)
+        reason = "cannot read /no/such/environ, which names systemd's sockets: No such file or directory"
+        assert self.refusal(f"{INET}:index=0") == reason
+
     def test_missingSocketIsRefused(self) -> None:
         """A socket that wasn't passed is refused."""
         self.beginUnderSystemd("1", "echo")

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from errno import ENOENT
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -80,7 +81,7 @@ class Spawner(HandReactor):
 
     answer: tuple[str, ...] = ("ready",)
     """The message of each that begins; none if it is empty."""
-    refusal: OSError | None = None
+    refusal: Exception | None = None
     """Why there can't be another one."""
 
     def __init__(self) -> None:
@@ -209,6 +210,19 @@ class StartTests(WorkersTestCase):
         error = raised(StartError, self.build().startService)
         assert str(error) == "cannot start the workers: no more processes"
 
+    def test_missingFileIsNamed(self) -> None:
+        """Where a file of the workers is missing or can't be read, its name is said."""
+        self.spawner.refusal = FileNotFoundError(ENOENT, "No such file or directory", "/bin/python")
+        error = raised(StartError, self.build().startService)
+        assert str(error) == "cannot start the workers: /bin/python: No such file or directory"
+
+    def test_unreadableModulesEndStart(self) -> None:
+        """Where the user, or the root folder, has no access to the workers' module, no worker is started."""
+        self.patch(workers, "__file__", "/no/such/supervisor.py")
+        error = raised(StartError, self.build().startService)
+        assert str(error) == "cannot start the workers: /no/such/worker.py: No such file or directory"
+        assert self.spawner.spawned == []
+
     def test_slowWorkerEndsStart(self) -> None:
         """When a worker isn't ready in time, the start fails."""
         self.spawner.answer = ()
@@ -249,13 +263,15 @@ class ReplaceTests(WorkersTestCase):
         assert len(self.spawner.alive) == 2
 
     def test_missingProcessIsTriedAgain(self) -> None:
-        """When no process can be started, that is tried again."""
-        self.spawner.refusal = OSError("no more processes")
-        lines = self.kill(self.spawner.alive[0])
-        assert lines[1:] == ["error: a worker cannot start: no more processes; another one starts in 1.0 seconds"]
-        self.spawner.refusal = None
-        self.spawner.advance(1.1)
-        assert len(self.spawner.alive) == 2
+        """When no process can be started, for whatever reason, that is tried again."""
+        for refusal in (OSError("no more processes"), MemoryError("no more memory")):
+            self.spawner.refusal = refusal
+            lines = self.kill(self.spawner.alive[0])
+            assert lines[1:] == [f"error: a worker cannot start: {refusal}; another one starts in 1.0 seconds"]
+            self.spawner.refusal = None
+            self.spawner.advance(1.1)
+            assert len(self.spawner.alive) == 2
+            self.spawner.advance(STEADY, step=1)
 
     def test_placesOfEndedWorkersAreFree(self) -> None:
         """The places that a worker held are free again, and no others, however many workers end."""
