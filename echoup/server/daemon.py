@@ -9,6 +9,7 @@ from pathlib import Path
 from pwd import getpwuid
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from types import FrameType
+from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.posixbase import PosixReactorBase
@@ -16,7 +17,7 @@ from twisted.logger import Logger, globalLogPublisher
 
 from echoup.clock import useMonotonicClock
 from echoup.server.listening.listeners import StartError
-from echoup.server.logqueue import queueLog
+from echoup.server.logqueue import LogQueue, queueLog
 from echoup.server.service import IMainService
 
 
@@ -42,6 +43,8 @@ class Daemon(MultiService):
         self._reactor = reactor
         self._service = service
         self._stopping = False
+        self.logQueues: list[LogQueue[Any]] = []
+        """What writes the log once the reactor runs; each counts the lines that it dropped."""
         service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
@@ -76,7 +79,8 @@ class Daemon(MultiService):
 
     def _queueLog(self) -> None:
         """Let nothing wait for the log from now on; by now every runner has begun to log."""
-        for queue in queueLog(globalLogPublisher):
+        self.logQueues = queueLog(globalLogPublisher)
+        for queue in self.logQueues:
             self._reactor.addSystemEventTrigger("after", "shutdown", queue.finish)
 
     def _expectSecondSignal(self) -> None:

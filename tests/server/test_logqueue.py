@@ -2,6 +2,7 @@
 
 import os
 import syslog
+from collections import deque
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -168,11 +169,19 @@ class LogQueueTests(SynchronousTestCase):
         self.patch(logqueue, "END", 600)
         self.sink.put(*"abcdef")  # would hang
 
-    def test_loggingInsideOfLogging(self) -> None:
-        """The function of a signal may log while a line is being logged."""
-        with self.sink.queue._changed:
-            self.sink.put("a")
-        self.assertWritten("a")
+    def test_signalInTheMiddleMayLog(self) -> None:
+        """The function of a signal may log while a line is being logged; both are written."""
+        put = self.sink.put
+
+        class Interrupted(deque[tuple[str, int]]):
+            def append(self, item: tuple[str, int]) -> None:
+                super().append(item)
+                if len(self) == 1:
+                    put("signal")
+
+        self.sink.queue._lines = Interrupted()
+        put("a")
+        self.assertWritten("a", "signal")
 
 
 class Kinds(SynchronousTestCase):
