@@ -40,7 +40,7 @@ BOUND = 1 << 20
 """Characters that wait at most, unless a single line has more; a line of --log-connections has about a hundred."""
 
 GATHERING = 0.01
-"""Seconds for which lines gather before they are written together: a turn of the thread costs the service 30 to 60 us."""
+"""Seconds for which lines gather, to be written together; a turn of the thread costs the service 30 to 60 us."""
 
 END = 1.0
 """Seconds that the end of the process waits for the log."""
