@@ -41,7 +41,7 @@ def test_wallClockStepChangesNoTimeout(tmp_path: Path, step: int, reactor: str) 
             idle.sendall(b"again")
             idle.shutdown(SHUT_WR)
             assert receiveAll(idle) == b"AGAIN"
-        assert "reason=stalled" in daemon.text
+        eventually(lambda: "reason=stalled" in daemon.text)
         with daemon.address.connect() as quiet:
             daemon.signal(signal.SIGTERM)
             assert receiveAll(quiet) == b""
