@@ -28,6 +28,8 @@ HANDSHAKE = 3
 """Seconds of the daemon's handshake timeout; the longest pause is longer."""
 ENDS = re.compile(r"^(\S+) .*\] connection peer=.* seconds=(\S+) reason=(\S+)", re.MULTILINE)
 """The time, the duration and the reason of the end of a connection in the log."""
+DROPPED = re.compile(r"dropped (\d+) lines of the log")
+SERVED = re.compile(r"served (\d+) connections")
 GROWTH = 16 * MIB
 """Bytes by which the most memory of the second half may exceed that of the first: buffers of the load of the moment."""
 
@@ -84,6 +86,12 @@ def _checkLog(soak: Soak) -> None:
     for at, seconds, reason in ENDS.findall(text):
         ended = datetime.fromisoformat(at).timestamp()
         soak.checkEnd(reason, ended - float(seconds), ended, HANDSHAKE)
+    soak.counts["dropped lines"] = sum(map(int, DROPPED.findall(text)))
+    if (
+        not soak.workers
+        and (served := int(SERVED.findall(text)[-1])) > len(ENDS.findall(text)) + soak.counts["dropped lines"]
+    ):
+        soak.faults.append(f"the log lacks some of {served} connections, and doesn't say so")
 
 
 def _endure(soak: Soak, loads: Loads) -> None:
