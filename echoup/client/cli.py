@@ -4,7 +4,6 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -12,7 +11,8 @@ import click
 from echoup.client.connect.systemerror import explainError
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.options import pathOptions
-from echoup.client.run import complain, run
+from echoup.client.run import complain, report, run
+from echoup.client.standardio import useWaitingStreams
 
 
 class Seconds(click.FloatRange):
@@ -73,12 +73,8 @@ def connect(target: Any, timeout: float) -> int:
 
         asyncioreactor.install()
     else:
-        # The default reactor, epoll, can't watch files and has to spin on them.
-        from twisted.internet import pollreactor
-
         from echoup.client.pipe import pipe as talk
 
-        pollreactor.install()
     from twisted.internet import reactor
 
     return run(reactor, talk, target, timeout)
@@ -191,15 +187,13 @@ def ping(
             raise click.UsageError("--half-close is for streams, not for UDP")
         if size > MAXIMUM:
             raise click.UsageError(f"a UDP datagram has at most {MAXIMUM} bytes")
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names are foreign text
-    report = _makeReport("json" if json else form, quiet, verbose)
+    reporting = _makeReport("json" if json else form, quiet, verbose)
     schedule = Schedule(count, interval, timeout, size, keep, half_close)
     try:
-        code = run(reactor, talk, target, schedule, report, requirements)
+        code = run(reactor, talk, target, schedule, reporting, requirements)
     except MemoryError:
         raise click.UsageError(f"there is not enough memory for a --size of {size}") from None
-    return report.status if form == "nagios" else code
+    return reporting.status if form == "nagios" else code
 
 
 def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
@@ -222,17 +216,14 @@ def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
 
 
 def _write(text: str) -> None:
-    """Write `text` to standard output at once; raise PathError if that fails."""
-    try:
-        click.echo(text, nl=False)
-    except OSError:
-        # At the exit Python writes what is still buffered once more, and reports the error again.
-        sys.stdout = None  # as Python has it where it was closed before the start
-        raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written") from None
+    """Write `text` to standard output; Python has none where it was closed before the start."""
+    if sys.stdout:
+        sys.stdout.write(text)
 
 
 def main() -> None:
     """Run the command line and exit; a mistake of the user is one line on stderr."""
+    useWaitingStreams()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -241,6 +232,8 @@ def main() -> None:
     except click.ClickException as error:
         complain(f"echoup: {error.format_message()}")
         code = error.exit_code
+    except PathError as error:
+        code = report(error)
     except (click.Abort, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
     except OSError as error:

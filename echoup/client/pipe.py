@@ -1,28 +1,23 @@
 """Standard input through the service to standard output."""
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.main import CONNECTION_DONE
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.stdio import StandardIO
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from echoup.client import standardio
 from echoup.client.datagram import DatagramClient
 from echoup.client.exchange import Exchange
-from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import Target
 
 WINDOW = 4 * 2**20
 """Bytes that may be on their way before no more of the input is read; more would only fill memory."""
+
+UNWRITTEN = 4 * standardio.PIECE
+"""Bytes that may wait for a slow standard output before no more is taken from the server."""
 
 
 async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
@@ -31,100 +26,120 @@ async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
     The end of the input becomes our end of the connection. Return when the server has ended its side too and
     everything is written and was right; raise PathError otherwise.
     """
-    stdio = Pipe()
-    client = stdio.client = await target.connect(reactor, timeout, stdio.write)
-    exchange = stdio.exchange = Exchange(client, untilEnd=True)
-    with _standardStreams() as (source, sink):
-        StandardIO(stdio, source, sink, reactor)  # type: ignore[call-arg]  # mypy takes it for the Windows one
-        try:
-            await exchange.done
-            stdio.flush()
-            await stdio.closed
-        finally:
-            stdio.close()
-    if stdio.isBroken:
-        raise PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
+    streams = Pipe(reactor)
+    client = streams.client = await target.connect(reactor, timeout, streams.write)
+    exchange = streams.exchange = Exchange(client, untilEnd=True)
+    try:
+        streams.open()
+        await exchange.done
+        await streams.flush()
+    finally:
+        streams.close()
+    if streams.failure:
+        streams.failure.raiseException()
     client.check(exchange.reply)
 
 
-@implementer(IHalfCloseableProtocol)
-class Pipe(Protocol):
-    """The protocol of standard input and output, beside the client that it feeds and drains."""
+class Pipe:
+    """The standard streams, beside the client that they feed and drain.
 
-    transport: StandardIO
+    A thread reads and another one writes, piece by piece. Each gives or gets its piece in the reactor's thread, where
+    everything else happens, and waits there: for room in the window, or for something to write.
+    """
+
     client: EchoUpClient | DatagramClient
     exchange: Exchange
     """The only one: all of the input, and the reply to it."""
 
-    isBroken = False
-    """Whether standard output can't be written: its reader has exited, or its disk is full."""
+    def __init__(self, reactor: ReactorBase) -> None:
+        self.failure: Failure | None = None
+        """Why the input can't be read, or the output can't be written."""
+        self._reactor = reactor
+        self._room: Deferred[None] | None = None  # for which the thread waits that reads
+        self._piece: Deferred[bytes] | None = None  # for which the thread waits that writes
+        self._unwritten: list[bytes] = []
+        self._size = 0  # of what is unwritten
+        self._isPaused = False
+        self._isEnded = False
+        self._isClosed = False
 
-    _isWindowFull = False
-
-    def __init__(self) -> None:
-        self.closed: Deferred[None] = Deferred()
-        """Fires when everything is written, or can't be."""
-
-    def connectionMade(self) -> None:
-        """Let standard output, where it is slow, slow the server down."""
-        self.transport.registerProducer(self.client, True)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Send what was read, and read no more while too much is on its way."""
-        self.exchange.send(data)
-        if self.exchange.reply.outstanding >= WINDOW:
-            self._isWindowFull = True
-            self.transport.pauseProducing()
-
-    def readConnectionLost(self) -> None:
-        """Let the end of the input be our end of the connection."""
-        self.exchange.end()
-
-    def writeConnectionLost(self) -> None:
-        """Stop at once: the rest can't be written."""
-        self.isBroken = True
-        self.client.stopProducing()
-
-    def flush(self) -> None:
-        """Read nothing more, write what is left, then close."""
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
-        if self.isBroken:
-            self.close()
-
-    def close(self) -> None:
-        """Stop using standard input and output at once, unless that has happened already."""
-        if not self.transport.disconnected:
-            self.transport.connectionLost(Failure(CONNECTION_DONE))  # type: ignore[attr-defined]  # as above
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fire `closed`; note whether standard output can't be written."""
-        self.isBroken = self.isBroken or not reason.check(ConnectionDone)
-        self.closed.callback(None)
+    def open(self) -> None:
+        """Begin to read and to write; learn at once when standard output's reader exits."""
+        source, sink = standardio.descriptor(sys.stdin), standardio.descriptor(sys.stdout)
+        standardio.inThread(self._reactor, self._read, source).addCallbacks(self._end, self._fail)
+        standardio.inThread(self._reactor, standardio.watch, sink).addErrback(self._fail)
+        self._written = standardio.inThread(self._reactor, self._write, sink).addErrback(self._fail)
 
     def write(self, data: bytes) -> None:
-        """Write what comes back, and read on if there is room again for what that brings."""
-        self.transport.write(data)
-        if self._isWindowFull and self.exchange.reply.outstanding <= WINDOW // 2:
-            self._isWindowFull = False
-            self.transport.resumeProducing()
+        """Write what comes back; let a slow output slow the server down, and read on if there is room again."""
+        self._unwritten.append(data)
+        self._size += len(data)
+        if self._piece:
+            self._pass(self._piece)
+        elif self._size >= UNWRITTEN and not self._isPaused:
+            self._isPaused = True
+            self.client.pauseProducing()
+        if self._room and self.exchange.reply.outstanding <= WINDOW // 2:
+            room, self._room = self._room, None
+            room.callback(None)
 
+    def flush(self) -> "Deferred[None]":
+        """Return a Deferred that fires when everything is written, or can't be."""
+        self._isEnded = True
+        if self._piece:
+            self._pass(self._piece)
+        return self._written
 
-@contextmanager
-def _standardStreams() -> Iterator[tuple[int, int]]:
-    """Yield descriptors of standard input and output, for StandardIO to use.
+    def close(self) -> None:
+        """Let both threads end, as soon as the system lets them."""
+        self._isClosed = True
+        for waiting in (self._room, self._piece):
+            if waiting:
+                waiting.cancel()
 
-    StandardIO makes them non-blocking, which holds for every process that shares them, as the commands of a shell do:
-    that is undone afterwards. A stream that was closed before we started is /dev/null.
-    """
-    streams = [stream.fileno() if stream else None for stream in (sys.stdin, sys.stdout)]
-    blocking = [fd is not None and os.get_blocking(fd) for fd in streams]
-    source, sink = (os.open(os.devnull, os.O_RDWR) if fd is None else os.dup(fd) for fd in streams)
-    try:
-        yield source, sink
-    finally:
-        for fd, wasBlocking in zip(streams, blocking, strict=True):
-            if fd is not None:
-                os.set_blocking(fd, wasBlocking)
-        os.close(source)
-        os.close(sink)
+    def _read(self, source: int) -> None:
+        while data := standardio.read(source):
+            blockingCallFromThread(self._reactor, self._send, data)
+
+    def _write(self, sink: int) -> None:
+        data: bytes
+        while data := blockingCallFromThread(self._reactor, self._next):  # type: ignore[arg-type]  # it infers Never
+            standardio.write(sink, data)
+
+    def _send(self, data: bytes) -> "Deferred[None] | None":
+        """Send what was read; return what fires when there is room for more, if that isn't now."""
+        if self._isClosed:
+            raise CancelledError
+        self.exchange.send(data)
+        if self.exchange.reply.outstanding >= WINDOW:
+            self._room = Deferred()
+        return self._room
+
+    def _end(self, _: None) -> None:
+        """Let the end of the input be our end of the connection."""
+        if not self._isClosed:
+            self.exchange.end()
+
+    def _next(self) -> "Deferred[bytes]":
+        """Return a Deferred of what is to be written next; it is empty at the end."""
+        piece: Deferred[bytes] = Deferred()
+        if self._isClosed:
+            piece.cancel()
+        elif self._unwritten or self._isEnded:
+            self._pass(piece)
+        else:
+            self._piece = piece
+        return piece
+
+    def _pass(self, piece: "Deferred[bytes]") -> None:
+        data, self._unwritten, self._size, self._piece = b"".join(self._unwritten), [], 0, None
+        if self._isPaused and not self.client.closed.called:
+            self._isPaused = False
+            self.client.resumeProducing()
+        piece.callback(data)
+
+    def _fail(self, failure: Failure) -> None:
+        """Stop at once: what still comes is of no use."""
+        if not self._isClosed:
+            self.failure = self.failure or failure
+            self.client.stopProducing()

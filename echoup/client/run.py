@@ -1,16 +1,14 @@
 """The reactor's side of a command: its clock, its signals and its exit code."""
 
-import os
 import signal
-import stat
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-import click
-
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.standardio import isPipe
 from echoup.escaping import shown
 
 
@@ -48,22 +46,19 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
         if isinstance(results[0], Failure):
             results[0].raiseException()
     except PathError as error:
-        if not (error.code == ExitCode.INTERRUPTED or (error.code == ExitCode.BROKEN_PIPE and _outputIsPipe())):
-            complain(f"echoup: {error}")
-        return error.code
+        return report(error)
     return ExitCode.OK
+
+
+def report(error: PathError) -> int:
+    """Complain of `error`, unless the user knows, and return its exit code."""
+    if not (error.code == ExitCode.INTERRUPTED or (error.code == ExitCode.BROKEN_PIPE and isPipe(1))):
+        complain(f"echoup: {error}")
+    return error.code
 
 
 def complain(*lines: str) -> None:
     """Write `lines`, which may contain foreign text, to standard error, if that can be written."""
-    try:
-        click.echo("\n".join(map(shown, lines)), err=True)
-    except OSError:
-        # At the exit Python writes what is still buffered once more, and changes the exit code.
-        sys.stderr = None
-
-
-def _outputIsPipe() -> bool:
-    """Return whether standard output is a pipe or a socket, whose reader may exit without that being an error."""
-    mode = os.fstat(1).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    if sys.stderr:
+        with suppress(PathError):
+            sys.stderr.write("".join(f"{shown(line)}\n" for line in lines))

@@ -1,17 +1,17 @@
 """Standard input through the service to standard output: exact, in bounded memory, and over in every case."""
 
+import fcntl
 import os
 import sys
+import threading
 from io import FileIO
 from tempfile import TemporaryFile
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
-from zope.interface.verify import verifyObject
 
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.pipe import WINDOW, Pipe, pipe
+from echoup.client.pipe import WINDOW, pipe
 from echoup.client.target.parse import parseTarget
 from tests.support.chance import randomBytes
 from tests.support.descriptors import openDescriptors
@@ -25,6 +25,12 @@ TIMEOUT = 10.0
 
 class PipeTestCase(ReactorTestCase):
     """A test with standard streams and a server of its own."""
+
+    def setUp(self) -> None:
+        """Have the threads end before the reactor is closed, which they call."""
+        super().setUp()
+        others = set(threading.enumerate())
+        self.addCleanup(self.reactor.until, lambda: set(threading.enumerate()) <= others)
 
     def serve(self, kind: type[Server] = Server) -> None:
         """Listen for one client."""
@@ -76,10 +82,6 @@ class PipeTestCase(ReactorTestCase):
 class ExactTests(PipeTestCase):
     """Every byte comes out in upper case, then it ends."""
 
-    def test_pipeIsHalfCloseable(self) -> None:
-        """The protocol of the standard streams learns of the end of each of them."""
-        verifyObject(IHalfCloseableProtocol, Pipe())
-
     def test_allSizesComeOut(self) -> None:
         """Nothing, a line without an end, and more than the window come out exactly."""
         for data in (b"", b"hello\nworld", randomBytes(2 * WINDOW)):
@@ -119,17 +121,34 @@ class ExactTests(PipeTestCase):
             self.patch(sys, name, None)
             self.assertSucceeds(self.begin())
 
-    def test_streamsKeepBlocking(self) -> None:
-        """The streams, which other processes share, block afterwards as they did before."""
-        self.serve()
-        self.pipes()
-        os.set_blocking(sys.stdout.fileno(), False)
-        piping = self.begin()
-        self.reactor.until(lambda: not os.get_blocking(sys.stdin.fileno()))
-        self.feed.close()
-        self.assertSucceeds(piping)
-        assert os.get_blocking(sys.stdin.fileno())
-        assert not os.get_blocking(sys.stdout.fileno())
+    def test_flagsStay(self) -> None:
+        """The flags of the streams, which other processes share, stay as they are; a non-blocking one works as well."""
+        data = randomBytes(MIB)
+        for isBlocking in (True, False):
+            self.serve()
+            self.pipes()
+            streams = sys.stdin.fileno(), sys.stdout.fileno()
+            for stream in streams:
+                os.set_blocking(stream, isBlocking)
+            before = [fcntl.fcntl(stream, fcntl.F_GETFL) for stream in streams]
+            piping = self.begin()
+            self.feedAll(data)
+            assert [fcntl.fcntl(stream, fcntl.F_GETFL) for stream in streams] == before
+            self.feed.close()
+            self.assertComes(data.upper())
+            self.assertSucceeds(piping)
+            assert [fcntl.fcntl(stream, fcntl.F_GETFL) for stream in streams] == before
+
+    def feedAll(self, data: bytes) -> None:
+        """Write `data` to standard input's far end, as it is taken."""
+        rest = memoryview(data)
+
+        def isFed() -> bool:
+            nonlocal rest
+            rest = rest[self.feed.write(rest) or 0 :]
+            return not rest
+
+        self.reactor.until(isFed)
 
     def test_descriptorsAreClosed(self) -> None:
         """No descriptor of the process is left open."""
@@ -152,6 +171,7 @@ class BoundedTests(PipeTestCase):
         self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
         self.drain = self.enterContext(FileIO(drain, "r"))
         piping = self.begin()
+        self.reactor.until(lambda: self.source.tell() >= WINDOW)
         self.reactor.turn(2000)
         assert not piping.called
         assert self.source.tell() <= 2 * WINDOW
@@ -268,6 +288,24 @@ class FailureTests(PipeTestCase):
         piping = self.begin()
         self.feed.write(b"hello")
         self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
+
+    def test_goneTerminalEndsIt(self) -> None:
+        """When the terminal that is the output is gone it ends at once, though there is more input."""
+        self.serve()
+        self.pipes()
+        master, slave = os.openpty()
+        self.patch(sys, "stdout", self.enterContext(FileIO(slave, "w")))
+        piping = self.begin()
+        os.close(master)
+        self.feed.write(b"hello")
+        self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
+
+    def test_unreadableInputIsTold(self) -> None:
+        """An input that can't be read isn't taken for an empty one; here it is what nohup(1) leaves."""
+        self.serve()
+        self.files(b"")
+        self.patch(sys, "stdin", self.enterContext(FileIO(os.devnull, "w")))
+        self.assertFails(self.begin(), ExitCode.USAGE, "the input can't be read: Bad file descriptor")
 
     def test_unreachableServerLeavesInput(self) -> None:
         """Without a server the input isn't read."""

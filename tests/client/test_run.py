@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.run import run
+from echoup.client.standardio import useWaitingStreams
 from tests.support.doubles import HandReactor, ReactorTestCase, raised
 
 
@@ -79,11 +80,10 @@ class RunTests(ReactorTestCase):
         async def command(reactor: HandReactor) -> None:
             raise PathError(ExitCode.UNREACHABLE, "cannot connect to there:1: Connection refused")
 
-        with Path("/dev/full").open("w") as full:
-            self.patch(sys, "stderr", full)
-            assert run(self.reactor, command) == ExitCode.UNREACHABLE
-            assert sys.stderr is None
-            raised(OSError, full.close)
+        self.patch(sys, "stderr", self.enterContext(Path("/dev/full").open("w")))
+        useWaitingStreams()
+        assert run(self.reactor, command) == ExitCode.UNREACHABLE
+        sys.stderr.flush()
 
     def test_interruptIsSilent(self) -> None:
         """Ctrl-C is not reported to the user."""
