@@ -1,8 +1,12 @@
 """The interactive prompt."""
 
 import asyncio
+import sys
+import termios
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app_or_none, get_app_session
+from prompt_toolkit.output.vt100 import Vt100_Output
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 
@@ -48,7 +52,11 @@ class Console:
     def __init__(self) -> None:
         self.reply = Reply()
         """The latest reply, and what came unasked after it."""
-        self._session: PromptSession[str] = PromptSession(PROMPT)
+        self._screen = Screen()
+        output = get_app_session().output
+        if isinstance(output, Vt100_Output):
+            output.stdout = self._screen  # type: ignore[assignment]  # it needs no more of a TextIO
+        self._session: PromptSession[str] = PromptSession(PROMPT, output=output)
         self._came = b""
 
     async def ask(self) -> str | None:
@@ -61,12 +69,18 @@ class Console:
     async def _ask(self) -> str | None:
         try:
             # prompt_toolkit's own handler of SIGINT loses one that comes while it is being removed.
-            return await self._session.prompt_async(handle_sigint=False)
+            line = await self._session.prompt_async(handle_sigint=False)
         except EOFError:
-            return None
+            line = None
         except KeyboardInterrupt:
             # A task that ends in KeyboardInterrupt takes the event loop with it.
             raise PathError(ExitCode.INTERRUPTED, "interrupted") from None
+        except termios.error as error:
+            # Of a process in the background whose shell has ended, for example.
+            raise PathError(ExitCode.USAGE, f"the terminal can't be used: {error.args[1]}") from None
+        if self._screen.error:
+            raise self._screen.error
+        return line
 
     async def exchange(self, data: bytes) -> None:
         """Send `data`, and print what comes back until the reply is complete or the connection ends."""
@@ -99,3 +113,29 @@ class Console:
         for line in self._came.removesuffix(b"\n").split(b"\n"):
             print(printable(line))
         self._came = b""
+
+
+class Screen:
+    """Standard output for prompt_toolkit, without the descriptor, which that would make blocking for each write."""
+
+    def __init__(self) -> None:
+        self.encoding = sys.stdout.encoding
+        self.error: PathError | None = None
+        """Why the output can't be written; the prompt has ended then."""
+
+    def write(self, text: str) -> None:
+        """Write `text`; where that fails end the prompt, because of errors prompt_toolkit prints tracebacks."""
+        try:
+            sys.stdout.write(text)
+        except PathError as error:
+            self.error = error
+            app = get_app_or_none()
+            if app and app.is_running and not app.is_done:
+                app.exit(exception=EOFError)
+
+    def flush(self) -> None:
+        """Do nothing: what is written is written at once."""
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal, which can tell where its cursor is."""
+        return sys.stdout.isatty()

@@ -1,13 +1,15 @@
 """The prompt: what the user sees of each reply, and how a conversation ends."""
 
 import asyncio
+import os
 import sys
 from io import StringIO
-from typing import cast
+from typing import TextIO, cast
 
 from prompt_toolkit.application import AppSession, create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
+from prompt_toolkit.output.flush_stdout import flush_stdout
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import Deferred
 from twisted.internet.main import CONNECTION_DONE
@@ -15,8 +17,9 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.console import converse
+from echoup.client.console import Screen, converse
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.standardio import useWaitingStreams
 from echoup.client.target.parse import parseTarget
 from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Server, Silence, Stutterer
 
@@ -187,3 +190,35 @@ class ConverseTests(SynchronousTestCase):
         seen = "\n(short: 0 of 6 bytes came back)\n"
         why = "TARGET: timed out: nothing more for 120 s, 0 of 6 bytes came back"
         self.assertFails(Late, [f"hello{ENTER}"], seen, ExitCode.TIMED_OUT, why)
+
+
+class ScreenTests(SynchronousTestCase):
+    """What prompt_toolkit draws on."""
+
+    def draw(self, terminal: int) -> Screen:
+        """Draw on `terminal`, as on standard output, and return the screen."""
+        stream = self.enterContext(open(terminal, "w", encoding="ascii"))  # noqa: PTH123  # of a descriptor
+        self.patch(sys, "stdout", stream)
+        useWaitingStreams()
+        screen = Screen()
+        flush_stdout(cast("TextIO", screen), "é\x1b[K")
+        return screen
+
+    def test_flagsStay(self) -> None:
+        """A non-blocking terminal, which other processes share, isn't made blocking even for a moment."""
+        changed: list[object] = []
+        master, slave = os.openpty()
+        self.addCleanup(os.close, master)
+        os.set_blocking(slave, False)
+        self.patch(os, "set_blocking", lambda *arguments: changed.append(arguments))
+        assert self.draw(slave).error is None
+        assert os.read(master, 100) == b"\\xe9\x1b[K"
+        assert changed == []
+
+    def test_goneTerminalIsRecorded(self) -> None:
+        """A terminal that is gone is no error for prompt_toolkit, which would print a traceback."""
+        master, slave = os.openpty()
+        os.close(master)
+        error = self.draw(slave).error
+        assert error
+        assert error.code is ExitCode.BROKEN_PIPE

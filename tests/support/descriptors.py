@@ -1,10 +1,14 @@
 """The file descriptors of the process that runs the tests."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+from struct import pack, unpack
+from termios import FIONREAD
+from typing import IO, Any
 
 
 def openDescriptors() -> set[str]:
@@ -23,3 +27,9 @@ def fewDescriptors(spare: int = 0) -> Iterator[None]:
         yield
     finally:
         setrlimit(RLIMIT_NOFILE, (soft, hard))
+
+
+def unread(pipe: IO[Any]) -> int:
+    """Return how many bytes are in a pipe."""
+    (size,) = unpack("i", fcntl.ioctl(pipe, FIONREAD, pack("i", 0)))
+    return int(size)

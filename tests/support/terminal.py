@@ -57,6 +57,11 @@ class Terminal:
         """Send the program a signal."""
         self._process.kill(number)
 
+    def hangUp(self) -> int:
+        """Take the terminal away, and return the exit code of the program."""
+        self._process.fileobj.close()
+        return int(self._process.wait())
+
     def shows(self, text: str) -> None:
         """Wait until the screen ends with `text`."""
         eventually(lambda: self.text.endswith(text) or not self._read() or self.text.endswith(text))

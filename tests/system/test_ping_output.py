@@ -1,5 +1,6 @@
 """What `echoup ping` writes, for people and for programs, and how it ends."""
 
+import fcntl
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ from tests.support.authorities import Certificates
 from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
 from tests.support.datagrams import ports
+from tests.support.descriptors import unread
 from tests.support.ending import ending
 from tests.support.peers import need
 from tests.support.pings import PING, Pinged, ping, probe, resolving
@@ -160,6 +162,29 @@ def test_closedOutputEndsQuietly(daemon: Daemon) -> None:
         command = ["bash", "-c", '("$@"; echo $? >&2) | head -1', "bash", *PING, "-i0.01", *options]
         ended = subprocess.run([*command, daemon.address.target], capture_output=True, timeout=60, check=False)
         assert (ended.stdout.count(b"\n"), ended.stderr) == (1, b"141\n")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nonBlockingOutputIsAwaited(daemon: Daemon, form: str, unbuffered: str) -> None:
+    """Where another process made the output non-blocking, it waits for its reader, and not a line is lost."""
+    drain, sink = os.pipe()
+    os.set_blocking(sink, False)
+    room = fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, 4096)
+    command = [*PING, "-c100", "-i0", f"--format={form}", daemon.address.target]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with (
+        os.fdopen(drain, "r") as output,
+        ending(subprocess.Popen(command, stdout=sink, stderr=subprocess.PIPE, env=environment)) as client,
+    ):
+        os.close(sink)
+        eventually(lambda: client.poll() is not None or unread(output) > room - 1000)
+        lines = output.read().splitlines()
+        assert client.stderr
+        assert (client.wait(60), client.stderr.read()) == (0, b"")
+    probes = [line for line in lines if "uppercased" in line]
+    assert len(probes) == 100
+    assert "100 sent" in lines[-3] if form == "text" else json.loads(lines[-1])["sent"] == 100
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """`echoup connect` with a pipe, a file or nothing as standard input."""
 
-import fcntl
 import os
 import signal
 import socket
@@ -8,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,11 @@ from tests.support.addresses import Address
 from tests.support.chance import randomBytes
 from tests.support.commands import CONNECT, connect
 from tests.support.daemon import Daemon
+from tests.support.descriptors import unread
 from tests.support.ending import ending
 from tests.support.servers import serving
 from tests.support.sizes import MIB
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -150,20 +151,44 @@ def test_fullDiskIsReported(daemon: Daemon) -> None:
     assert (ended.returncode, ended.stderr) == (141, b"echoup: the output can't be written\n")
 
 
-def test_streamsKeepBlocking(daemon: Daemon) -> None:
-    """Other processes that share its standard streams find them unchanged."""
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb") as sink:
-        sink.write(b"hello")
-        sink.flush()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("openSink", [os.pipe, os.openpty])
+def test_streamsKeepBlocking(daemon: Daemon, number: int, openSink: Callable[[], tuple[int, int]]) -> None:
+    """Other processes that share its standard streams find them unchanged, while it runs and when it was killed."""
+    (source, feed), (drain, sink) = os.pipe(), openSink()
+    with ExitStack() as stack:
+        for descriptor in (source, feed, drain, sink):
+            stack.callback(os.close, descriptor)
+        os.write(feed, b"hello")
         command = [*CONNECT, daemon.address.target]
-        with ending(subprocess.Popen(command, stdin=source, stdout=subprocess.PIPE)) as client:
-            assert client.stdout
-            assert client.stdout.read(5) == b"HELLO"
-            client.send_signal(signal.SIGINT)
-            assert client.wait(60) == 130
-            assert not fcntl.fcntl(source, fcntl.F_GETFL) & os.O_NONBLOCK
-            assert not fcntl.fcntl(client.stdout, fcntl.F_GETFL) & os.O_NONBLOCK
+        client = stack.enter_context(ending(subprocess.Popen(command, stdin=source, stdout=sink)))
+        assert os.read(drain, 5) == b"HELLO"
+        assert os.get_blocking(source)
+        assert os.get_blocking(sink)
+        client.send_signal(number)
+        assert client.wait(60) in (130, -9)
+        assert os.get_blocking(source)
+        assert os.get_blocking(sink)
+
+
+def test_sharedPipeLosesNothing(daemon: Daemon) -> None:
+    """What another process writes to the same pipe isn't lost, however late it is read."""
+    drain, sink = os.pipe()
+    command = [*CONNECT, daemon.address.target]
+    with (
+        os.fdopen(drain, "rb") as output,
+        ending(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sink)) as client,
+    ):
+        assert client.stdin
+        client.stdin.write(b"hello")
+        client.stdin.flush()
+        assert output.read(5) == b"HELLO"
+        with ending(subprocess.Popen(["seq", "20000"], stdout=sink)) as other:
+            os.close(sink)
+            eventually(lambda: other.poll() is not None or unread(output) == 65536)
+            client.stdin.close()
+            assert output.read() == b"".join(b"%d\n" % number for number in range(1, 20001))
+            assert (other.wait(60), client.wait(60)) == (0, 0)
 
 
 @pytest.mark.parametrize("server", ["tutorial", "netcat"])

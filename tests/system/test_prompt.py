@@ -1,6 +1,7 @@
 """`echoup connect` on a pseudo-terminal, with keys that are typed and a screen that is read."""
 
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ from socket import AF_INET, create_server, socket
 import pytest
 
 from tests.support.addresses import Address
-from tests.support.commands import COMMANDS
+from tests.support.commands import COMMANDS, CONNECT
 from tests.support.daemon import Daemon
+from tests.support.pings import PING
 from tests.support.servers import serving
 from tests.support.terminal import BACKSPACE, CTRL_C, CTRL_D, LEFT, UP, Terminal
 
@@ -55,6 +57,47 @@ def test_otherScriptsComeBack(daemon: Daemon) -> None:
         terminal.shows("\né IS é, ß IS ß\n>>:")
         terminal.type("你好\r")
         terminal.shows(">>: 你好\n你好\n>>:")
+
+
+def test_textOutsideEncodingIsEscaped(daemon: Daemon) -> None:
+    """Of a reply, what the encoding of standard output hasn't is escaped, and the conversation goes on."""
+    with Terminal("env", "PYTHONIOENCODING=ascii", *CONNECT, daemon.address.target) as terminal:
+        terminal.shows(">>:")
+        terminal.type("é a\r")
+        terminal.shows("\n\\xe9 A\n>>:")
+        terminal.type("b\r")
+        terminal.shows(">>: b\nB\n>>:")
+        terminal.type(CTRL_D)
+        assert terminal.exits() == 0
+
+
+@pytest.mark.parametrize("command", [CONNECT, [*PING, "-i0.1"]])
+def test_goneTerminalIsTold(daemon: Daemon, tmp_path: Path, command: list[str]) -> None:
+    """A terminal that is gone, with SIGHUP ignored, is an output that can't be written: one line, and no traceback."""
+    errors = tmp_path / "errors"
+    shell = ["sh", "-c", f"trap '' HUP; exec \"$@\" 2>{errors}", "sh"]
+    with Terminal(*shell, *command, daemon.address.target) as terminal:
+        terminal.shows(">>:" if command == CONNECT else " wrong")
+        assert terminal.hangUp() == 141
+    assert errors.read_text() == "echoup: the output can't be written\n"
+
+
+def test_unusableTerminalIsTold(daemon: Daemon, tmp_path: Path) -> None:
+    """In the background, without a shell that could stop it, it can't set the terminal (tcsetattr(3): EIO)."""
+    errors = tmp_path / "errors"
+    script = f"""
+import os, subprocess, sys
+foreground = subprocess.Popen(["sleep", "60"], process_group=0)
+os.tcsetpgrp(0, foreground.pid)
+with open("{errors}", "w") as errors:
+    ended = subprocess.run(sys.argv[1:], stderr=errors, timeout=60)
+foreground.kill()
+foreground.wait()
+sys.exit(ended.returncode)
+"""
+    with Terminal(sys.executable, "-c", script, *CONNECT, daemon.address.target) as terminal:
+        assert terminal.exits() == 2
+    assert errors.read_text() == "echoup: the terminal can't be used: Input/output error\n"
 
 
 def test_blankLineIsNotSent(daemon: Daemon) -> None:
