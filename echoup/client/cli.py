@@ -11,7 +11,7 @@ import click
 from echoup.client.connect.systemerror import explainError
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.options import pathOptions
-from echoup.client.run import complain, report, run
+from echoup.client.run import complain, conclude, run
 from echoup.client.standardio import useWaitingStreams
 
 
@@ -187,13 +187,13 @@ def ping(
             raise click.UsageError("--half-close is for streams, not for UDP")
         if size > MAXIMUM:
             raise click.UsageError(f"a UDP datagram has at most {MAXIMUM} bytes")
-    reporting = _makeReport("json" if json else form, quiet, verbose)
+    report = _makeReport("json" if json else form, quiet, verbose)
     schedule = Schedule(count, interval, timeout, size, keep, half_close)
     try:
-        code = run(reactor, talk, target, schedule, reporting, requirements)
+        code = run(reactor, talk, target, schedule, report, requirements)
     except MemoryError:
         raise click.UsageError(f"there is not enough memory for a --size of {size}") from None
-    return reporting.status if form == "nagios" else code
+    return report.status if form == "nagios" else code
 
 
 def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
@@ -233,7 +233,7 @@ def main() -> None:
         complain(f"echoup: {error.format_message()}")
         code = error.exit_code
     except PathError as error:
-        code = report(error)
+        code = conclude(error)
     except (click.Abort, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
     except OSError as error:

@@ -11,6 +11,7 @@ class ExitCode(IntEnum):
     WRONG = 1
     """The reply was wrong: unchanged or corrupted; or a `--require` isn't met."""
     USAGE = 2
+    """The command is wrong; or the input, or the terminal of the prompt, can't be used."""
     UNRESOLVED = 3
     """The name has no address."""
     UNREACHABLE = 4

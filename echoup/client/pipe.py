@@ -1,6 +1,8 @@
 """Standard input through the service to standard output."""
 
 import sys
+from collections.abc import Callable
+from threading import Thread
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred
@@ -66,9 +68,9 @@ class Pipe:
     def open(self) -> None:
         """Begin to read and to write; learn at once when standard output's reader exits."""
         source, sink = standardio.descriptor(sys.stdin), standardio.descriptor(sys.stdout)
-        standardio.inThread(self._reactor, self._read, source).addCallbacks(self._end, self._fail)
-        standardio.inThread(self._reactor, standardio.watch, sink).addErrback(self._fail)
-        self._written = standardio.inThread(self._reactor, self._write, sink).addErrback(self._fail)
+        _inThread(self._reactor, self._read, source).addCallbacks(self._end, self._fail)
+        _inThread(self._reactor, standardio.watch, sink).addErrback(self._fail)
+        self._written = _inThread(self._reactor, self._write, sink).addErrback(self._fail)
 
     def write(self, data: bytes) -> None:
         """Write what comes back; let a slow output slow the server down, and read on if there is room again."""
@@ -143,3 +145,19 @@ class Pipe:
         if not self._isClosed:
             self.failure = self.failure or failure
             self.client.stopProducing()
+
+
+def _inThread(reactor: ReactorBase, function: Callable[[int], None], descriptor: int) -> "Deferred[None]":
+    """Call `function` in a thread that doesn't keep the process from exiting; return a Deferred of its end."""
+    ended: Deferred[None] = Deferred()
+
+    def call() -> None:
+        try:
+            function(descriptor)
+        except Exception:
+            reactor.callFromThread(ended.errback, Failure())
+        else:
+            reactor.callFromThread(ended.callback, None)
+
+    Thread(target=call, name=function.__name__, daemon=True).start()
+    return ended

@@ -46,11 +46,11 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
         if isinstance(results[0], Failure):
             results[0].raiseException()
     except PathError as error:
-        return report(error)
+        return conclude(error)
     return ExitCode.OK
 
 
-def report(error: PathError) -> int:
+def conclude(error: PathError) -> int:
     """Complain of `error`, unless the user knows, and return its exit code."""
     if not (error.code == ExitCode.INTERRUPTED or (error.code == ExitCode.BROKEN_PIPE and isPipe(1))):
         complain(f"echoup: {error}")

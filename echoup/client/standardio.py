@@ -8,42 +8,15 @@ thread, as it has to be with regular files. A stream that another process made n
 import os
 import stat
 import sys
-from collections.abc import Callable
 from errno import EIO
 from io import FileIO, TextIOWrapper
 from select import POLLIN, POLLOUT, poll
-from threading import Thread
-from typing import Any, ParamSpec, TypeVar
-
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
-from twisted.python.failure import Failure
+from typing import Any
 
 from echoup.client.exitcodes import ExitCode, PathError
 
 PIECE = 2**16
 """Bytes that are read at once: what a pipe holds (pipe(7))."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def inThread(
-    reactor: IReactorFromThreads, function: Callable[P, T], *arguments: P.args, **options: P.kwargs
-) -> "Deferred[T]":
-    """Call `function` in a thread that doesn't keep the process from exiting, and return a Deferred of its result."""
-    result: Deferred[T] = Deferred()
-
-    def call() -> None:
-        try:
-            value = function(*arguments, **options)
-        except Exception:
-            reactor.callFromThread(result.errback, Failure())
-        else:
-            reactor.callFromThread(result.callback, value)
-
-    Thread(target=call, name=function.__name__, daemon=True).start()
-    return result
 
 
 def descriptor(stream: Any) -> int:

@@ -197,7 +197,7 @@ class ScreenTests(SynchronousTestCase):
 
     def draw(self, terminal: int) -> Screen:
         """Draw on `terminal`, as on standard output, and return the screen."""
-        stream = self.enterContext(open(terminal, "w", encoding="ascii"))  # noqa: PTH123  # of a descriptor
+        stream = self.enterContext(open(terminal, "w", encoding="ascii"))  # of a descriptor
         self.patch(sys, "stdout", stream)
         useWaitingStreams()
         screen = Screen()
