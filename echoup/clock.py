@@ -1,8 +1,22 @@
-"""A monotonic clock for a reactor."""
+"""The clocks of a reactor: a monotonic one for its timers, and one for deadlines that leaves pauses out."""
 
+from collections.abc import Callable, Sequence
 from time import monotonic
+from typing import Any
 
-from twisted.internet.base import ReactorBase
+from twisted.internet.base import DelayedCall, ReactorBase
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+BEAT = 0.125
+"""Seconds after which the time is looked at again while a call is due later."""
+
+LONGEST = 2 * BEAT
+"""Seconds between two looks at the time that count, at most: a longer gap is a pause of the process."""
+
+LOOKS = 4
+"""Turns of the reactor between the moment of a call and the call. One takes in what has come on most reactors; on
+uvloop a connection is with its protocol after three (`test_whatHasComeIsTakenFirst`), and the fourth is in reserve."""
 
 
 def useMonotonicClock(reactor: ReactorBase) -> None:
@@ -12,3 +26,68 @@ def useMonotonicClock(reactor: ReactorBase) -> None:
     is stepped back none fires until it has caught up. They get the time from `reactor.seconds` only.
     """
     reactor.seconds = monotonic
+
+
+@implementer(IReactorTime)
+class RunningTime:
+    """A clock for deadlines: while a call is due later, it counts the seconds in which this process ran.
+
+    A process that was stopped, starved or blocked finds its timers due before it has read what came meanwhile: a
+    reactor calls them before it polls, and a poll that was interrupted returns no events (PEP 475). Of a pause this
+    clock counts LONGEST at most, so that no peer loses the time in which it couldn't be heard, and it makes a call only
+    after the reactor has taken in what is there.
+    """
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self.pauses = 0
+        """How often more than LONGEST lay between two looks at the time while a call was due later."""
+        self._reactor = reactor
+        self._lookedAt = reactor.seconds()
+        self._leftOut = 0.0
+        self._timers: dict[DelayedCall, IDelayedCall] = {}
+
+    def seconds(self) -> float:
+        """See `IReactorTime`; without a pause this is the reactor's time."""
+        now = self._reactor.seconds()
+        passed = now - self._lookedAt
+        if passed > LONGEST and self._timers:
+            self.pauses += 1
+            self._leftOut += passed - LONGEST
+        self._lookedAt = now
+        return now - self._leftOut
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> DelayedCall:  # noqa: A002
+        """See `IReactorTime`; what has come by then is taken first."""
+        call = DelayedCall(self.seconds() + delay, callable, args, kw, self._cancel, self._reset, self.seconds)
+        self._wait(call)
+        return call
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """See `IReactorTime`."""
+        return list(self._timers)
+
+    def _wait(self, call: DelayedCall) -> None:
+        left = call.getTime() - self.seconds()
+        if left > 0:
+            self._timers[call] = self._reactor.callLater(min(left, BEAT), self._wait, call)
+        else:
+            self._look(call, LOOKS)
+
+    def _look(self, call: DelayedCall, turns: int) -> None:
+        if turns:
+            self._timers[call] = self._reactor.callLater(0, self._look, call, turns - 1)
+        else:
+            self._remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+    def _cancel(self, call: DelayedCall) -> None:
+        self._remove(call).cancel()
+
+    def _remove(self, call: DelayedCall) -> IDelayedCall:
+        self.seconds()  # notices a pause, while there is still a call that was due later
+        return self._timers.pop(call)
+
+    def _reset(self, call: DelayedCall) -> None:
+        self._cancel(call)
+        self._wait(call)

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from echoup.clock import BEAT
 from tests.support.sockets import connectedPair, reset
 
 E = TypeVar("E", bound=BaseException)
@@ -41,11 +42,18 @@ class HandReactor(PollReactor):
             self.iterate(0)
 
     def advance(self, seconds: float, step: float = 0.05) -> None:
-        """Let `seconds` pass, and process the events after each `step`."""
+        """Let `seconds` pass, and process the events after each `step`; the timers run all the time."""
         end = self.clock.seconds() + seconds
-        while (left := end - self.clock.seconds()) > 1e-9:
-            self.clock.advance(min(step, left))
+        while end - self.clock.seconds() > 1e-9:
+            until = min(self.clock.seconds() + step, end)
+            while (rest := until - self.clock.seconds()) > 1e-9:
+                self.clock.advance(min(rest, BEAT))
+                self.runUntilCurrent()
             self.turn()
+
+    def pause(self, seconds: float) -> None:
+        """Let `seconds` pass in which this process doesn't run."""
+        self.clock.advance(seconds)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Turn until `condition` holds, which may depend on the kernel."""
