@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from echoup.addresses import describeAddress, unmapAddress
+from echoup.clock import RunningTime
 from echoup.server.admission.gate import Gate
 from echoup.server.connection import WAITING, Connection, EndReason, IConnectionProtocol
 from echoup.server.settings import Limits
@@ -38,14 +39,16 @@ class Connections:
 
     def __init__(
         self,
-        clock: IReactorTime,
+        reactor: IReactorTime,
         limits: Limits,
         gate: Gate,
         logConnections: bool = False,
         report: Callable[[Connection], None] | None = None,
     ) -> None:
-        """`clock` is the reactor; `report` is called with each connection that was served, when it is gone."""
-        self.clock = clock
+        """`report` is called with each connection that was served, when it is gone."""
+        self.reactor = reactor
+        self.clock = RunningTime(reactor)
+        """What the timeouts go by."""
         self.gate = gate
         self.ended: Counter[tuple[str, EndReason]] = Counter()
         """How many connections ended, by listener and reason."""
@@ -57,7 +60,7 @@ class Connections:
         self._ids = count(1)
         self._open: set[Connection] = set()
         self._sweeping = LoopingCall(self._sweep)
-        self._sweeping.clock = clock
+        self._sweeping.clock = self.clock
         self._isStopping = False
 
     def __len__(self) -> int:
@@ -75,7 +78,7 @@ class Connections:
         """Return the record of a connection from `peer`; if it `isProxied`, its source is yet to be named."""
         peer = unmapAddress(peer)
         source = None if isProxied else getattr(peer, "host", None)
-        return Connection(next(self._ids), listener, peer, source, self.clock.seconds())
+        return Connection(next(self._ids), listener, peer, source, self.reactor.seconds())
 
     def serve(self, connection: Connection, protocol: IConnectionProtocol) -> None:
         """Let `protocol` serve `connection`: at once if it was admitted before; a new one joins, and asks the gate."""
@@ -108,7 +111,7 @@ class Connections:
                 "connection peer={peer} bytes={bytes} seconds={seconds:.3f} reason={reason}{details}",
                 peer=describeAddress(connection.peer),
                 bytes=connection.received,
-                seconds=self.clock.seconds() - connection.startedAt,
+                seconds=self.reactor.seconds() - connection.startedAt,
                 reason=reason.value,
                 details="".join(f" {name}={value}" for name, value in connection.details.items()),
             )
@@ -119,7 +122,7 @@ class Connections:
             if connection.protocol and (alsoWaiting or connection.admission is not WAITING):
                 act(connection.protocol)
             if not number % SLICE:
-                await deferLater(self.clock, 0)
+                await deferLater(self.reactor, 0)
 
     def _sweep(self) -> "Deferred[None]":
         if not self._open:
@@ -129,10 +132,11 @@ class Connections:
 
     async def checkProgress(self) -> None:
         """End the connections on which nothing has moved for too long."""
+        now = self.clock.seconds()  # for all slices: a pause between two of them is no time of the later ones
 
         def check(protocol: IConnectionProtocol) -> None:
             idleReason = EndReason.STOPPING if self._isStopping else EndReason.IDLE
-            protocol.checkProgress(self.clock.seconds(), self._limits, idleReason)
+            protocol.checkProgress(now, self._limits, idleReason)
 
         await self.forEach(check, alsoWaiting=False)
 

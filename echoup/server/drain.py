@@ -9,10 +9,10 @@ wait ends when its condition holds, at its part of the timeout, or when the stop
 from collections.abc import Awaitable, Callable, Sequence
 from select import POLLIN
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Port
 
+from echoup.clock import RunningTime
 from echoup.server.connection import EndReason
 from echoup.server.connections import Connections
 from echoup.server.stream.progress import isReady
@@ -30,8 +30,7 @@ TICK = 0.05
 class Drain:
     """Ends all connections of a service, once."""
 
-    def __init__(self, reactor: IReactorTime, connections: Connections) -> None:
-        self._reactor = reactor
+    def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._isAborted = False
 
@@ -44,11 +43,11 @@ class Drain:
 
         The caller has called `stopHandshakes` for the listening sockets that no other process holds.
         """
-        began = self._reactor.seconds()
-        connections = self._connections
+        connections, clock = self._connections, self._connections.clock
+        began = clock.seconds()
 
         def areQueuesEmpty() -> bool:
-            isOver = connections.gate.isQueueEmpty and self._reactor.seconds() >= began + LAST_CALL
+            isOver = connections.gate.isQueueEmpty and clock.seconds() >= began + LAST_CALL
             return isOver and not any(isReady(port.fileno(), POLLIN) for port in ports)
 
         await connections.beginStop()
@@ -60,13 +59,13 @@ class Drain:
         await self._until(lambda: not connections, began + timeout)
         await connections.forEach(lambda protocol: protocol.abort(EndReason.STOPPING))
         connections.stopSweeping()
-        await deferLater(self._reactor, 0)  # the aborted connections are lost in the next turn
+        await deferLater(connections.reactor, 0)  # the aborted connections are lost in the next turn
 
     async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
-        await waitUntil(self._reactor, lambda: condition() or self._isAborted, deadline, TICK)
+        await waitUntil(self._connections.clock, lambda: condition() or self._isAborted, deadline, TICK)
 
 
-async def waitUntil(reactor: IReactorTime, condition: Callable[[], bool], deadline: float, tick: float) -> None:
-    """Wait until `condition` holds or the `deadline` is over, with a look each `tick` seconds."""
-    while not condition() and reactor.seconds() < deadline:
-        await deferLater(reactor, tick)
+async def waitUntil(clock: RunningTime, condition: Callable[[], bool], deadline: float, tick: float) -> None:
+    """Wait until `condition` holds or the `deadline` of `clock` is over, with a look each `tick` seconds."""
+    while not condition() and clock.seconds() < deadline:
+        await deferLater(clock, tick)

@@ -62,7 +62,7 @@ class EchoUpService(Service):
         self.ports: list[Any] = []
         """The ports that are open; Twisted's, of both kinds."""
         self._listening: list[ListeningAddress] = []
-        self._drain = Drain(reactor, self.connections)
+        self._drain = Drain(self.connections)
 
     def privilegedStartService(self) -> None:
         """Listen, and log the addresses."""

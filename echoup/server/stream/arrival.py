@@ -64,9 +64,9 @@ class Arrival(Protocol):
     def begin(self) -> None:
         """Begin with the first step, or go on after the header, now that its client is admitted."""
         if self._state is ArrivalState.PLACE:
-            clock = self.factory.streams.connections.clock
-            self.connection.startedAt = clock.seconds()
-            self._deadline = clock.callLater(self.factory.timeout, self.abort, EndReason.HANDSHAKE)
+            connections = self.factory.streams.connections
+            self.connection.startedAt = connections.reactor.seconds()
+            self._deadline = connections.clock.callLater(self.factory.timeout, self.abort, EndReason.HANDSHAKE)
             self._state = ArrivalState.HEADER
             if not self._header:
                 self._secure()

@@ -68,7 +68,8 @@ class EchoUp(Protocol):
 
     def begin(self) -> None:
         """Begin to count the time, now that the connection is admitted."""
-        self.connection.startedAt = self._movedAt = self.factory.connections.clock.seconds()
+        connections = self.factory.connections
+        self.connection.startedAt, self._movedAt = connections.reactor.seconds(), connections.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
         """Send `data` back in upper case."""

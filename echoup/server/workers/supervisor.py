@@ -19,6 +19,7 @@ from twisted.internet.process import reapAllProcesses
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from echoup.clock import RunningTime
 from echoup.server.admission.peers import PeerLimit
 from echoup.server.drain import waitUntil
 from echoup.server.listening.inherited import InheritedListener
@@ -56,6 +57,7 @@ class WorkersService(Service):
     def __init__(self, reactor: PosixReactorBase, plan: Plan, workers: int) -> None:
         """The limits of `plan` are those of all `workers` processes together."""
         self._reactor = reactor
+        self._clock = RunningTime(reactor)
         self._plan = plan
         self._workers = workers
         self._peers = PeerLimit(reactor, plan.limits.maxConnectionsPerPeer)
@@ -161,7 +163,7 @@ class WorkersService(Service):
                 delay = DELAYS[min(failures, len(DELAYS) - 1)]
                 failures += 1
                 self._log.error("{reason}; another one starts in {delay:.1f} seconds", reason=reason, delay=delay)
-                await self._until(lambda: not self.running, now + delay)
+                await self._until(lambda: not self.running, self._clock.seconds() + delay)
             elif process.end != CLEANLY:
                 self._log.error("{reason}", reason=reason)
 
@@ -173,14 +175,14 @@ class WorkersService(Service):
     async def _stop(self) -> None:
         timeout = self._plan.drainTimeout
         deadline = self._reactor.seconds() + timeout
-        self._killAt = deadline + GRACE
+        self._killAt = self._clock.seconds() + timeout + GRACE
         for _, opening in self._openings:
             opening.stopHandshakes()
         for process in self._processes.values():
             process.tell("drain", deadline)
         self._close()
         drained = Deferred.fromCoroutine(self._datagrams.drain(timeout))
-        await self._until(lambda: not self._processes or self._reactor.seconds() >= self._killAt)
+        await self._until(lambda: not self._processes or self._clock.seconds() >= self._killAt)
         self._kill()
         await self._until(lambda: not self._processes)
         await drained
@@ -191,7 +193,7 @@ class WorkersService(Service):
     def abortDrain(self) -> None:
         """End a stop that is under way without waiting any longer."""
         self._datagrams.abortDrain()
-        self._killAt = min(self._killAt, self._reactor.seconds() + GRACE)
+        self._killAt = min(self._killAt, self._clock.seconds() + GRACE)
         for process in self._processes.values():
             process.tell("abortDrain")
 
@@ -202,7 +204,7 @@ class WorkersService(Service):
                 process.tell("reload", listeners)
 
     async def _until(self, condition: Callable[[], bool], deadline: float = inf) -> None:
-        await waitUntil(self._reactor, condition, deadline, TICK)
+        await waitUntil(self._clock, condition, deadline, TICK)
 
     def _kill(self) -> None:
         for process in self._processes.values():

@@ -322,6 +322,21 @@ class ProgressTests(EchoUpTestCase):
         assert stream.connection.reason is EndReason.IDLE
         assert peer.receiveAll() == b"HELLO"
 
+    def test_pauseOfThisProcessIsNotIdle(self) -> None:
+        """The time in which this process doesn't run counts neither for the idle nor for the stall timeout."""
+        stream, _ = self.connect()
+        stalled, stalledPeer = self.connect(socket.AF_UNIX)
+        stalledPeer.offer(MUCH)
+        self.check()
+        self.reactor.pause(1000)
+        self.check()
+        self.reactor.turn()
+        assert (stream.connection.reason, stalled.connection.reason) == (None, None)
+        self.pause(10)
+        self.assertGone(stalled, EndReason.STALLED)
+        self.pause(90)
+        assert stream.connection.reason is EndReason.IDLE
+
     def test_clientBehindAProxyHasNoUnixSocketHere(self) -> None:
         """Only the connection itself counts there: a client behind a proxy may have come to that by a Unix socket."""
         stream, peer = self.connect()
