@@ -114,7 +114,7 @@ class DatagramClient(ExchangeClient, ConnectedPort):
             self._due = upper(piece)
             self._count += 1
             why = f"no answer to datagram {self._count} for {self._timeout:g} s: {LOST}"
-            self._giveUpCall = self.reactor.callLater(self._timeout, self._fail, ExitCode.TIMED_OUT, why)
+            self._giveUpCall = self.clock.callLater(self._timeout, self._fail, ExitCode.TIMED_OUT, why)
             try:
                 if self._due == piece and self.attempt and self._count > 1:
                     self.open(self.reactor, self._name, [self.attempt.address])

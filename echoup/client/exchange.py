@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.clock import RunningTime
 from echoup.verdict import Reply
 
 Take = Callable[[bytes], object] | None
@@ -24,8 +25,10 @@ class ExchangeClient(ABC):
     handle: Any = None
     """The socket of the connection, if there is one."""
 
-    def __init__(self, reactor: IReactorTime, take: Take) -> None:
+    def __init__(self, reactor: IReactorTime, take: Take, clock: RunningTime | None = None) -> None:
         self.reactor = reactor
+        self.clock = clock or RunningTime(reactor)
+        """What the timeouts go by; several clients may have the same."""
         self.closed: Deferred[None] = Deferred()
         """Fires when nothing more comes: the connection is gone, or the client has given up."""
         self.unasked = Reply()
@@ -122,7 +125,7 @@ class Exchange:
     async def finish(self, timeout: float) -> None:
         """Wait for the end of the exchange, `timeout` seconds at most; raise PathError unless all is right."""
         try:
-            await self.done.addTimeout(max(timeout, 0), self._client.reactor)
+            await self.done.addTimeout(max(timeout, 0), self._client.clock)
         except DeferredTimeout:
             if self.reply.wrongAt is None:
                 came = f"{self.reply.received} of {self.reply.sent} bytes came back"

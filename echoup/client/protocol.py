@@ -19,6 +19,7 @@ from zope.interface import implementer
 from echoup.addresses import describeAddress
 from echoup.client.exchange import ExchangeClient, Take
 from echoup.client.exitcodes import ExitCode, PathError, describeServer
+from echoup.clock import RunningTime
 from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
 from echoup.verdict import Reply
@@ -60,9 +61,11 @@ class EchoUpClient(ExchangeClient, Protocol):
     ending: Ending | None = None
     """What ended the connection, or is ending it; None while it is open."""
 
-    def __init__(self, reactor: IReactorTime, timeout: float = TIMEOUT, take: Take = None) -> None:
-        """`timeout` is in seconds; 0 for no limit."""
-        super().__init__(reactor, take)
+    def __init__(
+        self, reactor: IReactorTime, timeout: float = TIMEOUT, take: Take = None, clock: RunningTime | None = None
+    ) -> None:
+        """`timeout` is in seconds, of `clock` or of a clock of its own; 0 for no limit."""
+        super().__init__(reactor, take, clock)
         self.timeout = timeout
         self._error = ""
         self._receivedThen = 0
@@ -101,7 +104,7 @@ class EchoUpClient(ExchangeClient, Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Judge `data` and pass it on."""
-        self._quietSince = self.reactor.seconds()
+        self._quietSince = self.clock.seconds()
         self.deliver(data)
 
     def readConnectionLost(self) -> None:
@@ -145,7 +148,7 @@ class EchoUpClient(ExchangeClient, Protocol):
     def resumeProducing(self) -> None:
         """Read again."""
         self._paused = False
-        self._quietSince = self.reactor.seconds()
+        self._quietSince = self.clock.seconds()
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -154,20 +157,20 @@ class EchoUpClient(ExchangeClient, Protocol):
 
     def _expect(self) -> None:
         """Begin to wait for a reply, or for the server's end."""
-        self._receivedThen, self._quietSince = self._received, self.reactor.seconds()
+        self._receivedThen, self._quietSince = self._received, self.clock.seconds()
         if self.timeout and not self._check:
-            self._check = self.reactor.callLater(self.timeout / LOOKS, self._checkProgress)
+            self._check = self.clock.callLater(self.timeout / LOOKS, self._checkProgress)
 
     def _checkProgress(self) -> None:
         """Give up if nothing has come for `timeout` seconds; check no more when no reply is due."""
         self._check = None
         if not (self._ended or (self.underway and self.underway.reply.outstanding)):
             return
-        received, now = self._received, self.reactor.seconds()
+        received, now = self._received, self.clock.seconds()
         if received != self._receivedThen:
             self._receivedThen, self._quietSince = received, now
         if self._paused or now - self._quietSince < self.timeout:
-            self._check = self.reactor.callLater(self.timeout / LOOKS, self._checkProgress)
+            self._check = self.clock.callLater(self.timeout / LOOKS, self._checkProgress)
         else:
             self.ending = Ending.TIMED_OUT
             self.transport.abortConnection()

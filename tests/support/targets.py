@@ -21,6 +21,13 @@ KINDS = st.sampled_from(["", "tcp:", "unix:", "tcp:host:", "tls:", "tls:host:", 
 class OfflineReactor(MemoryReactorClock):
     """A reactor without a network: no connection is ever made."""
 
+    def advance(self, amount: float) -> None:
+        """Let `amount` seconds pass, in steps: a jump would be a pause of the process."""
+        end = self.seconds() + amount
+        while (left := end - self.seconds()) > 1e-9:
+            super().advance(min(left, 0.05))
+        super().advance(1e-9)  # what the sum of the steps lacks
+
     def connectTCP(self, *arguments: Any, **named: Any) -> Any:
         """Attempt a connection, which has no socket."""
         connector: Any = super().connectTCP(*arguments, **named)

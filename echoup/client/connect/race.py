@@ -18,6 +18,7 @@ from echoup.addresses import describeAddress
 from echoup.client.connect.systemerror import explainError, worst
 from echoup.client.connect.trace import Phase, Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.clock import RunningTime
 
 ATTEMPT_DELAY = 0.25
 """Seconds that an address has before the next one is tried beside it (RFC 8305, 5)."""
@@ -36,12 +37,12 @@ class Race:
     same call. It fails with a PathError when all addresses failed. Cancelling it stops all attempts.
     """
 
-    def __init__(self, reactor: Any, server: object, trace: Trace) -> None:
-        """`server` is what messages call it."""
+    def __init__(self, clock: RunningTime, server: object, trace: Trace, patience: float = 0) -> None:
+        """`server` is what messages call it; each address has `patience` seconds to answer, or, with 0, any time."""
         self.connected: Deferred[Any] = Deferred(lambda _: self._stop())
         self.tried: list[str] = []
         """The addresses that were tried, in order."""
-        self._reactor = reactor
+        self._clock, self._patience = clock, patience
         self._server = server
         self._trace = trace
         self._ways: deque[Way] = deque()
@@ -66,12 +67,14 @@ class Race:
         else:
             # Until there is a protocol, the attempt is told what a protocol would be.
             attempt.connector.transport.protocol = attempt
-            self._delay = self._reactor.callLater(ATTEMPT_DELAY, self._next) if self._ways else None
+            if self._patience:
+                attempt.limit = self._clock.callLater(self._patience, self._giveUp, attempt)
+            self._delay = self._clock.callLater(ATTEMPT_DELAY, self._next) if self._ways else None
 
     def win(self, attempt: "_Attempt", transport: Any) -> None:
         """Fire `connected` with the connection of `attempt`, and stop the other attempts."""
         self._trace.end(attempt.phase, transport.getHandle(), local=describeAddress(transport.getHost()))
-        self._attempts.remove(attempt)
+        self._remove(attempt)
         self._stop()
         self.connected.callback(transport)
 
@@ -79,7 +82,7 @@ class Race:
         """Note that `attempt` failed; try the next address, or, after the last, fail `connected`."""
         if attempt not in self._attempts:
             return
-        self._attempts.remove(attempt)
+        self._remove(attempt)
         self._trace.end(attempt.phase, error=reason[1])
         self._reasons[attempt.address] = reason
         if self._ways:
@@ -88,10 +91,19 @@ class Race:
         elif not self._attempts:
             self.connected.errback(_failure(self._server, self._reasons))
 
+    def _giveUp(self, attempt: "_Attempt") -> None:
+        self.lose(attempt, _explain(ConnectTimeout()))
+        attempt.connector.stopConnecting()
+
+    def _remove(self, attempt: "_Attempt") -> None:
+        self._attempts.remove(attempt)
+        if attempt.limit and attempt.limit.active():
+            attempt.limit.cancel()
+
     def _stop(self) -> None:
         self._cancelDelay()
-        while self._attempts:
-            attempt = self._attempts.pop()
+        for attempt in reversed(self._attempts.copy()):
+            self._remove(attempt)
             handle = getattr(attempt.connector.transport, "socket", None)  # None if there was no free descriptor
             self._trace.abandon(attempt.phase, handle)
             attempt.connector.stopConnecting()
@@ -117,6 +129,8 @@ class _Attempt(ClientFactory):
     noisy = False
     protocol = _Connected
     connector: Any
+    limit: IDelayedCall | None = None
+    """Ends the attempt."""
     _error: OSError | None = None
 
     def __init__(self, race: Race, address: str, phase: Phase) -> None:

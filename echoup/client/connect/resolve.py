@@ -17,6 +17,7 @@ from echoup.addresses import encodeHost, hostOf
 from echoup.client.connect.systemerror import explainResolver
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError, describeServer
+from echoup.clock import RunningTime
 
 THREADS = 256
 """The most threads that resolve names at once; a slow name doesn't delay the others."""
@@ -33,11 +34,13 @@ class Family(IntEnum):
 _FAMILIES = {Family.ANY: AF_UNSPEC, Family.IPV4: AF_INET, Family.IPV6: AF_INET6}
 
 
-async def resolve(reactor: Any, host: str, family: Family, timeout: float, trace: Trace) -> list[str]:
+async def resolve(
+    reactor: Any, host: str, family: Family, timeout: float, trace: Trace, clock: RunningTime
+) -> list[str]:
     """Return the IP addresses of `host`, in the order in which to try them.
 
     That is the order of the system's resolver with the families in turns (RFC 8305, 4). An IP address stands for
-    itself and makes no step of the trace. Raise PathError if there is no address within `timeout` seconds.
+    itself and makes no step of the trace. Raise PathError if there is no address within `timeout` seconds of `clock`.
     """
     only = f"IPv{family:d} address" if family else "address"
     version = _versionOf(host)
@@ -52,7 +55,7 @@ async def resolve(reactor: Any, host: str, family: Family, timeout: float, trace
         try:
             name = encodeHost(host)
             called = describeServer(host, name)  # so that a look-alike of another letter is seen
-            found = await lookUp(reactor, name, family).addTimeout(timeout, reactor)
+            found = await lookUp(reactor, name, family).addTimeout(timeout, clock)
         except DeferredTimeout:
             raise PathError(ExitCode.TIMED_OUT, f"cannot resolve {called}: timed out after {timeout:g} s") from None
         except RuntimeError:  # of `Thread.start`

@@ -19,6 +19,7 @@ from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
 from echoup.client.target.datagram import DatagramTarget
+from echoup.clock import RunningTime
 from echoup.upper import upper
 from echoup.verdict import Reply, Verdict, firstDifference
 
@@ -42,7 +43,7 @@ class Probe:
     isLost: bool = False
     """Whether it was given up, and not answered since."""
     over: float = inf
-    """When it was answered or given up, in seconds of the reactor's clock."""
+    """When it was answered or given up, in seconds of the clock."""
 
     @property
     def expected(self) -> bytes:
@@ -61,10 +62,16 @@ class DatagramProbes:
     """Whether each probe waits for the end of the one before."""
 
     def __init__(
-        self, reactor: ReactorBase, target: DatagramTarget, schedule: Schedule, statistics: Statistics
+        self,
+        reactor: ReactorBase,
+        clock: RunningTime,
+        target: DatagramTarget,
+        schedule: Schedule,
+        statistics: Statistics,
     ) -> None:
         """The payloads have at most MAXIMUM bytes."""
         self._reactor = reactor
+        self._clock = clock
         self._target = target
         self._schedule = schedule
         self._statistics = statistics
@@ -76,28 +83,29 @@ class DatagramProbes:
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
         payload = makePayload(self._schedule.size)
-        at, began = time.time(), self._reactor.seconds()
+        at, began, pauses = time.time(), self._clock.seconds(), self._clock.pauses
         self._forget(began - self._schedule.timeout, REMEMBERED)
-        trace, reply, error = Trace(self._reactor.seconds), Reply(), None
+        trace, reply, error = Trace(self._clock.seconds), Reply(), None
         sent = began
         port = self._kept if self._kept and not self._kept.isClosed else ProbePort(self._take)
         try:
             if not port.remote:
-                await self._target.open(self._reactor, port, self._schedule.timeout, trace, self._known)
+                await self._target.open(self._reactor, port, self._schedule.timeout, trace, self._clock, self._known)
             if self._schedule.keep:
-                self._kept, sent = port, self._reactor.seconds()
+                self._kept, sent = port, self._clock.seconds()
             await self._exchange(port, Probe(seq, payload, port, reply), began + self._schedule.timeout, trace)
         except PathError as failure:
             error = failure
         except CancelledError:
-            error = interrupted(self._reactor.seconds() - began)
-        ended = self._reactor.seconds()
-        return Result(seq, at, began, ended, ended - sent, reply, trace, error, port.local, port.remote)
+            error = interrupted(self._clock.seconds() - began)
+        ended = self._clock.seconds()
+        seconds = ended - sent if self._clock.pauses == pauses else None
+        return Result(seq, at, began, ended, seconds, reply, trace, error, port.local, port.remote)
 
     async def linger(self) -> None:
         """Wait for late answers: twice the time of the slowest, but no longer than a probe may take; 0 without any."""
         if self._statistics.times:
-            await deferLater(self._reactor, min(2 * max(self._statistics.times), self._schedule.timeout))
+            await deferLater(self._clock, min(2 * max(self._statistics.times), self._schedule.timeout))
 
     async def close(self) -> None:
         """Close all ports."""
@@ -110,7 +118,7 @@ class DatagramProbes:
         phase = trace.begin(Step.FIRST_BYTE)
         try:
             port.send(probe)
-            await probe.answered.addTimeout(max(deadline - self._reactor.seconds(), 0), self._reactor)
+            await probe.answered.addTimeout(max(deadline - self._clock.seconds(), 0), self._clock)
         except DeferredTimeout:
             probe.isLost = True
             self._known = None
@@ -121,7 +129,7 @@ class DatagramProbes:
             trace.end(phase, error=str(error))
             raise PathError(error.code, f"cannot send to {port.server}: {error}") from None
         finally:
-            probe.over = self._reactor.seconds()
+            probe.over = self._clock.seconds()
             self._over.append(probe)
         trace.end(phase)
         if (verdict := probe.reply.verdict) is not Verdict.UPPERCASED:

@@ -34,7 +34,7 @@ class Requirement:
     """Whether the limit itself is allowed."""
 
     def value(self, statistics: Statistics) -> float | None:
-        """Return the metric, in the unit of `limit`; None if it is unknown: none is over, or was answered."""
+        """Return the metric, in the unit of `limit`; None if it is unknown: no probe is over, or there is no time."""
         if not statistics.over:
             return None
         if self.metric == "outage":

@@ -21,11 +21,11 @@ class Result:
     at: float
     """When it began, in seconds since the epoch."""
     began: float
-    """The same moment in seconds of the reactor's clock, as `ended`."""
+    """The same moment in seconds of the clock of the run, which leaves pauses of this process out, as `ended`."""
     ended: float
     """When the last byte came, or the probe failed."""
-    seconds: float
-    """Its time: from the beginning, or, on a connection that is kept, from the sending."""
+    seconds: float | None
+    """Its time: from the beginning, or, on a connection that is kept, from the sending; None if this process paused."""
     reply: Reply
     trace: Trace
     error: PathError | None = None

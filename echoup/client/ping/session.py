@@ -18,6 +18,7 @@ from echoup.client.ping.statistics import Statistics
 from echoup.client.ping.stream import StreamProbes
 from echoup.client.target.parse import Target
 from echoup.client.target.stream import StreamTarget
+from echoup.clock import RunningTime
 
 MAXIMUM = 256
 """Probes that may be under way at once; each may need several of the usual 1024 descriptors."""
@@ -39,18 +40,22 @@ async def ping(
     if isinstance(target, StreamTarget):
         target.prepare()
     report.begin(target, schedule.size)
-    await Session(reactor, makeProbes(reactor, target, schedule, statistics), schedule, report, statistics).run()
+    clock = RunningTime(reactor)
+    probes = makeProbes(reactor, clock, target, schedule, statistics)
+    await Session(reactor, clock, probes, schedule, report, statistics).run()
     code, message = judge(statistics, requirements)
     report.end(statistics, requirements, code)
     if code:
         raise PathError(code, message)
 
 
-def makeProbes(reactor: ReactorBase, target: Target, schedule: Schedule, statistics: Statistics) -> Probes:
+def makeProbes(
+    reactor: ReactorBase, clock: RunningTime, target: Target, schedule: Schedule, statistics: Statistics
+) -> Probes:
     """Return the kind of probes that `target` needs."""
     if isinstance(target, StreamTarget):
-        return StreamProbes(reactor, target, schedule)
-    return DatagramProbes(reactor, target, schedule, statistics)
+        return StreamProbes(reactor, clock, target, schedule)
+    return DatagramProbes(reactor, clock, target, schedule, statistics)
 
 
 def judge(statistics: Statistics, requirements: Sequence[Requirement]) -> tuple[ExitCode, str]:
@@ -82,9 +87,17 @@ class Session:
     """Makes each probe when it is due."""
 
     def __init__(
-        self, reactor: ReactorBase, probes: Probes, schedule: Schedule, report: Report, statistics: Statistics
+        self,
+        reactor: ReactorBase,
+        clock: RunningTime,
+        probes: Probes,
+        schedule: Schedule,
+        report: Report,
+        statistics: Statistics,
     ) -> None:
+        """The schedule goes by `clock`, as the timeouts of the probes do."""
         self._reactor = reactor
+        self._clock = clock
         self._probes = probes
         self._schedule = schedule
         self._report = report
@@ -108,15 +121,16 @@ class Session:
     async def _makeAll(self) -> None:
         schedule = self._schedule
         limit = 1 if self._probes.isSequential or not schedule.interval else MAXIMUM
-        due = self._reactor.seconds()
+        due = self._clock.seconds()
         for seq in count(1):
             self._begin(seq)
             self._check()
             if seq == schedule.count:
                 break
-            now = self._reactor.seconds()
+            now = self._clock.seconds()
             due = (now if now > due + schedule.interval else due) + schedule.interval  # missed ones are left out
-            self._pause = deferLater(self._reactor, max(due - now, 0)).addBoth(self._wake)
+            clock = self._clock if due > now else self._reactor  # without an interval a look first would cost speed
+            self._pause = deferLater(clock, max(due - now, 0)).addBoth(self._wake)
             while not self._pause.called or len(self._underway) >= limit:
                 await self._somethingElse()
         while self._underway:
@@ -151,7 +165,7 @@ class Session:
 
     async def _somethingElse(self) -> None:
         """Report the counts, and wait until a probe is over or due."""
-        self._report.tick(self._statistics, self._reactor.seconds())
+        self._report.tick(self._statistics, self._clock.seconds())
         self._change = Deferred()
         await self._change
         self._check()

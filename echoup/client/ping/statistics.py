@@ -13,7 +13,7 @@ class Outage:
     """Consecutive probes that failed, until one that was answered; those that weren't sent don't count."""
 
     began: float
-    """When the first of them began, in seconds of the reactor's clock, as `ended`."""
+    """When the first of them began, in seconds of the clock of the run, as `ended`."""
     ended: float
     """When the answered one ended; if there was none yet, the latest end of a failed one."""
     first: int
@@ -38,6 +38,8 @@ class Statistics:
     """How many this machine couldn't send; nothing else counts them."""
     answered = 0
     """How many were answered, in upper case."""
+    untimed = 0
+    """How many of these have no time, because this process was paused meanwhile."""
     failed = 0
     """How many weren't answered, or got another reply."""
     wrong = 0
@@ -59,7 +61,7 @@ class Statistics:
 
     def __init__(self) -> None:
         self.times = array("d")
-        """The seconds of the answered probes, in no particular order."""
+        """The seconds of the answered probes that have a time, in no particular order."""
         self._longest: Outage | None = None  # of those that are over
         self._failureRank: tuple[bool, float] = (True, inf)
         self._troubleRank = inf
@@ -75,7 +77,10 @@ class Statistics:
         """Count a probe that is over; they may come in any order of seq."""
         if result.isAnswered:
             self.answered += 1
-            self.times.append(result.seconds)
+            if result.seconds is None:
+                self.untimed += 1
+            else:
+                self.times.append(result.seconds)
         elif result.isUnsent:
             self.sent -= 1
             self.unsent += 1
@@ -119,7 +124,7 @@ class Statistics:
 
     @property
     def min(self) -> float | None:
-        """The shortest time, in seconds; None if none was answered, as in `avg`, `max` and `stddev`."""
+        """The shortest time, in seconds; None if there is none, as in `avg`, `max` and `stddev`."""
         return min(self.times, default=None)
 
     @property
@@ -139,7 +144,7 @@ class Statistics:
         return None if avg is None else sqrt(fsum((time - avg) ** 2 for time in self.times) / len(self.times))
 
     def percentile(self, p: float) -> float | None:
-        """Return the least time, in seconds, that `p` percent (4 decimals) of the answered probes don't exceed."""
+        """Return the least time, in seconds, that `p` percent (4 decimals) of the times don't exceed."""
         if not self.times:
             return None
         # The times stay sorted, so that sorting them for the next percentile costs one pass.

@@ -15,6 +15,7 @@ from echoup.client.ping.result import Result, interrupted
 from echoup.client.ping.schedule import Schedule
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.stream import StreamTarget
+from echoup.clock import RunningTime
 from echoup.verdict import Reply
 
 LINGER = 1.0
@@ -24,8 +25,9 @@ LINGER = 1.0
 class StreamProbes:
     """Makes probes, each on a connection of its own or all on the same."""
 
-    def __init__(self, reactor: ReactorBase, target: StreamTarget, schedule: Schedule) -> None:
+    def __init__(self, reactor: ReactorBase, clock: RunningTime, target: StreamTarget, schedule: Schedule) -> None:
         self._reactor = reactor
+        self._clock = clock
         self._target = target
         self._schedule = schedule
         self._kept: EchoUpClient | None = None
@@ -36,17 +38,17 @@ class StreamProbes:
     async def probe(self, seq: int) -> Result:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
         schedule, payload = self._schedule, makePayload(self._schedule.size)
-        at, began = time.time(), self._reactor.seconds()
-        trace, reply, error = Trace(self._reactor.seconds), Reply(), None
+        at, began, pauses = time.time(), self._clock.seconds(), self._clock.pauses
+        trace, reply, error = Trace(self._clock.seconds), Reply(), None
         kept, self._kept = self._kept, None
         # The client itself has no timeout: the probe's limits it.
-        client = kept if kept and not kept.closed.called else EchoUpClient(self._reactor, timeout=0)
+        client = kept if kept and not kept.closed.called else EchoUpClient(self._reactor, timeout=0, clock=self._clock)
         sent = began
         try:
             if not client.connected:
                 await self._target.connectClient(self._reactor, client, schedule.timeout, trace)
             if schedule.keep:
-                sent = self._reactor.seconds()
+                sent = self._clock.seconds()
             exchange = Exchange(client, trace, schedule.halfClose)
             reply = client.unasked
             client.check(reply)
@@ -54,17 +56,18 @@ class StreamProbes:
             exchange.send(payload)
             if schedule.halfClose:
                 exchange.end()
-            await exchange.finish(began + schedule.timeout - self._reactor.seconds())
+            await exchange.finish(began + schedule.timeout - self._clock.seconds())
         except PathError as failure:
             error = failure
         except CancelledError:
-            error = interrupted(self._reactor.seconds() - began)
-        ended = self._reactor.seconds()
+            error = interrupted(self._clock.seconds() - began)
+        ended = self._clock.seconds()
+        seconds = ended - sent if self._clock.pauses == pauses else None
         if schedule.keep and not error:
             self._kept = client
         else:
             self._close(client)
-        return Result(seq, at, began, ended, ended - sent, reply, trace, error, client.local, client.remote)
+        return Result(seq, at, began, ended, seconds, reply, trace, error, client.local, client.remote)
 
     async def linger(self) -> None:
         """Wait for nothing: after the end of a connection nothing can come."""
@@ -86,5 +89,5 @@ class StreamProbes:
         """Close a connection in order; drop it after LINGER."""
         client.close()
         with suppress(DeferredTimeout):
-            await client.closed.addTimeout(LINGER, self._reactor)
+            await client.closed.addTimeout(LINGER, self._clock)
         client.stopProducing()

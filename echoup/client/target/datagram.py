@@ -12,6 +12,7 @@ from echoup.client.connectedport import ConnectedPort
 from echoup.client.datagram import DatagramClient
 from echoup.client.exchange import Take
 from echoup.client.exitcodes import PathError
+from echoup.clock import RunningTime
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,23 @@ class DatagramTarget:
     async def connect(self, reactor: ReactorBase, timeout: float, take: Take) -> DatagramClient:
         """Return a client, with `timeout` seconds for each answer, once the name is resolved; or raise PathError."""
         client = DatagramClient(reactor, timeout, take)
-        await self.open(reactor, client, timeout, Trace(reactor.seconds))
+        await self.open(reactor, client, timeout, Trace(reactor.seconds), client.clock)
         return client
 
     async def open(
-        self, reactor: ReactorBase, port: ConnectedPort, timeout: float, trace: Trace, known: str | None = None
+        self,
+        reactor: ReactorBase,
+        port: ConnectedPort,
+        timeout: float,
+        trace: Trace,
+        clock: RunningTime,
+        known: str | None = None,
     ) -> None:
         """Open `port` to the server's addresses; raise PathError if that fails or resolving takes `timeout` seconds.
 
         If the server still has the address `known`, the others are only tried when that refuses.
         """
-        hosts = await resolve(reactor, self.host, self.family, timeout, trace)
+        hosts = await resolve(reactor, self.host, self.family, timeout, trace, clock)
         patience = None if known in hosts else ATTEMPT_DELAY
         try:
             addresses = [(host, self.port) for host in sorted(hosts, key=lambda host: host != known)]

@@ -20,6 +20,7 @@ from echoup.client.exchange import Take
 from echoup.client.exitcodes import ExitCode, PathError, describeServer
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
+from echoup.clock import RunningTime
 from echoup.proxyheader import encodeProxyHeader
 from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
@@ -71,9 +72,9 @@ class StreamTarget:
         Of several addresses the first that answers is used. The PROXY header is sent before the TLS handshake, and
         both are done when this returns. The client knows the addresses of both ends as soon as there is a connection.
         """
-        deadline = reactor.seconds() + timeout
+        deadline = client.clock.seconds() + timeout
         tls = self._tls(lambda: client)
-        transport = await self._open(reactor, timeout, trace)
+        transport = await self._open(reactor, timeout, trace, client.clock)
         client.reached(self, transport)
         if self.proxyProtocol:
             phase = trace.begin(Step.PROXY, version=f"v{self.proxyProtocol}")
@@ -82,7 +83,7 @@ class StreamTarget:
         transport.protocol = tls or client
         transport.protocol.makeConnection(transport)
         if tls:
-            await self._handshake(tls, client, deadline - reactor.seconds(), trace)
+            await self._handshake(tls, client, deadline - client.clock.seconds(), trace)
 
     def _tls(self, build: Callable[[], Protocol]) -> TLSTransport | None:
         """Return the TLS below the protocol that `build` makes; None without TLS."""
@@ -96,23 +97,22 @@ class StreamTarget:
         except ValueError as error:
             raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {error}") from None
 
-    async def _open(self, reactor: Any, timeout: float, trace: Trace) -> Any:
+    async def _open(self, reactor: Any, timeout: float, trace: Trace, clock: RunningTime) -> Any:
         """Return the transport of a new connection; the caller sets its protocol in the same call."""
-        deadline = reactor.seconds() + timeout
-        patience = self.patience or timeout
+        deadline = clock.seconds() + timeout
         ways: list[Way]
         if self.host:
-            options = {"timeout": patience, "bindAddress": self.bindAddress and (self.bindAddress, 0)}
+            options = {"timeout": None, "bindAddress": self.bindAddress and (self.bindAddress, 0)}
             ways = [
                 (joinAddress(host, self.port), partial(reactor.connectTCP, host, self.port, **options))
-                for host in await resolve(reactor, self.host, self.family, timeout, trace)
+                for host in await resolve(reactor, self.host, self.family, timeout, trace, clock)
             ]
         else:
-            ways = [(str(self), partial(reactor.connectUNIX, self.path, timeout=patience))]
-        race = Race(reactor, self, trace)
+            ways = [(str(self), partial(reactor.connectUNIX, self.path, timeout=None))]
+        race = Race(clock, self, trace, self.patience)
         race.start(ways)
         try:
-            return await race.connected.addTimeout(max(deadline - reactor.seconds(), 0), reactor)
+            return await race.connected.addTimeout(max(deadline - clock.seconds(), 0), clock)
         except DeferredTimeout:
             server = describeServer(self, ", ".join(race.tried))
             raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {server}: timed out after {timeout:g} s") from None
@@ -120,7 +120,7 @@ class StreamTarget:
     async def _handshake(self, tls: TLSTransport, client: EchoUpClient, timeout: float, trace: Trace) -> None:
         phase = trace.begin(Step.TLS)
         try:
-            await tls.established.addTimeout(max(timeout, 0), client.reactor)
+            await tls.established.addTimeout(max(timeout, 0), client.clock)
         except (DeferredTimeout, CancelledError) as error:
             trace.abandon(phase, client.handle)
             tls.abortConnection()

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from echoup.client.connect.race import ATTEMPT_DELAY, Race
 from echoup.client.connect.trace import Trace
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.clock import RunningTime
 from tests.support.doubles import ReactorTestCase
 
 
@@ -70,7 +71,7 @@ class RaceTests(ReactorTestCase):
         """Begin a race of three addresses."""
         super().setUp()
         self.trace = Trace(self.reactor.seconds)
-        self.race = Race(self.reactor, "there:1", self.trace)
+        self.race = Race(RunningTime(self.reactor), "there:1", self.trace)
         self.ways = [Way(address) for address in ("a:1", "b:1", "c:1")]
         self.race.start([(way.address, way.connect) for way in self.ways])
 
@@ -140,7 +141,7 @@ class RaceTests(ReactorTestCase):
         def fail(_: ClientFactory) -> Any:
             raise OSError(24, "Too many open files")
 
-        race = Race(self.reactor, "there", self.trace)
+        race = Race(RunningTime(self.reactor), "there", self.trace)
         race.start([("a", fail), ("b", fail)])
         error = self.failureResultOf(race.connected, PathError).value
         why = "Too many open files (this process has no file descriptors left, see ulimit -n)"
@@ -156,7 +157,7 @@ class RaceTests(ReactorTestCase):
             ((ConnectError(ETIMEDOUT), mine), ExitCode.TIMED_OUT),
             ((ConnectTimeout(), mine, ConnectError(EHOSTUNREACH)), ExitCode.UNREACHABLE),
         ):
-            race = Race(self.reactor, "there", self.trace)
+            race = Race(RunningTime(self.reactor), "there", self.trace)
             ways = [Way(f"{number}:1") for number in range(len(errors))]
             race.start([(way.address, way.connect) for way in ways])
             for way, error in zip(ways, errors, strict=True):
@@ -167,7 +168,7 @@ class RaceTests(ReactorTestCase):
         """An error without a number, which may contain a Failure, is one line without that Failure's text."""
         done = Failure(ConnectionDone())
         for error in (ConnectError(string=done), ConnectError(string=repr(done)), ConnectError(), Exception(done)):
-            race = Race(self.reactor, "there", self.trace)
+            race = Race(RunningTime(self.reactor), "there", self.trace)
             way = Way("a")
             race.start([("a", way.connect)])
             way.fail(error)
@@ -182,7 +183,7 @@ class RaceTests(ReactorTestCase):
             listening.bind(path)
             listening.listen(0)
             waiting.connect(path)
-            race = Race(self.reactor, "unix:x", self.trace)
+            race = Race(RunningTime(self.reactor), "unix:x", self.trace)
             race.start([("unix:x", lambda factory: self.reactor.connectUNIX(path, factory))])
             self.reactor.advance(0.1)
         error = self.failureResultOf(race.connected, PathError).value
@@ -209,7 +210,7 @@ class RaceTests(ReactorTestCase):
         """With a real connection the phase has both addresses and the kernel's state."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             host, port = listening.getsockname()
-            race = Race(self.reactor, "there", self.trace)
+            race = Race(RunningTime(self.reactor), "there", self.trace)
             race.start([("it", lambda factory: self.reactor.connectTCP(host, port, factory))])
             self.reactor.advance(0.1)
             self.reactor.until(lambda: bool(race.connected.called))

@@ -10,6 +10,7 @@ from echoup.client.connect import resolve as module
 from echoup.client.connect.resolve import Family, lookUp, resolve
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.clock import RunningTime
 from tests.support.doubles import ReactorTestCase
 from tests.support.names import Names
 
@@ -25,7 +26,7 @@ class ResolveTests(ReactorTestCase):
 
     def resolve(self, host: str, family: Family = Family.ANY) -> "Deferred[list[str]]":
         """Return the outcome of resolving `host`."""
-        return Deferred.fromCoroutine(resolve(self.reactor, host, family, 2.5, self.trace))
+        return Deferred.fromCoroutine(resolve(self.reactor, host, family, 2.5, self.trace, RunningTime(self.reactor)))
 
     def test_familiesTakeTurns(self) -> None:
         """The families take turns, beginning with that of the first address; the trace has the step and its outcome."""

@@ -15,6 +15,7 @@ from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.statistics import Statistics
 from echoup.client.target.datagram import DatagramTarget
+from echoup.clock import RunningTime
 from echoup.verdict import Verdict
 from tests.support.doubles import ReactorTestCase
 from tests.support.names import Names
@@ -43,7 +44,8 @@ class DatagramTestCase(ReactorTestCase):
 
     def makeProbes(self, target: DatagramTarget, size: int = SIZE) -> DatagramProbes:
         """Return what makes probes of `target`."""
-        return DatagramProbes(self.reactor, target, Schedule(None, 1, TIMEOUT, size, self.keep), self.statistics)
+        schedule = Schedule(None, 1, TIMEOUT, size, self.keep)
+        return DatagramProbes(self.reactor, RunningTime(self.reactor), target, schedule, self.statistics)
 
     def start(self, seq: int) -> "tuple[Deferred[Result], bytes, Any]":
         """Begin a probe; return its outcome, and the datagram that arrives, and from where."""

@@ -19,6 +19,7 @@ from echoup.client.ping.stream import StreamProbes
 from echoup.client.target.datagram import DatagramTarget
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
+from echoup.clock import RunningTime
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.samples import UNMET, interruptedAt, probe, summed
 
@@ -297,7 +298,7 @@ class SessionTests(ReactorTestCase):
         """Streams and datagrams have their own kind of probes."""
         schedule = Schedule(1, 1, 1, 1)
         for target, kind in ((TARGET, StreamProbes), (DatagramTarget("there", 1), DatagramProbes)):
-            assert isinstance(makeProbes(self.reactor, target, schedule, Statistics()), kind)
+            assert isinstance(makeProbes(self.reactor, RunningTime(self.reactor), target, schedule, Statistics()), kind)
 
 
 class JudgeTests(SynchronousTestCase):

@@ -19,6 +19,7 @@ from echoup.client.ping.stream import LINGER, StreamProbes
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
+from echoup.clock import RunningTime
 from echoup.verdict import Verdict
 from tests.support.certificates import serverContext, writeCertificates
 from tests.support.doubles import ReactorTestCase
@@ -84,7 +85,8 @@ class StreamTestCase(ReactorTestCase):
         self, target: StreamTarget, size: int = SIZE, keep: bool = False, halfClose: bool = False
     ) -> StreamProbes:
         """Return what makes probes of `target`."""
-        return StreamProbes(self.reactor, target, Schedule(None, 1, TIMEOUT, size, keep, halfClose))
+        schedule = Schedule(None, 1, TIMEOUT, size, keep, halfClose)
+        return StreamProbes(self.reactor, RunningTime(self.reactor), target, schedule)
 
     def probe(self, probes: StreamProbes, seq: int = 1, wait: float = 0.05) -> Result:
         """Return the result of a probe, after `wait` seconds."""
@@ -119,6 +121,7 @@ class FreshTests(StreamTestCase):
         result = self.probe(probes, 7)
         assert (result.seq, result.verdict, result.error, result.step) == (7, Verdict.UPPERCASED, None, None)
         assert (result.reply.sent, result.reply.received) == (SIZE, SIZE)
+        assert result.seconds is not None
         assert 0 <= result.seconds == result.ended - result.began <= 0.1
         assert result.remote == str(target)
         assert result.local
@@ -177,6 +180,7 @@ class FreshTests(StreamTestCase):
         assert phase.seconds is None
         assert phase.tcp
         assert phase.tcp.state == "ESTABLISHED"
+        assert result.seconds is not None
         assert TIMEOUT <= result.seconds < TIMEOUT + 0.1
         self.assertAllGone()
 

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -447,24 +446,27 @@ class TimeoutTests(SynchronousTestCase):
         """An endpoint string may have a shorter timeout of its own."""
         reactor = OfflineReactor()
         connecting = connect(reactor, "tcp:192.0.2.1:80:timeout=1")
-        ((_, _, factory, timeout, _),) = reactor.tcpClients
-        assert timeout == 1
-        factory.clientConnectionFailed(reactor.connectors[0], Failure(ConnectTimeout()))
+        reactor.advance(0.9)
+        self.assertNoResult(connecting)
+        reactor.advance(0.1)
         error = self.failureResultOf(connecting, PathError).value
         assert error.code == ExitCode.TIMED_OUT
         assert str(error) == "cannot connect to 192.0.2.1:80: timed out"
 
-    def test_longTimeoutReachesConnector(self) -> None:
-        """A long timeout is the connector's too, in place of Twisted's 30 seconds."""
+    def test_connectorHasNoTimeout(self) -> None:
+        """The connector has no timeout of its own, neither Twisted's 30 seconds nor one that a pause brings nearer."""
         for description in ("there:80", "tcp:192.0.2.1:80", "unix:/run/echoup"):
             reactor = OfflineReactor()
             self.assertNoResult(connect(reactor, description, 60))
             ((_, _, _, timeout, _),) = reactor.tcpClients or [(0, 0, *reactor.unixClients[0][1:3], 0)]
-            assert timeout >= 60, description
+            assert timeout is None, description
 
     def test_tlsEndpointsOwnTimeout(self) -> None:
         """A TLS endpoint's own timeout limits the connecting too."""
         reactor = OfflineReactor()
-        self.assertNoResult(connect(reactor, "tls:there:443:timeout=3", 60))
-        ((_, _, _, timeout, _),) = reactor.tcpClients
-        assert timeout == 3
+        connecting = connect(reactor, "tls:there:443:timeout=3", 60)
+        reactor.advance(2.9)
+        self.assertNoResult(connecting)
+        reactor.advance(0.1)
+        error = self.failureResultOf(connecting, PathError).value
+        assert str(error) == "cannot connect to there:443: 192.0.2.1:443: timed out"

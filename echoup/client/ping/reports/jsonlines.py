@@ -47,13 +47,13 @@ class JSONReport(Report):
             received=reply.received,
             wrongAt=reply.wrongAt,
             seconds=result.seconds,
-            phases=[_phase(phase) for phase in result.trace.phases],
+            phases=[_phase(phase, result) for phase in result.trace.phases],
             certificate=_certificate(result),
         )
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Write the summary."""
-        counts = ("sent", "answered", "lost", "wrong", "unfinished", "unsent", *COUNTS)
+        counts = ("sent", "answered", "lost", "wrong", "unfinished", "unsent", "untimed", *COUNTS)
         self._writeObject(
             "summary",
             **{name: getattr(statistics, name) for name in (*counts, "loss", "min", "avg", "max", "stddev")},
@@ -76,8 +76,9 @@ def _instant(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def _phase(phase: Phase) -> dict[str, Any]:
-    known = {"step": phase.step.value, "seconds": phase.seconds, "error": phase.error}
+def _phase(phase: Phase, result: Result) -> dict[str, Any]:
+    seconds = None if result.seconds is None else phase.seconds
+    known = {"step": phase.step.value, "seconds": seconds, "error": phase.error}
     return known | phase.details | {"tcp": phase.tcp and asdict(phase.tcp)}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 from echoup.client.exitcodes import ExitCode
-from echoup.client.ping.reports.report import Report, judgement, milliseconds, percent
+from echoup.client.ping.reports.report import Report, judgement, milliseconds, percent, untimed
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.statistics import Statistics
 from echoup.escaping import shown
@@ -44,7 +44,8 @@ class NagiosReport(Report):
         text = f"{statistics.answered} of {statistics.sent} answered by {self._target}"
         if avg is not None:
             text += f", avg {milliseconds(avg)} ms"
-        reasons = [str(statistics.failure)] if statistics.failure else []
+        reasons = [untimed(statistics)] if statistics.untimed else []
+        reasons += [str(statistics.failure)] if statistics.failure else []
         reasons += [f"{statistics.unsent} not sent: {statistics.trouble}"] if statistics.trouble else []
         reasons += [judgement(each, statistics) for each in unmet]
         data = [

@@ -18,17 +18,18 @@ class PrometheusReport(Report):
     def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__(write)
         self._last: Result | None = None
-        self._lastAnswered: Result | None = None
+        self._lastTimed: Result | None = None
         self._certificate: bytes | None = None
         self._registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
 
     def add(self, result: Result) -> None:
-        """Remember the last probe that was sent, the last that was answered, and the last certificate."""
+        """Remember the last probe that was sent, the last answered one that has a time, and the last certificate."""
         if not result.isUnsent and (not self._last or result.seq > self._last.seq):
             self._last = result
-        if result.isAnswered and (not self._lastAnswered or result.seq > self._lastAnswered.seq):
-            self._lastAnswered = result
+        isTimed = result.isAnswered and result.seconds is not None
+        if isTimed and (not self._lastTimed or result.seq > self._lastTimed.seq):
+            self._lastTimed = result
         self._certificate = result.trace.certificate or self._certificate
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
@@ -41,10 +42,16 @@ class PrometheusReport(Report):
             self._set("seconds", "Times of the answered probes", statistics.percentile(p), percentile=str(p))
         for name in ("min", "avg", "max", "stddev"):
             self._set(f"seconds_{name}", "Of the times of the answered probes", getattr(statistics, name))
-        for phase in self._lastAnswered.trace.phases if self._lastAnswered else ():
+        for phase in self._lastTimed.trace.phases if self._lastTimed else ():
             if not phase.error:
-                self._set("phase_seconds", "Steps of the last answered probe", phase.seconds, step=phase.step.value)
+                self._set(
+                    "phase_seconds",
+                    "Steps of the last answered probe that has a time",
+                    phase.seconds,
+                    step=phase.step.value,
+                )
         outage = statistics.outage
+        self._set("untimed", "Answered probes without a time: this process was paused meanwhile", statistics.untimed)
         self._set("outage_seconds", "The longest outage", outage.seconds if outage else 0.0)
         if self._certificate and (certificate := parseCertificate(self._certificate)):
             expiry = certificate.notAfter.timestamp()

@@ -31,6 +31,12 @@ class Report:
         """End the report; `code` is the exit code."""
 
 
+def untimed(statistics: Statistics) -> str:
+    """Say how many answers have no time, and why."""
+    answers = "answer" if statistics.untimed == 1 else "answers"
+    return f"{statistics.untimed} {answers} without a time: this process was paused meanwhile"
+
+
 def milliseconds(seconds: float) -> str:
     """Return a time in milliseconds, without the unit, with the decimals that ping(8) shows."""
     time = seconds * 1000

@@ -9,7 +9,7 @@ import click
 
 from echoup.client.connect.trace import Phase, Step
 from echoup.client.exitcodes import ExitCode, describeServer
-from echoup.client.ping.reports.report import PERCENTILES, Report, judgement, milliseconds, percent
+from echoup.client.ping.reports.report import PERCENTILES, Report, judgement, milliseconds, percent, untimed
 from echoup.client.ping.requirement import COUNTS, Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
@@ -69,6 +69,8 @@ class TextReport(Report):
             percentiles = "/".join(milliseconds(statistics.percentile(p) or 0) for p in PERCENTILES)
             lines.append(f"time {'/'.join(names)} = {values} ms")
             lines.append(f"     {'/'.join(f'p{p}' for p in PERCENTILES)} = {percentiles} ms")
+        if statistics.untimed:
+            lines.append(untimed(statistics))
         if statistics.outage:
             lines.append(_outage(statistics.outage))
         lines += [judgement(requirement, statistics) for requirement in requirements]
@@ -84,7 +86,7 @@ class TextReport(Report):
 
     def _probe(self, result: Result) -> str:
         seq, error, verdict = f"seq={result.seq}", result.error, result.verdict
-        time = f"time={milliseconds(result.seconds)} ms"
+        time = "time unknown" if result.seconds is None else f"time={milliseconds(result.seconds)} ms"
         here = f" to {shown(result.local)}" if self._verbose and result.local else ""
         between = f" from {shown(result.remote)}{here}" if result.remote else ""
         if error is None:
@@ -119,7 +121,7 @@ def _outage(outage: Outage) -> str:
 def _phases(result: Result) -> Iterator[str]:
     """Yield a line for each step: its name, how long it took, and what is known of it."""
     for phase in result.trace.phases:
-        time = "-" if phase.seconds is None else f"{milliseconds(phase.seconds)} ms"
+        time = "-" if phase.seconds is None or result.seconds is None else f"{milliseconds(phase.seconds)} ms"
         yield shown(f"    {phase.step.value:{WIDTH}} {time:>9}  {', '.join(_details(phase, result))}".rstrip())
 
 

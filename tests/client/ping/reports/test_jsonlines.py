@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ class JSONTests(SynchronousTestCase):
             "wrong": 0,
             "unfinished": 0,
             "unsent": 0,
+            "untimed": 0,
             "duplicates": 0,
             "reordered": 0,
             "late": 0,
@@ -131,6 +133,12 @@ class JSONTests(SynchronousTestCase):
         assert (first["code"], first["verdict"], first["step"], second["code"]) == (8, None, "connect", 0)
         assert (summary["sent"], summary["unsent"], summary["lost"], summary["loss"]) == (1, 1, 0, 0)
         assert (summary["outage"], summary["code"]) == (None, 8)
+
+    def test_answerInAPauseHasNoTime(self) -> None:
+        """An answer that was read after a pause of this process is counted, and its times are null."""
+        (first, _, summary) = self.objects(replace(probe(1), seconds=None), probe(2, 0.25))
+        assert (first["code"], first["seconds"], first["phases"][0]["seconds"]) == (0, None, None)
+        assert (summary["answered"], summary["untimed"], summary["max"]) == (2, 1, 0.25)
 
     def test_noProbeHasSummary(self) -> None:
         """Without any probe there is a summary, in which all values are unknown."""

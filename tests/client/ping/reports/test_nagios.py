@@ -1,5 +1,7 @@
 """The line that Nagios reads of probes."""
 
+from dataclasses import replace
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.exitcodes import ExitCode, PathError
@@ -33,6 +35,13 @@ class NagiosTests(SynchronousTestCase):
         """A requirement that isn't met is a warning, and is named."""
         text, _, _ = self.line(probe(), requirements=(parseRequirement("avg<1s"), UNMET)).partition(" | ")
         assert text == "ECHOUP WARNING - 1 of 1 answered by there:1, avg 1.00 ms; avg<0us: not met (1.00 ms)"
+
+    def test_answerInAPauseHasNoTime(self) -> None:
+        """An answer that was read after a pause of this process is OK, and has no part in the time."""
+        text, _, data = self.line(replace(probe(1), seconds=None)).partition(" | ")
+        why = "1 answer without a time: this process was paused meanwhile"
+        assert text == f"ECHOUP OK - 1 of 1 answered by there:1; {why}"
+        assert data.startswith("time=U;")
 
     def test_failureIsCritical(self) -> None:
         """A failed probe is critical, and its error is shown; an unknown time is U."""

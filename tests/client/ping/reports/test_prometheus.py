@@ -1,5 +1,7 @@
 """The gauges that Prometheus reads of probes."""
 
+from dataclasses import replace
+
 from prometheus_client.parser import text_string_to_metric_families
 from trustme import CA
 from twisted.trial.unittest import SynchronousTestCase
@@ -49,15 +51,24 @@ class PrometheusTests(SynchronousTestCase):
             **{f"seconds_{name}": 0.25 for name in ("min", "avg", "max")},
             "seconds_stddev": 0,
             "phase_seconds:connect": 0.5,
+            "untimed": 0,
             "outage_seconds": 0,
             "requirement_met:avg<0us": 0,
         }
+
+    def test_answerInAPauseHasNoTime(self) -> None:
+        """An answer that was read after a pause of this process is counted, and the steps are those of another one."""
+        trace = traced(Phase(Step.CONNECT, 0.0, {}, 0.5))
+        found = self.samples(probe(1, 0.25, trace=trace), replace(probe(2), seconds=None))
+        assert (found["probes:answered"], found["untimed"], found["seconds_max"]) == (2, 1, 0.25)
+        assert found["phase_seconds:connect"] == 0.5
 
     def test_unknownValuesAreLeftOut(self) -> None:
         """An unknown value is left out."""
         found = self.samples(probe(2, code=ExitCode.TIMED_OUT))
         assert found.pop("outage_seconds") > 0
-        assert found == {"up": 0, "probes:answered": 0, "probes:lost": 1, "probes:wrong": 0, "probes:unsent": 0}
+        counts = {"probes:answered": 0, "probes:lost": 1, "probes:wrong": 0, "probes:unsent": 0, "untimed": 0}
+        assert found == {"up": 0} | counts
 
     def test_unsentProbeTellsNothingOfThePath(self) -> None:
         """A probe that wasn't sent is counted apart, and doesn't say whether the server is up."""
@@ -65,5 +76,5 @@ class PrometheusTests(SynchronousTestCase):
         found = self.samples(probe(1), mine)
         assert (found["up"], found["probes:lost"], found["probes:unsent"], found["outage_seconds"]) == (1, 0, 1, 0)
         assert self.samples(probe(1, code=ExitCode.TIMED_OUT), mine)["up"] == 0
-        counts = {"probes:answered": 0, "probes:lost": 0, "probes:wrong": 0, "probes:unsent": 1}
+        counts = {"probes:answered": 0, "probes:lost": 0, "probes:wrong": 0, "probes:unsent": 1, "untimed": 0}
         assert self.samples(mine) == counts | {"outage_seconds": 0}

@@ -83,6 +83,16 @@ class ProbeTests(SynchronousTestCase):
                 f"seq=2 {line}, time=1.00 ms"
             ]
 
+    def test_answerInAPauseHasNoTime(self) -> None:
+        """An answer that was read after a pause of this process has no time, and neither have its steps."""
+        first, second = lines(replace(probe(3), seconds=None), verbose=True)
+        assert first == "3 bytes uppercased from 127.0.0.1:1 to 127.0.0.1:4: seq=3 time unknown"
+        assert second.split() == ["connect", "-", "127.0.0.1:1"]
+        statistics = summed(probe(1, 0.25), replace(probe(2), seconds=None))
+        told = summary(statistics, "max<1s")
+        assert "1 answer without a time: this process was paused meanwhile" in told
+        assert "max<1s: met (250 ms)" in told
+
     def test_failureNamesStep(self) -> None:
         """Where there is nothing to judge, or all of it was right, the step that failed is named."""
         error = PathError(ExitCode.UNREACHABLE, "cannot connect to 127.0.0.1:1: Connection refused")
