@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
+from math import inf
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -109,10 +110,12 @@ class Session:
 
     async def run(self) -> None:
         """Make all probes, or those until a cancel; raise PathError if the target or the output can't be used."""
+        never = self._clock.callLater(inf, self._wake)  # so that the clock notices every pause, also as a probe begins
         try:
             with suppress(CancelledError):
                 await self._makeAll()
         finally:
+            never.cancel()
             for running in [self._pause, *self._underway]:
                 running.cancel()
             await self._probes.close()
