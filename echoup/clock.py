@@ -74,6 +74,7 @@ class RunningTime:
             self._look(call, LOOKS)
 
     def _look(self, call: DelayedCall, turns: int) -> None:
+        self.seconds()  # long turns are no pause
         if turns:
             self._timers[call] = self._reactor.callLater(0, self._look, call, turns - 1)
         else:
