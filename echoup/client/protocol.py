@@ -2,6 +2,7 @@
 
 import ssl
 from enum import Enum
+from socket import MSG_DONTWAIT, MSG_PEEK
 from typing import Any
 
 from twisted.internet.interfaces import (
@@ -109,7 +110,7 @@ class EchoUpClient(ExchangeClient, Protocol):
 
     def readConnectionLost(self) -> None:
         """Close, because the server has sent its end; abort if bytes are due, which can't come any more."""
-        self.ending = self.ending or Ending.CLOSED
+        self.ending = self.ending or (Ending.RESET if self._isReset else Ending.CLOSED)
         if self.underway and self.underway.reply.outstanding:
             self.transport.abortConnection()
         else:
@@ -174,6 +175,20 @@ class EchoUpClient(ExchangeClient, Protocol):
         else:
             self.ending = Ending.TIMED_OUT
             self.transport.abortConnection()
+
+    @property
+    def _isReset(self) -> bool:
+        """Whether the kernel has an error instead of the server's end.
+
+        The poll and epoll reactors take an error that they see before the end for the end; it is a reset in progress.
+        """
+        if isinstance(self.transport, TLSTransport):
+            return False
+        try:
+            self.handle.recv(1, MSG_PEEK | MSG_DONTWAIT)
+        except OSError:
+            return True
+        return False
 
     @property
     def _received(self) -> int:

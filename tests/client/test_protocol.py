@@ -150,6 +150,15 @@ class JudgementTests(ClientTestCase):
 class TimeoutTests(ClientTestCase):
     """The client gives up when a reply is due and nothing of it comes for the timeout."""
 
+    def test_resetThatLooksLikeTheEndIsAReset(self) -> None:
+        """A reset is reported as one where the reactor, which saw the error before the end, takes it for the end."""
+        self.answer(b"hello", b"HELLO")
+        self.exchange.send(b"more")
+        self.server.reset()
+        self.client.readConnectionLost()  # as the poll and epoll reactors call it
+        self.waitForClose()
+        self.assertFails(ExitCode.SHORT, "the server reset the connection, 5 of 9 bytes came back")
+
     def assertPatient(self, seconds: float) -> None:
         """Check that the client waits another `seconds`."""
         self.reactor.advance(seconds, step=0.5)
