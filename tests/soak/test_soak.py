@@ -33,7 +33,7 @@ SERVED = re.compile(r"served (\d+) connections")
 GROWTH = 16 * MIB
 """Bytes by which the most memory of the second half may exceed that of the first: buffers of the load of the moment."""
 
-pytestmark = [pytest.mark.soak, pytest.mark.slow, pytest.mark.timeout(SECONDS + 600)]
+pytestmark = [pytest.mark.soak, pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(SECONDS + 600)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
