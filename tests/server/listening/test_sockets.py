@@ -143,16 +143,16 @@ class OpenEachTests(ReactorTestCase):
 
     def test_nameIsAskedForInASCII(self) -> None:
         """A name in another script is looked up as IDNA 2008 encodes it."""
-        asked: list[str | None] = []
+        asked: list[bytes | None] = []
 
-        def getaddrinfo(host: str | None, *_: object, **__: object) -> list[object]:
+        def getaddrinfo(host: bytes | None, *_: object, **__: object) -> list[object]:
             asked.append(host)
             return []
 
         self.patch(socket, "getaddrinfo", getaddrinfo)
         for host in ("faß.example", "::1", None):
             openEach(host, 0, socket.SOCK_STREAM, lambda *_: None, lambda _: None)
-        assert asked == ["xn--fa-hia.example", "::1", None]
+        assert asked == [b"xn--fa-hia.example", b"::1", None]
 
 
 class UvloopTests(UvloopTestCase):
