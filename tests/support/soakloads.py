@@ -51,6 +51,7 @@ class Loads:
         options = soak.random.choice([(), ("--keep",), () if isDatagram else ("--half-close",)])
         command = [*PING, "--json", f"-c{PROBES}", "-i0.1", f"-W{PATIENCE}", *options, *target]
         ended = soak.run(command, subprocess.DEVNULL, subprocess.PIPE)
+        assert 0 <= ended.returncode < 128, ended
         report = Pinged.of(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
         soak.counts["probes"] += len(report.probes)
         assert len(report.probes) == PROBES, ended
