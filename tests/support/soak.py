@@ -45,7 +45,7 @@ class Soak:
     _clients: set[int] = field(default_factory=set)
     _serverPauses: list[tuple[float, float]] = field(default_factory=list)
     _clientPauses: list[tuple[float, float]] = field(default_factory=list)
-    _kills: list[float] = field(default_factory=list)
+    _deaths: list[tuple[float, float]] = field(default_factory=list)  # each until a new worker serves
 
     def repeat(self, work: Callable[[], None], pause: float) -> None:
         """Repeat `work` in a thread until the end; wait for a random time of up to `pause` seconds after each."""
@@ -103,9 +103,9 @@ class Soak:
         It is a fault unless a process of the daemon was killed meanwhile, or, for a client that gave up, paused for
         half of its `patience` at least.
         """
-        if any(began - SLACK <= at <= ended + SLACK for at in list(self._kills)):
+        if _overlap(self._deaths, began, ended):
             self.counts["failures by a kill"] += 1
-        elif code == TIMED_OUT and _paused(self._serverPauses, began, ended) >= patience / 2:
+        elif code == TIMED_OUT and _overlap(self._serverPauses, began, ended) >= patience / 2:
             self.counts["failures by a pause of the daemon"] += 1
         else:
             self.faults.append(f"{what}, exit code {code}, from {began:.3f} to {ended:.3f}")
@@ -116,7 +116,7 @@ class Soak:
         Only clients that were paused for half of the `patience` of the daemon can have been too slow for it.
         """
         self.counts[f"connections {reason}"] += 1
-        isSlow = reason == "handshake" and _paused(self._clientPauses, began, ended) >= patience / 2
+        isSlow = reason == "handshake" and _overlap(self._clientPauses, began, ended) >= patience / 2
         if not isSlow and reason not in ("done", "lost", "header", "tls"):
             self.faults.append(f"the daemon says {reason}, from {began:.3f} to {ended:.3f}")
 
@@ -151,12 +151,19 @@ class Soak:
         pauses[-1] = began, time.time()
 
     def killWorker(self) -> None:
-        """Kill a worker."""
-        if workers := self.workers:
-            self._kills.append(time.time())
-            with suppress(ProcessLookupError):
-                os.kill(self.random.choice(workers), SIGKILL)
-            self.counts["kills"] += 1
+        """Kill a worker, and wait until there is a new one: until then what came to its socket waits."""
+        workers = self.workers
+        began = time.time()
+        self._deaths.append((began, inf))
+        with suppress(ProcessLookupError):
+            os.kill(self.random.choice(workers), SIGKILL)
+        while len(self.workers) < len(workers) and not self.over.is_set():
+            time.sleep(0.1)
+        for _ in range(20):  # the kernel chooses the socket for each
+            with suppress(OSError):
+                self.daemon.address.echo(b"hello")
+        self._deaths[-1] = began, time.time()
+        self.counts["kills"] += 1
 
     def blockLog(self) -> None:
         """Read nothing of the log for a while."""
@@ -165,10 +172,10 @@ class Soak:
         self.counts["blocked logs"] += 1
 
 
-def _paused(pauses: list[tuple[float, float]], began: float, ended: float) -> float:
-    """Return how many seconds of `pauses` lie between the times `began` and `ended`."""
+def _overlap(troubles: list[tuple[float, float]], began: float, ended: float) -> float:
+    """Return how many seconds of `troubles` lie between the times `began` and `ended`."""
     began, ended = began - SLACK, ended + SLACK
-    return sum(max(min(until, ended) - max(since, began), 0) for since, until in list(pauses))
+    return sum(max(min(until, ended) - max(since, began), 0) for since, until in list(troubles))
 
 
 class BlockableLog:

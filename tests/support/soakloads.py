@@ -50,16 +50,17 @@ class Loads:
         isDatagram = target[-1].startswith("udp:")
         options = soak.random.choice([(), ("--keep",), () if isDatagram else ("--half-close",)])
         command = [*PING, "--json", f"-c{PROBES}", "-i0.1", f"-W{PATIENCE}", *options, *target]
-        ended = soak.run(command, subprocess.DEVNULL, subprocess.PIPE)
-        assert 0 <= ended.returncode < 128, ended
-        report = Pinged.of(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+        run = soak.run(command, subprocess.DEVNULL, subprocess.PIPE)
+        assert 0 <= run.returncode < 128, run
+        report = Pinged.of(run.returncode, run.stdout.decode(), run.stderr.decode())
         soak.counts["probes"] += len(report.probes)
-        assert len(report.probes) == PROBES, ended
+        assert len(report.probes) == PROBES, run
         for probe in report.probes:
             if probe["code"]:
                 began = datetime.fromisoformat(probe["at"]).timestamp()
                 name = f"{' '.join((*options, *target))}: probe {probe['seq']}: {probe['error']}"
-                soak.fail(name, probe["code"], began, began + probe["seconds"], PATIENCE)
+                ended = time.time() if probe["seconds"] is None else began + probe["seconds"]
+                soak.fail(name, probe["code"], began, ended, PATIENCE)
 
     def transfer(self, soak: Soak) -> None:
         """Send a file through `echoup connect`, and compare what comes back."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from socket import IPPROTO_TCP, SHUT_WR, TCP_NODELAY
 from ssl import SSLContext
@@ -37,9 +38,10 @@ class Way:
             sent = threading.Event()
 
             def send() -> None:
-                connection.sendall(wire)
-                if FIN in self.end:
-                    connection.shutdown(SHUT_WR)
+                with suppress(OSError):  # of a broken connection, whose echo is short or raises it, too
+                    connection.sendall(wire)
+                    if FIN in self.end:
+                        connection.shutdown(SHUT_WR)
                 sent.set()
 
             sending = threading.Thread(target=send)

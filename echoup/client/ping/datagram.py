@@ -29,6 +29,9 @@ MAXIMUM = 65507
 REMEMBERED = 256
 """Probes that are over and may still be answered, at most; each may have a port."""
 
+REMEMBERED_OF_A_PORT = 4096
+"""The same for small probes that all have one port; a late answer to a forgotten one looks like a wrong answer."""
+
 
 @dataclass(eq=False)
 class Probe:
@@ -55,7 +58,8 @@ class DatagramProbes:
     """Makes probes, each from a port of its own or all from the same.
 
     `statistics` counts answers that come twice, after the answer to a later probe, or after their probe was given up.
-    A probe is remembered for that after its end, for as long as a probe may take; only the last REMEMBERED are.
+    A probe is remembered for that after its end, for as long as a probe may take, and one of a port that is kept for as
+    long as the port; only the last ones are.
     """
 
     isSequential = False
@@ -84,7 +88,10 @@ class DatagramProbes:
         """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
         payload = makePayload(self._schedule.size)
         at, began, pauses = time.time(), self._clock.seconds(), self._clock.pauses
-        self._forget(began - self._schedule.timeout, REMEMBERED)
+        if self._schedule.keep:
+            self._forget(-inf, max(min(REMEMBERED_OF_A_PORT, 2**24 // self._schedule.size), REMEMBERED))
+        else:
+            self._forget(began - self._schedule.timeout, REMEMBERED)
         trace, reply, error = Trace(self._clock.seconds), Reply(), None
         sent = began
         port = self._kept if self._kept and not self._kept.isClosed else ProbePort(self._take)

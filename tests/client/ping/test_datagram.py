@@ -392,6 +392,18 @@ class KeepTests(DatagramTestCase):
         assert self.successResultOf(probing).verdict is Verdict.CORRUPTED
         assert self.counts() == (0, 0, 0)
 
+    def test_veryLateAnswerIsNoWrongOne(self) -> None:
+        """An answer that comes long after its probe was given up, as after a pause of the server, isn't another's."""
+        lost, data, sender = self.start(1)
+        self.reactor.advance(TIMEOUT + 1)
+        assert not self.successResultOf(lost).isAnswered
+        self.reactor.advance(10 * TIMEOUT)
+        probing, other, _ = self.start(2)
+        self.answer(data.upper(), sender)
+        self.answer(other.upper(), sender)
+        assert self.successResultOf(probing).isAnswered
+        assert self.counts() == (1, 0, 0)
+
     def test_twinsAnswerIsTheLasts(self) -> None:
         """Probes of few bytes may be the same; an answer is taken for one to the last."""
         self.probes = self.makeProbes(self.target, 1)
