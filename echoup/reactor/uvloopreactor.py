@@ -8,7 +8,7 @@ from socket import AF_UNIX, SOCK_STREAM, SOMAXCONN, fromfd, socket
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.error import UnsupportedAddressFamily
+from twisted.internet.error import ConnectionFdescWentAway, UnsupportedAddressFamily
 from twisted.internet.main import CONNECTION_LOST, installReactor
 from twisted.internet.process import reapAllProcesses
 from twisted.logger import Logger
@@ -167,6 +167,24 @@ class UvloopReactor(AsyncioSelectorReactor):
     def _check(self, family: int) -> None:
         if family not in self._supportedAddressFamilies:  # private; fails first: test_otherFamiliesAreRefused
             raise UnsupportedAddressFamily(family)
+
+    def _readOrWrite(self, selectable: Any, read: bool) -> None:  # private; fails first: test_twistedsTransportsEnd
+        """Let a reader or a writer act, and disconnect it for whatever it returns or raises.
+
+        Twisted's asyncioreactor does so only for an Exception; KeyboardInterrupt would end uvloop's loop.
+        """
+        act = selectable.doRead if read else selectable.doWrite
+        why = ConnectionFdescWentAway() if selectable.fileno() == -1 else self._attempt(selectable, act)
+        if why:
+            self._attempt(selectable, self._disconnectSelectable, selectable, why, read)
+
+    def _attempt(self, selectable: Any, call: Callable[..., Any], *arguments: object) -> Any:
+        """Return what `call` returns, or what it raises, which is logged."""
+        try:
+            return call(*arguments)
+        except BaseException as error:
+            self._log.failure("{selectable!r} failed", selectable=selectable)
+            return error
 
     def _listening(self, port: Any) -> Any:
         port.startListening()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IFileDescriptorReceiver
+from zope.interface import implementer
 
 from tests.support.recorders import Breaking, ClientOf, Producer, Recorder
 from tests.support.sizes import MUCH
@@ -16,6 +18,15 @@ T = TypeVar("T")
 
 class Unusual(BaseException):
     """Neither an Exception nor one that Python or asyncio knows."""
+
+
+@implementer(IFileDescriptorReceiver)
+class BreakingWithDescriptors(Breaking):
+    """Fails at one of its events, on Twisted's own transport, which passes descriptors."""
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """Fail: none is passed."""
+        raise AssertionError(descriptor)
 
 
 RAISED = (SystemExit, KeyboardInterrupt, CancelledError, GeneratorExit, Unusual, ValueError)
@@ -71,6 +82,24 @@ class RaisingTests(UvloopTestCase):
                     bystander.sendall(b"data")
                     await other.received(b"data")
                 await other.event("lost")
+                await self.assertServes(connect, port.factory.ready)
+
+    @onReactor
+    async def test_twistedsTransportsEnd(self) -> None:
+        """What is raised in dataReceived or connectionLost over Twisted's own transport ends no more, either."""
+        for error in RAISED:
+            for event in ("data", "lost"):
+                server = BreakingWithDescriptors(event, error)
+                port, connect = self.listen("unix", server)
+                with connect() as peer:
+                    peer.sendall(b"data")
+                    await server.event("data")
+                    server.transport.loseConnection()
+                    await server.event("lost")
+                    await self.turns(1)  # the event comes before what it raises
+                assert server.events == ["made", "data", "lost"]
+                assert bool(server.reason.check(error)) == (event == "data")
+                self.assertLogged(error)
                 await self.assertServes(connect, port.factory.ready)
 
     @onReactor
