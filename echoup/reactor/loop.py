@@ -37,10 +37,12 @@ class EpollLoop(uvloop.Loop):
 
     def add_reader(self, fd: Any, callback: Callable[[*Ts], Any], *args: *Ts) -> None:
         """Call `callback` whenever `fd`, a descriptor or what has one, is readable or has an error."""
+        super().remove_reader(fd)  # it has none there; this refuses the descriptors of uvloop's transports
         self._add(fd, EPOLLIN, Handle(callback, args, self))
 
     def add_writer(self, fd: Any, callback: Callable[[*Ts], Any], *args: *Ts) -> None:
         """Call `callback` whenever `fd`, a descriptor or what has one, is writable or has an error."""
+        super().remove_writer(fd)  # not its reader: sock_recv may have one there
         self._add(fd, EPOLLOUT, Handle(callback, args, self))
 
     def remove_reader(self, fd: Any) -> Any:
@@ -52,7 +54,6 @@ class EpollLoop(uvloop.Loop):
         return self._remove(fd, EPOLLOUT)
 
     def _add(self, file: Any, event: int, handle: Handle) -> None:
-        super().remove_reader(file)  # it has none there; this refuses the descriptors of uvloop's transports
         number = _numberOf(file)
         handles = self._handles.get(number, {})
         events = sum({event, *handles})

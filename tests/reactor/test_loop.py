@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IFileDescriptorReceiver
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from tests.support.recorders import Recorder, ServerOf
-from tests.support.uvlooptests import UvloopTestCase, onReactor
+from tests.support.sizes import MUCH
+from tests.support.uvlooptests import UvloopTestCase, onReactor, receive
 
 _IP_RECVERR = 11  # linux/in.h; Python has it from 3.14 on
 
@@ -258,3 +260,23 @@ class DescriptorTests(LoopTestCase):
         await self.eventually(lambda: called)
         assert set(called) == {"second"}
         assert (loop.remove_reader(ours), loop.remove_reader(ours), loop.remove_writer(ours)) == (True, False, False)
+
+    @onReactor
+    async def test_writerLetsACoroutineReceive(self) -> None:
+        """A coroutine goes on receiving when its socket gets a writer, and goes on sending when that gets a reader."""
+        loop = self.reactor._asyncioEventloop
+        ours, peer = self.ends()
+        ours.setblocking(False)
+        receives = Deferred.fromFuture(loop.create_task(loop.sock_recv(ours, 10)))
+        await self.turns()
+        loop.add_writer(ours, loop.remove_writer, ours)
+        await self.turns()
+        peer.send(b"x")
+        assert await receives == b"x"
+        sends = Deferred.fromFuture(loop.create_task(loop.sock_sendall(ours, MUCH)))
+        await self.turns()
+        loop.add_reader(ours, loop.remove_reader, ours)
+        await self.turns()
+        assert len(await self.inThread(receive, peer, len(MUCH))) == len(MUCH)
+        await sends
+        loop.remove_reader(ours)
