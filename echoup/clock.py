@@ -45,6 +45,7 @@ class RunningTime:
         self._lookedAt = reactor.seconds()
         self._leftOut = 0.0
         self._timers: dict[DelayedCall, IDelayedCall] = {}
+        self._nextBeat: IDelayedCall | None = None
 
     def seconds(self) -> float:
         """See `IReactorTime`; without a pause this is the reactor's time."""
@@ -60,23 +61,25 @@ class RunningTime:
         """See `IReactorTime`; what has come by then is taken first."""
         call = DelayedCall(self.seconds() + delay, callable, args, kw, self._cancel, self._reset, self.seconds)
         self._wait(call)
+        if not self._nextBeat:
+            self._beat()
         return call
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         """See `IReactorTime`."""
         return list(self._timers)
 
-    def _wait(self, call: DelayedCall) -> None:
-        left = call.getTime() - self.seconds()
-        if left > 0:
-            self._timers[call] = self._reactor.callLater(min(left, BEAT), self._wait, call)
-        else:
-            self._look(call, LOOKS)
+    def _beat(self) -> None:
+        """Look at the time, so that no long wait of the reactor's is taken for a pause."""
+        self.seconds()
+        self._nextBeat = self._reactor.callLater(BEAT, self._beat)
 
-    def _look(self, call: DelayedCall, turns: int) -> None:
-        self.seconds()  # long turns are no pause
-        if turns:
-            self._timers[call] = self._reactor.callLater(0, self._look, call, turns - 1)
+    def _wait(self, call: DelayedCall, turns: int = LOOKS) -> None:
+        left = call.getTime() - self.seconds()  # in each turn, because long turns are no pause
+        if left > 0:
+            self._timers[call] = self._reactor.callLater(left, self._wait, call)
+        elif turns:
+            self._timers[call] = self._reactor.callLater(0, self._wait, call, turns - 1)
         else:
             self._remove(call)
             call.called = 1
@@ -87,8 +90,12 @@ class RunningTime:
 
     def _remove(self, call: DelayedCall) -> IDelayedCall:
         self.seconds()  # notices a pause, while there is still a call that was due later
-        return self._timers.pop(call)
+        timer = self._timers.pop(call)
+        if self._nextBeat and not self._timers:
+            self._nextBeat.cancel()
+            self._nextBeat = None
+        return timer
 
     def _reset(self, call: DelayedCall) -> None:
-        self._cancel(call)
+        self._timers[call].cancel()
         self._wait(call)

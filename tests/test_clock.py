@@ -6,6 +6,7 @@ from collections.abc import Callable
 from threading import Event
 from time import monotonic
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -87,6 +88,34 @@ class RunningTimeTests(ReactorTestCase):
         assert self.called == ["called"]
         assert abs(self.clock.seconds() - self.reactor.seconds()) < BEAT / 100
         assert self.clock.pauses == 0
+
+    def test_movedCallIsMadeThen(self) -> None:
+        """A call that is moved while what has come is taken in is made at its new time, not before."""
+        call = self.clock.callLater(1, self.called.append, "called")
+        self.reactor.advance(1 - BEAT)
+        self.reactor.clock.advance(BEAT)
+        self.reactor.runUntilCurrent()
+        call.delay(1)
+        self.reactor.advance(0.9)
+        assert self.called == []
+        self.reactor.advance(0.15)
+        assert self.called == ["called"]
+
+    def test_manyCallsCostNoMoreTimeThanOne(self) -> None:
+        """While calls wait the reactor makes as many of its own for thousands of them as for one."""
+        made = [self._callsOfTheReactor(waiting) for waiting in (1, 1000)]
+        assert made[1] == made[0] <= 60 / BEAT + 1
+
+    def _callsOfTheReactor(self, waiting: int) -> int:
+        """Return how many calls the reactor makes in a minute in which so many wait for a later one."""
+        calls = [self.clock.callLater(61, self.called.append, "called") for _ in range(waiting)]
+        with patch.object(self.reactor, "callLater", wraps=self.reactor.callLater) as made:
+            for _ in range(int(60 / BEAT)):
+                self.reactor.clock.advance(BEAT)
+                self.reactor.runUntilCurrent()
+        for call in calls:
+            call.cancel()
+        return made.call_count
 
     def test_pauseCountsLittle(self) -> None:
         """Of a pause LONGEST counts at most, so the call is made when the rest of its time has passed."""

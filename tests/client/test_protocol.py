@@ -228,8 +228,8 @@ class TimeoutTests(ClientTestCase):
             self.exchange.send(text)
             self.exchange.send(text)
             for _ in range(5):
-                (timer,) = self.reactor.getDelayedCalls()
-                assert 0 < timer.getTime() - self.reactor.seconds() <= TIMEOUT / LOOKS
+                (timer,) = self.client.clock.getDelayedCalls()
+                assert 0 < timer.getTime() - self.client.clock.seconds() <= TIMEOUT / LOOKS
                 self.reactor.advance(TIMEOUT / LOOKS)
             self.answer(b"", 2 * text.upper())
             self.reactor.advance(TIMEOUT / LOOKS)

@@ -246,7 +246,7 @@ class SliceTests(ConnectionsTestCase):
         stopped = Deferred.fromCoroutine(self.connections.beginStop())
         self.reactor.turn()
         self.successResultOf(stopped)
-        assert len(self.reactor.getDelayedCalls()) == 1
+        assert len(self.connections.clock.getDelayedCalls()) == 1
         for peer in peers:
             peer.socket.close()
         self.reactor.advance(0.2)

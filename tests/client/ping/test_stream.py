@@ -215,10 +215,11 @@ class FreshTests(StreamTestCase):
 
     def test_probeHasOneLimit(self) -> None:
         """While a reply is due there is one timer, the probe's own."""
-        probing = Deferred.fromCoroutine(self.makeProbes(self.listen(Silence)).probe(1))
+        probes = self.makeProbes(self.listen(Silence))
+        probing = Deferred.fromCoroutine(probes.probe(1))
         self.reactor.advance(0.1)
         self.reactor.until(lambda: bool(self.servers and self.servers[0].taken))
-        assert len(self.reactor.getDelayedCalls()) == 1
+        assert len(probes._clock.getDelayedCalls()) == 1
         probing.cancel()
 
     def test_unsentIsDroppedAfterLinger(self) -> None:
