@@ -1,20 +1,22 @@
 """The log of the running daemon, which a thread of its own writes, so that the service never waits for the log.
 
 Theory of operation. A log line is formatted when it is logged, and put into a queue. One thread writes what the queue
-has; whatever takes the lines (a pipe that nothing reads, a disk that hangs, syslog) blocks that thread only. No
-descriptor is made non-blocking, because O_NONBLOCK would hold for every process that shares it. When the queue is full,
-lines are dropped and counted until all that waits is written; then one line says how many. The same is said of lines
-whose writing failed, with the next line that can be written. When the reactor has ended, `put` waits for the thread,
-a second in all, so that the last lines appear. The thread is a daemon thread and takes no lock of a file of Python's,
-because the interpreter would wait for it at its end, or abort.
+has; whatever takes the lines (a pipe that nothing reads, a disk that hangs, syslog) blocks that thread only. It also
+rotates a log file when a signal asks for that. No descriptor is made non-blocking, because O_NONBLOCK would hold for
+every process that shares it. When the queue is full, lines are dropped and counted until all that waits is written;
+then one line says how many. The same is said of lines whose writing failed, with the next line that can be written.
+When the reactor has ended, `put` waits for the thread, a second in all, so that the last lines appear. The thread is a
+daemon thread and takes no lock of a file of Python's, because the interpreter would wait for it at its end, or abort.
 """
 
 import os
 import syslog
+from bisect import bisect
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from io import TextIOWrapper
+from itertools import accumulate
 from select import POLLOUT, poll
 from threading import Condition, Thread
 from time import monotonic
@@ -29,10 +31,10 @@ from twisted.logger import (
     LogPublisher,
     formatEvent,
 )
-from twisted.python.logfile import BaseLogFile
+from twisted.python.logfile import DailyLogFile, LogFile
 from twisted.python.syslog import DEFAULT_FACILITY, SyslogObserver
 
-from echoup.server.twistedports import fileOf, observersOf, setFile
+from echoup.server.twistedports import fileOf, observersOf, setFile, streamOf
 
 L = TypeVar("L")
 
@@ -50,7 +52,10 @@ class LogQueue(Generic[L]):
     """Writes lines in a thread, in their order, and drops those for which there is no room."""
 
     def __init__(self, write: Callable[[list[L]], object], formatNotice: Callable[[LogEvent], L]) -> None:
-        """`write` writes lines, and may block or raise; `formatNotice` makes a line of the event about dropped ones."""
+        """`write` writes a list of lines, and may block; where it raises, it has removed from the list what is written.
+
+        `formatNotice` makes a line of the event about dropped ones.
+        """
         self.dropped = 0
         """The lines that were dropped, or whose writing failed."""
         self._write = write
@@ -96,22 +101,23 @@ class LogQueue(Generic[L]):
             with self._changed:
                 self._changed.wait_for(self._hasWork)
                 self._changed.wait_for(lambda: self._endsAt, GATHERING)
+                count = len(self._lines)
                 lines = [line for line, _ in self._lines]
                 # While the queue is full its lines come first: those that were dropped are later ones.
                 unsaid = 0 if self._isFull else self.dropped - self._said
+            missing = 0
             try:
-                self._write([*([self._formatNotice(_notice(unsaid))] if unsaid else []), *lines])
+                if unsaid:
+                    lines.insert(0, self._formatNotice(_notice(unsaid)))
+                self._write(lines)
             except Exception:  # of any kind, as from `LogPublisher`: the log has no other place to say it
-                hasFailed = True
-            else:
-                hasFailed = False
+                missing = len(lines)
             with self._changed:
-                self._hasFailed = hasFailed
-                if hasFailed:
-                    self.dropped += len(lines)
-                else:
+                self._hasFailed = missing > 0
+                self.dropped += min(missing, count)
+                if missing <= count:
                     self._said += unsaid
-                for _ in lines:
+                for _ in range(count):
                     self._size -= self._lines.popleft()[1]
                 if not self._lines:
                     self._isFull = False
@@ -161,31 +167,79 @@ def _queueObserver(observer: ILogObserver) -> LogQueue[Any] | None:
 def _queueFile(observer: FileLogObserver) -> LogQueue[Any] | None:
     file = fileOf(observer)
     if isinstance(file, TextIOWrapper):
-        write = partial(_writeToStream, file)
-    elif isinstance(file, BaseLogFile):
-        write = partial(_writeToLogFile, file)
-    else:
-        return None
-    queue: LogQueue[str] = LogQueue(write, lambda event: observer.formatEvent(event) or "")
+        return _queueLines(observer, partial(_LineWriter(file.encoding).write, file.fileno))
+    if isinstance(file, LogFile | DailyLogFile):
+        writer = _LogFileWriter(file)
+        queue = _queueLines(observer, writer.write)
+
+        def rotate() -> None:
+            writer.isAsked = True
+            queue.put("", 0)
+
+        file.rotate = rotate  # type: ignore[method-assign]
+        return queue
+    return None
+
+
+def _queueLines(observer: FileLogObserver, write: Callable[[list[str]], object]) -> LogQueue[str]:
+    queue = LogQueue(write, lambda event: observer.formatEvent(event) or "")
     setFile(observer, _QueueFile(queue))
     return queue
 
 
-def _writeToStream(stream: TextIOWrapper, lines: list[str]) -> None:
-    """Write to the descriptor of `stream`, without its locks; where the descriptor is non-blocking, wait."""
-    descriptor = stream.fileno()
-    data = memoryview("".join(lines).encode(stream.encoding, "backslashreplace"))
-    while data:
+class _LineWriter:
+    """Writes lines to a descriptor, without the locks of Python's files; where it is non-blocking, wait."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._isCut = False  # whether only a part of the last line is written
+
+    def write(self, fileno: Callable[[], int], lines: list[str]) -> None:
+        """Write `lines`; or raise OSError, as on a full disk, and remove from the list those that are written."""
+        descriptor = fileno()
+        parts = [line.encode(self._encoding, "backslashreplace") for line in lines]
+        if self._isCut:
+            parts[0] = b"\n" + parts[0]
+        data, written = memoryview(b"".join(parts)), 0
         try:
-            data = data[os.write(descriptor, data) :]
-        except BlockingIOError:
-            writable = poll()
-            writable.register(descriptor, POLLOUT)
-            writable.poll()
+            while written < len(data):
+                try:
+                    written += os.write(descriptor, data[written:])
+                except BlockingIOError:
+                    writable = poll()
+                    writable.register(descriptor, POLLOUT)
+                    writable.poll()
+        except OSError:
+            ends = [*accumulate(map(len, parts))]
+            whole = bisect(ends, written)
+            del lines[:whole]
+            if written:
+                self._isCut = written not in ends
+            raise
+        self._isCut = False
 
 
-def _writeToLogFile(file: BaseLogFile, lines: list[str]) -> None:
-    file.write("".join(lines))
+class _LogFileWriter:
+    """Writes lines to a log file of Twisted's, whose own `write` takes no notice when the disk becomes full."""
+
+    def __init__(self, file: LogFile | DailyLogFile) -> None:
+        self.isAsked = False
+        """Whether the file is to be rotated before the next lines, whatever its size."""
+        self._file = file
+        self._rotate = file.rotate
+        self._lines = _LineWriter("utf-8")
+
+    def write(self, lines: list[str]) -> None:
+        """Rotate the file, if it is time for that, and write `lines`, as `_LineWriter` does."""
+        if self.isAsked or self._file.shouldRotate():
+            self.isAsked = False
+            self._rotate()
+        stream = streamOf(self._file)
+        try:
+            self._lines.write(stream.fileno, lines)
+        finally:
+            if isinstance(self._file, LogFile):
+                self._file.size = stream.tell()
 
 
 def _queueSyslog(observer: SyslogObserver) -> LogQueue[Any]:

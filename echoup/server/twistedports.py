@@ -6,6 +6,7 @@ Each has its reason here, where in Twisted it stands, and the test that fails fi
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from socket import socket
 from typing import Any, TypeVar, cast
 
@@ -15,6 +16,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.tcp import Port
 from twisted.logger import FileLogObserver, FilteringLogObserver, ILogObserver, LogEvent, Logger, LogPublisher
 from twisted.python import log
+from twisted.python.logfile import BaseLogFile
 from zope.interface import provider
 
 D = TypeVar("D", bound=udp.Port)
@@ -148,3 +150,8 @@ def fileOf(observer: FileLogObserver) -> object:
 def setFile(observer: FileLogObserver, file: Any) -> None:
     """Let `observer` write to another `file`, which takes texts if its own did. Test: as for `observersOf`."""
     observer._outFile = file
+
+
+def streamOf(file: BaseLogFile) -> FileIO:
+    """Return what `file` writes to until it is rotated, `BaseLogFile._file`. Test: as for `observersOf`."""
+    return cast("FileIO", file._file)

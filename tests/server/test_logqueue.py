@@ -3,12 +3,15 @@
 import os
 import syslog
 from collections import deque
+from errno import ENOSPC
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from twisted.logger import (
     FileLogObserver,
@@ -250,6 +253,65 @@ class Kinds(SynchronousTestCase):
             file.rotate()
         written = [(self.folder / f"log.{i}").read_text()[-2:] for i in (2, 1)]
         assert written == ["a\n", "b\n"]
+
+    def test_signalWaitsForNoLogFile(self) -> None:
+        """The rotation that a signal asks for is the thread's, too: while the disk hangs, nothing waits for it."""
+        observer = textFileLogObserver(file := LogFile("log", str(self.folder)))  # type: ignore[arg-type]  # as twistd does
+        self.addCleanup(file.close)
+        goesOn, write, isHanging = Event(), os.write, Event()
+
+        def hang(descriptor: int, data: bytes) -> int:
+            isHanging.set()
+            goesOn.wait(60)
+            return write(descriptor, data)
+
+        self.patch(logqueue, "os", SimpleNamespace(write=hang))
+        (queue,) = queueLog(LogPublisher(observer))
+        Logger("test", observer=observer).info("a")
+        isHanging.wait(60)
+        file.rotate()
+        assert not (self.folder / "log.1").exists()
+        goesOn.set()
+        queue.finish()
+        assert (self.folder / "log.1").read_text().endswith("a\n")
+
+    def test_logFileIsRotatedWhenItIsLarge(self) -> None:
+        """Such a file is rotated, once, when it is as large as it may become."""
+        observer = textFileLogObserver(file := LogFile("log", str(self.folder), rotateLength=100))  # type: ignore[arg-type]  # as twistd does
+        self.addCleanup(file.close)
+        (queue,) = queueLog(LogPublisher(observer))
+        for text in ("x" * 99, "b", "c"):
+            Logger("test", observer=observer).info(text)
+            queue.finish()
+        assert len((self.folder / "log").read_text().splitlines()) == 2
+        assert len((self.folder / "log.1").read_text().splitlines()) == 1
+        assert not (self.folder / "log.2").exists()
+
+    def test_fullDiskInTheMiddleOfLines(self) -> None:
+        """Of lines for which the disk has no room those that are written count as such; the notice has its own line."""
+        for name, file in (("stream", self.stream("stream")), ("log", LogFile("log", str(self.folder)))):
+            self.addCleanup(file.close)
+            room, write = [10], os.write
+
+            def fill(descriptor: int, data: bytes) -> int:
+                count = min(room[0], len(data))  # noqa: B023  # called at once
+                if not count:
+                    raise OSError(ENOSPC, "")
+                room[0] -= count  # noqa: B023
+                return write(descriptor, data[:count])  # noqa: B023
+
+            with patch.object(logqueue, "os", SimpleNamespace(write=fill)):
+                (queue,) = queueLog(LogPublisher(observer := FileLogObserver(file, formatEvent)))  # type: ignore[arg-type]  # as twistd does
+                queue.put("abc\n", 4)
+                queue.put("def\n", 4)
+                queue.put("ghi\n", 4)
+                queue.put("jkl\n", 4)
+                eventually(lambda: not queue._lines)  # noqa: B023
+                assert queue.dropped == 2
+                room[0] = 1000
+                Logger("test", observer=observer).info("mno\n")
+                queue.finish()
+            assert (self.folder / name).read_text() == f"abc\ndef\ngh\n{NOTICE.format(2)}mno\n"
 
     def syslog(self) -> tuple[ILogObserver, list[tuple[int, str]]]:
         """Return an observer that twistd logs with to syslog, and what it sends there."""

@@ -1,17 +1,20 @@
 """What the server changes in Twisted: its transports write at once, and its log may be written elsewhere."""
 
 from errno import EAGAIN, EPIPE
-from io import StringIO
+from io import FileIO, StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import ITCPTransport, IUNIXTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import FileLogObserver, FilteringLogObserver, LogPublisher
+from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass
 
-from echoup.server.twistedports import TCPTransport, UNIXTransport, fileOf, observersOf, setFile, writeThrough
+from echoup.server.twistedports import TCPTransport, UNIXTransport, fileOf, observersOf, setFile, streamOf, writeThrough
 
 
 class FakeSocket:
@@ -126,6 +129,16 @@ class LogTests(SynchronousTestCase):
         plain, filtered = (FileLogObserver(StringIO(), str) for _ in range(2))
         filters = FilteringLogObserver(FilteringLogObserver(filtered, []), [])
         assert [*observersOf(LogPublisher(plain, filters))] == [plain, filtered]
+
+    def test_streamOfALogFile(self) -> None:
+        """What a log file writes to is its stream, which is unbuffered."""
+        with TemporaryDirectory() as folder:
+            file = LogFile("log", folder)
+            self.addCleanup(file.close)
+            stream = streamOf(file)
+            assert isinstance(stream, FileIO)
+            stream.write(b"hello")
+            assert Path(file.path).read_text() == "hello"
 
     def test_fileIsExchanged(self) -> None:
         """An observer's file can be exchanged."""
