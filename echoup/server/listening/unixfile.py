@@ -45,7 +45,12 @@ def _onlyOne(path: str) -> Iterator[None]:
     """
     name = Path(f"{path}.starting")
     with ExitStack() as opened:
-        lock = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            lock = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if os.path.lexists(name):  # as where another user's start was killed
+                raise OSError(error.errno, f"{name}: {error.strerror}") from None
+            raise
         opened.callback(os.close, lock)
         if not _take(lock):
             raise OSError(EADDRINUSE, os.strerror(EADDRINUSE))

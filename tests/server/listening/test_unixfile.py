@@ -158,9 +158,11 @@ class InUseTests(UNIXFileTestCase):
         self.refuses()
 
     def test_foreignFileInPlaceOfTheLock(self) -> None:
-        """A link in the place of the lock isn't followed to a file that it names."""
+        """A link in the place of the lock isn't followed to a file that it names; the error says which it is."""
         Path(f"{self.path}.starting").symlink_to(self.path.with_name("made"))
-        assert self.failure() == ELOOP
+        error = raised(OSError, self.open)
+        assert error is not None
+        assert (error.errno, error.strerror) == (ELOOP, f"{self.path}.starting: {os.strerror(ELOOP)}")
         assert not self.path.with_name("made").exists()
 
 
