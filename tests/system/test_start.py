@@ -149,6 +149,18 @@ def test_badFolderOrUser(occupied: Occupied, options: list[str], reason: str, wo
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root folder")
+def test_otherRoot(tmp_path: Path) -> None:
+    """With a root folder in which there is nothing but /dev/null, not even Python's modules, the daemon serves."""
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "null").touch()
+    command = twistd("-n", "--pidfile=", f"--chroot={tmp_path}")
+    with Daemon.start(tmp_path, "--log-connections", command=command) as daemon:
+        assert daemon.address.echo(b"hello") == b"HELLO"
+        assert daemon.stop() == 143
+        assert "Traceback" not in daemon.log.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root folder")
 def test_workersOutsideOfTheRoot(occupied: Occupied) -> None:
     """With a root folder in which there are no workers, the start fails in one line that says so."""
     (occupied.folder / "dev").mkdir()

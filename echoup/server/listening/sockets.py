@@ -97,7 +97,7 @@ def openEach(
     `host` None is every address of this machine. One that it lacks (often IPv6) is passed over where there is another.
     `family` restricts them, unless it is AF_UNSPEC. If one can't be opened, `close` the others, and raise OSError.
     """
-    name = encodeHost(host).encode() if host else None  # a text would need a file of Python's, which a chroot may lack
+    name = None if host is None else encodeHost(host).encode()  # a text needs a codec, which a chroot lacks
     found = socket.getaddrinfo(name, port, family, kind, flags=socket.AI_PASSIVE)
     missing: OSError | None = None
     results: list[P] = []

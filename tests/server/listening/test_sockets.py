@@ -142,7 +142,7 @@ class OpenEachTests(ReactorTestCase):
         assert sorted(closed) == ["192.0.2.0", "192.0.2.2"]
 
     def test_nameIsAskedForInASCII(self) -> None:
-        """A name in another script is looked up as IDNA 2008 encodes it."""
+        """A name in another script is looked up as IDNA 2008 encodes it, without a codec of Python's."""
         asked: list[bytes | None] = []
 
         def getaddrinfo(host: bytes | None, *_: object, **__: object) -> list[object]:
