@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from errno import EACCES
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -129,23 +130,36 @@ class Options(usage.Options):
             raise usage.UsageError("--tls-client-ca: there is no --listen ssl:... to use it")
 
     def _checkFolders(self) -> None:
-        """Refuse an option of twistd that needs a folder which is missing; twistd itself would print a traceback."""
+        """Refuse an option of twistd whose folder or file can't be used; twistd itself would print a traceback."""
         given: dict[str, Any] = self.parent or {}  # twist has none of these options
         root = Path(given.get("chroot") or "/")
-        folders = {"chroot": root}
+        folders, files = {"chroot": root}, dict[str, Path]()
         try:
             if rundir := given.get("rundir"):
                 # twistd changes its root first, but not its folder.
                 folders["rundir"] = root / rundir[1:] if rundir.startswith("/") else Path(rundir)
             if pidfile := given.get("pidfile"):
-                folders["pidfile"] = root / str(Path(pidfile).absolute().parent)[1:]
-            if (logfile := given.get("logfile")) and logfile != "-":
-                folders["logfile"] = Path(logfile).absolute().parent
+                files["pidfile"] = root / str(Path(pidfile).absolute())[1:]
+            inBackground = bool(given) and not given.get("nodaemon") and not given.get("syslog")
+            logfile = given.get("logfile") or ("twistd.log" if inBackground else "-")
+            if logfile != "-":
+                files["logfile"] = Path(logfile).absolute()
         except FileNotFoundError:
             raise usage.UsageError("the current folder has been removed; change to another one") from None
-        for name, folder in folders.items():
+        for name, folder in [*folders.items(), *((name, file.parent) for name, file in files.items())]:
+            self._checkFolder(name, folder)
+        for name, file in files.items():
+            if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+                raise usage.UsageError(f"--{name}: cannot write {file}")
+
+    def _checkFolder(self, name: str, folder: Path) -> None:
+        try:
             if not folder.is_dir():
                 raise usage.UsageError(f"--{name}: there is no folder {folder}")
+        except PermissionError as error:
+            raise usage.UsageError(f"--{name}: {folder}: {error.strerror}") from None
+        if not os.access(folder, os.X_OK):
+            raise usage.UsageError(f"--{name}: {folder}: {os.strerror(EACCES)}")
 
     def _evaluate(self, name: str, parse: Callable[[Any], object], default: object) -> None:
         """Set an option from the command line, else from its variable if that isn't empty, else to `default`."""

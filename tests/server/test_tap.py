@@ -295,7 +295,7 @@ class TwistdOptionsTests(OptionsTestCase):
         self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
 
-    def under(self, **given: str) -> str:
+    def under(self, **given: str | bool) -> str:
         """Return the words with which twistd's options `given` are refused, or nothing."""
         options = tap.Options()
         options.parent = ParentOptions()
@@ -320,6 +320,21 @@ class TwistdOptionsTests(OptionsTestCase):
         assert self.under(rundir=".", pidfile="twistd.pid") == ""
         assert self.under(chroot="here", rundir="here", pidfile="", logfile="-") == ""
         assert self.under(rundir=str(self.folder), pidfile="here/pid", logfile="here/log") == ""
+
+    def test_filesThatCannotBeWritten(self) -> None:
+        """A folder in the place of a file, and a folder where none can be made or none can be seen, are refused."""
+        (self.folder / "here").mkdir()
+        for name in ("pidfile", "logfile"):
+            assert self.under(**{name: "here"}) == f"--{name}: cannot write {self.folder}/here"
+        allowed = os.access
+        self.patch(os, "access", lambda path, mode: mode != os.W_OK and allowed(path, mode))
+        assert self.under(logfile="here/log") == f"--logfile: cannot write {self.folder}/here/log"
+        assert self.under(pidfile="pid", nodaemon=True) == f"--pidfile: cannot write {self.folder}/pid"
+        assert self.under(pidfile="") == f"--logfile: cannot write {self.folder}/twistd.log"
+        for unused in ({"nodaemon": True}, {"syslog": True}):
+            assert self.under(pidfile="", **unused) == ""
+        self.patch(os, "access", lambda path, _: str(path) != "here")
+        assert self.under(rundir="here", pidfile="", nodaemon=True) == "--rundir: here: Permission denied"
 
     def test_foldersInAChroot(self) -> None:
         """With --chroot the pid file, and a folder that begins with a slash, are inside of that."""
