@@ -19,13 +19,11 @@ from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon, foreground
 from tests.support.datagrams import ports
 from tests.support.sizes import MIB
-from tests.support.soak import BlockableLog, Soak
+from tests.support.soak import HANDSHAKE, BlockableLog, Soak
 from tests.support.soakloads import Loads
 from tests.support.waiting import eventually
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
-HANDSHAKE = 3
-"""Seconds of the daemon's handshake timeout; the longest pause is longer."""
 ENDS = re.compile(r"^(\S+) .*\] connection peer=.* seconds=(\S+) reason=(\S+)", re.MULTILINE)
 """The time, the duration and the reason of the end of a connection in the log."""
 DROPPED = re.compile(r"dropped (\d+) lines of the log")
@@ -85,7 +83,7 @@ def _checkLog(soak: Soak) -> None:
         soak.faults.append(f"{line} in {soak.daemon.log}")
     for at, seconds, reason in ENDS.findall(text):
         ended = datetime.fromisoformat(at).timestamp()
-        soak.checkEnd(reason, ended - float(seconds), ended, HANDSHAKE)
+        soak.checkEnd(reason, ended - float(seconds), ended)
     dropped = soak.counts["dropped lines"] = sum(map(int, DROPPED.findall(text)))
     (served,) = map(int, SERVED.findall(text))
     if served > len(ENDS.findall(text)) + dropped and not soak.counts["kills"]:  # which take lines with them

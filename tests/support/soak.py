@@ -20,8 +20,10 @@ from typing import IO
 
 from tests.support.daemon import Daemon, residentMemory
 
-TIMED_OUT = 5
-"""The exit code of the client."""
+TIMED_OUT, TLS_FAILED, SHORT = 5, 6, 7
+"""Exit codes of the client."""
+HANDSHAKE = 3
+"""Seconds of the daemon's handshake timeout; the longest pause is longer."""
 SLACK = 1.0
 """Seconds by which two processes may differ about the time of an event on a busy machine."""
 
@@ -101,22 +103,24 @@ class Soak:
         """Note a failure of a client, with its exit code, between the times `began` and `ended`.
 
         It is a fault unless a process of the daemon was killed meanwhile, or, for a client that gave up, paused for
-        half of its `patience` at least.
+        half of its `patience` at least; or a client was paused for half of HANDSHAKE, and so was too slow for the daemon.
         """
         if _overlap(self._deaths, began, ended):
             self.counts["failures by a kill"] += 1
         elif code == TIMED_OUT and _overlap(self._serverPauses, began, ended) >= patience / 2:
             self.counts["failures by a pause of the daemon"] += 1
+        elif code in (TLS_FAILED, SHORT) and _overlap(self._clientPauses, began, ended) >= HANDSHAKE / 2:
+            self.counts["failures by a pause in the handshake"] += 1
         else:
             self.faults.append(f"{what}, exit code {code}, from {began:.3f} to {ended:.3f}")
 
-    def checkEnd(self, reason: str, began: float, ended: float, patience: float) -> None:
-        """Judge the `reason` of the daemon for an end of a connection, between the times `began` and `ended`.
+    def checkEnd(self, reason: str, began: float, ended: float) -> None:
+        """Judge the `reason` of the daemon for the end of a connection, between the times `began` and `ended`.
 
-        Only clients that were paused for half of the `patience` of the daemon can have been too slow for it.
+        Only clients that were paused for half of HANDSHAKE can have been too slow for the daemon.
         """
         self.counts[f"connections {reason}"] += 1
-        isSlow = reason == "handshake" and _overlap(self._clientPauses, began, ended) >= patience / 2
+        isSlow = reason == "handshake" and _overlap(self._clientPauses, began, ended) >= HANDSHAKE / 2
         if not isSlow and reason not in ("done", "lost", "header", "tls"):
             self.faults.append(f"the daemon says {reason}, from {began:.3f} to {ended:.3f}")
 
