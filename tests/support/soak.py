@@ -103,7 +103,7 @@ class Soak:
         """Note a failure of a client, with its exit code, between the times `began` and `ended`.
 
         It is a fault unless a process of the daemon was killed meanwhile, or, for a client that gave up, paused for
-        half of its `patience` at least; or a client was paused for half of HANDSHAKE, and so was too slow for the daemon.
+        half of its `patience` at least; or a client was paused for half of HANDSHAKE, and was too slow for the daemon.
         """
         if _overlap(self._deaths, began, ended):
             self.counts["failures by a kill"] += 1
