@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.authorities import Certificates
-from tests.support.commands import listenTLS
+from tests.support.commands import listenTLS, unmeasured
 from tests.support.daemon import Daemon, foreground
 from tests.support.datagrams import ports
 from tests.support.sizes import MIB
@@ -58,7 +58,9 @@ def test_troublesLoseNothing(
     ]
     path = tmp_path / "log"
     path.touch()
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writable, stderr=writable) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=writable, stderr=writable, env=unmeasured()
+    ) as process:
         os.close(writable)
         log = BlockableLog(readable, path)
         daemon = Daemon(process, path)

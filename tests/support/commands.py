@@ -27,6 +27,11 @@ def twistd(*arguments: str) -> list[str]:
     return [*command, *arguments]
 
 
+def unmeasured() -> dict[str, str]:
+    """Return an environment in which no process measures its coverage, for which it needs files and descriptors."""
+    return {name: value for name, value in os.environ.items() if name not in COVERAGE}
+
+
 def listenTLS(certificate: str) -> str:
     """Return the --listen description of a TLS listener with `certificate`."""
     return f"ssl:0:interface=127.0.0.1:privateKey={certificate}"

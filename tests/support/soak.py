@@ -18,6 +18,7 @@ from random import Random, SystemRandom
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import IO
 
+from tests.support.commands import unmeasured
 from tests.support.daemon import Daemon, residentMemory
 
 TIMED_OUT, TLS_FAILED, SHORT = 5, 6, 7
@@ -128,7 +129,7 @@ class Soak:
         self, command: list[str], stdin: IO[bytes] | int, stdout: IO[bytes] | int
     ) -> "subprocess.CompletedProcess[bytes]":
         """Run a client, which may be paused meanwhile, and return how it ended."""
-        with subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=unmeasured()) as process:
             self._clients.add(process.pid)
             output, errors = process.communicate()
             self._clients.discard(process.pid)

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.support.addresses import Address
 from tests.support.authorities import Certificates
-from tests.support.commands import COMMANDS, listenTLS, twistd
+from tests.support.commands import COMMANDS, listenTLS, twistd, unmeasured
 from tests.support.daemon import Daemon, foreground
 from tests.support.ending import endingDaemon
 from tests.support.waiting import eventually
@@ -78,6 +78,7 @@ class Occupied:
         ended = subprocess.run(
             [*command, "echoup", *(option.format(taken=self.port) for option in options)],
             cwd=self.folder,
+            env=unmeasured(),  # which a root folder without Python's files prevents
             capture_output=True,
             text=True,
             timeout=60,
