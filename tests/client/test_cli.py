@@ -16,6 +16,7 @@ from twisted.internet import asyncioreactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client import cli as module
+from echoup.client import run as runModule
 from echoup.client.cli import cli, main
 from echoup.client.connect.resolve import Family
 from echoup.client.console import converse
@@ -146,6 +147,7 @@ class MainTests(CommandTestCase):
 
     def test_unwritableOutputIsTold(self) -> None:
         """Where the help can't be written that is told in one line, and Python writes nothing more at the exit."""
+        self.patch(runModule, "isPipe", lambda _: False)  # descriptor 1, which isn't the test's
         for arguments in (["--help"], ["--version"], ["ping", "--help"]):
             self.patch(sys, "argv", ["echoup", *arguments])
             self.patch(sys, "stdout", self.enterContext(Path("/dev/full").open("w")))
