@@ -1,6 +1,6 @@
-"""An hour of everything that goes wrong in a year; SOAK_SECONDS, in the environment, is the time of each test.
+"""What goes wrong in a year, in an hour; SOAK_SECONDS, in the environment, is the time of each test.
 
-The gate runs a minute of it: `SOAK_SECONDS=3600 python -m pytest -n 4 tests/soak` is the whole.
+`.ci/run` runs a minute of it, and `SOAK_SECONDS=3600 python -m pytest -n 4 -m soak` the whole.
 """
 
 import os
@@ -40,8 +40,8 @@ def test_troublesLoseNothing(
 ) -> None:
     """Pauses of both ends, blocked logs, error events and killed workers lose nothing and leave nothing behind.
 
-    No byte is wrong, no probe or transfer fails without a reason that is true, the log has no error and every
-    connection that it dropped no line of, descriptors and memory don't grow.
+    No byte is wrong. No probe, transfer or connection fails without a reason that is true. The log has no traceback, and
+    a line for each connection or a notice of those that are missing. Descriptors and memory don't grow.
     """
     readable, writable = os.pipe()
     fcntl(writable, F_SETPIPE_SZ, 4096)
