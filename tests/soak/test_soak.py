@@ -40,8 +40,8 @@ def test_troublesLoseNothing(
 ) -> None:
     """Pauses of both ends, blocked logs, error events and killed workers lose nothing and leave nothing behind.
 
-    No byte is wrong. No probe, transfer or connection fails without a reason that is true. The log has no traceback, and
-    a line for each connection or a notice of those that are missing. Descriptors and memory don't grow.
+    No byte is wrong. No probe, transfer or connection fails without a reason that is true. The log has no traceback,
+    and a line for each connection or a notice of those that are missing. Descriptors and memory don't grow.
     """
     readable, writable = os.pipe()
     fcntl(writable, F_SETPIPE_SZ, 4096)

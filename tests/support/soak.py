@@ -1,7 +1,7 @@
 """A daemon in trouble: its processes pause and are killed, its clients pause, its log blocks.
 
-A client's failure is excused only by what was done to the daemon meanwhile: never by a pause of the client itself, and
-never by the log.
+A client's failure is excused only by what was done to the daemon meanwhile, or where the client was paused for longer
+than the daemon waits for its handshake; never by the log, and never a timeout by a pause of the client itself.
 """
 
 import os
