@@ -5,6 +5,7 @@ than the daemon waits for its handshake; never by the log, and never a timeout b
 """
 
 import os
+import re
 import subprocess
 import threading
 import time
@@ -86,19 +87,21 @@ class Soak:
     @property
     def memory(self) -> int:
         """The resident memory of the daemon's processes together, in bytes."""
-        return self._sum(residentMemory)
-
-    @property
-    def descriptors(self) -> int:
-        """The open descriptors of the daemon's processes together."""
-        return self._sum(lambda pid: len(list(Path(f"/proc/{pid}/fd").iterdir())))
-
-    def _sum(self, measure: Callable[[int], int]) -> int:
         total = 0
         for pid in self.servers:
             with suppress(OSError):  # it was killed
-                total += measure(pid)
+                total += residentMemory(pid)
         return total
+
+    @property
+    def files(self) -> "Counter[str]":
+        """How many descriptors of each kind the daemon's processes have together, without the numbers of the files."""
+        found: Counter[str] = Counter()
+        for pid in self.servers:
+            for path in Path(f"/proc/{pid}/fd").glob("*"):
+                with suppress(OSError):  # it was closed
+                    found[re.sub(r"\d+", "", str(path.readlink()))] += 1
+        return found
 
     def fail(self, what: str, code: int, began: float, ended: float, patience: float = 0.0) -> None:
         """Note a failure of a client, with its exit code, between the times `began` and `ended`.
