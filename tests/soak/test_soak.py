@@ -95,6 +95,8 @@ def _checkLog(soak: Soak) -> None:
 
 def _endure(soak: Soak, loads: Loads) -> None:
     """Apply all loads and troubles for SECONDS, and compare the daemon afterwards with what it was."""
+    for pid in soak.servers:  # uvloop opens some descriptors before it waits for the first time
+        eventually(lambda: "poll" in Path(f"/proc/{pid}/wchan").read_text())  # noqa: B023
     before = soak.files
     loads.begin(soak)
     for trouble in (soak.pauseServer, soak.pauseClient, soak.blockLog):
