@@ -60,7 +60,7 @@ class RunningTime:
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> DelayedCall:  # noqa: A002
         """See `IReactorTime`; what has come by then is taken first."""
         call = DelayedCall(self.seconds() + delay, callable, args, kw, self._cancel, self._reset, self.seconds)
-        self._wait(call)
+        self._timers[call] = self._reactor.callLater(delay, self._wait, call)
         if not self._nextBeat:
             self._beat()
         return call
