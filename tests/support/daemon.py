@@ -11,7 +11,7 @@ from socket import AF_INET, AF_INET6, AF_UNIX
 from typing import Self
 
 from tests.support.addresses import Address
-from tests.support.commands import COVERAGE, twistd
+from tests.support.commands import twistd, unmeasured
 from tests.support.reactors import REACTORS
 from tests.support.waiting import eventually
 
@@ -54,11 +54,9 @@ class Daemon:
         listening = [f"--listen={description}" for description in listen]
         log = folder / "log"
 
-        variables = {**os.environ, **(environment or {})}
-        if (reactor or cls.reactor) != "uvloop":
-            # The daemon's code is the same on all reactors, so one of them is enough for its coverage.
-            for name in COVERAGE:
-                variables.pop(name, None)
+        # The daemon's code is the same on all reactors, so one of them is enough for its coverage.
+        inheritedEnvironment = os.environ if (reactor or cls.reactor) == "uvloop" else unmeasured()
+        variables = {**inheritedEnvironment, **(environment or {})}
         limit = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"] if descriptors else []
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -162,6 +160,11 @@ class Daemon:
         """Kill it and wait for its end."""
         self.process.kill()
         self.process.wait()
+
+
+def childrenOf(pid: int) -> list[int]:
+    """Return the processes that the main thread of a process has started, the oldest first."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def residentMemory(pid: int) -> int:

@@ -20,7 +20,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import IO
 
 from tests.support.commands import unmeasured
-from tests.support.daemon import Daemon, residentMemory
+from tests.support.daemon import Daemon, childrenOf, residentMemory
 
 TIMED_OUT, TLS_FAILED, SHORT = 5, 6, 7
 """Exit codes of the client."""
@@ -76,8 +76,7 @@ class Soak:
     @property
     def servers(self) -> list[int]:
         """The processes of the daemon: its own, and those of its workers."""
-        children = Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children").read_text()
-        return [self.daemon.pid, *map(int, children.split())]
+        return [self.daemon.pid, *childrenOf(self.daemon.pid)]
 
     @property
     def workers(self) -> list[int]:

@@ -20,6 +20,7 @@ from benchmarks.machine import cores
 from benchmarks.measure import Bench, Record, measureAll, startable
 from benchmarks.peer import Peer, peers
 from benchmarks.scenario import Scenario
+from tests.support.daemon import childrenOf
 from tests.support.doubles import raised
 from tests.support.sockets import reset
 
@@ -190,11 +191,6 @@ def test_peerThatCannotBeBuiltIsLeftOut(tmp_path: Path, monkeypatch: pytest.Monk
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == "benchmarks: Go, one core is left out: there is no go on PATH"
     assert "| Python, one client at a time |" in done.stdout
-
-
-def childrenOf(pid: int) -> list[int]:
-    """Return the children of a process that it hasn't waited for."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])

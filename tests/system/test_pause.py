@@ -16,7 +16,7 @@ import pytest
 from tests.support.addresses import receiveAll
 from tests.support.authorities import Certificates
 from tests.support.commands import COMMANDS, listenTLS
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, childrenOf
 from tests.support.pings import Pinged
 from tests.support.tls import TLSConnection
 from tests.support.waiting import eventually
@@ -141,11 +141,6 @@ def test_replyInAPauseOfConnectIsTaken(kind: socket.SocketKind) -> None:
     assert output == b"HELLO", errors
 
 
-def children(daemon: Daemon) -> list[int]:
-    """Return the processes that the daemon has started."""
-    return [int(pid) for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()]
-
-
 @pytest.mark.parametrize("workers", [(), ("--workers=2",)])
 def test_headerInAPauseOfTheDaemonIsTaken(tmp_path: Path, reactor: str, workers: tuple[str, ...]) -> None:
     """A PROXY header whose rest came while the daemon, or its workers, were paused is taken."""
@@ -153,7 +148,7 @@ def test_headerInAPauseOfTheDaemonIsTaken(tmp_path: Path, reactor: str, workers:
     with Daemon.start(tmp_path, *options) as daemon, daemon.address.connect(60) as client:
         client.sendall(b"PROXY TCP4 ")
         time.sleep(0.3)  # it may have been read before the pause, or not
-        with paused(*(children(daemon) if workers else [daemon.pid])):
+        with paused(*(childrenOf(daemon.pid) if workers else [daemon.pid])):
             client.sendall(b"192.0.2.1 192.0.2.2 1 2\r\nhello")
         client.shutdown(SHUT_WR)
         assert receiveAll(client) == b"HELLO"

@@ -23,7 +23,7 @@ from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE, listenTLS, twistd
 from tests.support.controlgroups import limitedTo
-from tests.support.daemon import Daemon, foreground
+from tests.support.daemon import Daemon, childrenOf, foreground
 from tests.support.datagrams import client
 from tests.support.ending import ending, endingDaemon
 from tests.support.loads import load, offer
@@ -42,7 +42,7 @@ TOTALS = re.compile(r"served (\d+) connections, (\d+) bytes")
 
 def workers(daemon: Daemon) -> list[int]:
     """Return the process numbers of the daemon's workers, the oldest first."""
-    return [int(pid) for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()]
+    return childrenOf(daemon.pid)
 
 
 def descriptors(pid: int) -> int:
