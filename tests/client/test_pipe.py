@@ -14,7 +14,7 @@ from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.pipe import WINDOW, pipe
 from echoup.client.target.parse import parseTarget
 from tests.support.chance import randomBytes
-from tests.support.descriptors import openDescriptors
+from tests.support.descriptors import keepsDescriptors
 from tests.support.doubles import ReactorTestCase
 from tests.support.serverprotocols import Deserter, Mirror, Resetter, Server, Silence
 from tests.support.sizes import MIB
@@ -154,10 +154,9 @@ class ExactTests(PipeTestCase):
         """No descriptor of the process is left open."""
         self.serve()
         self.files(b"hello")
-        before = openDescriptors()
-        self.assertSucceeds(self.begin())
-        self.reactor.turn(50)
-        assert openDescriptors() == before
+        with keepsDescriptors():
+            self.assertSucceeds(self.begin())
+            self.reactor.turn(50)
 
 
 class BoundedTests(PipeTestCase):

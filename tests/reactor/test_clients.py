@@ -1,12 +1,9 @@
 """Clients: connecting, failing, and the turns between the connection and its beginning."""
 
-import gc
 import os
 import socket
 import tempfile
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +14,7 @@ from twisted.internet.interfaces import IConnector
 from twisted.protocols.amp import AMP, Command, Descriptor, Integer
 from zope.interface.verify import verifyObject
 
+from tests.support.descriptors import uncollected
 from tests.support.recorders import ClientOf, Recorder, ServerOf
 from tests.support.sockets import unheard
 from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
@@ -278,16 +276,6 @@ class DescriptorTests(UvloopTestCase):
         assert "Taker" in repr(client.transport)
         client.transport.loseConnection()
         await self.turns()
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Turn the garbage collector off."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def closeIt(connector: Any, close: str) -> None:

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IListeningPort, ISystemHandle
 from zope.interface.verify import verifyObject
 
 from echoup.reactor.ports import ServerStream
-from tests.support.descriptors import openDescriptors
+from tests.support.descriptors import keepsDescriptors, openDescriptors
 from tests.support.recorders import Recorder, ServerOf
 from tests.support.sockets import longestQueue
 from tests.support.uvlooptests import FAMILIES, KINDS, UvloopTestCase, connected, onReactor, receive
@@ -144,24 +144,23 @@ class PortTests(UvloopTestCase):
     async def test_noDescriptorLeaks(self) -> None:
         """A thousand connections, ended in all ways, leave no descriptor open."""
         port, connect = self.listen("tcp4")
-        gc.collect()  # what other tests have left
         await self.inThread(os.getpid)
-        before = len(openDescriptors())
-        for number in range(1000):
-            recorder = Recorder()
-            port.factory.ready.append(recorder)
-            peer = connect()
-            await recorder.event("made")
-            recorder.transport.getHandle()
-            if number % 3 == 0:
-                recorder.transport.loseConnection()
-            elif number % 3 == 1:
-                recorder.transport.abortConnection()
-            else:
+        with keepsDescriptors() as before:
+            for number in range(1000):
+                recorder = Recorder()
+                port.factory.ready.append(recorder)
+                peer = connect()
+                await recorder.event("made")
+                recorder.transport.getHandle()
+                if number % 3 == 0:
+                    recorder.transport.loseConnection()
+                elif number % 3 == 1:
+                    recorder.transport.abortConnection()
+                else:
+                    peer.close()
+                await recorder.event("lost")
                 peer.close()
-            await recorder.event("lost")
-            peer.close()
-        await self.eventually(lambda: len(openDescriptors()) == before)
+            await self.eventually(lambda: openDescriptors() == before)
 
     @onReactor
     async def test_handleIsTheSocket(self) -> None:

@@ -28,7 +28,7 @@ from echoup.server.listening.listeners import parseListener
 from echoup.server.service import EchoUpService
 from echoup.server.workers.supervisor import WorkersService
 from tests.support.certificates import writeCertificates
-from tests.support.descriptors import openDescriptors
+from tests.support.descriptors import keepsDescriptors
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.properties import given, st
 from tests.support.tlspeer import TLSPeer
@@ -441,12 +441,11 @@ class MakeServiceTests(ReactorTestCase):
 
     def test_workersHaveAParent(self) -> None:
         """With several workers the service is their parent, which has opened nothing before its start."""
-        before = openDescriptors()
         options = tap.Options()
         options.parseOptions(["--listen=127.0.0.1:0", "--workers=2"])
-        (service,) = cast("Daemon", tap.makeService(options))
+        with keepsDescriptors():
+            (service,) = cast("Daemon", tap.makeService(options))
         assert isinstance(service, WorkersService)
-        assert openDescriptors() == before
 
     def test_maximumIsKept(self) -> None:
         """The service has no more connections than the options say."""

@@ -1,9 +1,10 @@
 """The file descriptors of the process that runs the tests."""
 
 import fcntl
+import gc
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from struct import pack, unpack
@@ -11,9 +12,38 @@ from termios import FIONREAD
 from typing import IO, Any
 
 
-def openDescriptors() -> set[str]:
-    """Return the open descriptors of this process."""
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
+def openDescriptors() -> dict[str, str]:
+    """Return the open descriptors of this process, and what each one is."""
+    found = {}
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the folder, which was read
+            found[path.name] = str(path.readlink())
+    return found
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Turn the garbage collector off."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def keepsDescriptors() -> Iterator[dict[str, str]]:
+    """Fail if other descriptors are open at the end than at the beginning, which are given.
+
+    The garbage collector doesn't run meanwhile: it would close what earlier tests have left.
+    """
+    gc.collect()
+    with uncollected():
+        before = openDescriptors()
+        yield before
+        after = openDescriptors()
+    opened, closed = after.items() - before.items(), before.items() - after.items()
+    assert after == before, f"opened {opened}, closed {closed}"
 
 
 @contextmanager

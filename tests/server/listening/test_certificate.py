@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.listening.certificate import ServerCertificate
 from tests.support.certificates import VERSIONS
-from tests.support.descriptors import fewDescriptors, openDescriptors
+from tests.support.descriptors import fewDescriptors, keepsDescriptors
 from tests.support.doubles import raised
 from tests.support.tlspeer import connectInMemory
 
@@ -337,11 +337,10 @@ class ReloadTests(CertificateTestCase):
 
     def test_readingLeavesNoDescriptor(self) -> None:
         """Reading leaves no descriptor open, whether or not it succeeds."""
-        before = openDescriptors()
-        certificate = ServerCertificate(self.server())
-        self.file("server.pem", self.leaf.private_key_pem)
-        assert raised(ValueError, certificate.reload)
-        assert openDescriptors() == before
+        with keepsDescriptors():
+            certificate = ServerCertificate(self.server())
+            self.file("server.pem", self.leaf.private_key_pem)
+            assert raised(ValueError, certificate.reload)
 
 
 class DamageTests(CertificateTestCase):

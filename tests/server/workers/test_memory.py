@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from echoup.server.admission.slots import ISlots
 from echoup.server.workers.memory import BYTES, HELD, SERVED, Page, Row, Shared, SharedSlots
-from tests.support.descriptors import openDescriptors
+from tests.support.descriptors import keepsDescriptors
 from tests.support.doubles import ReactorTestCase, raised
 
 
@@ -48,9 +48,8 @@ class PageTests(PageTestCase):
 
     def test_closedPageLeavesNoDescriptor(self) -> None:
         """Nothing of it stays open."""
-        before = openDescriptors()
-        Page(Shared.make(3, 5)).close()
-        assert openDescriptors() == before
+        with keepsDescriptors():
+            Page(Shared.make(3, 5)).close()
 
     def test_countsExceed32Bits(self) -> None:
         """A count may be larger than 32 bits have room for."""

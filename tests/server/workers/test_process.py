@@ -38,7 +38,7 @@ from echoup.server.workers.commands import (
 from echoup.server.workers.memory import Shared
 from echoup.server.workers.process import BLOCKED, CLEANLY, State, WorkerProcess
 from tests.support.certificates import writeCertificates
-from tests.support.descriptors import openDescriptors
+from tests.support.descriptors import keepsDescriptors
 from tests.support.doubles import HandReactor, ReactorTestCase
 
 
@@ -154,9 +154,8 @@ class SpawnTests(WorkerProcessTestCase):
 
     def test_configurationIsClosed(self) -> None:
         """Of what it was spawned with, this process keeps nothing but the pipes."""
-        before = openDescriptors()
-        self.spawn()
-        assert openDescriptors() == before
+        with keepsDescriptors():
+            self.spawn()
 
     def test_goneProcessHasNumber(self) -> None:
         """Its number is known also when it is gone, and to kill it then does nothing."""

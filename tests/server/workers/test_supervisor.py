@@ -28,7 +28,7 @@ from echoup.server.workers.commands import CONFIGURATION, LISTENING, PAGE, ROOM,
 from echoup.server.workers.memory import Page, Row, SharedSlots
 from echoup.server.workers.supervisor import GRACE, STEADY, WorkersService
 from tests.support.certificates import writeCertificates
-from tests.support.descriptors import openDescriptors
+from tests.support.descriptors import keepsDescriptors
 from tests.support.doubles import HandReactor, ReactorTestCase, raised
 
 DRAIN = 10.0
@@ -145,7 +145,13 @@ class WorkersTestCase(ReactorTestCase):
         """Start a service."""
         self.service = self.build(*descriptions)
         self.service.startService()
-        self.addCleanup(self.service._close)
+        self.addCleanup(self.close, self.service)
+
+    def close(self, service: WorkersService) -> None:
+        """Close what a service that was started has open, unless it was stopped."""
+        if service.running:
+            service._close()
+            service._page.close()
 
 
 class StartTests(WorkersTestCase):
@@ -158,7 +164,7 @@ class StartTests(WorkersTestCase):
     def test_startTellsAddresses(self) -> None:
         """When all workers serve, the addresses are logged once; each worker has a TCP socket of its own."""
         service = self.build("127.0.0.1:0", f"unix:{self.folder}/socket", udp=("127.0.0.1:0",))
-        self.addCleanup(service._close)
+        self.addCleanup(self.close, service)
         assert self.said(service.privilegedStartService) == []
         lines = self.said(service.startService)
         tcp, unix = (opening for _, opening in service._openings)
@@ -178,15 +184,14 @@ class StartTests(WorkersTestCase):
             datagrams.bind(("127.0.0.1", 0))
             taken, takenToo = (f"127.0.0.1:{each.getsockname()[1]}" for each in (other, datagrams))
             raised(ListenError, self.build(f"unix:{self.folder}/socket", taken).startService)  # Twisted keeps one open
-            before = openDescriptors()
             for service, address in (
                 (self.build("127.0.0.1:0", f"unix:{self.folder}/socket", taken), taken),
                 (self.build(f"unix:{self.folder}/socket", udp=(takenToo,)), takenToo),
             ):
-                error = raised(ListenError, service.startService)
+                with keepsDescriptors():
+                    error = raised(ListenError, service.startService)
                 assert str(error) == f"cannot listen on {address}: Address already in use"
                 assert list(self.folder.iterdir()) == []
-                assert openDescriptors() == before
         assert self.spawner.spawned == []
 
     def test_failingWorkerEndsStart(self) -> None:
