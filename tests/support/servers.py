@@ -106,6 +106,12 @@ def resetting(listening: socket) -> None:
             reset(connection)
 
 
+def dropping(listening: socket) -> None:
+    """Reset each connection at once, as a proxy without a server behind it does."""
+    while True:
+        reset(listening.accept()[0])
+
+
 def silent(listening: socket) -> None:
     """Never accept: the kernel completes the connections."""
     while True:
@@ -134,6 +140,7 @@ SERVERS = {
         chatty,
         short,
         resetting,
+        dropping,
         silent,
         endless,
     )

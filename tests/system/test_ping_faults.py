@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.addresses import unused
+from tests.support.commands import connect
 from tests.support.daemon import Daemon
 from tests.support.ending import ending
 from tests.support.pings import PING, Pinged, ping, probe, resolving
@@ -91,6 +92,17 @@ def test_faultIsReported(fault: Fault) -> None:
             assert line.startswith(f"seq=1 {fault.verdict} from {address.target}: {why}, time=")
         else:
             assert line == f"seq=1 {fault.step} at {address.target}: {fault.why}"
+
+
+def test_resetAtOnceHasOneCode() -> None:
+    """A server that resets each connection at once is told the same, whether we see the connection before or after."""
+    with serving("dropping") as address:
+        for target, code, verdict in ((address.target, 7, "short"), (f"tls:{address.target}", 6, None)):
+            pinged = probe(target, "-i0.005", count=100)
+            assert {(one["code"], one["verdict"]) for one in pinged.probes} == {(code, verdict)}
+            assert (pinged.code, len(pinged.probes)) == (code, 100)
+            ended = connect(target, b"hello")
+            assert (ended.returncode, ended.stdout) == (code, b""), ended.stderr
 
 
 @pytest.mark.parametrize("fault", [FAULTS[0], FAULTS[4], FAULTS[7], FAULTS[9]], ids=named)

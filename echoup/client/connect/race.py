@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from errno import EAGAIN
+from errno import EAGAIN, ECONNRESET, EPIPE
 from socket import SO_ERROR, SOL_SOCKET
 from typing import Any
 
@@ -17,11 +17,17 @@ from zope.interface import implementer
 from echoup.addresses import describeAddress
 from echoup.client.connect.systemerror import explainError, worst
 from echoup.client.connect.trace import Phase, Step, Trace
-from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError, describeServer
 from echoup.clock import RunningTime
 
 ATTEMPT_DELAY = 0.25
 """Seconds that an address has before the next one is tried beside it (RFC 8305, 5)."""
+
+RESET = (ECONNRESET, EPIPE)
+"""The errors of a connection that was made, and reset: of one that isn't made, a reset is ECONNREFUSED.
+
+See tcp_reset in linux/net/ipv4/tcp_input.c. EPIPE is that of a connection whose other end had been closed before.
+"""
 
 Way = tuple[str, Callable[[ClientFactory], Any]]
 """An address in words, and a function that begins to connect a factory to it and returns the IConnector."""
@@ -34,7 +40,8 @@ class Race:
     """Tries the addresses of a server in turn, each also while the one before is slow (RFC 8305).
 
     `connected` fires with the transport of the first connection that is made; the caller sets its protocol in that
-    same call. It fails with a PathError when all addresses failed. Cancelling it stops all attempts.
+    same call. It fails with a PathError when all addresses failed, or when the first connection was reset before it was
+    seen. Cancelling it stops all attempts.
     """
 
     def __init__(self, clock: RunningTime, server: object, trace: Trace, patience: float = 0) -> None:
@@ -77,6 +84,18 @@ class Race:
         self._remove(attempt)
         self._stop()
         self.connected.callback(transport)
+
+    def reset(self, attempt: "_Attempt") -> None:
+        """Fail `connected`, because the server reset the connection of `attempt`, and stop the other attempts.
+
+        No other address is tried: none is, either, when a connection is reset a moment after it was seen.
+        """
+        why = "the server reset the connection before anything was sent"
+        self._trace.end(attempt.phase, error=why)
+        self._remove(attempt)
+        self._stop()
+        server = describeServer(self._server, attempt.address)
+        self.connected.errback(PathError(ExitCode.SHORT, f"{server}: {why}"))
 
     def lose(self, attempt: "_Attempt", reason: Reason) -> None:
         """Note that `attempt` failed; try the next address, or, after the last, fail `connected`."""
@@ -153,16 +172,19 @@ class _Attempt(ClientFactory):
         """Do nothing: nothing was written."""
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        error, host = self._error or reason.value, getattr(connector.getDestination(), "host", "")
-        self.race.lose(self, _explain(error, host))
+        error = self._error or reason.value
+        if isinstance(error, ConnectError) and error.osError:
+            error = OSError(error.osError, "")
+        if isinstance(error, OSError) and error.errno in RESET:
+            self.race.reset(self)
+        else:
+            self.race.lose(self, _explain(error, getattr(connector.getDestination(), "host", "")))
 
 
 def _explain(error: BaseException | None, host: str = "") -> Reason:
     """Return why `host`, if that is an IP address, can't be connected to."""
     if isinstance(error, ConnectTimeout):
         return ExitCode.TIMED_OUT, "timed out"
-    if isinstance(error, ConnectError) and error.osError:
-        error = OSError(error.osError, "")
     # The text of another error is nothing for a user: that of a ConnectError may be the representation of a Failure.
     return explainError(error, host) if isinstance(error, OSError) else (ExitCode.UNREACHABLE, type(error).__name__)
 

@@ -55,8 +55,8 @@ class Result:
         """The verdict on the reply; None where the probe failed for another reason, or it didn't come in time."""
         if self.isAnswered or self.isWrong:
             return self.reply.verdict
-        isShort = self.error is not None and self.error.code is ExitCode.SHORT and self.reply.outstanding
-        return Verdict.SHORT if isShort else None
+        isShort = self.error is not None and self.error.code is ExitCode.SHORT
+        return Verdict.SHORT if isShort and (self.reply.outstanding or not self.reply.sent) else None
 
     @property
     def step(self) -> Step | None:

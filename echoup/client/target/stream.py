@@ -74,7 +74,12 @@ class StreamTarget:
         """
         deadline = client.clock.seconds() + timeout
         tls = self._tls(lambda: client)
-        transport = await self._open(reactor, timeout, trace, client.clock)
+        try:
+            transport = await self._open(reactor, timeout, trace, client.clock)
+        except PathError as error:
+            if tls and error.code is ExitCode.SHORT:  # as it is when the reset comes a moment later
+                raise PathError(ExitCode.TLS_FAILED, f"TLS handshake with {error}") from None
+            raise
         client.reached(self, transport)
         if self.proxyProtocol:
             phase = trace.begin(Step.PROXY, version=f"v{self.proxyProtocol}")

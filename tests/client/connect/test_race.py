@@ -1,7 +1,7 @@
 """From the addresses of a server to a connection."""
 
 import socket
-from errno import EADDRNOTAVAIL, EHOSTUNREACH, EMFILE, ENETUNREACH, ETIMEDOUT
+from errno import EADDRNOTAVAIL, ECONNRESET, EHOSTUNREACH, EMFILE, ENETUNREACH, EPIPE, ETIMEDOUT
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -163,6 +163,21 @@ class RaceTests(ReactorTestCase):
             for way, error in zip(ways, errors, strict=True):
                 way.fail(error)
             assert self.failureResultOf(race.connected, PathError).value.code is code, errors
+
+    def test_resetIsNoRefusal(self) -> None:
+        """A connection that was reset before it was seen had been made: that ends the race, as a connection does."""
+        why = "the server reset the connection before anything was sent"
+        for number in (ECONNRESET, EPIPE):
+            race = Race(RunningTime(self.reactor), "there:1", self.trace)
+            ways = [Way(f"{name}:1") for name in "abc"]
+            race.start([(way.address, way.connect) for way in ways])
+            self.reactor.advance(ATTEMPT_DELAY + 0.01)
+            ways[1].fail(ConnectError(number))
+            error = self.failureResultOf(race.connected, PathError).value
+            assert (error.code, str(error)) == (ExitCode.SHORT, f"there:1 (b:1): {why}")
+            assert self.trace.phases[-1].error == why
+            assert ways[0].stopped
+            assert ways[2].factory is None
 
     def test_errorIsNeverAFailure(self) -> None:
         """An error without a number, which may contain a Failure, is one line without that Failure's text."""

@@ -30,7 +30,7 @@ from tests.support.certificates import NAME, serverContext, writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.names import Names
 from tests.support.serverprotocols import Mirror, Resetter, Server, Silence, tlsServer
-from tests.support.sockets import unheard
+from tests.support.sockets import reset, unheard
 from tests.support.targets import OfflineReactor, connect
 
 
@@ -131,6 +131,25 @@ class ConnectTests(ConnectTestCase):
             for description in (f"127.0.0.1:{port}", f"tcp:127.0.0.1:{port}"):
                 message = f"cannot connect to 127.0.0.1:{port}: Connection refused"
                 self.assertFails(description, ExitCode.UNREACHABLE, message)
+
+    def test_resetIsToldAsWhenItComesLater(self) -> None:
+        """A connection that is reset before it is seen has the exit code of one that is reset a moment later."""
+        listening, port = self.listen()
+        listening.settimeout(10)
+        server = f"127.0.0.1:{port}"
+        plain = StreamTarget("", "127.0.0.1", port)
+        secure = replace(plain, security=Security(insecure=True))
+        why = "the server reset the connection before anything was sent"
+        for target, code, message in (
+            (plain, ExitCode.SHORT, f"{server}: {why}"),
+            (secure, ExitCode.TLS_FAILED, f"TLS handshake with {server}: {why}"),
+        ):
+            connecting = connect(self.reactor, target, 10)
+            self.reactor.runUntilCurrent()
+            reset(listening.accept()[0])
+            self.reactor.turn()
+            error = self.failureResultOf(connecting, PathError).value
+            assert (error.code, str(error)) == (code, message)
 
     def test_missingSocketIsReported(self) -> None:
         """A Unix socket that doesn't exist is reported."""
