@@ -90,7 +90,7 @@ class Race:
 
         No other address is tried: none is, either, when a connection is reset a moment after it was seen.
         """
-        why = "the server reset the connection before anything was sent"
+        why = "the server reset the connection before it was used"
         self._trace.end(attempt.phase, error=why)
         self._remove(attempt)
         self._stop()

@@ -166,7 +166,7 @@ class RaceTests(ReactorTestCase):
 
     def test_resetIsNoRefusal(self) -> None:
         """A connection that was reset before it was seen had been made: that ends the race, as a connection does."""
-        why = "the server reset the connection before anything was sent"
+        why = "the server reset the connection before it was used"
         for number in (ECONNRESET, EPIPE):
             race = Race(RunningTime(self.reactor), "there:1", self.trace)
             ways = [Way(f"{name}:1") for name in "abc"]

@@ -139,7 +139,7 @@ class ConnectTests(ConnectTestCase):
         server = f"127.0.0.1:{port}"
         plain = StreamTarget("", "127.0.0.1", port)
         secure = replace(plain, security=Security(insecure=True))
-        why = "the server reset the connection before anything was sent"
+        why = "the server reset the connection before it was used"
         for target, code, message in (
             (plain, ExitCode.SHORT, f"{server}: {why}"),
             (secure, ExitCode.TLS_FAILED, f"TLS handshake with {server}: {why}"),
