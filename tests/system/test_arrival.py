@@ -236,6 +236,7 @@ def test_maximumPerPeerCountsClientsBehindProxy(
         with Crowd([many] * 5, certificates.context()) as again:
             eventually(lambda: len(again.served) == 5)
         eventually(lambda: daemon.descriptors == before)
+        eventually(lambda: "--max-connections-per-peer" in daemon.text)  # a thread writes the log
         assert daemon.text.count("--max-connections-per-peer") == 1
         assert "Traceback" not in daemon.text
 

@@ -269,6 +269,7 @@ def test_connectionsBeyondMaximumPerPeerAreClosed(tmp_path: Path) -> None:
             connection.close()
         eventually(lambda: daemon.descriptors == before)
         assert daemon.address.echo(b"again") == b"AGAIN"
+        eventually(lambda: "--max-connections-per-peer" in daemon.text)  # a thread writes the log
         assert daemon.text.count("--max-connections-per-peer") == 1
 
 
