@@ -12,6 +12,7 @@ from typing import Self
 
 from tests.support.addresses import Address
 from tests.support.commands import twistd, unmeasured
+from tests.support.descriptors import openDescriptors
 from tests.support.reactors import REACTORS
 from tests.support.waiting import eventually
 
@@ -126,7 +127,7 @@ class Daemon:
     @property
     def descriptors(self) -> int:
         """The number of its open file descriptors."""
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        return len(openDescriptors(self.pid))
 
     @property
     def memory(self) -> int:

@@ -1,4 +1,4 @@
-"""The file descriptors of the process that runs the tests."""
+"""The file descriptors of processes, first of all of the one that runs the tests."""
 
 import fcntl
 import gc
@@ -12,11 +12,11 @@ from termios import FIONREAD
 from typing import IO, Any
 
 
-def openDescriptors() -> dict[str, str]:
-    """Return the open descriptors of this process, and what each one is."""
+def openDescriptors(process: int | str = "self") -> dict[str, str]:
+    """Return the open descriptors of a process, and what each one is; raise OSError if the process is gone."""
     found = {}
-    for path in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # that of the folder, which was read
+    for path in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile, as that of the folder which was read
             found[path.name] = str(path.readlink())
     return found
 

@@ -21,6 +21,7 @@ from typing import IO
 
 from tests.support.commands import unmeasured
 from tests.support.daemon import Daemon, childrenOf, residentMemory
+from tests.support.descriptors import openDescriptors
 
 TIMED_OUT, TLS_FAILED, SHORT = 5, 6, 7
 """Exit codes of the client."""
@@ -97,9 +98,8 @@ class Soak:
         """How many descriptors of each kind the daemon's processes have together, without the numbers of the files."""
         found: Counter[str] = Counter()
         for pid in self.servers:
-            for path in Path(f"/proc/{pid}/fd").glob("*"):
-                with suppress(OSError):  # it was closed
-                    found[re.sub(r"\d+", "", str(path.readlink()))] += 1
+            with suppress(OSError):  # it was killed
+                found.update(re.sub(r"\d+", "", file) for file in openDescriptors(pid).values())
         return found
 
     def fail(self, what: str, code: int, began: float, ended: float, patience: float = 0.0) -> None:

@@ -25,6 +25,7 @@ from tests.support.commands import ACTIVATE, listenTLS, twistd
 from tests.support.controlgroups import limitedTo
 from tests.support.daemon import Daemon, childrenOf, foreground
 from tests.support.datagrams import client
+from tests.support.descriptors import openDescriptors
 from tests.support.ending import ending, endingDaemon
 from tests.support.loads import load, offer
 from tests.support.sizes import MIB
@@ -47,7 +48,7 @@ def workers(daemon: Daemon) -> list[int]:
 
 def descriptors(pid: int) -> int:
     """Return the number of a process's open file descriptors."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return len(openDescriptors(pid))
 
 
 def owner(daemon: Daemon, connection: socket.socket) -> int:
@@ -59,7 +60,7 @@ def owner(daemon: Daemon, connection: socket.socket) -> int:
             inode = rest[6]
             for pid in workers(daemon):
                 with suppress(FileNotFoundError):
-                    if f"socket:[{inode}]" in {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}:
+                    if f"socket:[{inode}]" in openDescriptors(pid).values():
                         return pid
     raise AssertionError("no worker has it")
 
