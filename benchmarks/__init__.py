@@ -1,1 +1,1 @@
-"""Measure echoup beside other servers: `python -m benchmarks` runs it, docs/benchmarks.md explains it."""
+"""Measure echoup and other servers side by side: run `python -m benchmarks`, and see docs/benchmarks.md."""

@@ -1,51 +1,62 @@
 """The command: `python -m benchmarks`."""
 
-import json
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 
-from benchmarks.chart import draw
 from benchmarks.load import LoadError, compileLoad
-from benchmarks.machine import cores, describeMachine, inWords
+from benchmarks.machine import cores, describeMachine
 from benchmarks.measure import Bench, Record, measureAll, raiseDescriptorLimit, startable
 from benchmarks.peer import Peer, peers
 from benchmarks.process import adoptingOrphans
-from benchmarks.report import reportOf
+from benchmarks.results import FOLDER, PAGE, Results, insert
 from benchmarks.scenario import MIB, SCENARIOS, Scenario, smaller
 
 QUICK_CONNECTIONS = 200
 QUICK_SIZE = 16 * MIB
 QUICK_SECONDS = 0.2
 
+PEERS = [peer.name for peer in peers(Path())]
+LOADS = [scenario.name for scenario in SCENARIOS]
+
 
 @click.command()
-@click.option("--rounds", default=5, type=click.IntRange(1), show_default=True, help="How often all is measured.")
-@click.option("--seconds", default=1.0, type=click.FloatRange(0.01), show_default=True, help="For each measurement.")
+@click.option(
+    "--rounds", default=5, type=click.IntRange(1), show_default=True, metavar="COUNT", help="Measure COUNT rounds."
+)
+@click.option(
+    "--seconds",
+    default=1.0,
+    type=click.FloatRange(0.01),
+    show_default=True,
+    metavar="SECONDS",
+    help="Length of each measurement.",
+)
 @click.option(
     "--peer",
     "peerNames",
     multiple=True,
-    type=click.Choice([peer.name for peer in peers(Path())]),
-    help="Only this server. Repeatable.",
+    type=click.Choice(PEERS),
+    metavar="NAME",
+    help=f"Measure only this server; repeatable. One of {', '.join(PEERS)}.",
 )
 @click.option(
     "--scenario",
     "scenarioNames",
     multiple=True,
-    type=click.Choice([scenario.name for scenario in SCENARIOS]),
-    help="Only this load. Repeatable.",
+    type=click.Choice(LOADS),
+    metavar="NAME",
+    help=f"Measure only under this load; repeatable. One of {', '.join(LOADS)}.",
 )
-@click.option("--quick", is_flag=True, help="Only see that all of it works: once, for a moment, with little load.")
+@click.option("--quick", is_flag=True, help="Test the benchmarks themselves: one short round with little load.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the results go, as JSON, Markdown and SVG; by default a complete run's go to benchmarks/.",
+    help="Write the results into this folder. Without it, only a complete run saves them, in benchmarks/.",
 )
 def main(
     rounds: int,
@@ -55,13 +66,12 @@ def main(
     quick: bool,
     output: Path | None,
 ) -> None:
-    """Measure echoup beside other servers; docs/benchmarks.md says how.
+    """Measure echoup and other servers side by side, as docs/benchmarks.md explains.
 
-    It takes half an hour or so; what is left out, and what has been measured, is said on stderr.
+    A complete run takes about half an hour. Progress goes to stderr, as does the reason for what is left out.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the servers end with this process
-    if not (output or quick or peerNames or scenarioNames):
-        output = Path(__file__).parent
+    isComplete = not (output or quick or peerNames or scenarioNames)
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in scenarioNames or not scenarioNames]
     if quick:
         rounds, seconds = 1, QUICK_SECONDS
@@ -76,49 +86,43 @@ def main(
             sys.exit(2)
         wanted = [peer for peer in peers(folder) if peer.name in peerNames or not peerNames]
         records = measureAll(bench, startableOf(bench, wanted), scenarios, rounds, tell)
-    machine = describeMachine()
-    tables = reportOf(records, wanted, scenarios)
-    report = f"{inWords(machine)} Medians of {rounds}, {seconds:g} s each.\n\n{tables}"
-    click.echo(report)
-    if output:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "results.md").write_text(report)
-        settings = {"rounds": rounds, "seconds": seconds, "scenarios": [asdict(scenario) for scenario in scenarios]}
-        results = {"machine": machine, **settings, "records": [asdict(record) for record in records]}
-        (output / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        try:
-            draw(records, wanted, scenarios, output / "results.svg")
-        except ImportError as error:
-            complain(f"nothing is drawn: {error}")
+    results = Results(describeMachine(), rounds, seconds, tuple(scenarios), tuple(records))
+    click.echo(results.report(wanted))
+    if output or isComplete:
+        results.save(wanted, output or FOLDER)
+        if missing := results.draw(wanted, output or FOLDER):
+            complain(missing)
+    if isComplete:
+        PAGE.write_text(insert(PAGE.read_text(), results.excerpt(wanted)))
 
 
 def complain(message: str) -> None:
-    """Print what is wrong, in one line on stderr."""
+    """Print a problem as one line on stderr."""
     click.echo(f"benchmarks: {message}", err=True)
 
 
 def tell(record: Record) -> None:
-    """Print one line about a measurement on stderr."""
+    """Print a measurement as one line on stderr."""
     figures = record.figures
     said = f"failed, {record.error}" if figures is None else f"{figures.cpu:.1f} µs, {figures.rate:.0f}/s"
     click.echo(f"round {record.round}, {record.scenario}, {record.peer}: {said}", err=True)
 
 
 def fitting(scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """Return the scenarios with as many connections as this system admits, and complain where these are fewer."""
+    """Return the scenarios, reduced to the number of connections that this system admits, with a message for each."""
     room = raiseDescriptorLimit()
     for scenario in scenarios:
         if scenario.connections > room:
-            complain(f"{scenario.name} has {room} connections: so many files may a process open here (ulimit -Hn)")
+            complain(f"{scenario.name}: reduced to {room} connections by the limit of open files (ulimit -Hn)")
     return [smaller(scenario, room, scenario.size) for scenario in scenarios]
 
 
 def startableOf(bench: Bench, wanted: Sequence[Peer]) -> list[Peer]:
-    """Return the peers that can be built and started here, and complain about the others."""
+    """Return the peers that can be built and started here, with a message for each of the others."""
     reasons = {peer.name: startable(bench, peer) for peer in wanted}
     for peer in wanted:
         if reasons[peer.name]:
-            complain(f"{peer.title} is left out: {reasons[peer.name]}")
+            complain(f"leaving out {peer.title}: {reasons[peer.name]}")
     return [peer for peer in wanted if not reasons[peer.name]]
 
 

@@ -1,4 +1,4 @@
-"""A bar chart of the two scenarios that matter most."""
+"""The bar chart of the two most important scenarios."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ from benchmarks.scenario import Scenario
 from benchmarks.targets import ratioOf
 
 SHOWN = ("64b-100", "64k-8")
-"""The scenarios that are drawn."""
+"""The scenarios in the chart."""
 
 GREY = "#7d8590"
-"""The colour of text: readable on white and on black, so the drawing needs no background."""
+"""The colour of text. It is readable on white and on black, so the chart needs no background."""
 
 
 def draw(records: Sequence[Record], peers: Sequence[Peer], scenarios: Sequence[Scenario], path: Path) -> bool:
@@ -43,7 +43,7 @@ def draw(records: Sequence[Record], peers: Sequence[Peer], scenarios: Sequence[S
             colours = ["#1b9e77" if own else "#8da0cb" for _, (_, own) in ratios]
             drawn = axes.barh(names, [ratio for _, (ratio, _) in ratios], color=colours, height=0.7)
             axes.bar_label(drawn, fmt="%.2f", padding=4, color=GREY)
-            axes.set_title(f"{title}: server CPU for each message, C = 1", loc="left", fontsize=11)
+            axes.set_title(f"{title}: server CPU time per message, C = 1", loc="left", fontsize=11)
             axes.tick_params(colors=GREY, length=0)
             axes.xaxis.set_visible(False)
             axes.spines[["top", "right", "bottom"]].set_visible(False)

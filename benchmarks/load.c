@@ -1,13 +1,13 @@
-/* The load of the benchmarks: one thread, one epoll, and every byte of every reply is compared.
+/* The load of the benchmarks: one thread, one epoll. It compares every byte of every reply.
 
    load exchange PORT CONNECTIONS SIZE SECONDS WARMUP   every connection sends a message of SIZE bytes, waits for the
                                                         whole reply and sends the next, for SECONDS; 0: just one
    load connect PORT CONNECTIONS SIZE SECONDS WARMUP    the same, with a new connection for each message
    load idle PORT CONNECTIONS SIZE SECONDS WARMUP       each connection exchanges one message and stays open
 
-   It prints "begin" before the measurement and "end" after it, and waits for a line on stdin after each; no message is
-   in flight then, so the server is at rest. A JSON object with the figures comes last. An error ends it with one line
-   on stderr and exit code 1. */
+   It prints "begin" before the measurement and "end" after it, and waits for a line on stdin after each. No message is
+   in flight at that time, so the server is idle. A JSON object with the figures comes last. On an error it prints one
+   line on stderr and exits with 1. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,8 +25,8 @@
 
 #define PATTERN 1048573 /* bytes before the text repeats: a prime, so that no buffer's size divides it */
 #define CHUNK 262144    /* bytes at most in one send or receive */
-#define BATCH 256       /* connections made at once: fewer than any server's backlog */
-#define SETTLED 100     /* idle connections that don't count: the server makes its one-time allocations for them */
+#define BATCH 256       /* connections opened at once: fewer than any server's backlog */
+#define SETTLED 100     /* idle connections that don't count: they trigger the server's one-time allocations */
 #define SOURCES 250     /* addresses to connect from, each with its own ports, since TIME_WAIT keeps some of them */
 #define PATIENCE 10     /* seconds without any reply */
 #define LIMIT 300       /* seconds for a phase */
@@ -84,7 +84,7 @@ static void writeText(void) {
     }
 }
 
-/* Send some; return whether there may be room for more. */
+/* Send a part; return whether there may be room for more. */
 static bool push(struct connection *c) {
     size_t left = c->size - c->sent, asked = left < CHUNK ? left : CHUNK;
     ssize_t n = send(c->fd, text + (c->start + c->sent) % PATTERN, asked, MSG_NOSIGNAL);
@@ -95,7 +95,7 @@ static bool push(struct connection *c) {
     return n == (ssize_t)asked && c->sent < c->size;
 }
 
-/* Receive some; return whether there may be more to read. It asks for a byte more than is due, to find long replies. */
+/* Receive a part; return whether there may be more. It asks for one byte more than is due, to detect long replies. */
 static bool pull(struct connection *c) {
     size_t left = c->size - c->received, asked = left < CHUNK ? left + 1 : CHUNK;
     ssize_t n = recv(c->fd, buffer, asked < CHUNK ? asked : CHUNK, 0);
@@ -120,7 +120,7 @@ static bool pull(struct connection *c) {
 }
 
 static void sendMessage(struct connection *c) {
-    c->start = (c->start + c->size + 4099) % PATTERN; /* successive messages differ: the reply to another is wrong */
+    c->start = (c->start + c->size + 4099) % PATTERN; /* messages differ: the reply to another is wrong */
     c->sent = c->received = 0;
     while (push(c))
         ;
@@ -132,7 +132,7 @@ static void begin(struct connection *c) {
     sendMessage(c);
 }
 
-/* Connect and send the first message; send(2) fails with EAGAIN until the handshake is done. */
+/* Connect and send the first message. send(2) fails with EAGAIN until the handshake is complete. */
 static void beginConnection(struct connection *c) {
     static uint32_t source;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002 + source++ % SOURCES)};
@@ -142,7 +142,7 @@ static void beginConnection(struct connection *c) {
     c->since = now();
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
-        fail("can't make a socket: %s", strerror(errno));
+        fail("can't create a socket: %s", strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     /* connect() chooses the port, so one that is in use towards another server is free here. */
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
@@ -185,9 +185,9 @@ static void finishAll(void) {
         if (count < 0 && errno != EINTR)
             fail("can't wait: %s", strerror(errno));
         if (count == 0)
-            fail("no reply in %d s, %d are due", PATIENCE, active);
+            fail("no reply in %d s, %d outstanding", PATIENCE, active);
         if (now() > limit)
-            fail("not done in %d s", LIMIT);
+            fail("not finished in %d s", LIMIT);
         for (int i = 0; i < count; i++)
             advance(events[i].data.ptr, events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
     }
@@ -196,7 +196,7 @@ static void finishAll(void) {
 static void establish(int first, int count) {
     until = 0;
     for (int i = 0; i < count; i++) {
-        connections[first + i].size = size < 64 ? size : 64; /* a small message shows that it is served */
+        connections[first + i].size = size < 64 ? size : 64; /* a short message proves that it is served */
         beginConnection(&connections[first + i]);
         if (i % BATCH == BATCH - 1)
             finishAll();
@@ -218,7 +218,7 @@ static void mark(const char *word) {
     puts(word);
     fflush(stdout);
     if (!fgets(answer, sizeof answer, stdin))
-        fail("nobody waits for the %s", word);
+        fail("stdin ended at \"%s\"", word);
 }
 
 int main(int count, char **arguments) {
@@ -234,7 +234,7 @@ int main(int count, char **arguments) {
     connections = calloc(wanted + SETTLED, sizeof *connections);
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (!connections || poller < 0)
-        fail("can't begin: %s", strerror(errno));
+        fail("can't start: %s", strerror(errno));
     writeText();
     for (int i = 0; i < wanted + SETTLED; i++)
         connections[i].start = i * 7919L % PATTERN;

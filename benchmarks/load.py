@@ -10,14 +10,14 @@ from benchmarks.peer import reasonIn
 
 
 class LoadError(Exception):
-    """A reply was wrong, or none came; the message is one line that says which."""
+    """A reply was wrong or missing; the message is one line that says which."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a load: messages that came back right, their bytes, and the seconds from the first to the last.
+    """The result of a load: the number of correct replies, their bytes, and the seconds from the first to the last.
 
-    `histogram` has pairs, in ascending order: a latency in nanoseconds, right to 0.4 %, and the number of messages.
+    `histogram` is pairs in ascending order: a latency in nanoseconds, accurate to 0.4 %, and a number of messages.
     """
 
     messages: int
@@ -34,7 +34,7 @@ def parseOutcome(line: str) -> Outcome:
 
 
 def percentile(histogram: Sequence[tuple[int, int]], percent: float) -> int:
-    """Return the latency in nanoseconds that `percent` of all messages didn't exceed; raise ValueError for none."""
+    """Return the latency in nanoseconds that `percent` of the messages didn't exceed; raise ValueError without any."""
     due = sum(count for _, count in histogram) * percent / 100
     for nanoseconds, count in histogram:
         due -= count
@@ -44,13 +44,13 @@ def percentile(histogram: Sequence[tuple[int, int]], percent: float) -> int:
 
 
 def compileLoad(folder: Path) -> str:
-    """Compile the load generator into `folder` and return its path; raise LoadError where that fails."""
+    """Compile the load generator into `folder` and return its path; raise LoadError if that fails."""
     program = str(folder / "load")
     command = ("cc", "-O2", "-o", program, str(Path(__file__).parent / "load.c"))
     try:
         compiled = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except FileNotFoundError:
-        raise LoadError("the load generator is written in C, and there is no cc on PATH") from None
+        raise LoadError("the load generator needs a C compiler: cc is not on PATH") from None
     if compiled.returncode:
         raise LoadError(f"cc failed: {reasonIn(compiled.stderr)}")
     return program
@@ -59,7 +59,7 @@ def compileLoad(folder: Path) -> str:
 def runLoad(command: Sequence[str], atMark: Callable[[str], None]) -> Outcome:
     """Run the load and return its outcome; raise LoadError if a reply was wrong, short or reset.
 
-    `atMark` is called with `begin` before the measurement and with `end` after it; no message is in flight then.
+    `atMark` is called with `begin` before the measurement and with `end` after it, when no message is in flight.
     """
     line = ""
     with subprocess.Popen(
@@ -80,5 +80,5 @@ def runLoad(command: Sequence[str], atMark: Callable[[str], None]) -> Outcome:
             process.wait()  # Popen.__exit__ doesn't wait after Ctrl-C
             raise
     if process.returncode:
-        raise LoadError(error.strip() or f"it ended with {process.returncode}")
+        raise LoadError(error.strip() or f"exit code {process.returncode}")
     return parseOutcome(line)

@@ -1,4 +1,4 @@
-"""A description of the machine that the figures come from."""
+"""Describe the machine that the figures come from."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ PROGRAMS = {"cc": "--version", "go": "version", "socat": "-V", "ncat": "--versio
 
 
 def describeMachine() -> dict[str, str | int]:
-    """Return the processor, the kernel, and the versions of the packages and programs that are installed."""
+    """Return the processor, the kernel, and the versions of the installed packages and programs."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     found: dict[str, str | int] = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -35,13 +35,13 @@ def describeMachine() -> dict[str, str | int]:
 
 
 def versionIn(text: str) -> str:
-    """Return the first number with a dot in it, or `unknown`."""
+    """Return the first number that contains a dot, or `unknown`."""
     number = re.search(r"\d+(\.\d+)+", text)
     return number[0] if number else "unknown"
 
 
 def cores() -> tuple[set[int], set[int]]:
-    """Return the cores for the server and for the load: one each, or the same one on a machine with one core."""
+    """Return the cores for the server and for the load: one each, or the same one if there is only one."""
     available = sorted(os.sched_getaffinity(0))
     return {available[0]}, {available[1 % len(available)]}
 

@@ -1,4 +1,4 @@
-"""Measure one server under one load, and all servers in turns."""
+"""Measure one server under one load, and all servers in turn."""
 
 import resource
 from collections.abc import Callable, Sequence
@@ -11,16 +11,16 @@ from benchmarks.process import Process, pinned, running
 from benchmarks.scenario import MIB, Scenario
 
 SPARE = 200
-"""The file descriptors that a process needs besides its connections."""
+"""The file descriptors that a process needs in addition to its connections."""
 
 
 @dataclass(frozen=True)
 class Figures:
     """The measured values of one server in one scenario in one round.
 
-    `cpu` is the server's CPU time in µs for each unit (message, connection or MiB), `rate` is units a second,
-    `throughput` MB a second in one direction; the percentiles of the latency are in µs, `memory` is in KiB of RSS for
-    each connection, and `share` is the largest part of the connections that one process has. None is not measured.
+    `cpu` is the server's CPU time in µs per unit (message, connection or MiB), `rate` is in units per second,
+    `throughput` in MB per second in one direction. The percentiles of the latency are in µs, `memory` is in KiB of RSS
+    per connection, and `share` is the largest share of the connections that one process has. None: not measured.
     """
 
     cpu: float
@@ -46,7 +46,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Bench:
-    """The settings of all measurements: the load program, the folder for logs, seconds for each, and the cores."""
+    """The settings of all measurements: the load program, the folder for logs, the seconds of each, and the cores."""
 
     load: str
     folder: Path
@@ -55,7 +55,7 @@ class Bench:
     loadCores: set[int]
 
     def measure(self, peer: Peer, scenario: Scenario) -> Figures:
-        """Start a server, put the load on it and end it; raise LeftOutError or LoadError where that fails."""
+        """Start a server, load it and stop it; raise LeftOutError or LoadError if that fails."""
         serverCores, loadCores = self.serverCores, self.loadCores
         if peer.everywhere:
             serverCores = loadCores = serverCores | loadCores
@@ -75,7 +75,7 @@ class Bench:
             try:
                 outcome = runLoad([self.load, scenario.mode, *map(str, numbers)], atMark)
             except LoadError as error:
-                said = f"; the server has ended: {reasonIn(log.read_text())}" if server.hasEnded() else ""
+                said = f"; the server exited: {reasonIn(log.read_text())}" if server.hasEnded() else ""
                 raise LoadError(f"{error}{said}") from None
         return figuresOf(scenario, outcome, samples[0], samples[1], shares[0])
 
@@ -83,7 +83,7 @@ class Bench:
 def figuresOf(
     scenario: Scenario, outcome: Outcome, before: list[Process], after: list[Process], share: float | None
 ) -> Figures:
-    """Return the figures from the load's outcome and from the server's processes before and after it."""
+    """Compute the figures from the load's outcome and the server's processes before and after it."""
     count = outcome.bytes / MIB if scenario.unit == "MiB" else outcome.messages
     cpu = sum(process.cpu for process in after) - sum(process.cpu for process in before)
     grown = sum(process.memory for process in after) - sum(process.memory for process in before)
@@ -100,9 +100,9 @@ def figuresOf(
 
 
 def largestShare(before: dict[int, int], after: dict[int, int]) -> float | None:
-    """Return the largest part of the new sockets that one process has; None without new sockets.
+    """Return the largest share of the new sockets that one process has, or None without new sockets.
 
-    `before` and `after` are numbers of sockets by process id.
+    `before` and `after` map process ids to numbers of sockets.
     """
     came = [count - before.get(pid, 0) for pid, count in after.items()]
     return max(came) / sum(came) if sum(came) else None
@@ -111,7 +111,7 @@ def largestShare(before: dict[int, int], after: dict[int, int]) -> float | None:
 def measureAll(
     bench: Bench, peers: Sequence[Peer], scenarios: Sequence[Scenario], rounds: int, tell: Callable[[Record], None]
 ) -> list[Record]:
-    """Measure all in turns and `tell` each record as it comes; each round begins with another peer."""
+    """Measure all peers in turn and `tell` each record at once; each round starts with a different peer."""
     records = []
     for number in range(rounds):
         first = number * len(peers) // rounds
@@ -129,7 +129,7 @@ def measureAll(
 
 
 def startable(bench: Bench, peer: Peer) -> str:
-    """Build and start a peer once; return an empty string, or in one line why it can't be measured."""
+    """Build and start a peer once; return an empty string, or one line that says why it can't be measured."""
     try:
         peer.prepare()
         with running(peer.command, bench.serverCores, bench.folder / f"{peer.name}.log"):
@@ -141,7 +141,7 @@ def startable(bench: Bench, peer: Peer) -> str:
 def raiseDescriptorLimit(connections: int = 0) -> int:
     """Raise the limit of open files, for child processes too, and return how many connections fit.
 
-    It is raised to the hard limit, or with CAP_SYS_RESOURCE to what `connections` need.
+    The new limit is the hard limit, or with CAP_SYS_RESOURCE as many as `connections` need.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(hard, connections + SPARE)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.memory`: the memory of a connection, in the daemon on uvloop and in the kernel at its end."""
+"""`python -m benchmarks.memory`: the memory of a connection, in the daemon on uvloop and in the kernel at that end."""
 
 import signal
 import ssl
@@ -20,7 +20,7 @@ from benchmarks.process import Server, running
 
 ROUNDS = 3
 WARM = 100
-"""Connections that are made first, so that one-time allocations don't count."""
+"""Connections that are opened first, so that one-time allocations don't count."""
 
 SO_MEMINFO = 55
 """The socket option with nine counters of bytes, in the order of SK_MEMINFO_… in <linux/sock_diag.h>."""
@@ -32,7 +32,7 @@ CERTIFICATE = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -no
 
 @dataclass(frozen=True)
 class State:
-    """Connections that have exchanged `size` bytes; then `more` arrive at a stopped daemon, or `endless` ones."""
+    """Connections that have exchanged `size` bytes. Then `more` bytes arrive at a stopped daemon, or `endless` ones."""
 
     title: str
     connections: int
@@ -49,7 +49,7 @@ STATES = (
 
 
 def main() -> None:
-    """Print a table of the median KiB for each connection."""
+    """Print a table of the median KiB per connection."""
     raiseDescriptorLimit()
     print("| a connection | daemon, KiB | kernel's objects, KiB | kernel's buffers, KiB |\n|---|---:|---:|---:|")
     with TemporaryDirectory() as name:
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def measure(state: State, listen: str, folder: Path) -> list[float]:
-    """Start a daemon, bring connections into a state, and return by how much the memory of each kind grew."""
+    """Start a daemon, bring connections into a state, and return the growth of each kind of memory."""
     with running((*DAEMON, *OPTIONS, listen), cores()[0], folder / "log") as server, ExitStack() as stack:
 
         def connections(count: int) -> list[socket]:
@@ -89,7 +89,7 @@ def measure(state: State, listen: str, folder: Path) -> list[float]:
 
 
 def connect(port: int, secure: bool) -> socket:
-    """Connect, with TLS on request; closing resets the connection, which leaves nothing of it in the kernel."""
+    """Connect, with TLS on request. Closing resets the connection, so that nothing of it stays in the kernel."""
     connection = create_connection(("127.0.0.1", port))
     connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
     connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
@@ -107,8 +107,8 @@ def exchange(connection: socket, size: int) -> None:
 def memory(server: Server, ours: list[socket]) -> tuple[float, float, float]:
     """Return bytes: the daemon's RSS, the kernel's objects, and its TCP buffers.
 
-    The objects are half of the machine's slabs, because both ends of each connection are here. The buffers are those of
-    all sockets, less those of `ours`.
+    The objects are half of the machine's slabs, because both ends of each connection are on it. The buffers are those
+    of all sockets minus those of `ours`.
     """
     rss = sum(process.memory for process in server.settle())
     counters = [array("I", connection.getsockopt(SOL_SOCKET, SO_MEMINFO, 36)) for connection in ours]

@@ -1,4 +1,4 @@
-"""The servers that are measured: echoup and the alternatives to it."""
+"""The servers under test: echoup and its alternatives."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 from shutil import which
 
 BASELINE = "c"
-"""The peer that the tables and the chart compare the others with."""
+"""The peer that the tables and the chart compare the others to."""
 
 FEW = ("64b-1", "64k-8", "stream", "connect")
 """The scenarios for a server that starts two programs for each connection."""
@@ -17,15 +17,15 @@ MANY = ("64b-100", "64b-10000", "64k-8", "connect")
 
 
 class LeftOutError(Exception):
-    """A peer can't be measured here; the message is one line that says why."""
+    """A peer can't be measured on this machine; the message is one line that says why."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One server, with its name, its title and its command line.
+    """A server, with its name, its title in the tables, and its command line.
 
-    `program` has to be on PATH. `build` is a command that is run once. `scenarios` are the names of those that it is
-    measured in; none means all. `everywhere` lets the server and the load use all cores.
+    `program` must be on PATH. `build` is a command that runs once, before the first start. `scenarios` names the
+    scenarios for this server; none means all. `everywhere` lets the server and the load use all cores.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Peer:
     everywhere: bool = False
 
     def prepare(self) -> None:
-        """Build it; raise LeftOutError where that is impossible."""
+        """Build the server; raise LeftOutError if that fails."""
         if self.program and not which(self.program):
-            raise LeftOutError(f"there is no {self.program} on PATH")
+            raise LeftOutError(f"{self.program} is not on PATH")
         if self.build:
             built = subprocess.run(self.build, capture_output=True, text=True, timeout=300, check=False)
             if built.returncode:
@@ -47,7 +47,7 @@ class Peer:
 
 
 def peers(folder: Path) -> list[Peer]:
-    """Return all peers; their programs are built in `folder`."""
+    """Return all peers. Their programs are built in `folder`."""
     sources = Path(__file__).parent / "peers"
     binary = str(folder / "echo-c"), str(folder / "echo-go")
 
@@ -91,6 +91,6 @@ def peers(folder: Path) -> list[Peer]:
 
 
 def reasonIn(text: str) -> str:
-    """Return the line in which a program says why it ended: the last with a colon; at most 200 characters."""
+    """Return the line in which a program says why it failed: the last one with a colon, cut at 200 characters."""
     lines = [line.strip() for line in text.splitlines() if ": " in line]
     return lines[-1][:200] if lines else "no reason given"

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ping`: the cost of a health check by `echoup ping`, beside an import of Twisted's reactor."""
+"""`python -m benchmarks.ping`: the cost of a health check by `echoup ping`, compared to importing Twisted's reactor."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ DAEMON = (str(COMMANDS / "twistd"), "-n", "--pidfile=", "echoup", "--listen", "1
 
 
 def main() -> None:
-    """Print the wall time and the CPU time of each in ms, and their ratios: medians of runs in turns."""
+    """Print the wall time and CPU time of each command in ms, and their ratios: medians of alternating runs."""
     with TemporaryDirectory() as folder, running(DAEMON, os.sched_getaffinity(0), Path(folder) / "log") as server:
         address = f"127.0.0.1:{server.port}"
         commands = {

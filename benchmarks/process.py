@@ -1,4 +1,4 @@
-"""Start a server on certain cores, watch its processes, and end them."""
+"""Start a server on given cores, watch its processes, and stop them."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ from pathlib import Path
 from benchmarks.peer import LeftOutError, reasonIn
 
 START = 20.0
-"""The seconds that a server has until it listens."""
+"""The seconds within which a server has to listen."""
 
 PAUSE = 0.02
-"""The seconds between two looks at a server."""
+"""The seconds between two checks of a server."""
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -33,17 +33,17 @@ class Process:
 def processesOf(session: int) -> list[Process]:
     """Return all processes of a session: a server and its descendants, orphans included.
 
-    The CPU time is that of the process's CPU clock, in nanoseconds, with all threads, also those that have ended
-    (clock_getcpuclockid(3) computes its number like this). Children that the process has waited for add theirs in clock
-    ticks of 10 ms, which concerns servers that fork for each connection. Orphans become children of this process
-    (`adoptingOrphans`) and stay until the server is ended, so they are counted too.
+    The CPU time is read from the process's CPU clock in nanoseconds, which covers all threads, including ended ones
+    (clock_getcpuclockid(3) computes the clock's number in the same way). Children that the process has waited for add
+    their time in clock ticks of 10 ms, which affects servers that fork for each connection. Orphans become children of
+    this process (`adoptingOrphans`) and stay until the server is stopped, so they are counted too.
     """
     processes = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             pid = int(entry.name)
             try:
-                # The name before the bracket may hold blanks; the indices are the numbers in proc_pid_stat(5), less 3.
+                # The name before the bracket may contain blanks. The indices are those of proc_pid_stat(5) minus 3.
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) != session:
                     continue
@@ -56,13 +56,13 @@ def processesOf(session: int) -> list[Process]:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its first process, whose id is the number of its session, and its port of 127.0.0.1."""
+    """A running server: its first process, whose id is also that of its session, and its port on 127.0.0.1."""
 
     process: subprocess.Popen[bytes]
     port: int
 
     def hasEnded(self) -> bool:
-        """Return whether its first process has ended, or ends within half a second."""
+        """Return whether the first process has ended or ends within half a second."""
         try:
             self.process.wait(0.5)
         except subprocess.TimeoutExpired:
@@ -70,7 +70,7 @@ class Server:
         return True
 
     def settle(self) -> list[Process]:
-        """Wait until it uses no CPU time any more, two seconds at most, and return its processes."""
+        """Wait until the server is idle, for two seconds at most, and return its processes."""
         processes = processesOf(self.process.pid)
         for _ in range(100):
             before = sum(process.cpu for process in processes)
@@ -81,15 +81,15 @@ class Server:
         return processes
 
     def sockets(self) -> dict[int, int]:
-        """Return the number of sockets of each of its processes, by process id."""
+        """Return the number of sockets of each process, by process id."""
         return {process.pid: len(socketsOf(process.pid)) for process in processesOf(self.process.pid)}
 
 
 @contextmanager
 def running(command: Sequence[str], cores: set[int], log: Path) -> Iterator[Server]:
-    """Run a server on certain cores, with its output in `log`; kill it at the end.
+    """Run a server on given cores with its output in `log`, and kill it at the end.
 
-    Raises LeftOutError, with its last line, where it doesn't listen.
+    Raises LeftOutError with the server's last line if it doesn't listen.
     """
     with log.open("wb") as output, pinned(cores):
         process = subprocess.Popen(
@@ -108,7 +108,7 @@ def running(command: Sequence[str], cores: set[int], log: Path) -> Iterator[Serv
 
 
 def awaitPort(process: subprocess.Popen[bytes], log: Path) -> int:
-    """Wait until a server listens and return its port."""
+    """Wait until a server listens, and return its port."""
     end = time.monotonic() + START
     while process.poll() is None and time.monotonic() < end:
         for listening in processesOf(process.pid):
@@ -118,11 +118,11 @@ def awaitPort(process: subprocess.Popen[bytes], log: Path) -> int:
                     return port
         time.sleep(PAUSE)
     said = reasonIn(log.read_text(errors="replace"))
-    raise LeftOutError(f"it doesn't listen in {START:.0f} s: {said}" if process.poll() is None else said)
+    raise LeftOutError(f"not listening after {START:.0f} s: {said}" if process.poll() is None else said)
 
 
 def listeners() -> Iterator[tuple[int, str]]:
-    """Yield port and inode of each socket that listens on IPv4 (proc(5), /proc/net/tcp; 0A is the state LISTEN)."""
+    """Yield the port and the inode of each listening IPv4 socket (proc(5), /proc/net/tcp; 0A is the state LISTEN)."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, address, _, state, _, _, _, _, _, inode, *_ = line.split()
         if state == "0A":
@@ -143,7 +143,7 @@ def socketsOf(pid: int) -> set[str]:
 
 @contextmanager
 def adoptingOrphans() -> Iterator[None]:
-    """Become the parent of all descendants whose own has ended (prctl(2)), and kill all children at the end.
+    """Become the parent of all orphaned descendants (prctl(2)), and kill all children at the end.
 
     A signal may come while a child is being started and no variable refers to it yet.
     """
@@ -160,7 +160,7 @@ def adoptingOrphans() -> Iterator[None]:
 
 @contextmanager
 def pinned(cores: set[int]) -> Iterator[None]:
-    """Run on certain cores meanwhile, with the processes that are started then."""
+    """Run this process, and those that it starts meanwhile, on given cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:

@@ -1,4 +1,4 @@
-"""Format the records as tables in Markdown, aligned so that they are readable as text."""
+"""Format the records as Markdown tables that are aligned, so that they are readable as text too."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def reportOf(records: Sequence[Record], peers: Sequence[Peer], scenarios: Sequen
 
 
 def scenarioReport(records: Sequence[Record], peers: Sequence[Peer], scenario: Scenario) -> list[str]:
-    """Return a scenario's title, its table with the best server first, and a list of its failures."""
+    """Return a scenario's title, its table (best server first), and a list of its failures."""
     titles = {peer.name: peer.title for peer in peers}
     errors = [record for record in records if record.scenario == scenario.name and record.error]
     measuredHere = {record.peer for record in records if record.scenario == scenario.name}
@@ -32,7 +32,7 @@ def scenarioReport(records: Sequence[Record], peers: Sequence[Peer], scenario: S
 
 
 def columnsOf(records: Sequence[Record], scenario: Scenario) -> dict[str, str]:
-    """Return the fields of `Figures` in a scenario's table with their heads; `ratio` is the CPU's to the baseline."""
+    """Return the fields of `Figures` in a scenario's table with their headings; `ratio` is CPU to the baseline's."""
     if scenario.mode == "idle":
         return {"memory": "RSS, KiB/connection"}
     columns = {"cpu": f"CPU, µs/{scenario.unit}", "ratio": "× C", "rate": f"{scenario.unit}s/s", "throughput": "MB/s"}
@@ -47,7 +47,7 @@ def columnsOf(records: Sequence[Record], scenario: Scenario) -> dict[str, str]:
 
 
 def cellOf(records: Sequence[Record], scenario: Scenario, peer: str, column: str) -> str:
-    """Return the text of a cell: the median of the rounds, or a dash."""
+    """Return the text of a cell: the median over the rounds, or a dash."""
     if column == "ratio":
         value = ratioOf(records, scenario.name, peer, "cpu", BASELINE)
     else:
@@ -62,7 +62,7 @@ def cellOf(records: Sequence[Record], scenario: Scenario, peer: str, column: str
 
 
 def targetTable(records: Sequence[Record], peers: Sequence[Peer], scenarios: Sequence[Scenario]) -> str:
-    """Return the table of the targets for these scenarios and peers."""
+    """Return the table of targets that concern these scenarios and peers."""
     titles = {peer.name: peer.title for peer in peers}
     kinds = {"cpu": "CPU", "rate": "messages/s", "memory": "KiB/connection", "share": "busiest process"}
     rows = []

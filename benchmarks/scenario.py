@@ -1,4 +1,4 @@
-"""The loads that every server is measured under."""
+"""The loads under which every server is measured."""
 
 from dataclasses import dataclass, replace
 
@@ -9,8 +9,8 @@ MIB = 1 << 20
 class Scenario:
     """One kind of load.
 
-    `mode` is the load's (see load.c). `size` is a message's, in bytes. With `timed` the load runs for the seconds of
-    `--seconds`; otherwise each connection has one message. `unit` is what is counted: message, connection or MiB.
+    `mode` is the first argument of load.c. `size` is that of a message in bytes. With `timed` the load runs for
+    `--seconds`; otherwise each connection carries one message. `unit` is what is counted: message, connection or MiB.
     """
 
     name: str
@@ -51,7 +51,7 @@ def smaller(scenario: Scenario, connections: int, size: int) -> Scenario:
 
 
 def inBytes(size: int) -> str:
-    """Return a size in the largest unit that it reaches: `64 KiB`."""
+    """Return a size in the largest unit that fits: `64 KiB`."""
     for shift, unit in (30, "GiB"), (20, "MiB"), (10, "KiB"):
         if size >= 1 << shift:
             return f"{size >> shift} {unit}"
@@ -59,5 +59,5 @@ def inBytes(size: int) -> str:
 
 
 def inThousands(number: float) -> str:
-    """Return a number rounded to a whole one, with blanks between the thousands: `10 000`."""
+    """Return a number rounded to an integer, with blanks between the thousands: `10 000`."""
     return f"{number:,.0f}".replace(",", " ")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.stop [CONNECTIONS]`: the longest turn of the daemon's reactor during a stop."""
+"""`python -m benchmarks.stop [CONNECTIONS]`: the longest turn of the daemon's reactor during a shutdown."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ from benchmarks.report import layout
 CONNECTIONS = 20_000
 REACTORS = ("epoll", "uvloop")
 SOURCES = 250
-"""Addresses to connect from: each has its own 28 000 ports."""
+"""The number of addresses to connect from: each has 28 000 ports."""
 
 HEARTBEAT = str(Path(__file__).parent / "peers" / "heartbeat.py")
 DAEMON = ("-n", "--pidfile=", "echoup", "--listen", "127.0.0.1:0", "--max-connections", "0")
@@ -26,7 +26,7 @@ HEADS = ("reactor", "longest turn, ms", "CPU of one, ms", "stop, s", "CPU, s", "
 
 
 def main() -> None:
-    """Stop a daemon with idle connections on each reactor, and print a table."""
+    """Stop a daemon with idle connections, on each reactor, and print a table."""
     wanted = int(sys.argv[1]) if sys.argv[1:] else CONNECTIONS
     count = min(wanted, raiseDescriptorLimit(wanted))
     with TemporaryDirectory(prefix="benchmarks-") as folder:
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def measure(reactor: str, count: int, folder: Path) -> list[str]:
-    """Return the figures of one stop, for a table."""
+    """Return the figures of one shutdown, as cells of the table."""
     serverCores, clientCores = cores()
     figures = folder / "figures"
     command = (sys.executable, HEARTBEAT, str(figures), f"--reactor={reactor}", *DAEMON)
@@ -59,7 +59,7 @@ def measure(reactor: str, count: int, folder: Path) -> list[str]:
 def hold(port: int, count: int, pipe: Connection) -> None:
     """Open connections, exchange a byte on each, and read all of them to the end.
 
-    `pipe` gets a word when they are open, and at the end the numbers of those that were ended and that were reset.
+    Send a word through `pipe` when they are open, and at the end how many were ended and how many were reset.
     """
     with DefaultSelector() as selector:
         for number in range(count):

@@ -1,4 +1,4 @@
-"""The figures that have a target, and their values: medians of the rounds, or of the rounds' ratios."""
+"""The targets, and the values that they judge: medians over the rounds, or over the ratios of the rounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from benchmarks.measure import Record
 
 @dataclass(frozen=True)
 class Target:
-    """The target of a field of a peer's `Figures`, or of its ratio to that of the peer `against`.
+    """A target for a field of a peer's `Figures`, or for its ratio to the same field of the peer `against`.
 
-    The value must be at most `limit`, or with `least` more than `limit`; without a limit it is only shown.
+    The value must be at most `limit`, or with `least` more than `limit`. Without a limit it is only shown.
     """
 
     scenario: str
@@ -22,7 +22,7 @@ class Target:
     least: bool = False
 
     def judge(self, value: float | None) -> str:
-        """Return in a word whether a value meets the target."""
+        """Return a word that says whether a value meets the target."""
         if value is None:
             return "not measured"
         if self.limit is None:
@@ -52,7 +52,7 @@ TARGETS = [
 
 
 def valuesOf(records: Sequence[Record], scenario: str, peer: str, field: str) -> dict[int, float]:
-    """Return a figure of each round in which it was measured, by the round's number."""
+    """Return a figure from each round in which it was measured, by the round's number."""
     return {
         record.round: value
         for record in records
@@ -63,13 +63,13 @@ def valuesOf(records: Sequence[Record], scenario: str, peer: str, field: str) ->
 
 
 def medianOf(records: Sequence[Record], scenario: str, peer: str, field: str) -> float | None:
-    """Return the median of the rounds, or None without any."""
+    """Return the median over the rounds, or None without any."""
     values = valuesOf(records, scenario, peer, field)
     return median(values.values()) if values else None
 
 
 def ratioOf(records: Sequence[Record], scenario: str, peer: str, field: str, against: str) -> float | None:
-    """Return the median of the rounds' ratios: a disturbance of a round slows down both peers."""
+    """Return the median of the ratios in each round, because a disturbance slows down both peers."""
     others = valuesOf(records, scenario, against, field)
     values = valuesOf(records, scenario, peer, field)
     ratios = [value / others[number] for number, value in values.items() if others.get(number)]
@@ -77,7 +77,7 @@ def ratioOf(records: Sequence[Record], scenario: str, peer: str, field: str, aga
 
 
 def measured(records: Sequence[Record], target: Target) -> float | None:
-    """Return the value that a target judges, or None where it wasn't measured."""
+    """Return the value that a target judges, or None if it wasn't measured."""
     if target.against:
         return ratioOf(records, target.scenario, target.peer, target.field, target.against)
     return medianOf(records, target.scenario, target.peer, target.field)

@@ -1,6 +1,9 @@
-"""The benchmarks compute their figures right, and write them in readable tables."""
+"""The benchmarks compute correct figures and write them in readable tables."""
 
+import re
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -10,6 +13,7 @@ from benchmarks.measure import Figures, Record, figuresOf, largestShare
 from benchmarks.peer import Peer, peers, reasonIn
 from benchmarks.process import Process
 from benchmarks.report import layout, reportOf
+from benchmarks.results import BEGIN, END, FOLDER, PAGE, Results, insert
 from benchmarks.scenario import SCENARIOS, Scenario, inBytes, inThousands, smaller
 from benchmarks.targets import TARGETS, Target, measured, medianOf, ratioOf
 from tests.support.doubles import raised
@@ -19,7 +23,7 @@ EXCHANGE = Scenario("64b-100", "exchange", 100, 64)
 
 
 def record(number: int, peer: str, cpu: float, scenario: str = "64b-100") -> Record:
-    """Return the record of a round in which `peer` needed `cpu` microseconds for a message."""
+    """Return the record of a round in which `peer` took `cpu` microseconds per message."""
     return Record(number, scenario, peer, Figures(cpu, 1e6 / cpu, 64 / cpu, 10.0, 20.0, 30.0))
 
 
@@ -54,7 +58,7 @@ class FiguresTests(SynchronousTestCase):
     after = (Process(1, 1.5, 2 << 20), Process(2, 2.5, 2 << 20))
 
     def test_cpuIsThatOfAllProcesses(self) -> None:
-        """CPU time is that of all processes, for each message."""
+        """CPU time is that of all processes, per message."""
         outcome = Outcome(1000, 64_000, 2.0, ((5000, 1000),))
         figures = figuresOf(EXCHANGE, outcome, [*self.before], [*self.after], None)
         assert figures == Figures(cpu=1000.0, rate=500.0, throughput=0.032, p50=5.0, p99=5.0, p999=5.0)
@@ -66,13 +70,13 @@ class FiguresTests(SynchronousTestCase):
         assert (figures.rate, figures.cpu) == (512.0, 1e6 / 1024)
 
     def test_memoryIsTheGrowthForEachConnection(self) -> None:
-        """Memory is the growth of the processes for each idle connection, in KiB."""
+        """Memory is the growth of the processes per idle connection, in KiB."""
         idle = Scenario("idle", "idle", 512, 64, timed=False, unit="connection")
         figures = figuresOf(idle, Outcome(512, 32_768, 2.0, ((1, 512),)), [*self.before], [*self.after], None)
         assert figures.memory == 4.0
 
     def test_shareCountsNewSockets(self) -> None:
-        """Only new sockets count, also those of a process that wasn't there before."""
+        """Only new sockets count, including those of a new process."""
         assert largestShare({1: 5, 2: 3}, {1: 5, 2: 63, 3: 40}) == 0.6
         assert largestShare({1: 5}, {1: 5}) is None
 
@@ -91,19 +95,19 @@ class TargetTests(SynchronousTestCase):
     )
 
     def test_medianIsOfMeasuredRounds(self) -> None:
-        """The median is that of the rounds in which the figure was measured."""
+        """The median covers the rounds in which the figure was measured."""
         assert medianOf(self.records, "64b-100", "echoup", "cpu") == 10.0
         assert medianOf(self.records, "64b-100", "c", "cpu") == 7.5
         assert medianOf(self.records, "64b-100", "go", "cpu") is None
         assert medianOf(self.records, "64b-100", "c", "memory") is None
 
     def test_ratioIsOfFiguresOfOneRound(self) -> None:
-        """A ratio is of two figures of the same round; a round that lacks one of them has none."""
+        """A ratio has both figures from the same round; a round that lacks one of them has none."""
         assert ratioOf(self.records, "64b-100", "echoup", "cpu", "c") == 2.5
         assert ratioOf(self.records, "64b-100", "echoup", "cpu", "go") is None
 
     def test_targetIsOfFigureOrRatio(self) -> None:
-        """A target judges a figure, or its ratio to that of another peer."""
+        """A target judges a figure, or its ratio to another peer's."""
         assert measured(self.records, Target("64b-100", "echoup", "cpu", "c")) == 2.5
         assert measured(self.records, Target("64b-100", "echoup", "cpu")) == 10.0
 
@@ -127,7 +131,7 @@ class TargetTests(SynchronousTestCase):
 
 
 class ReportTests(SynchronousTestCase):
-    """The tables are Markdown, and readable as text."""
+    """The tables are Markdown and readable as text."""
 
     def test_columnsAreAligned(self) -> None:
         """Columns are as wide as their widest cell; all but the first are aligned to the right."""
@@ -161,7 +165,7 @@ class ReportTests(SynchronousTestCase):
         ]
 
     def test_titleNamesSizeAndConnections(self) -> None:
-        """A scenario's title names its size and connections, also of one that is smaller than usual."""
+        """A scenario's title names its size and connections, reduced ones included."""
         titles = [smaller(scenario, 200, 1 << 24).title for scenario in SCENARIOS]
         assert titles == [
             "64 B × 1",
@@ -176,7 +180,7 @@ class ReportTests(SynchronousTestCase):
         ]
 
     def test_numbersAreShort(self) -> None:
-        """Sizes have a unit, and thousands are apart."""
+        """Sizes have a unit, and thousands are separated."""
         assert [inBytes(size) for size in (64, 1 << 16, 1 << 30)] == ["64 B", "64 KiB", "1 GiB"]
         assert [inThousands(number) for number in (999.4, 15000, 1e6)] == ["999", "15 000", "1 000 000"]
 
@@ -193,3 +197,64 @@ class ReportTests(SynchronousTestCase):
         )
         assert reasonIn(said) == "ModuleNotFoundError: No module named 'uvloop'"
         assert reasonIn("\n") == "no reason given"
+
+
+class ResultsTests(SynchronousTestCase):
+    """The published figures are those of the saved results."""
+
+    def setUp(self) -> None:
+        """Load the saved results."""
+        self.results = Results.load()
+        self.peers = peers(Path())
+
+    def test_savedResultsAreLoaded(self) -> None:
+        """Loading restores what was saved, and saving that writes the same files again."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        self.results.save(self.peers, folder)
+        assert Results.load(folder) == self.results
+        for name in "results.json", "results.md":
+            assert (folder / name).read_text() == (FOLDER / name).read_text(), "run python -m benchmarks.results"
+
+    def test_pageHasTheResults(self) -> None:
+        """The tables of docs/benchmarks.md are those of the results."""
+        page = PAGE.read_text()
+        assert insert(page, self.results.excerpt(self.peers)) == page, "run python -m benchmarks.results"
+
+    def test_chartHasTheResults(self) -> None:
+        """The bars of the chart are labelled with the ratios of the results."""
+        ratios = [
+            sorted(
+                ratio
+                for peer in self.peers
+                if not peer.everywhere and (ratio := ratioOf(self.results.records, scenario, peer.name, "cpu", "c"))
+            )
+            for scenario in ("64b-100", "64k-8")
+        ]
+        labels = re.findall(r"<!-- (\d+\.\d\d) -->", (FOLDER / "results.svg").read_text())
+        assert labels == [f"{ratio:.2f}" for ratio in chain.from_iterable(map(reversed, ratios))]
+
+    def test_readmeHasTheResults(self) -> None:
+        """The figures of README.md's section on performance are those of the results."""
+        section = re.search(r"\n## Performance\n(.*?)\n## ", (PAGE.parents[1] / "README.md").read_text(), re.DOTALL)
+        assert section
+        for scenario, load in ("64b-100", "64 bytes on 100 connections"), ("64k-8", "64 KiB on 8 connections"):
+            uvloop, default, c, twisted = (
+                medianOf(self.results.records, scenario, name, "cpu")
+                for name in ("echoup-uvloop", "echoup", "c", "twisted")
+            )
+            said = (
+                f"{load}: {uvloop:.1f} µs of CPU time on uvloop, {default:.1f} µs on Twisted's default reactor "
+                f"(C {c:.1f}, Twisted's `wire.Echo` {twisted:.1f})."
+            )
+            assert said in section[1]
+        ratios = (
+            ratioOf(self.results.records, scenario, "echoup-uvloop", "cpu", "c") for scenario in ("64b-100", "64k-8")
+        )
+        assert "{:.2f} for 64 bytes, {:.2f} for 64 KiB".format(*ratios) in section[1]
+
+    def test_excerptReplacesTheOneBefore(self) -> None:
+        """An excerpt takes the place of the one before, and all else stays; a page without the markers is refused."""
+        page = f"before\n{BEGIN}old\n{END}after\n"
+        assert insert(page, "new\n") == f"before\n{BEGIN}\nnew\n\n{END}after\n"
+        for marked in f"{BEGIN}old\n", "old\n":
+            assert "has no <!-- results: begin -->" in str(raised(ValueError, insert, marked, "new\n"))

@@ -6,7 +6,7 @@ from typing import cast
 
 
 class Echo(asyncio.Protocol):
-    """One connection; asyncio sets TCP_NODELAY."""
+    """A connection. asyncio sets TCP_NODELAY."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""

@@ -1,11 +1,11 @@
-"""asyncio's streams echo in upper case; on uvloop with the argument `uvloop`."""
+"""An echo server in upper case on asyncio's streams; on uvloop with the argument `uvloop`."""
 
 import asyncio
 import sys
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send everything that comes back in upper case; asyncio sets TCP_NODELAY."""
+    """Send back in upper case everything that arrives. asyncio sets TCP_NODELAY."""
     while data := await reader.read(65536):
         writer.write(data.upper())
         await writer.drain()

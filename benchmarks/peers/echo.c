@@ -1,4 +1,4 @@
-/* An echo server in upper case: one thread, one epoll. A client that hasn't read its echo yet isn't read from. */
+/* An echo server in upper case: one thread, one epoll. It doesn't read from a client that hasn't read its echo yet. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,7 +15,7 @@
 #define SIZE 65536
 
 struct rest {
-    char *data; /* what the client hasn't read yet; NULL: nothing */
+    char *data; /* what the client hasn't read yet, or NULL */
     size_t size;
 };
 
@@ -75,7 +75,7 @@ static void echo(int fd) {
         drop(fd);
         return;
     }
-    for (ssize_t i = 0; i < size; i++) /* without a branch, so that the compiler uses SIMD */
+    for (ssize_t i = 0; i < size; i++) /* no branch, so that the compiler uses SIMD */
         data[i] -= (data[i] >= 'a' && data[i] <= 'z') << 5;
     ssize_t sent = sendSome(fd, data, size);
     if (sent >= 0 && sent < size) {

@@ -1,4 +1,4 @@
-// An echo server in upper case: one goroutine a connection, all of them on one core.
+// An echo server in upper case: one goroutine per connection, all of them on one core.
 package main
 
 import (
@@ -8,7 +8,7 @@ import (
 	"runtime"
 )
 
-// echo sends everything that comes back in upper case. net.Conn writes all or fails, and has TCP_NODELAY set.
+// echo sends back in upper case everything that arrives. net.Conn writes all or fails, and sets TCP_NODELAY.
 func echo(connection net.Conn) {
 	defer connection.Close()
 	buffer := make([]byte, 65536)
@@ -25,7 +25,7 @@ func echo(connection net.Conn) {
 
 func main() {
 	runtime.GOMAXPROCS(1)
-	listener, err := net.Listen("tcp4", "127.0.0.1:0") // with the kernel's somaxconn for a backlog
+	listener, err := net.Listen("tcp4", "127.0.0.1:0") // the backlog is the kernel's somaxconn
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,6 +1,6 @@
-"""twistd with a timer that measures the turns of its reactor while it stops: a turn is the gap between two beats.
+"""twistd with a timer that measures the turns of the reactor during a shutdown: a turn is the gap between two beats.
 
-`heartbeat.py FILE ARGUMENTS...` runs twistd with ARGUMENTS, and at the end writes a JSON object into FILE.
+`heartbeat.py FILE ARGUMENTS...` runs twistd with ARGUMENTS, and writes a JSON object into FILE at the end.
 """
 
 import json
@@ -17,7 +17,7 @@ INTERVAL = 0.001
 
 
 class Heartbeat:
-    """A timer that finds the longest turn of a reactor's stop, in wall seconds and in CPU seconds."""
+    """A timer that finds the longest turn of a reactor's shutdown, in wall seconds and in CPU seconds."""
 
     def __init__(self, reactor: PosixReactorBase, path: Path) -> None:
         """Write the figures into the file `path`."""
@@ -53,7 +53,7 @@ if __name__ == "__main__":
     runApp = twistd.runApp
 
     def runWithHeartbeat(config: object) -> None:
-        """Run what `config` names on the reactor that it has chosen."""
+        """Run the service that `config` names, on the reactor that it chose."""
         from twisted.internet import reactor
 
         Heartbeat(cast("PosixReactorBase", reactor), path)

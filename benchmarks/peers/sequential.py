@@ -1,4 +1,4 @@
-"""The server of most tutorials echoes in upper case to one client at a time."""
+"""An echo server in upper case as in most tutorials: it serves one client at a time."""
 
 from socket import IPPROTO_TCP, TCP_NODELAY, create_server
 

@@ -1,4 +1,4 @@
-"""The standard library's threading server echoes in upper case: one thread a connection."""
+"""An echo server in upper case on the standard library's threading server: one thread per connection."""
 
 from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from socketserver import BaseRequestHandler, ThreadingTCPServer
@@ -10,14 +10,14 @@ class Echo(BaseRequestHandler):
     request: socket
 
     def handle(self) -> None:
-        """Send everything that comes back in upper case."""
+        """Send back in upper case everything that arrives."""
         self.request.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         while data := self.request.recv(65536):
             self.request.sendall(data.upper())
 
 
 class Server(ThreadingTCPServer):
-    """A server that keeps no list of its threads: with `daemon_threads` it doesn't wait for them."""
+    """A server that keeps no list of its threads: with `daemon_threads` it need not wait for them."""
 
     request_queue_size = 4096
     daemon_threads = True

@@ -1,4 +1,4 @@
-"""The benchmarks measure real servers, report wrong replies, and leave no process behind."""
+"""The benchmarks measure real servers, report wrong replies, and leave no processes behind."""
 
 import json
 import os
@@ -72,7 +72,7 @@ WRONG: dict[str, tuple[Callable[[socket.socket, bytes], None], str]] = {
 @pytest.mark.parametrize("mode", ["exchange", "connect"])
 @pytest.mark.parametrize("name", WRONG)
 def test_wrongReplyEndsLoad(load: str, mode: str, name: str) -> None:
-    """The load stops at the first wrong reply, and says what is wrong with it."""
+    """The load stops at the first wrong reply and says what is wrong."""
     answer, message = WRONG[name]
     with serveOnce(answer) as port:
         error = raised(LoadError, runLoad, [load, mode, str(port), "1", "64", "0.1", "0.1"], lambda _: None)
@@ -110,14 +110,14 @@ def test_marksEncloseTheCountedMessages(load: str) -> None:
     assert marks == ["begin", "end"]
     assert outcome.messages == sum(count for _, count in outcome.histogram) > 0
     assert outcome.bytes == outcome.messages * 1_000_000
-    # The server's time is a part of the latencies, and they are a part of all the time: one message follows another.
+    # The server's time is part of the latencies, and they are part of the whole time: one message follows another.
     waited = sum(latency * count for latency, count in outcome.histogram) / 1e9
     assert sum(busy[: outcome.messages]) * 0.995 < waited < outcome.seconds * 1.005
 
 
 @contextmanager
 def running(*arguments: str, module: str = "benchmarks") -> "Iterator[subprocess.Popen[str]]":
-    """Run the command; if it still runs at the end, kill it, with the servers and the load that it has started."""
+    """Run the command; if it is still running at the end, kill it with the servers and the load that it started."""
     with subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=CHECKOUT,
@@ -161,7 +161,7 @@ def test_quickRunMeasuresEveryFigure(tmp_path: Path, figure: Callable[[str], Non
 
 
 def test_stopOfEachReactorIsMeasured(figure: Callable[[str], None]) -> None:
-    """The benchmark of a stop prints for each reactor the longest turn, and how every connection ended."""
+    """The benchmark of a shutdown prints the longest turn of each reactor, and how all connections ended."""
     done = run("50", module="benchmarks.stop")
     assert done.returncode == 0, done.stderr
     rows = [line.strip("| ").split("|") for line in done.stdout.splitlines() if line.startswith("|")][2:]
@@ -179,7 +179,7 @@ def test_missingCompilerIsNamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     done = run("--quick")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "benchmarks: the load generator is written in C, and there is no cc on PATH\n"
+    assert done.stderr == "benchmarks: the load generator needs a C compiler: cc is not on PATH\n"
 
 
 def test_peerThatCannotBeBuiltIsLeftOut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_peerThatCannotBeBuiltIsLeftOut(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     done = run("--quick", "--peer=go", "--peer=sequential", "--scenario=64b-1")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0] == "benchmarks: Go, one core is left out: there is no go on PATH"
+    assert done.stderr.splitlines()[0] == "benchmarks: leaving out Go, one core: go is not on PATH"
     assert "| Python, one client at a time |" in done.stdout
 
 
@@ -201,7 +201,7 @@ def test_signalEndsServerAndLoad(number: signal.Signals, code: int) -> None:
         while len(children := childrenOf(process.pid)) < 2:
             assert time.monotonic() < end
             time.sleep(0.01)
-        descriptors = [os.pidfd_open(child) for child in children]  # which stay theirs when the numbers are used again
+        descriptors = [os.pidfd_open(child) for child in children]  # which outlast the reuse of the numbers
         for descriptor in descriptors:
             opened.callback(os.close, descriptor)
         process.send_signal(number)
@@ -220,7 +220,7 @@ raise SystemExit("server: enough for today")
 
 
 def test_serverThatEndsIsRecorded(load: str, tmp_path: Path) -> None:
-    """A server that ends early is recorded with the load's error and its own last line; others are measured."""
+    """A server that exits early is recorded with the load's error and its own last line; others are measured."""
     bench = Bench(load, tmp_path, 0.1, *cores())
     everyone = [
         Peer("once", "", (sys.executable, "-c", ONCE)),
@@ -238,12 +238,12 @@ def test_serverThatEndsIsRecorded(load: str, tmp_path: Path) -> None:
     for record in records:
         if record.peer == "once":
             assert record.figures is None
-            assert record.error.endswith("; the server has ended: server: enough for today"), record
+            assert record.error.endswith("; the server exited: server: enough for today"), record
         else:
             assert record.figures, record
 
 
 def test_serverThatNeverListensIsLeftOut(load: str, tmp_path: Path) -> None:
-    """A server that ends before it listens can't be measured, and its last line is the reason."""
+    """A server that exits before it listens can't be measured, and its last line is the reason."""
     command = (sys.executable, "-c", "raise SystemExit('server: no port')")
     assert startable(Bench(load, tmp_path, 0.1, *cores()), Peer("none", "", command)) == "server: no port"
