@@ -1,0 +1,66 @@
+"""The recipes of the docs for a host, followed as they are written."""
+
+import os
+import re
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import twisted
+from tests.support.commands import unmeasured
+from tests.support.daemon import Daemon
+
+CHECKOUT = Path(__file__).parents[2]
+AS_ANOTHER_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+AS_ANOTHER_USER += [f"--{kind}=-all,+dac_read_search" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
+"""Runs a command as a user that can read every file, because the folders above may be closed, and write none."""
+
+
+def recipe(page: str, heading: str) -> list[str]:
+    """Return the commands of the first indented block below a heading of a page of docs/."""
+    section = (CHECKOUT / "docs" / page).read_text().split(f"\n## {heading}\n")[1]
+    block = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)[0]
+    return re.sub(r"\\\n *", "", block).replace("\n    ", "\n").strip().split("\n")
+
+
+def install(folder: Path) -> None:
+    """Make a virtual environment with echoup and its dependencies, as `pip install .` does with a network.
+
+    Twisted and echoup are copies, so that the cache of Twisted's plugins is this environment's.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    shutil.copytree(Path(twisted.__file__).parent, packages / "twisted", ignore=shutil.ignore_patterns("dropin.cache"))
+    shutil.copytree(CHECKOUT / "echoup", packages / "echoup")
+    shutil.copy(CHECKOUT / "twisted/plugins/echoup_plugin.py", packages / "twisted/plugins")
+    (packages / "others.pth").write_text("\n".join(site.getsitepackages()))
+    script = folder / "bin" / "twistd"
+    script.write_text(f"#!{folder}/bin/python\nfrom twisted.scripts.twistd import run\nrun()\n")
+    script.chmod(0o755)
+
+
+def test_hostWithoutContainersLogsNoError(tmp_path: Path) -> None:
+    """A daemon that is installed by root, and run by a user that can't write there, logs neither error nor warning."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can run a command as another user")
+    possible = subprocess.run([*AS_ANOTHER_USER, "true"], capture_output=True, text=True, timeout=60, check=False)
+    if possible.returncode:
+        pytest.skip(f"no command can be run as another user: {possible.stderr}")
+    first, *others = recipe("deploying.md", "A host without containers")
+    assert first == "python3 -m venv /opt/echoup && /opt/echoup/bin/pip install ."
+    install(tmp_path)
+    for command in others:
+        if "/bin/twistd" in command:
+            here = command.replace("/opt/echoup", str(tmp_path))
+            subprocess.run(["sh", "-c", here], check=True, timeout=60, env=unmeasured())
+    unit = (CHECKOUT / "docs/systemd/echoup.service").read_text()
+    (start,) = re.findall("^ExecStart=(.+) echoup$", unit, re.MULTILINE)
+    runner = [*AS_ANOTHER_USER, *start.replace("/opt/echoup", str(tmp_path)).split()]
+    with Daemon.start(tmp_path, command=runner, environment={"PYTHONDONTWRITEBYTECODE": "1"}) as daemon:
+        assert daemon.address.echo(b"hello") == b"HELLO"
+        daemon.stop()
+        assert not re.search("warn|error|unable|traceback", daemon.text, re.IGNORECASE), daemon.text
