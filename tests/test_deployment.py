@@ -1,8 +1,10 @@
-"""The files in docker/ and docs/systemd/ agree with each other and with the daemon."""
+"""The files in docker/ and docs/systemd/ agree with each other, with the daemon, and with docs/deploying.md."""
 
+import json
 import os
 import re
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
@@ -128,3 +130,63 @@ class KubernetesTests(SynchronousTestCase):
         assert all(selector == self.template["metadata"]["labels"] for selector in selectors)
         target, deployment = self.spec("horizontalpodautoscaler")["scaleTargetRef"], self.objects["deployment"]
         assert target == {**{name: deployment[name] for name in ("apiVersion", "kind")}, "name": "echoup"}
+
+
+class SizingTests(SynchronousTestCase):
+    """The figures in docs/deploying.md are the measured ones, or follow from them."""
+
+    DAEMON = 51
+    """The MiB of a daemon without connections."""
+    PROBE = 46
+    """The MiB of a probe."""
+
+    def setUp(self) -> None:
+        """Read the page, and its tables of KiB for each connection: the first, and the one with limited buffers."""
+        self.page = (CHECKOUT / "docs" / "deploying.md").read_text()
+        rows = re.findall(r"^\| (.+?) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", self.page, re.MULTILINE)
+        sizes = [(name, [float(size) for size in each]) for name, *each in rows]
+        self.memory = dict(sizes[:6])
+        self.limited = dict(sizes[6:])
+        self.replica = {"without TLS": sum(self.memory["idle"]), "TLS by echoup": sum(self.memory["idle, TLS"])}
+
+    def test_cpuIsThatOfTheResults(self) -> None:
+        """The CPU times are the medians in benchmarks/results.json, and those of all connections follow."""
+        records = json.loads((CHECKOUT / "benchmarks" / "results.json").read_text())["records"]
+        each, connect = (
+            median(
+                record["figures"]["cpu"]
+                for record in records
+                if (record["scenario"], record["peer"]) == (scenario, "echoup-uvloop")
+            )
+            for scenario in ("64b-10000", "connect")
+        )
+        share = each * 20_000 / 10 / 1e6
+        row = f"every 10 s: {each:.1f} µs each | {share:.1%} of a core | {share * 50:.1f} cores |"
+        assert row.replace("%", " %") in self.page
+        seconds = connect * 20_000 / 1e6
+        row = f"all connect anew: {connect:.1f} µs each | {seconds:.1f} s of a core | {seconds * 50:.0f} s of a core |"
+        assert row in self.page
+        assert f"At {connect:.1f} µs each that is {connect * 4096 / 1e6:.1f} s of connecting" in self.page
+
+    def test_memoryFollowsFromTheTables(self) -> None:
+        """The memory of a replica, and that of a million connections, follow from the tables."""
+        for kind, size in self.replica.items():
+            replica = self.DAEMON + 20_000 * size / 1024
+            row = f"memory, idle, {kind}: {self.DAEMON} MiB + {size:.1f} KiB each | {replica:.0f} MiB |"
+            assert f"{row} {replica * 50 / 1024:.2g} GiB |" in self.page
+        buffers = 200 * self.memory["64 KiB have come"][2] / 1024
+        assert f"1 % have 64 KiB in a buffer | {buffers:.0f} MiB | {buffers * 50 / 1024:.1f} GiB |" in self.page
+        assert f"buffers limited to 256 KiB | {self.stuck:.2f} MiB |" in self.page
+
+    @property
+    def stuck(self) -> float:
+        """The MiB of a connection whose peer never reads, with limited buffers."""
+        return sum(self.limited["its peer never reads"]) / 1024
+
+    def test_memoryLimitIsEnough(self) -> None:
+        """The Deployment's limit is enough for all connections with peers that never read, and for three probes."""
+        assert f"{self.DAEMON} MiB, 1024 peers that never read\nat {self.stuck:.2f} MiB, three probes" in self.page
+        assert f"a probe {self.PROBE} MiB while it runs" in self.page
+        assert self.DAEMON + 1024 * self.stuck + 3 * self.PROBE <= 1024 / 1.2
+        peers = (1024 - self.DAEMON - 20_000 * self.replica["without TLS"] / 1024 - 3 * self.PROBE) / self.stuck
+        assert f"about {int(peers / 100) * 100} of a replica's 20 000 peers" in self.page
