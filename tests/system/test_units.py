@@ -1,6 +1,7 @@
 """The systemd units in docs/systemd."""
 
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -27,11 +28,15 @@ def service(isTLS: bool) -> str:
     text = (UNITS / "echoup.service").read_text()
     if not isTLS:
         return text
-    text, count = re.subn("^ExecStart=.*\n", "", text, flags=re.MULTILINE)
-    assert count == 1
     text, count = re.subn("^#(?=[A-Z][A-Za-z]+=)", "", text, flags=re.MULTILINE)
-    assert count == 2
+    assert count == 3
     return text
+
+
+def environment(unit: str) -> dict[str, str]:
+    """Return the variables of a service unit; the last assignment of each counts, as with systemd."""
+    lines = re.findall("^Environment=(.*)$", unit, re.MULTILINE)
+    return dict(word.split("=", 1) for line in lines for word in shlex.split(line))
 
 
 @VARIANTS
@@ -58,10 +63,9 @@ def test_unitsAreValid(tmp_path: Path, figure: Callable[[str], None], isTLS: boo
 @VARIANTS
 def test_commandServesTheSocket(tmp_path: Path, certificates: Certificates, isTLS: bool) -> None:
     """The service's command serves the socket of the socket unit, IPv4 and IPv6, on uvloop, and TLS beside it."""
-    (line,) = re.findall("^ExecStart=(.*)$", service(isTLS), re.MULTILINE)
-    line = line.replace("ssl:8443:", "ssl:0:interface=127.0.0.1:").replace("/etc/echoup", str(tmp_path))
-    command = line.split()
-    runner, options = command[1 : command.index("echoup")], command[command.index("echoup") + 1 :]
+    unit = service(isTLS).replace("tls:8443", "tls:127.0.0.1:0").replace("/etc/echoup", str(tmp_path))
+    (command,) = re.findall("^ExecStart=(.*) echoup$", unit, re.MULTILINE)
+    runner = command.split()[1:]
     (name,) = re.findall("^FileDescriptorName=(.*)$", (UNITS / "echoup.socket").read_text(), re.MULTILINE)
     for path in "key.pem", "cert.pem":  # one file has both
         shutil.copy(certificates.server, tmp_path / path)
@@ -70,10 +74,9 @@ def test_commandServesTheSocket(tmp_path: Path, certificates: Certificates, isTL
         activated = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *twistd(*runner)]
         with Daemon.start(
             tmp_path,
-            *options,
             listen=(),
             command=activated,
-            environment={"LISTEN_FDNAMES": name},
+            environment={"LISTEN_FDNAMES": name, **environment(unit)},
             inherited=[held.fileno()],
         ) as daemon:
             assert "reactor class: echoup.reactor.uvloopreactor." in daemon.text
