@@ -1,4 +1,4 @@
-"""The recipes of the docs for a host, followed as they are written."""
+"""The recipes of the docs, followed as they are written."""
 
 import os
 import re
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import twisted
-from tests.support.commands import unmeasured
+from tests.support.commands import COMMANDS, unmeasured
 from tests.support.daemon import Daemon
+from tests.support.peers import need
 
 CHECKOUT = Path(__file__).parents[2]
 AS_ANOTHER_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -22,7 +23,7 @@ AS_ANOTHER_USER += [f"--{kind}=-all,+dac_read_search" for kind in ("inh-caps", "
 
 def recipe(page: str, heading: str) -> list[str]:
     """Return the commands of the first indented block below a heading of a page of docs/."""
-    section = (CHECKOUT / "docs" / page).read_text().split(f"\n## {heading}\n")[1]
+    _, section = re.split(f"^#+ {heading}$", (CHECKOUT / "docs" / page).read_text(), flags=re.MULTILINE)
     block = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)[0]
     return re.sub(r"\\\n *", "", block).replace("\n    ", "\n").strip().split("\n")
 
@@ -64,3 +65,20 @@ def test_hostWithoutContainersLogsNoError(tmp_path: Path) -> None:
         assert daemon.address.echo(b"hello") == b"HELLO"
         daemon.stop()
         assert not re.search("warn|error|unable|traceback", daemon.text, re.IGNORECASE), daemon.text
+
+
+def test_madeCertificateServesTLS(tmp_path: Path) -> None:
+    """The certificate that docs/transports.md makes serves TLS, and its client, which may show the same certificate."""
+    need("openssl", "openssl")
+    make, *serve = recipe("transports.md", "TLS")
+    subprocess.run(["sh", "-c", make], check=True, timeout=60, cwd=tmp_path, capture_output=True)
+    for daemonCommand, clientCommand in serve, recipe("transports.md", "Client certificates"):
+        options, arguments = (
+            re.sub("(cert|key).pem", rf"{tmp_path}/\1.pem", command.removeprefix(name)).split()
+            for command, name in ((daemonCommand, "twistd -n echoup "), (clientCommand, "echoup "))
+        )
+        options[options.index("tls:8443")] = "tls:127.0.0.1:0"
+        with Daemon.start(tmp_path, *options, listen=()) as daemon:
+            target = [argument.replace("8443", str(daemon.address.address[1])) for argument in arguments]
+            done = subprocess.run([COMMANDS / "echoup", *target], capture_output=True, timeout=60, check=True)
+            assert b"3 sent, 3 answered" in done.stdout
