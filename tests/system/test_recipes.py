@@ -1,5 +1,6 @@
-"""The recipes of the docs, followed as they are written."""
+"""What the docs tell an operator to run, run as it is written."""
 
+import json
 import os
 import re
 import shutil
@@ -7,13 +8,16 @@ import site
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import twisted
 from tests.support.commands import COMMANDS, unmeasured
 from tests.support.daemon import Daemon
+from tests.support.ending import ending
 from tests.support.peers import need
+from tests.support.waiting import eventually
 
 CHECKOUT = Path(__file__).parents[2]
 AS_ANOTHER_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -82,3 +86,23 @@ def test_madeCertificateServesTLS(tmp_path: Path) -> None:
             target = [argument.replace("8443", str(daemon.address.address[1])) for argument in arguments]
             done = subprocess.run([COMMANDS / "echoup", *target], capture_output=True, timeout=60, check=True)
             assert b"3 sent, 3 answered" in done.stdout
+
+
+def test_jsonEventHasTheFieldsOfTheLine(tmp_path: Path) -> None:
+    """The event of a connection has four fields as members, and those of the PROXY header in one string."""
+    log = tmp_path / "log"
+    command = [str(COMMANDS / "twist"), "--log-format=json", "echoup", "--log-connections", "--listen=127.0.0.1:0"]
+
+    def events(member: str) -> list[dict[str, Any]]:
+        lines = [line.lstrip("\x1e") for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [event for event in map(json.loads, lines) if member in event]
+
+    with log.open("wb") as output, ending(subprocess.Popen([*command, "--proxy-from=127.0.0.1"], stdout=output)):
+        listening, *_ = eventually(lambda: events("address"))
+        probe = [str(COMMANDS / "echoup"), "ping", "-c1", "--proxy-protocol=v2", listening["address"]]
+        subprocess.run(probe, check=True, timeout=60, capture_output=True)
+        (event,) = eventually(lambda: events("peer"))
+    assert event["peer"].startswith("127.0.0.1:")
+    assert (event["bytes"], event["reason"]) == (56, "done")
+    assert event["seconds"] >= 0
+    assert event["details"].startswith(" via=127.0.0.1:")
