@@ -1,4 +1,4 @@
-"""Make a self-signed certificate for localhost, with its key, in one PEM file, unless the file exists: for tests."""
+"""Make a self-signed certificate and its key for localhost, for tests, in one PEM file, unless the file exists."""
 
 import sys
 from datetime import UTC, datetime, timedelta
