@@ -38,6 +38,17 @@ class StopTests(SynchronousTestCase):
         assert int(seconds) >= drain() + MARGIN
 
 
+class DropInTests(SynchronousTestCase):
+    """docs/deploying.md turns TLS on as the unit's comment does."""
+
+    def test_dropInIsTheComment(self) -> None:
+        """The drop-in for TLS has the settings that are a comment in the unit."""
+        settings = find("#([A-Z][A-Za-z]+=.*)$", "docs/systemd/echoup.service")
+        assert len(settings) == 3
+        block = "".join(f"    {line}\n" for line in ["[Service]", *settings])
+        assert block in (CHECKOUT / "docs" / "deploying.md").read_text()
+
+
 def drain() -> float:
     """Return the default of --drain-timeout."""
     options = Options()
