@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from twisted.internet.selectreactor import SelectReactor
 
 from echoup.addresses import Network
+from echoup.durations import parseDuration
 from echoup.server.datagram.port import DatagramListener
 from echoup.server.listening.listeners import Listener
 from echoup.server.processors import countProcessors
@@ -67,16 +68,14 @@ def parseCount(text: str) -> int:
 
 
 def parseSeconds(text: str) -> float:
-    """Return the number of seconds that `text` is; raise ValueError for anything else."""
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+", text):
-        raise ValueError(f"{text!r} is not a number of seconds from 0 to 999999999")
-    return float(text)
+    """Return the seconds of the duration that `text` is; raise ValueError for anything else."""
+    return parseDuration(text)
 
 
 def parsePositiveSeconds(text: str) -> float:
-    """Return the number of seconds that `text` is, which isn't 0; raise ValueError for anything else."""
-    if not (seconds := parseSeconds(text)):
-        raise ValueError("0 would let a dead peer hang for ever")
+    """Return the seconds of the duration that `text` is, which isn't 0; raise ValueError for anything else."""
+    if not (seconds := parseDuration(text)):
+        raise ValueError("0 would let a dead peer hang forever")
     return seconds
 
 

@@ -4,12 +4,10 @@ import re
 from dataclasses import dataclass
 
 from echoup.client.ping.statistics import Statistics
+from echoup.durations import UNITS, parseDuration
 
 COUNTS = ("duplicates", "reordered", "late")
 TIMES = ("min", "avg", "max", "stddev", "outage")
-_TIME = {"us": "e-6", "µs": "e-6", "μs": "e-6", "ms": "e-3", "s": "", "m": ""}  # there are two letters µ
-UNITS = {"loss": {"%": "e-2"}} | {name: {"": ""} for name in COUNTS} | dict.fromkeys((*TIMES, "pNN"), _TIME)
-"""The units of each metric, as exponents in text, because 0.7 / 100 isn't 0.007; a minute is 60 s, and has none."""
 
 ALLOWED = (
     "METRIC<VALUE or METRIC<=VALUE, such as 'p99<5ms': loss with %;"
@@ -17,7 +15,9 @@ ALLOWED = (
 )
 """The forms of a requirement, for a message."""
 
-_REQUIREMENT = r"([a-z]+|p([0-9]{1,3}(?:\.[0-9]{1,4})?)) *(<=?) *([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}) *(\S*)"
+_REQUIREMENT = re.compile(
+    r"([a-z]+|p([0-9]{1,3}(?:\.[0-9]{1,4})?)) *(<=?) *([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}) *(\S*)"
+)
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,22 @@ class Requirement:
 
 def parseRequirement(text: str) -> Requirement:
     """Return the requirement that `text` states; raise ValueError, with one line that says what is allowed."""
-    if found := re.fullmatch(_REQUIREMENT, text.strip(" ")):
+    if found := _REQUIREMENT.fullmatch(text.strip(" ")):
         metric, p, sign, number, unit = found.groups(default="")
-        exponent = UNITS.get("pNN" if p else metric, {}).get(unit)
-        if exponent is not None and (not p or 0 < float(p) <= 100):
-            limit = float(number + exponent) * (60 if unit == "m" else 1)
+        limit = _parseLimit(metric, number, unit)
+        if limit is not None and (not p or 0 < float(p) <= 100):
             return Requirement(f"{metric}{sign}{number}{unit}", metric, limit, sign == "<=")
     raise ValueError(f"{text!r} is not {ALLOWED}")
+
+
+def _parseLimit(metric: str, number: str, unit: str) -> float | None:
+    """Return the limit in the unit of `Requirement.limit`; None if the metric hasn't that unit.
+
+    A time needs a unit, because a bare number of a latency might be meant as milliseconds.
+    """
+    if metric in COUNTS:
+        return None if unit else float(number)
+    if metric == "loss":
+        return float(f"{number}e-2") if unit == "%" else None  # because 0.7 / 100 isn't 0.007
+    isTime = metric in TIMES or metric[1:2].isdigit()
+    return parseDuration(number + unit) if isTime and unit in UNITS else None
