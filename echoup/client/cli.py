@@ -1,41 +1,35 @@
 """The `echoup` command."""
 
-import math
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
 from echoup.client.connect.systemerror import explainError
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.options import pathOptions
+from echoup.client.habits import Commands
+from echoup.client.options import badParameter, pathOptions, secondsOption
+from echoup.client.plugin import isPlugin, reportUnknown
 from echoup.client.run import complain, conclude, run
 from echoup.client.standardio import useWaitingStreams
 
 
-class Seconds(click.FloatRange):
-    """A finite number of seconds."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Refuse `nan` and `inf`, which FloatRange accepts."""
-        seconds: float = super().convert(value, param, ctx)
-        if not math.isfinite(seconds):
-            self.fail(f"{seconds} is not a number of seconds", param, ctx)
-        return seconds
-
-
-def secondsOption(*names: str, default: float, text: str, isPositive: bool = True) -> Callable[[Any], Any]:
-    """Return an option that takes seconds, more than 0 with `isPositive`; `text` is its help."""
-    kind = Seconds(0, min_open=isPositive)
-    return click.option(*names, type=kind, default=default, show_default=True, metavar="SECONDS", help=text)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="echoup", message="echoup %(version)s")
 def cli() -> None:
-    """Prove a network path: send bytes, and see whether the real application answered."""
+    """Prove a network path: send bytes, and check that the real application answers.
+
+    The echo service returns the same bytes in upper case, which only the application itself can do. Bytes that come
+    back unchanged, altered or cut tell what a proxy, a cache or a firewall in between did.
+
+    \b
+    twistd -n echoup           start the echo service, on 127.0.0.1:8081
+    echoup connect HOST:PORT   talk to it
+    echoup ping HOST:PORT      probe it
+    """  # noqa: D301  # \b keeps click from wrapping a paragraph
 
 
 @cli.command()
@@ -80,29 +74,27 @@ def connect(target: Any, timeout: float) -> int:
     return run(reactor, talk, target, timeout)
 
 
-def _requirement(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
+def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
     """Parse the requirements."""
     if not values:
         return []
     from echoup.client.ping.requirement import parseRequirement
 
-    try:
+    with badParameter():
         return [parseRequirement(value) for value in values]
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
-@cli.command()
+@cli.command(short_help="Probe the path to TARGET, and say what fails, and where.")
 @pathOptions
-@click.option("-c", "--count", type=click.IntRange(1), metavar="COUNT", help="Stop after so many probes.")
+@click.option("-c", "--count", type=click.IntRange(1), metavar="COUNT", help="Stop after COUNT probes.")
 @secondsOption(
     "-i",
     "--interval",
     default=1.0,
-    text="Begin a probe so long after the one before; 0: as soon as that is over.",
+    text="Time from the start of one probe to the next; with 0 each starts when the one before ends.",
     isPositive=False,
 )
-@secondsOption("-W", "--timeout", default=5.0, text="Give a probe up, in whatever step it is, when it takes longer.")
+@secondsOption("-W", "--timeout", default=5.0, text="Give up on a probe, whichever step it is in, after this time.")
 @click.option(
     "-s",
     "--size",
@@ -110,19 +102,19 @@ def _requirement(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     default=56,
     show_default=True,
     metavar="BYTES",
-    help="Send so many.",
+    help="Payload size in bytes.",
 )
-@click.option("--keep", is_flag=True, help="Keep the connection (udp: the port) for all probes.")
-@click.option("--half-close", is_flag=True, help="Send our end as well, and demand the rest and the server's end.")
-@click.option("-v", "--verbose", is_flag=True, help="Show each step: how long it took, and what is known of it.")
-@click.option("-q", "--quiet", is_flag=True, help="Show the summary only.")
+@click.option("--keep", is_flag=True, help="Use one connection (over UDP: one port) for all probes.")
+@click.option("--half-close", is_flag=True, help="Half-close after the payload, and expect the server's end too.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each step of a probe: its time and what is known of it.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only the summary.")
 @click.option(
     "--require",
     "requirements",
     multiple=True,
-    callback=_requirement,
-    metavar="TEXT",
-    help="Fail unless it's so: 'p99<5ms', 'loss<1%', 'outage<=2s'; repeatable.",
+    callback=_requirements,
+    metavar="LIMIT",
+    help="Fail unless LIMIT is met, such as 'p99<5ms', 'loss<1%' or 'outage<=2s'; repeatable.",
 )
 @click.option(
     "--format",
@@ -130,9 +122,10 @@ def _requirement(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     type=click.Choice(["text", "json", "nagios", "prometheus"]),
     default="text",
     show_default=True,
-    help="What to write.",
+    metavar="FORMAT",
+    help="Output format: text, json, nagios or prometheus.",
 )
-@click.option("--json", is_flag=True, help="The same as --format json.")
+@click.option("--json", is_flag=True, help="Same as --format json.")
 def ping(
     target: Any,
     count: int | None,
@@ -147,14 +140,13 @@ def ping(
     form: str,
     json: bool,
 ) -> int:
-    """Probe the path to the echo service at TARGET, and say what is wrong with it, and where.
+    """Probe the path to the echo service at TARGET, and say what fails, and where.
 
-    Each probe sends text that nobody can have seen before, and checks every byte of the reply. It is made on a
-    connection of its own, unless told otherwise, and begins when it is due, whether or not those before are over.
-    Without a --count that goes on until Ctrl-C.
+    Each probe sends random text and checks every byte of the reply. By default a probe makes its own connection, and
+    starts on schedule even if earlier probes are still under way. Without --count, probing continues until Ctrl-C.
 
-    TARGET is HOST, HOST:PORT, [V6]:PORT, udp: before one of these, or a Twisted client endpoint string (tcp:, tls:,
-    unix:; unix:@NAME is an abstract socket); without one it is 127.0.0.1:8081.
+    TARGET is HOST, HOST:PORT or [V6]:PORT, with udp: or tls: in front for UDP or TLS, or a Twisted client endpoint
+    string (tcp:, tls:, unix:; unix:@NAME is an abstract socket). The default is 127.0.0.1:8081.
 
     \b
     Exit codes: 0 all came back in upper case    6 TLS failed
@@ -164,16 +156,19 @@ def ping(
                 3 name not resolved            141 output can't be written
                 4 refused or unreachable       143 SIGTERM
                 5 timed out
-    A wrong reply counts most; else it is the first failure that does. Lost probes alone are forgiven where a
-    --require limits the loss, or the outage and that is over at the end. Probes that weren't sent, because this
-    machine has no route or no file descriptors left, for example, count as neither answered nor lost.
+
+    A wrong reply decides the exit code; otherwise the first failure does. A --require for the loss allows lost probes,
+    and so does one for the outage, if the outage is over at the end. Probes that this machine could not send, for lack
+    of a route or a file descriptor for example, count as neither answered nor lost.
+
+    With --format nagios the exit codes are those of a plugin: 0, 1, 2, or 3 for UNKNOWN, mistakes of usage included.
     """  # noqa: D301  # as above
     if keep and half_close:
-        raise click.UsageError("--keep and --half-close contradict each other: a connection ends only once")
+        raise click.UsageError("--keep and --half-close exclude each other: a half-closed connection can't be kept")
     if json and form not in ("text", "json"):
-        raise click.UsageError(f"--json and --format {form} contradict each other")
+        raise click.UsageError(f"--json and --format {form} exclude each other")
     if count is None and form in ("nagios", "prometheus"):
-        raise click.UsageError(f"--format {form} needs a --count")
+        raise click.UsageError(f"--format {form} needs --count, such as -c 3")
 
     from twisted.internet import reactor
 
@@ -184,16 +179,36 @@ def ping(
 
     if isinstance(target, DatagramTarget):
         if half_close:
-            raise click.UsageError("--half-close is for streams, not for UDP")
+            raise click.UsageError("--half-close needs a stream, not UDP")
         if size > MAXIMUM:
-            raise click.UsageError(f"a UDP datagram has at most {MAXIMUM} bytes")
-    report = _makeReport("json" if json else form, quiet, verbose)
+            raise click.UsageError(f"--size {size} does not fit a UDP datagram, which has at most {MAXIMUM} bytes")
     schedule = Schedule(count, interval, timeout, size, keep, half_close)
+    probe = partial(run, reactor, talk, target, schedule)
     try:
-        code = run(reactor, talk, target, schedule, report, requirements)
+        if form == "nagios":
+            return _check(probe, requirements)
+        return probe(_makeReport("json" if json else form, quiet, verbose), requirements)
     except MemoryError:
-        raise click.UsageError(f"there is not enough memory for a --size of {size}") from None
-    return report.status if form == "nagios" else code
+        raise click.UsageError(f"not enough memory for --size {size}") from None
+
+
+def _check(probe: Callable[..., int], requirements: list[Any]) -> int:
+    """Run `probe` as a check of Nagios, and return its status; raise PathError if there is no line that tells it."""
+    from echoup.client.ping.reports.nagios import NagiosReport
+
+    lines: list[str] = []
+    report = NagiosReport(lines.append)
+    failure = None
+    try:
+        probe(report, requirements)
+    except PathError as error:
+        if not lines:
+            raise
+        failure = error
+    _write("".join(lines))
+    if failure:
+        conclude(failure)
+    return report.status
 
 
 def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
@@ -201,10 +216,6 @@ def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
         from echoup.client.ping.reports.jsonlines import JSONReport
 
         return JSONReport(_write, quiet)
-    if form == "nagios":
-        from echoup.client.ping.reports.nagios import NagiosReport
-
-        return NagiosReport(_write)
     if form == "prometheus":
         from echoup.client.ping.reports.prometheus import PrometheusReport
 
@@ -222,23 +233,30 @@ def _write(text: str) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit; a mistake of the user is one line on stderr."""
+    """Run the command line and exit; a mistake of the user is one line on stderr, or for Nagios on stdout."""
     useWaitingStreams()
     try:
         code = cli.main(standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        complain(*error.format_message().splitlines())
-        code = ExitCode.USAGE
-    except click.ClickException as error:
-        complain(f"echoup: {error.format_message()}")
-        code = error.exit_code
-    except PathError as error:
-        code = conclude(error)
     except (click.Abort, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
-    except OSError as error:
-        code, why = explainError(error)
-        if code is not ExitCode.LOCAL:
-            raise
-        complain(f"echoup: {why}")
+    except Exception as error:
+        code = reportUnknown(error) if isPlugin(sys.argv[1:]) else _complain(error)
     sys.exit(code)
+
+
+def _complain(error: Exception) -> int:
+    """Print `error` and return its exit code; raise it if it is a fault of the program."""
+    if isinstance(error, PathError):
+        return conclude(error)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        complain(*error.format_message().splitlines())
+        return ExitCode.USAGE
+    if isinstance(error, click.ClickException):
+        complain(f"echoup: {error.format_message()}")
+        return error.exit_code
+    if isinstance(error, OSError):
+        code, why = explainError(error)
+        if code is ExitCode.LOCAL:
+            complain(f"echoup: {why}")
+            return code
+    raise error

@@ -1,38 +1,71 @@
-"""The options that say how to reach the server, the same for every command."""
+"""The options that say how to reach the server, the same for every command, and the kinds of options."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import click
 
+from echoup.client.habits import suggestTarget
+from echoup.durations import parseDuration, parsePositiveDuration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
 PROXY_PROTOCOLS: dict[str | None, Literal[1, 2]] = {"v1": 1, "v2": 2}
+
+
+def secondsOption(*names: str, default: float, text: str, isPositive: bool = True) -> Callable[[F], F]:
+    """Return an option that takes a duration, more than 0 with `isPositive`; `text` is its help."""
+    parse = parsePositiveDuration if isPositive else parseDuration
+
+    def toSeconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
+        with badParameter():
+            return parse(value)
+
+    return click.option(
+        *names, default=f"{default:g}s", show_default=True, metavar="DURATION", callback=toSeconds, help=text
+    )
+
+
+def fileOption(name: str, text: str) -> Callable[[F], F]:
+    """Return an option that takes a path, which shells complete; `text` is its help."""
+    return click.option(name, type=click.Path(readable=False), metavar="FILE", help=text)
+
+
+@contextmanager
+def badParameter(hint: str | None = None) -> Iterator[None]:
+    """Turn a ValueError into a mistake of the user, in the parameter that is being parsed or in `hint`."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=hint) from None
 
 
 def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the argument TARGET and the options of the path; it is called with the `target` that they make."""
 
     @click.argument("target", default="127.0.0.1:8081")
-    @click.option("-4", "only4", is_flag=True, help="Only IPv4.")
-    @click.option("-6", "only6", is_flag=True, help="Only IPv6.")
-    @click.option("--tls", is_flag=True, help="Speak TLS; a TARGET that begins with tls: means the same.")
-    @click.option("--cafile", metavar="FILE", help="Trust the certificates in it instead of the system's.")
-    @click.option("--cert", metavar="FILE", help="Show this certificate where the server asks for one.")
-    @click.option("--key", metavar="FILE", help="Its private key, if that isn't in the same file.")
-    @click.option("--server-name", metavar="NAME", help="Ask for this name and expect it in the server's certificate.")
-    @click.option("--insecure", is_flag=True, help="Trust any certificate.")
+    @click.option("-4", "only4", is_flag=True, help="Use IPv4 only.")
+    @click.option("-6", "only6", is_flag=True, help="Use IPv6 only.")
+    @click.option("--tls", is_flag=True, help="Use TLS, as with a TARGET that begins with tls:.")
+    @fileOption("--cafile", text="Trust the CA certificates in FILE instead of the system's.")
+    @fileOption("--cert", text="Present the client certificate in FILE if the server asks for one.")
+    @fileOption("--key", text="Private key of --cert, if it is not in the same file.")
+    @click.option("--server-name", metavar="NAME", help="Send NAME as SNI, and expect it in the server's certificate.")
+    @click.option("--insecure", is_flag=True, help="Accept any server certificate.")
     @click.option(
         "--proxy-protocol",
         type=click.Choice(["v1", "v2"]),
-        help="Begin with a PROXY protocol header, as a load balancer does.",
+        help="Send a PROXY protocol header first, as a load balancer does.",
     )
     @wraps(command)
     def withTarget(target: str, only4: bool, only6: bool, tls: bool, proxy_protocol: str | None, **others: Any) -> Any:
         names = {"cafile": "cafile", "cert": "cert", "key": "key", "serverName": "server_name", "insecure": "insecure"}
         security = {field: others.pop(name) for field, name in names.items()}
         if only4 and only6:
-            raise click.UsageError("-4 and -6 contradict each other")
+            raise click.UsageError("-4 and -6 exclude each other")
         for name in ("cafile", "cert", "key"):
             if security[name] == "":
                 raise click.UsageError(f"--{name}: '' is not a file")
@@ -50,16 +83,19 @@ def _makeTarget(description: str, version: int, tls: bool, security: dict[str, A
     from echoup.client.target.security import Security
 
     family = Family(version)
-    try:
-        target = parseTarget(description)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="'[TARGET]'") from None
+    with badParameter("TARGET"):
+        try:
+            target = parseTarget(description)
+        except ValueError as error:
+            if meant := suggestTarget(description):
+                raise ValueError(f"{error}; write {meant}") from None
+            raise
     if isinstance(target, DatagramTarget):
         if tls or security or proxyProtocol:
-            raise click.UsageError("TLS and the PROXY protocol are for streams, not for UDP")
+            raise click.UsageError(f"TLS and the PROXY protocol need a stream, and {description} is UDP")
         return replace(target, family=family)
     if family and not target.host:
-        raise click.UsageError(f"-4 and -6 are for hosts, and {description} is none")
+        raise click.UsageError(f"-4 and -6 need a host, and {description} has none")
     target = replace(target, family=family, proxyProtocol=PROXY_PROTOCOLS.get(proxyProtocol))
     if not (tls or target.security):
         if security:
@@ -70,6 +106,6 @@ def _makeTarget(description: str, version: int, tls: bool, security: dict[str, A
         raise click.UsageError("--key needs --cert")
     if not (target.host or secured.serverName or secured.insecure):
         raise click.UsageError(
-            f"{description} has no host whose certificate could be expected: --server-name names one"
+            f"{description} has no host name to expect in the certificate: name one with --server-name"
         )
     return replace(target, security=secured)

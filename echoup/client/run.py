@@ -13,7 +13,10 @@ from echoup.escaping import shown
 
 
 def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> int:
-    """Run `command(reactor, *arguments)`, and return the exit code; SIGINT and SIGTERM end it, a second one at once."""
+    """Run `command(reactor, *arguments)`; SIGINT and SIGTERM end it, a second one at once.
+
+    Return the exit code of a command that returned, or that a signal ended; raise what it raises otherwise.
+    """
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
@@ -42,23 +45,20 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
     reactor.run()
     if signals:
         return 128 + signals[0]
-    try:
-        if isinstance(results[0], Failure):
-            results[0].raiseException()
-    except PathError as error:
-        return conclude(error)
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
     return ExitCode.OK
 
 
 def conclude(error: PathError) -> int:
-    """Complain of `error`, unless the user knows, and return its exit code."""
+    """Print `error`, unless the user caused it, and return its exit code."""
     if not (error.code == ExitCode.INTERRUPTED or (error.code == ExitCode.BROKEN_PIPE and isPipe(1))):
         complain(f"echoup: {error}")
     return error.code
 
 
 def complain(*lines: str) -> None:
-    """Write `lines`, which may contain foreign text, to standard error, if that can be written."""
+    """Write `lines`, which may contain foreign text, to standard error, if it is writable."""
     if sys.stderr:
         with suppress(PathError):
             sys.stderr.write("".join(f"{shown(line)}\n" for line in lines))

@@ -1,5 +1,6 @@
 """The command line: what it accepts, what it prints, and how it exits."""
 
+import os
 import re
 import sys
 from dataclasses import replace
@@ -20,7 +21,7 @@ from echoup.client import run as runModule
 from echoup.client.cli import cli, main
 from echoup.client.connect.resolve import Family
 from echoup.client.console import converse
-from echoup.client.exitcodes import ExitCode
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.reports.jsonlines import JSONReport
 from echoup.client.ping.reports.nagios import NagiosReport, NagiosStatus
 from echoup.client.ping.reports.prometheus import PrometheusReport
@@ -32,8 +33,10 @@ from echoup.client.ping.statistics import Statistics
 from echoup.client.pipe import pipe
 from echoup.client.run import complain
 from echoup.client.target.parse import parseTarget
+from echoup.durations import parseDuration
 from tests.support.doubles import raised
 from tests.support.properties import given, st
+from tests.support.samples import probe, summed
 
 
 class CommandTestCase(SynchronousTestCase):
@@ -69,28 +72,36 @@ class MainTests(CommandTestCase):
         for arguments, words in (
             (["--colour"], "No such option"),
             (["conect"], "No such command 'conect'."),
-            (["connect", "8081"], "Invalid value for '[TARGET]': '8081' is a port without a host"),
-            (["connect", "a", "b"], "Got unexpected extra argument (b)"),
+            (["connect", "8081"], "Invalid value for TARGET: '8081' is a port without a host"),
+            (["connect", "a", "b"], "unexpected b after TARGET a"),
             (["connect", "--timeout"], "Option '--timeout' requires an argument."),
-            (["connect", "--timeout=soon"], "Invalid value for '--timeout': 'soon' is not a valid float"),
-            (["connect", "--timeout=0"], "Invalid value for '--timeout'"),
-            (["connect", "--timeout=-1"], "Invalid value for '--timeout'"),
-            (["ping", "-i", "inf"], "Invalid value for '-i' / '--interval': inf is not a number of seconds"),
+            (["connect", "--timeout=soon"], "Invalid value for '--timeout': 'soon' is not a duration"),
+            (["connect", "--timeout=0"], "Invalid value for '--timeout': '0' is not more than 0"),
+            (["connect", "--timeout=-1"], "Invalid value for '--timeout': '-1' is not a duration"),
+            (
+                ["ping", "-i", "inf"],
+                "Invalid value for '-i' / '--interval': 'inf' is not a duration such as 5, 0.5, 500ms, 5s or 2m",
+            ),
             (["ping", "-i", "-1"], "Invalid value for '-i' / '--interval'"),
             (["ping", "-c", "0"], "Invalid value for '-c' / '--count'"),
             (["ping", "-s", "0"], "Invalid value for '-s' / '--size'"),
             (["ping", "-W", "0"], "Invalid value for '-W' / '--timeout'"),
-            (["ping", "-s", "65508", "udp:a"], "a UDP datagram has at most 65507 bytes"),
-            (["ping", "--half-close", "udp:a"], "--half-close is for streams, not for UDP"),
-            (["ping", "--half-close", "--keep"], "--keep and --half-close contradict each other"),
-            (["ping", "--format", "nagios"], "--format nagios needs a --count"),
-            (["ping", "--json", "--format", "nagios", "-c1"], "--json and --format nagios contradict each other"),
+            (
+                ["ping", "-s", "65508", "udp:a"],
+                "--size 65508 does not fit a UDP datagram, which has at most 65507 bytes",
+            ),
+            (["ping", "--half-close", "udp:a"], "--half-close needs a stream, not UDP"),
+            (["ping", "--half-close", "--keep"], "--keep and --half-close exclude each other"),
+            (["ping", "--json", "--format", "prometheus", "-c1"], "--json and --format prometheus exclude each other"),
             (["ping", "--format", "xml"], "Invalid value for '--format': 'xml' is not one of"),
             (["ping", "--require", "p99<5"], "Invalid value for '--require': 'p99<5' is not METRIC<VALUE"),
             (["ping", "--require", "wrong<1"], "Invalid value for '--require': 'wrong<1' is not METRIC<VALUE"),
-            (["connect", "two\nlines"], "Invalid value for '[TARGET]': 'two\\nlines' is not an address"),
-            (["connect", "a", "two\nlines"], "Got unexpected extra argument (two\\nlines)"),
-            (["connect", "--timeout=nan"], "Invalid value for '--timeout': nan is not a number of seconds"),
+            (["connect", "two\nlines"], "Invalid value for TARGET: 'two\\nlines' is not an address"),
+            (["connect", "a", "two\nlines"], "unexpected two\\nlines after TARGET a"),
+            (
+                ["connect", "--timeout=nan"],
+                "Invalid value for '--timeout': 'nan' is not a duration such as 5, 0.5, 500ms, 5s or 2m",
+            ),
         ):
             code, stdout, stderr = self.main(*arguments)
             assert (code, stdout) == (ExitCode.USAGE, "")
@@ -132,7 +143,7 @@ class MainTests(CommandTestCase):
             raise MemoryError
 
         self.patch(module, "run", fail)
-        message = "echoup: there is not enough memory for a --size of 1073741824\n"
+        message = "echoup: not enough memory for --size 1073741824\n"
         assert self.main("ping", "-s1073741824", "-c1") == (ExitCode.USAGE, "", message)
 
     def test_unwritableErrorKeepsExitCode(self) -> None:
@@ -191,6 +202,83 @@ class MainTests(CommandTestCase):
         """Fail with another error of the system."""
         raise FileNotFoundError(ENOENT, "No such file or directory")
 
+    def test_pluginFailsInOneLine(self) -> None:
+        """Under Nagios a mistake is one line on stdout, and UNKNOWN, which pages nobody."""
+        for arguments, words in (
+            ([], "--format nagios needs --count, such as -c 3"),
+            (["-c1", "--colour"], "No such option"),
+            (["-c0"], "Invalid value for '-c' / '--count'"),
+            (["-c1", "-W", "soon"], "Invalid value for '-W' / '--timeout': 'soon' is not a duration"),
+            (["-c1", "8081"], "Invalid value for TARGET: '8081' is a port without a host"),
+            (["-c1", "a", "80"], "TARGET is one word: write a:80 instead of a 80"),
+            (["-c1", "--require=p99<5|s"], "Invalid value for '--require': 'p99<5/s' is not METRIC<VALUE"),
+            (["-c1", "--keep", "--half-close"], "--keep and --half-close exclude each other"),
+            (["-c1", "--json"], "--json and --format nagios exclude each other"),
+            (["-c"], "Option '-c' requires an argument."),
+        ):
+            for form in (["--format", "nagios"], ["--format=nagios"]):
+                code, stdout, stderr = self.main("ping", *form, *arguments)
+                assert (code, stderr) == (NagiosStatus.UNKNOWN, ""), arguments
+                assert stdout.startswith(f"ECHOUP UNKNOWN - {words}"), stdout
+                assert stdout.endswith("\n")
+                assert (len(stdout.splitlines()), "|" in stdout) == (1, False)
+
+    def test_pluginStillHelps(self) -> None:
+        """Under Nagios the help is the same."""
+        code, stdout, _ = self.main("ping", "--format", "nagios", "-h")
+        assert (code, stdout.startswith("Usage: ")) == (ExitCode.OK, True)
+
+    def test_pluginReportsErrors(self) -> None:
+        """Whatever ends a check before its line is written makes a line of its own, and UNKNOWN."""
+        for error, words in (
+            (PathError(ExitCode.USAGE, "cannot speak TLS with a:1: /b: No such file"), "cannot speak TLS with a:1: /b"),
+            (OSError(EMFILE, "Too many open files"), "Too many open files (this process has no file descriptors left"),
+            (MemoryError(), "not enough memory for --size 56"),
+            (ZeroDivisionError("no"), "ZeroDivisionError: no"),
+            (FileNotFoundError(ENOENT, "No such file"), "FileNotFoundError: [Errno 2] No such file"),
+        ):
+            self.failure = error
+            self.patch(module, "run", self.fail_)
+            code, stdout, _ = self.main("ping", "-c1", "--format", "nagios")
+            assert (code, len(stdout.splitlines())) == (NagiosStatus.UNKNOWN, 1)
+            assert stdout.startswith(f"ECHOUP UNKNOWN - {words}"), stdout
+
+    def fail_(self, *_: object) -> int:
+        """Fail with an error."""
+        raise self.failure
+
+    def test_pluginReportsOnce(self) -> None:
+        """A failure that the report has told has no second line on stdout, and the status of the report."""
+
+        def fail(reactor: object, talk: object, target: object, schedule: object, report: Any, *_: object) -> int:
+            report.begin("there", 1)
+            report.end(summed(probe(code=ExitCode.SHORT)), [], ExitCode.SHORT)
+            raise PathError(ExitCode.SHORT, "closed early")
+
+        self.patch(module, "run", fail)
+        code, stdout, stderr = self.main("ping", "-c1", "--format", "nagios")
+        assert (code, stderr) == (NagiosStatus.CRITICAL, "echoup: closed early\n")
+        assert stdout.startswith("ECHOUP CRITICAL - 0 of 1 answered by there; ")
+        assert len(stdout.splitlines()) == 1
+
+    def test_helpFitsTerminal(self) -> None:
+        """No line of any help is longer than 80 columns, whatever the width of the terminal, if it has that many."""
+        for columns in ("", "80", "200"):
+            self.patch(os, "environ", {**os.environ, "COLUMNS": columns})
+            for command in ("", *cli.commands):
+                _, stdout, _ = self.main(*command.split(), "--help")
+                assert max(map(len, stdout.splitlines())) <= 80, command
+
+    def test_helpExplainsDurations(self) -> None:
+        """The help of a command that takes durations says once what they are, and shows the defaults as such."""
+        for name, command in cli.commands.items():
+            text = " ".join(self.main(name, "--help")[1].split())
+            assert text.count("A DURATION is a number of seconds, or has a unit: 250us, 500ms, 5s, 2m.") == 1
+            for option in command.params:
+                if option.name in ("timeout", "interval"):
+                    assert re.search(rf"--{option.name} DURATION [^\]]*\[default: {option.default}\]", text), text
+                    assert parseDuration(str(option.default))
+
     def test_interruptBeforeReactor(self) -> None:
         """Ctrl-C before the reactor runs exits like Ctrl-C later."""
 
@@ -203,12 +291,18 @@ class MainTests(CommandTestCase):
     def test_pingMistakeIsOneLine(self) -> None:
         """A mistake in the options of `ping` is one line on stderr, and exit code 2."""
         for arguments, words in (
-            (["-inan"], "Invalid value for '-i' / '--interval': nan is not a number of seconds"),
-            (["-Wnan"], "Invalid value for '-W' / '--timeout': nan is not a number of seconds"),
-            (["--format=prometheus"], "--format prometheus needs a --count"),
+            (
+                ["-inan"],
+                "Invalid value for '-i' / '--interval': 'nan' is not a duration such as 5, 0.5, 500ms, 5s or 2m",
+            ),
+            (
+                ["-Wnan"],
+                "Invalid value for '-W' / '--timeout': 'nan' is not a duration such as 5, 0.5, 500ms, 5s or 2m",
+            ),
+            (["--format=prometheus"], "--format prometheus needs --count, such as -c 3"),
             (["--require=loss>1%"], "Invalid value for '--require': 'loss>1%' is not METRIC<VALUE"),
-            (["a", "b"], "Got unexpected extra argument (b)"),
-            (["127.0.0.1:0"], "Invalid value for '[TARGET]': '127.0.0.1:0' has port 0, which nobody can connect to"),
+            (["a", "b"], "unexpected b after TARGET a"),
+            (["127.0.0.1:0"], "Invalid value for TARGET: '127.0.0.1:0' has port 0, which nobody can connect to"),
         ):
             code, stdout, stderr = self.main("ping", *arguments)
             assert (code, stdout) == (ExitCode.USAGE, "")
@@ -281,6 +375,13 @@ class PingTests(CommandTestCase):
         assert schedule == Schedule(3, 0.5, 2.0, 1000, keep=True)
         assert requirements == [parseRequirement("p99<5ms"), parseRequirement("late<1")]
         assert self.called("--half-close")[2].halfClose
+
+    def test_durationsHaveUnits(self) -> None:
+        """Every option that takes seconds takes a duration."""
+        for text, seconds in (("5", 5.0), ("0.5", 0.5), ("500ms", 0.5), ("250us", 0.00025), ("5s", 5.0), ("2m", 120.0)):
+            schedule = self.called("-W", text, "-i", text)[2]
+            assert (schedule.timeout, schedule.interval) == (seconds, seconds)
+        assert self.called("-i0ms")[2].interval == 0
 
     def test_formatChoosesReport(self) -> None:
         """Each format has its report."""

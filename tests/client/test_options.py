@@ -76,8 +76,8 @@ class PathOptionsTests(SynchronousTestCase):
     def test_contradictionsAreRefused(self) -> None:
         """Options that contradict each other are refused, with the reason."""
         needTLS = "--cafile, --cert, --key, --server-name and --insecure need --tls"
-        streams = "TLS and the PROXY protocol are for streams, not for UDP"
-        host = "has no host whose certificate could be expected: --server-name names one"
+        streams = "TLS and the PROXY protocol need a stream, and udp:a is UDP"
+        host = "has no host name to expect in the certificate: name one with --server-name"
         for arguments, message in (
             (["8081"], "'8081' is a port without a host"),
             (["--cafile=x"], needTLS),
@@ -90,8 +90,8 @@ class PathOptionsTests(SynchronousTestCase):
             (["--tls", "--cafile="], "--cafile: '' is not a file"),
             (["--tls", "--cert="], "--cert: '' is not a file"),
             (["unix:a", "--tls"], f"unix:a {host}"),
-            (["a", "-4", "-6"], "-4 and -6 contradict each other"),
-            (["unix:a", "-6"], "-4 and -6 are for hosts, and unix:a is none"),
+            (["a", "-4", "-6"], "-4 and -6 exclude each other"),
+            (["unix:a", "-6"], "-4 and -6 need a host, and unix:a has none"),
             (["udp:a", "--tls"], streams),
             (["udp:a", "--insecure"], streams),
             (["udp:a", "--proxy-protocol=v1"], streams),

@@ -12,13 +12,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.run import run
+from echoup.client.run import conclude, run
 from echoup.client.standardio import useWaitingStreams
 from tests.support.doubles import HandReactor, ReactorTestCase, raised
 
 
 class RunTests(ReactorTestCase):
-    """`run` runs a command in the reactor, and turns its end into an exit code."""
+    """`run` runs a command in the reactor, and `conclude` turns its failure into an exit code."""
 
     def setUp(self) -> None:
         """Restore the signals in the end."""
@@ -33,7 +33,11 @@ class RunTests(ReactorTestCase):
         self, command: Callable[[HandReactor], Coroutine[Any, Any, None]], code: int, message: str = ""
     ) -> None:
         """Check that `command` ends with `code`, and `message` on stderr."""
-        assert run(self.reactor, command) == code
+        try:
+            ended = run(self.reactor, command)
+        except PathError as error:
+            ended = conclude(error)
+        assert ended == code
         assert isinstance(sys.stderr, StringIO)
         assert sys.stderr.getvalue() == message
         assert self.flushLoggedErrors() == []
@@ -82,7 +86,9 @@ class RunTests(ReactorTestCase):
 
         self.patch(sys, "stderr", self.enterContext(Path("/dev/full").open("w")))
         useWaitingStreams()
-        assert run(self.reactor, command) == ExitCode.UNREACHABLE
+        error = raised(PathError, run, self.reactor, command)
+        assert error is not None
+        assert conclude(error) == ExitCode.UNREACHABLE
         sys.stderr.flush()
 
     def test_interruptIsSilent(self) -> None:
