@@ -110,9 +110,14 @@ def wheel(session: nox.Session) -> None:
     """Build the source distribution, and from that the wheel."""
     session.install("build")
     session.run("python", "-m", "build", "--outdir", str(_folder(session, "dist")))
-    contents = {name.partition("/")[0] for name in ZipFile(_wheel(session)).namelist()}
-    if contents != {"echoup", "twisted", f"echoup-{PROJECT['project']['version']}.dist-info"}:
+    names = ZipFile(_wheel(session)).namelist()
+    release = f"echoup-{PROJECT['project']['version']}"
+    contents = {name.partition("/")[0] for name in names}
+    if contents != {"echoup", "twisted", f"{release}.data", f"{release}.dist-info"}:
         session.error(f"the wheel has {contents}")
+    pages = {name.removeprefix(f"{release}.data/data/share/man/man1/") for name in names if ".data/" in name}
+    if pages != {path.name for path in Path("docs/man").glob("*.1")}:
+        session.error(f"the wheel has these manual pages: {pages}")
 
 
 @nox.session(python=OTHERS, requires=["wheel"])

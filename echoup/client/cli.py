@@ -17,7 +17,11 @@ from echoup.client.run import complain, conclude, run
 from echoup.client.standardio import useWaitingStreams
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Prove a network path with an echo service.",
+)
 @click.version_option(package_name="echoup", message="echoup %(version)s")
 def cli() -> None:
     """Prove a network path: send bytes, and check that the real application answers.
