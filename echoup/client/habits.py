@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-from echoup.addresses import joinAddress
-
 _PORT = "the port is part of TARGET, as in HOST:PORT"
 _UDP = "for UDP begin TARGET with udp:"
 _OPTIONS = {"-p": _PORT, "--port": _PORT, "-u": _UDP, "--udp": _UDP, "-w": "the timeout is -W"}
@@ -88,6 +86,8 @@ def joinWords(target: str, rest: Sequence[str]) -> str:
     """Return the TARGET that is meant by `target`, a host, with its port in the word after it; empty if none is."""
     if len(rest) != 1 or not re.fullmatch("[0-9]{1,5}", rest[0]):
         return ""
+    from echoup.addresses import joinAddress  # imports Twisted, which completion and help needn't wait for
+
     kind, colon, host = target.partition(":") if target.startswith(("tcp:", "tls:", "udp:")) else ("", "", target)
     joined = kind + colon + joinAddress(host.strip("[]"), int(rest[0]))
     return joined if isTarget(joined) else ""
