@@ -423,7 +423,7 @@ def test_prometheusHasGauges(daemon: Daemon, certificates: Certificates) -> None
 
 
 USAGE = [
-    (["--keep", "--half-close", "127.0.0.1"], "--keep and --half-close contradict each other"),
+    (["--keep", "--half-close", "127.0.0.1"], "--keep and --half-close exclude each other"),
     (["-c0", "127.0.0.1"], "Invalid value for '-c'"),
     (["--tls", "--cafile=/no\nfile", "-c1", "127.0.0.1"], "/no\\nfile: No such file or directory"),
 ]
@@ -451,7 +451,7 @@ def test_noMemoryIsMistake(daemon: Daemon) -> None:
     limited = ["sh", "-c", 'ulimit -v 1000000 && exec "$@"', "sh", *PING]
     ended = ping("-c1", "-q", f"-s{2**30}", daemon.address.target, command=limited)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"echoup: there is not enough memory for a --size of {2**30}\n"
+    assert ended.stderr == f"echoup: not enough memory for --size {2**30}\n"
 
 
 @pytest.mark.parametrize(("arguments", "why"), USAGE)
