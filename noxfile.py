@@ -28,7 +28,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 OTHERS = [python for python in PYTHONS if python != f"{sys.version_info.major}.{sys.version_info.minor}"]
 ELSEWHERE = ["oldest", *(f"portable-{python}" for python in OTHERS)]
-"""The sessions that need `wheel`, which nox itself runs only before sessions that the command line names."""
+"""The sessions that need `wheel`, which nox itself runs only for sessions that the command line names."""
 
 PYTEST = ("python", "-m", "pytest", "-n", "auto")
 UNIT = "not system and not twisteds and not image"
@@ -38,21 +38,21 @@ EVERYTHING = "not image"
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Run the unit tests, or those of them that the arguments name."""
+    """Run the unit tests, or those that the arguments name."""
     session.install("-e", ".[test]")
     session.run(*PYTEST, "-m", UNIT, *session.posargs)
 
 
 @nox.session
 def system(session: nox.Session) -> None:
-    """Run the tests of the real commands, beside real peers, and Twisted's own tests of reactors."""
+    """Run the tests of the real commands, with real peers, and Twisted's own reactor tests."""
     session.install("-e", ".[test]")
     session.run(*PYTEST, "-m", "system or twisteds", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format, style, spelling, scripts, types, the directions of imports, and that the news can be built."""
+    """Check format, style, spelling, scripts, types and import directions, and that the changelog builds."""
     session.install("-e", ".[test]", *_group("lint"), *_group("bench"))
     session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure")
     session.run("mypy")
@@ -81,7 +81,7 @@ def trial(session: nox.Session) -> None:
 
 @nox.session
 def neighbours(session: nox.Session) -> None:
-    """Run treq's and klein's own tests on uvloop, and fetch with Scrapy."""
+    """Run treq's and klein's own tests on uvloop, and fetch a page with Scrapy."""
     session.install("-e", ".", *_group("neighbours"))
     folder = f"--temp-directory={_folder(session, 'others')}/temp"
     session.run("trial", "--reactor=uvloop", "--reporter=text", folder, "treq", "klein")
@@ -98,16 +98,16 @@ def neighbours(session: nox.Session) -> None:
 
 @nox.session
 def image(session: nox.Session) -> None:
-    """Build the image, and run it alone and with docker/compose.yaml; this needs root and podman."""
+    """Build the image, and run it alone and with docker/compose.yaml; needs root and podman."""
     if os.geteuid():
-        session.skip("only root can build it here")
+        session.skip("building the image needs root")
     session.install("-e", ".[test]", *_group("image"))
     session.run("python", "-m", "pytest", "-m", "image", "tests/image", *session.posargs)
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the source distribution, and from that the wheel."""
+    """Build the source distribution, and the wheel from it; check what the wheel contains."""
     session.install("build")
     session.run("python", "-m", "build", "--outdir", str(_folder(session, "dist")))
     names = ZipFile(_wheel(session)).namelist()
@@ -129,7 +129,7 @@ def portable(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def oldest(session: nox.Session) -> None:
-    """Run the same, and Twisted's own tests of reactors, with the oldest versions that pyproject.toml admits."""
+    """Run the same tests, and Twisted's own reactor tests, with the oldest versions that pyproject.toml admits."""
     project = PROJECT["project"]
     admitted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     session.install(*(each.replace(">=", "==") for each in admitted), str(_wheel(session)))
@@ -138,9 +138,9 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def readme(session: nox.Session) -> None:
-    """Run README.md's test command as it is written, and measure the branch coverage of all its processes.
+    """Run README.md's test command as written, and measure the branch coverage of all its processes.
 
-    The arguments are the reactors of the daemons under test, instead of the default ones.
+    The arguments name the reactors of the daemons under test, instead of the default ones.
     """
     data = _folder(session, "coverage")
     measuring = {"COVERAGE_FILE": str(data / "data"), "COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve())}
@@ -153,7 +153,7 @@ def readme(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def daemon(session: nox.Session) -> None:
-    """Run README.md's daemon command as it is written, in a copy of the checkout, and test it with the client there."""
+    """Run README.md's daemon command as written, in a copy of the checkout, and test it with the client there."""
     copy = _copy(session)
     log = copy / "log"
     command = ["bash", "-euo", "pipefail", "-c", _command("daemon")]
@@ -177,7 +177,7 @@ def daemon(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Run the benchmarks for a moment, with all peers that can be built here."""
+    """Run the benchmarks briefly, with all peers that can be built here."""
     session.install("-e", ".", *_group("bench"))
     session.run("python", "-m", "benchmarks", "--quick")
     session.run("python", "-m", "benchmarks.ping")
@@ -185,14 +185,14 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def gate(session: nox.Session) -> None:
-    """Run the sessions that every change has to pass."""
+    """Run the sessions that every change must pass."""
     for name in ("readme", "lint", "trial", "wheel", *ELSEWHERE, "image", "daemon"):
         session.notify(name)
 
 
 @nox.session(name="all", venv_backend="none")
 def everything(session: nox.Session) -> None:
-    """Run all sessions, on every reactor and every Python: for a night, or a release."""
+    """Run all sessions, on every reactor and every Python: for a nightly run or a release."""
     session.notify("readme", ["epoll", "uvloop", "asyncio", "poll", "select"])
     for name in ("lint", "trial", "neighbours", "benchmarks", "wheel"):
         session.notify(name)
@@ -208,7 +208,7 @@ def _group(name: str) -> tuple[str, ...]:
 
 
 def _folder(session: nox.Session, name: str) -> Path:
-    """Return an empty folder; nox' own for a session is $TMPDIR then, which is too long for the tests' Unix sockets."""
+    """Return an empty folder; nox's own becomes $TMPDIR, a path too long for the tests' Unix sockets."""
     folder = Path(session.cache_dir, name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -216,13 +216,13 @@ def _folder(session: nox.Session, name: str) -> Path:
 
 
 def _wheel(session: nox.Session) -> Path:
-    """Return the wheel that has been built."""
+    """Return the wheel that was built."""
     (built,) = Path(session.cache_dir, "dist").glob("*.whl")
     return built
 
 
 def _copy(session: nox.Session, *without: str) -> Path:
-    """Return a new copy of the files that git tracks here, without the folders `without`."""
+    """Return a new copy of the files that git tracks, without the folders `without`."""
     copy = _folder(session, "copy")
     tracked = subprocess.check_output(["git", "ls-files", "-z"], text=True).split("\0")
     for name in tracked[:-1]:

@@ -9,10 +9,10 @@ from cryptography import x509
 
 @dataclass(frozen=True)
 class CertificateInfo:
-    """What reports show of a certificate; the names are foreign text."""
+    """What reports show of a certificate; the names come from outside."""
 
     subject: str
-    """As RFC 4514 writes it; where it is empty, as in most modern certificates, the first alternative names."""
+    """In the form of RFC 4514; if it is empty, as in most modern certificates, the first alternative names."""
     issuer: str
     notBefore: datetime
     """When it becomes valid, in UTC."""
@@ -20,12 +20,12 @@ class CertificateInfo:
     """When it expires, in UTC."""
 
     def daysLeft(self, now: datetime) -> float:
-        """Return how many days after `now` it expires; negative if it has expired."""
+        """Return the days from `now` until it expires; negative if it has expired."""
         return (self.notAfter - now) / timedelta(days=1)
 
 
 def parseCertificate(der: bytes) -> CertificateInfo | None:
-    """Return what a certificate in DER says; None if it can't be parsed."""
+    """Return the facts of a certificate in DER; None if it can't be parsed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # cryptography warns of deviations that don't concern the user

@@ -25,7 +25,7 @@ class Requirement:
     """An upper limit for one metric."""
 
     text: str
-    """The requirement as it was given, without blanks."""
+    """The requirement as given, without blanks."""
     metric: str
     """`loss`, one of COUNTS or TIMES, or a percentile: `p` and a number."""
     limit: float
@@ -34,7 +34,7 @@ class Requirement:
     """Whether the limit itself is allowed."""
 
     def value(self, statistics: Statistics) -> float | None:
-        """Return the metric, in the unit of `limit`; None if it is unknown: no probe is over, or there is no time."""
+        """Return the metric in the unit of `limit`; None if unknown, because no probe is over or none has a time."""
         if not statistics.over:
             return None
         if self.metric == "outage":
@@ -51,7 +51,7 @@ class Requirement:
 
 
 def parseRequirement(text: str) -> Requirement:
-    """Return the requirement that `text` states; raise ValueError, with one line that says what is allowed."""
+    """Return the requirement that `text` states, or raise ValueError, with one line that says what is allowed."""
     if found := _REQUIREMENT.fullmatch(text.strip(" ")):
         metric, p, sign, number, unit = found.groups(default="")
         limit = _parseLimit(metric, number, unit)
