@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tarfile import TarFile
 from threading import Thread
 from zipfile import ZipFile
 
@@ -107,17 +108,26 @@ def image(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the source distribution, and the wheel from it; check what the wheel contains."""
+    """Build the source distribution, and the wheel from it, and check what they contain."""
     session.install("build")
     session.run("python", "-m", "build", "--outdir", str(_folder(session, "dist")))
-    names = ZipFile(_wheel(session)).namelist()
+    built = ZipFile(_wheel(session))
     release = f"echoup-{PROJECT['project']['version']}"
-    contents = {name.partition("/")[0] for name in names}
+    contents = {name.partition("/")[0] for name in built.namelist()}
     if contents != {"echoup", "twisted", f"{release}.data", f"{release}.dist-info"}:
         session.error(f"the wheel has {contents}")
-    pages = {name.removeprefix(f"{release}.data/data/share/man/man1/") for name in names if ".data/" in name}
+    pages = {Path(name).name for name in built.namelist() if name.startswith(f"{release}.data/data/share/man/man1/")}
     if pages != {path.name for path in Path("docs/man").glob("*.1")}:
-        session.error(f"the wheel has these manual pages: {pages}")
+        session.error(f"the wheel has the manual pages {pages}")
+    shown = built.read(f"{release}.dist-info/METADATA").decode().splitlines()
+    if not {"License: MIT", "Author: The echoup contributors"} <= set(shown):
+        session.error("the wheel has no author or licence that `pip show` shows")
+    with TarFile.open(_wheel(session).with_name(f"{release}.tar.gz")) as source:
+        missing = {f"{release}/{path}" for path in [*Path().glob("*.md"), *Path("docs").rglob("*.*")]} - {
+            *source.getnames()
+        }
+    if missing:
+        session.error(f"the source distribution lacks {missing}")
 
 
 @nox.session(python=OTHERS, requires=["wheel"])

@@ -147,7 +147,8 @@ def ping(
     """Probe the path to the echo service at TARGET, and say what fails, and where.
 
     Each probe sends random text and checks every byte of the reply. By default a probe makes its own connection, and
-    starts on schedule even if earlier probes are still under way. Without --count, probing continues until Ctrl-C.
+    starts on schedule even if earlier probes are still under way. Without --count, probing continues until Ctrl-C;
+    Ctrl-\\ prints the statistics so far.
 
     TARGET is HOST, HOST:PORT or [V6]:PORT, with udp: or tls: in front for UDP or TLS, or a Twisted client endpoint
     string (tcp:, tls:, unix:; unix:@NAME is an abstract socket). The default is 127.0.0.1:8081.
