@@ -150,11 +150,11 @@ def ping(
     starts on schedule even if earlier probes are still under way. Without --count, probing continues until Ctrl-C;
     Ctrl-\\ prints the statistics so far.
 
-    TARGET is HOST, HOST:PORT or [V6]:PORT, with udp: or tls: in front for UDP or TLS, or a Twisted client endpoint
-    string (tcp:, tls:, unix:; unix:@NAME is an abstract socket). The default is 127.0.0.1:8081.
+    TARGET is HOST, HOST:PORT, [V6]:PORT, tls: or udp: before one of these, or a Twisted client endpoint string (tcp:,
+    tls:, unix:; unix:@NAME is an abstract socket). The default is 127.0.0.1:8081.
 
     \b
-    Exit codes: 0 all came back in upper case    6 TLS failed
+    Exit codes: 0 everything uppercased          6 TLS failed
                 1 wrong reply, or a --require    7 closed or reset early
                   that isn't met                 8 not sent: local trouble
                 2 usage                        130 Ctrl-C

@@ -86,9 +86,9 @@ def _makeTarget(description: str, version: int, tls: bool, security: dict[str, A
     with badParameter("TARGET"):
         try:
             target = parseTarget(description)
-        except ValueError as error:
+        except ValueError:
             if meant := suggestTarget(description):
-                raise ValueError(f"{error}; write {meant}") from None
+                raise ValueError(f"{description!r} is a URL; write {meant}") from None
             raise
     if isinstance(target, DatagramTarget):
         if tls or security or proxyProtocol:

@@ -112,7 +112,8 @@ class CommandsTests(SynchronousTestCase):
             assert told("connect", url).startswith(expected)
             assert told("connect", url).endswith(f"; write {target}")
         for url in ("http://", "http://a b", "tcp:///"):
-            assert "write" not in told("connect", url)
+            assert suggestTarget(url) == ""
+            assert told("connect", url).startswith(f"Invalid value for TARGET: {url!r} is ")
 
     @given(st.lists(WORDS, min_size=1, max_size=4))
     def test_anyWordsAreAnsweredInOneLine(self, words: list[str]) -> None:

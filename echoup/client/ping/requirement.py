@@ -34,7 +34,7 @@ class Requirement:
     """Whether the limit itself is allowed."""
 
     def value(self, statistics: Statistics) -> float | None:
-        """Return the metric in the unit of `limit`; None if unknown, because no probe is over or none has a time."""
+        """Return the metric, in the unit of `limit`; None if it is unknown: no probe is over, or there is no time."""
         if not statistics.over:
             return None
         if self.metric == "outage":
