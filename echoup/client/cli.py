@@ -26,8 +26,8 @@ from echoup.client.standardio import useWaitingStreams
 def cli() -> None:
     """Prove a network path: send bytes, and check that the real application answers.
 
-    The echo service returns the same bytes in upper case, which only the application itself can do. Bytes that come
-    back unchanged, altered or cut tell what a proxy, a cache or a firewall in between did.
+    The echo service returns the same bytes in upper case, which only the application itself can do. If bytes come back
+    unchanged, altered or cut, something on the path did it: a proxy, a cache or a firewall, for example.
 
     \b
     twistd -n echoup           start the echo service, on 127.0.0.1:8081
@@ -95,10 +95,10 @@ def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str,
     "-i",
     "--interval",
     default=1.0,
-    text="Time from the start of one probe to the next; with 0 each starts when the one before ends.",
+    text="Time between the starts of two probes; 0: start each when the last one ends.",
     isPositive=False,
 )
-@secondsOption("-W", "--timeout", default=5.0, text="Give up on a probe, whichever step it is in, after this time.")
+@secondsOption("-W", "--timeout", default=5.0, text="Give up on a probe after this time, whatever step it is in.")
 @click.option(
     "-s",
     "--size",
@@ -109,8 +109,8 @@ def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str,
     help="Payload size in bytes.",
 )
 @click.option("--keep", is_flag=True, help="Use one connection (over UDP: one port) for all probes.")
-@click.option("--half-close", is_flag=True, help="Half-close after the payload, and expect the server's end too.")
-@click.option("-v", "--verbose", is_flag=True, help="Show each step of a probe: its time and what is known of it.")
+@click.option("--half-close", is_flag=True, help="Half-close after the payload, and wait for the server to close.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the time and the details of each step.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only the summary.")
 @click.option(
     "--require",
@@ -162,11 +162,12 @@ def ping(
                 4 refused or unreachable       143 SIGTERM
                 5 timed out
 
-    A wrong reply decides the exit code; otherwise the first failure does. A --require for the loss allows lost probes,
-    and so does one for the outage, if the outage is over at the end. Probes that this machine could not send, for lack
-    of a route or a file descriptor for example, count as neither answered nor lost.
+    A wrong reply decides the exit code; otherwise the first failure does. A limit for the loss allows lost probes; so
+    does a limit for the outage, if the outage has ended. Probes that this machine could not send, for lack of a route
+    or a file descriptor for example, count as neither answered nor lost.
 
-    With --format nagios the exit codes are those of a plugin: 0, 1, 2, or 3 for UNKNOWN, mistakes of usage included.
+    With --format nagios, the exit codes are those of a plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. A usage error is
+    UNKNOWN.
     """  # noqa: D301  # as above
     if keep and half_close:
         raise click.UsageError("--keep and --half-close exclude each other: a half-closed connection can't be kept")
