@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from socket import AF_INET, AF_INET6, AF_UNIX
@@ -17,6 +17,7 @@ from tests.support.reactors import REACTORS
 from tests.support.waiting import eventually
 
 _LISTENING = re.compile(r"listening on (?!udp:)(tls:)?(?:unix:(\S+)|\[(\S+)\]:(\d+)|([^\s:]+):(\d+))")
+_STOPPING = re.compile(r"^.*\] Received SIG\w+, shutting down", re.MULTILINE)
 
 
 def foreground(reactor: str = "") -> list[str]:
@@ -25,7 +26,11 @@ def foreground(reactor: str = "") -> list[str]:
 
 
 class Daemon:
-    """A running `twistd -n echoup`, seen from outside."""
+    """A running `twistd -n echoup`, seen from outside.
+
+    A thread of the daemon writes its log, so a line follows what it tells of, and may be late. While the daemon runs,
+    wait for a line with `eventually`. What the log lacks is known only when the daemon has ended.
+    """
 
     reactor = REACTORS[0]
     """The reactor of daemons that are started without another one."""
@@ -80,8 +85,10 @@ class Daemon:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop it; unless the test has failed already, demand that there is no traceback in its log."""
         self.stop()
+        assert kind or "Traceback" not in self.text, self.text
 
     @property
     def isRunning(self) -> bool:
@@ -99,6 +106,14 @@ class Daemon:
     def text(self) -> str:
         """Its output so far."""
         return self.log.read_text(errors="backslashreplace")
+
+    @property
+    def textBeforeStop(self) -> str:
+        """All of its output up to the line about the signal that stopped it; it has ended."""
+        assert self.process.poll() is not None, "the log of a running daemon may lack lines"
+        before, *after = _STOPPING.split(self.text, maxsplit=1)
+        assert after, self.text
+        return before
 
     @property
     def addresses(self) -> list[Address]:
@@ -121,8 +136,12 @@ class Daemon:
     @property
     def connections(self) -> list[dict[str, str]]:
         """The fields of each log line about a connection that has ended, with --log-connections."""
-        lines = re.findall(r"\] connection (peer=.*)", self.text)
+        lines = re.findall(r"\] connection (peer=.*)\n", self.text)
         return [dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line)) for line in lines]
+
+    def connectionsFrom(self, peers: Collection[str]) -> list[dict[str, str]]:
+        """Return those of `connections` that came from `peers`."""
+        return [one for one in self.connections if one["peer"] in peers]
 
     @property
     def descriptors(self) -> int:

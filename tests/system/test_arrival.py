@@ -124,7 +124,6 @@ def test_unfinishedHandshakesAndHeadersAreAborted(
         eventually(lambda: len(daemon.connections) == 201)
         assert [one["reason"] for one in daemon.connections].count("handshake") == 200
         assert daemon.connections[-1]["bytes"] == str(latency.answers * 64)
-        assert "Traceback" not in daemon.text
     figure(
         f"200 dropped after {min(lived):.2f} to {max(lived):.2f} s, with a timeout of {timeout} s; "
         f"descriptors {before}, {after}; {latency}"
@@ -206,7 +205,6 @@ def test_arrivalsBeyondMaximumWait(
         after = eventually(lambda: daemon.descriptors == before and before)
         eventually(lambda: len(daemon.connections) == TOO_MANY)
         assert not crowd.refused
-        assert "Traceback" not in daemon.text
     figure(f"{TOO_MANY} clients at a maximum of 10: served {served}, descriptors {before}, {after}")
     assert served == [10, 20, 21]
 
@@ -236,9 +234,7 @@ def test_maximumPerPeerCountsClientsBehindProxy(
         with Crowd([many] * 5, certificates.context()) as again:
             eventually(lambda: len(again.served) == 5)
         eventually(lambda: daemon.descriptors == before)
-        eventually(lambda: "--max-connections-per-peer" in daemon.text)  # a thread writes the log
-        assert daemon.text.count("--max-connections-per-peer") == 1
-        assert "Traceback" not in daemon.text
+    assert daemon.textBeforeStop.count("--max-connections-per-peer") == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -263,7 +259,6 @@ def test_admissionAfterWaitLosesNothing(tmp_path: Path, certificates: Certificat
             assert len(crowd.served) == len(addresses)
         eventually(lambda: len(daemon.connections) == 5 * len(addresses))
         assert {one["reason"] for one in daemon.connections} == {"done"}
-        assert "Traceback" not in daemon.text
 
 
 @pytest.mark.portable
@@ -348,7 +343,6 @@ def test_otherProtocolThanTLSGetsAlert(tmp_path: Path, certificates: Certificate
             eventually(lambda: daemon.connections)
         assert daemon.connections[0]["reason"] == "tls"
         eventually(lambda: daemon.descriptors == before)
-        assert "Traceback" not in daemon.text
 
 
 def test_reloadUnderLoadLosesNoConnection(
@@ -398,9 +392,8 @@ def test_reloadUnderLoadLosesNoConnection(
             tls.finish(b"bye")
             assert tls.receiveAll() == b"BYE"
         eventually(lambda: len(daemon.connections) == len(outcomes) + len(old))
-        assert {one["reason"] for one in daemon.connections} == {"done"}
-        assert daemon.text.count(f"kept the certificate of {listen[0]}: {file}: ") == 1
-        assert "Traceback" not in daemon.text
+    assert [one["reason"] for one in daemon.connections] == ["done"] * (len(outcomes) + len(old))
+    assert daemon.text.count(f"kept the certificate of {listen[0]}: {file}: ") == 1
     failed = [outcome for outcome in outcomes if outcome]
     figure(f"{len(outcomes)} sessions, {len(failed)} failed, over {len(contents) + 1} signals")
     assert not failed
@@ -485,7 +478,6 @@ def test_idleConnectionIsEnded(tmp_path: Path, certificates: Certificates) -> No
             eventually(lambda: daemon.descriptors == before)
         eventually(lambda: daemon.connections)  # the line follows the closing of the descriptor
         assert [(one["reason"], one["bytes"]) for one in daemon.connections] == [("idle", "5")]
-        assert "Traceback" not in daemon.text
 
 
 def test_peerThatSendsAfterTheEndIsAborted(tmp_path: Path, certificates: Certificates) -> None:
@@ -507,7 +499,6 @@ def test_peerThatSendsAfterTheEndIsAborted(tmp_path: Path, certificates: Certifi
         eventually(lambda: daemon.descriptors == before)
         eventually(lambda: daemon.connections)
         assert [(one["reason"], one["bytes"]) for one in daemon.connections] == [("idle", "0")]
-        assert "Traceback" not in daemon.text
 
 
 def test_resetsInEveryStateLeaveNothingBehind(tmp_path: Path, certificates: Certificates) -> None:
@@ -535,7 +526,6 @@ def test_resetsInEveryStateLeaveNothingBehind(tmp_path: Path, certificates: Cert
                 reset(tls.socket)
         eventually(lambda: daemon.descriptors == before)
         eventually(lambda: len(daemon.connections) == len(beginnings) * 10 + 10)
-        assert "Traceback" not in daemon.text
 
 
 @pytest.mark.usefixtures("manyConnections")
@@ -606,7 +596,6 @@ def test_stopEndsClientThatKeepsSending(tmp_path: Path, certificates: Certificat
                 sent.set()
                 sending.join(60)
             daemon.wait(60)
-            assert "Traceback" not in daemon.text
         if tls.ended == CLOSE_NOTIFY or longest < 0.1:
             break
     assert tls.ended == CLOSE_NOTIFY
@@ -658,7 +647,6 @@ def test_stopServesArrivals(tmp_path: Path, certificates: Certificates, figure: 
             tls.finish()
         code = daemon.wait(60)
         stopped = time.monotonic() - began
-        assert "Traceback" not in daemon.text
     figure(
         f"{served} of 100 behind a proxy and {len(crowd.served)} of 20 with TLS served, {len(received)} of {len(data)} "
         f"bytes read slowly, exit code {code} after {stopped:.2f} s"

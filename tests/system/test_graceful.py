@@ -65,7 +65,6 @@ def test_stopServesQueueAndFlight(tmp_path: Path, figure: Callable[[str], None])
                 connection.close()  # the daemon waits for their ends
             code = daemon.wait(60)
             stopped = time.monotonic() - began
-        assert "Traceback" not in daemon.text
     figure(
         f"{served} of 500 queued served, {len(b''.join(received))} of {len(data)} bytes read slowly, "
         f"exit code {code} after {stopped:.2f} s"
@@ -99,7 +98,6 @@ def test_deadlineEndsStop(tmp_path: Path, figure: Callable[[str], None], workers
         daemon.signal(signal.SIGTERM)
         code = daemon.wait(60)
         stopped = time.monotonic() - began
-        assert "Traceback" not in daemon.text
     figure(f"exit code {code} after {stopped:.2f} s, with a deadline of {timeout:g} s")
     assert code == 143
     assert stopped >= timeout - 0.1
@@ -260,7 +258,6 @@ def test_secondSignalEndsStop(tmp_path: Path, number: int) -> None:
         eventually(lambda: "shutting down" in daemon.text)
         daemon.signal(number)
         assert daemon.wait(60) == 128 + number
-        assert "Traceback" not in daemon.text
 
 
 def test_otherSignalsDoNotEndDaemon(tmp_path: Path) -> None:
@@ -280,7 +277,6 @@ def test_stopRemovesUnixSocket(tmp_path: Path) -> None:
         second.unlink()
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 143
-        assert "Traceback" not in daemon.text
     assert not first.exists()
 
 

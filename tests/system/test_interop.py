@@ -104,7 +104,6 @@ def test_haproxyInFrontIsExact(
             assert ("tls_cipher" in connection) == bool(context)
             expected = secrets if context else {"tls": "no"}
             assert {name: connection.get(name) for name in secrets} == {name: expected.get(name) for name in secrets}
-    assert "Traceback" not in daemon.text
 
 
 @pytest.mark.parametrize("header", ["v1", "v2"])
@@ -125,11 +124,10 @@ def test_haproxysHealthChecksPass(
                 eventually(lambda: len(daemon.connections) >= 5)
             assert address.echo(b"hello") == b"HELLO"
         eventually(lambda: daemon.descriptors == before)
-        eventually(lambda: [one["peer"].split(":")[0] for one in daemon.connections if one["bytes"] == "5"] == [CLIENT])
-        others = [connection for connection in daemon.connections if connection["bytes"] == "0"]
-        assert {connection["peer"].split(":")[0] for connection in others} <= {"127.0.0.1"}
-        assert not {"header", "handshake"} & {connection["reason"] for connection in others}
-        assert "Traceback" not in daemon.text
+    assert [one["peer"].split(":")[0] for one in daemon.connections if one["bytes"] == "5"] == [CLIENT]
+    others = [connection for connection in daemon.connections if connection["bytes"] == "0"]
+    assert {connection["peer"].split(":")[0] for connection in others} <= {"127.0.0.1"}
+    assert not {"header", "handshake"} & {connection["reason"] for connection in others}
     assert "DOWN" not in (tmp_path / "haproxy.log").read_text()
 
 
@@ -216,7 +214,6 @@ def test_clientsWithoutTheRightCertificateAreRefused(tmp_path: Path, certificate
             ("tls", '"peer did not return a certificate"'),
             ("tls", '"unable to get local issuer certificate"'),
         ]
-        assert "Traceback" not in daemon.text
 
 
 @pytest.fixture

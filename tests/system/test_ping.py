@@ -78,18 +78,13 @@ def test_phasesAreInOrder(daemon: Daemon) -> None:
                 assert pinged.phases["connect"]["tcp"]["rtt"] > 0
 
 
-def connectionsFrom(daemon: Daemon, peers: set[str]) -> list[dict[str, str]]:
-    """Return what the daemon's log says of connections from `peers`."""
-    return [one for one in daemon.connections if one["peer"] in peers]
-
-
 def test_keepHasOneConnection(daemon: Daemon) -> None:
     """With --keep there is one connection, and only the first probe waits for it; it ends as the daemon expects."""
     pinged = probe(daemon.address.target, "--keep", "-i0.01", "-s100", count=5)
     assert pinged.summary["answered"] == 5
     assert ["connect" in {phase["step"] for phase in one["phases"]} for one in pinged.probes] == [True] + [False] * 4
     (local,) = {one["local"] for one in pinged.probes}
-    (connection,) = eventually(lambda: connectionsFrom(daemon, {local}))
+    (connection,) = eventually(lambda: daemon.connectionsFrom({local}))
     assert (connection["bytes"], connection["reason"]) == ("500", "done")
 
 
@@ -97,7 +92,7 @@ def test_halfCloseEndsBothSides(daemon: Daemon) -> None:
     """With --half-close each probe has a connection that both sides end."""
     pinged = probe(daemon.address.target, "--half-close", "-i0", count=3)
     peers = {one["local"] for one in pinged.probes}
-    connections = eventually(lambda: len(found := connectionsFrom(daemon, peers)) == 3 and found)
+    connections = eventually(lambda: len(found := daemon.connectionsFrom(peers)) == 3 and found)
     assert {(one["bytes"], one["reason"]) for one in connections} == {("56", "done")}
 
 

@@ -158,7 +158,6 @@ def test_otherRoot(tmp_path: Path) -> None:
     with Daemon.start(tmp_path, "--log-connections", command=command) as daemon:
         assert daemon.address.echo(b"hello") == b"HELLO"
         assert daemon.stop() == 143
-        assert "Traceback" not in daemon.log.read_text()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root folder")
@@ -258,7 +257,6 @@ def test_removedFolders(tmp_path: Path, certificates: Certificates, workers: int
         eventually(lambda: "kept the certificate of ssl:" in daemon.text)
         assert Way(daemon.addresses[1], certificates.context()).exchange(b"hello") == b"HELLO"
         assert daemon.stop() == 143
-        assert "Traceback" not in daemon.text
 
 
 def test_socketOfAKilledDaemonIsReplaced(tmp_path: Path) -> None:

@@ -116,7 +116,6 @@ def test_workersEchoExactlyOnEveryTransport(
         assert daemon.stop() == 143
         peers = [connection["peer"] for connection in daemon.connections]
         assert totals(daemon) == (sessions, sum(SIZES) * 2 * len(ways))
-        assert "Traceback" not in daemon.text
     figure(f"{sessions} sessions of {len(ways)} kinds exact, totals {totals(daemon)}")
     assert peers.count("192.0.2.1:4242") == 3 * 2 * len(SIZES)
     assert all(re.fullmatch(r"\d+\.\d{3}", connection["seconds"]) for connection in daemon.connections)
@@ -193,7 +192,6 @@ def test_killedWorkerLosesOnlyItsConnections(tmp_path: Path, figure: Callable[[s
         assert totals(daemon) == (others + 11, others * 10 + 11 * 5)
     figure(f"3 workers killed: {lost} connections of theirs lost, {others} of others' not; totals {totals(daemon)}")
     assert len(deaths) == 3
-    assert "Traceback" not in daemon.text
 
 
 def _answered(connections: list[socket.socket]) -> list[socket.socket]:
@@ -296,7 +294,6 @@ def test_workersShareMaximumPerPeer(tmp_path: Path, header: str) -> None:
         refusals = [int(count) for count in re.findall(r"refused (\d+) connections over", daemon.text)]
         assert sum(refusals) == 3 * 16
         assert len(refusals) == 2
-        assert "Traceback" not in daemon.text
 
 
 def _askedByAll(daemon: Daemon) -> None:
@@ -324,11 +321,11 @@ def test_repeatedDeathsDelayReplacement(tmp_path: Path, figure: Callable[[str], 
             (victim,) = eventually(lambda: set(workers(daemon)) - {steady, victim})  # noqa: B023
             delays.append(time.monotonic() - began)
             assert daemon.address.echo(b"hello") == b"HELLO"
-        lines = daemon.text.count("\n")
-        assert daemon.text.count("ended by signal 9") == 5
         assert steady in workers(daemon)
-        planned = [float(text) for text in re.findall(r"another one starts in (\d+\.\d) seconds", daemon.text)]
+    lines = daemon.text.count("\n")
+    planned = [float(text) for text in re.findall(r"another one starts in (\d+\.\d) seconds", daemon.text)]
     figure(f"replaced after {', '.join(f'{delay:.2f}' for delay in delays)} s, planned {planned}; {lines} lines of log")
+    assert daemon.text.count("ended by signal 9") == len(planned) == 5
     assert planned[0] == 0
     assert all(later >= 0.5 * 1.5**i - ROUNDED for i, later in enumerate(planned[1:]))
     assert all(delay >= later - ROUNDED for delay, later in zip(delays, planned, strict=True))
@@ -380,7 +377,6 @@ def test_stopDrainsAllWorkers(tmp_path: Path, figure: Callable[[str], None]) -> 
         stopped = time.monotonic() - began
         for thread in reading:
             thread.join()
-        assert "Traceback" not in daemon.text
     figure(f"{served} of 300 queued served, exit code {code} after {stopped:.2f} s")
     assert served == 300
     assert received == [data.upper()] * 4
@@ -422,7 +418,6 @@ def test_secondSignalEndsAllWorkers(tmp_path: Path, number: int) -> None:
                 eventually(lambda: "shutting down" in daemon.text)
             assert daemon.wait(60) == 128 + number
             assert living() == []
-        assert "Traceback" not in daemon.text
         assert "ended by" not in daemon.text
 
 
@@ -512,19 +507,18 @@ def test_reloadReachesAllWorkers(tmp_path: Path, certificates: Certificates) -> 
         daemon.signal(signal.SIGHUP)
         eventually(lambda: daemon.text.count("kept the certificate of ssl:") == 2)
         assert shown() == after
-        time.sleep(0.3)
-        assert daemon.text.count("read the certificate of ssl:") == 2
-        assert daemon.text.count("kept the certificate of ssl:") == 2
         # A new worker can't read the file, and has the same certificate as the others all the same.
         for worker in workers(daemon):
             os.kill(worker, signal.SIGKILL)
             eventually(lambda worker=worker: worker not in workers(daemon) and len(workers(daemon)) == 2)  # type: ignore[misc]
         assert shown() == after
-        assert daemon.text.count("another one starts in 0.0 seconds") == daemon.text.count("ended by signal 9") == 2
         path.write_bytes(first)
         daemon.signal(signal.SIGHUP)
         eventually(lambda: daemon.text.count("read the certificate of ssl:") == 4)
         eventually(lambda: shown() == before)
+    assert daemon.text.count("read the certificate of ssl:") == 4
+    assert daemon.text.count("kept the certificate of ssl:") == 2
+    assert daemon.text.count("another one starts in 0.0 seconds") == daemon.text.count("ended by signal 9") == 2
 
 
 def failure(folder: Path, *options: str, command: list[str] | None = None) -> str:
