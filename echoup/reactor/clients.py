@@ -1,4 +1,4 @@
-"""Streams of sockets that are already connected: by a client, or by the owner of an adopted one."""
+"""Streams on sockets that are already connected, by a client or by the owner of an adopted socket."""
 
 from socket import socket
 from typing import Any
@@ -13,7 +13,7 @@ from echoup.reactor.stream import ReadingState, Stream, logPrefixOf, passesDescr
 
 
 class AdoptedStream(Stream):
-    """A connection that was made before the stream."""
+    """A connection that exists before its stream."""
 
     def __init__(self, reactor: IStreamReactor, family: int, host: Any, peer: Any) -> None:
         super().__init__(reactor, family)
@@ -29,7 +29,8 @@ class AdoptedStream(Stream):
 class ClientStream(AdoptedStream):
     """A connection that a client made.
 
-    Its protocol gets no data in the first turn: ClientCreator tells its caller of the protocol by `callLater(0, ...)`.
+    Its protocol gets no data in the first turn, because ClientCreator passes the protocol to its caller in the next
+    turn, with `callLater(0, ...)`.
     """
 
     _likeness = (tcp.Client, unix.Client)
@@ -60,7 +61,7 @@ class ClientStream(AdoptedStream):
             self.reactor.callLater(0, self._deliver)
 
     def ended(self, reason: Failure) -> None:
-        """Tell the connector, which tells its factory, unless the client carries on with the connection."""
+        """Tell the connector, which tells its factory, unless the client keeps the connection."""
         if self.connector is None:
             return
         if self.connector.transport is self:
@@ -69,7 +70,7 @@ class ClientStream(AdoptedStream):
             self.connector.connectionFailed(reason)
 
     def logPrefix(self) -> str:
-        """Return what log lines of the protocol begin with."""
+        """Return the prefix of the protocol's log lines."""
         return f"{logPrefixOf(self.protocol)},client"
 
     def __repr__(self) -> str:
@@ -77,7 +78,7 @@ class ClientStream(AdoptedStream):
 
 
 class _UvloopClient(tcp.BaseClient):
-    """Connects, and hands the connection over to a stream, or carries on itself to pass descriptors."""
+    """Connects, then hands the connection to a stream, or keeps it to pass descriptors."""
 
     reactor: IStreamReactor
     connector: Any
@@ -89,14 +90,14 @@ class _UvloopClient(tcp.BaseClient):
         self.reactor.adopt(self.socket, self._stream)
 
     def failIfNotConnected(self, err: Exception) -> None:
-        """Give up, also after the connection is made and before the stream begins."""
+        """Give up, even if the connection is made and only the stream has not begun."""
         if self._stream is None:
             super().failIfNotConnected(err)
         else:
             self._stream.connectionLost(Failure(err))
 
     def carryOn(self, connected: socket, protocol: IProtocol) -> None:
-        """Be the transport of `protocol`, which passes descriptors, through the socket `connected`."""
+        """Become the transport of `protocol`, which passes descriptors, on the socket `connected`."""
         self.socket, self.fileno = connected, connected.fileno
         self.protocol = protocol
         self.connected = True

@@ -1,7 +1,7 @@
-"""What programs look for in a connection although no interface promises it: Twisted's class, and attributes of that.
+"""What programs expect of a connection although no interface promises it: Twisted's class and its attributes.
 
-A stream has those that public programs read, where it can keep what they mean. It has no `doRead`, `doWrite` or
-`dataBuffer`: it neither is an `IReadDescriptor` nor has a buffer.
+A stream has the attributes that public programs read, where it can keep their meaning. It has no `doRead`, `doWrite`
+or `dataBuffer`, because it is not an `IReadDescriptor` and has no buffer of its own.
 """
 
 from socket import AF_UNIX
@@ -13,14 +13,14 @@ from echoup.reactor.sockets import StreamSocket
 
 
 class TwistedLike(StreamSocket):
-    """A stream as a program sees it that was written for `twisted.internet.tcp.Connection`."""
+    """A stream as seen by a program that was written for `twisted.internet.tcp.Connection`."""
 
     _likeness: tuple[type, type] = (tcp.Server, unix.Server)
-    """Twisted's classes for such a connection, of TCP and of a Unix socket."""
+    """Twisted's classes for such a connection, over TCP and over a Unix socket."""
 
     @property  # type: ignore[misc]  # other objects' can be set
     def __class__(self) -> Any:
-        """Twisted's class for such a connection, which `isinstance` takes for this one's; `type` tells the real one."""
+        """Twisted's class for such a connection, for `isinstance`; `type` returns the real class."""
         return self._likeness[self._family == AF_UNIX]
 
     @property

@@ -1,9 +1,9 @@
 """uvloop's loop, with readers and writers that last.
 
-libuv stops watching a descriptor at an error event (uv__poll_io), and uvloop closes the watcher, so that its reader is
-deaf from then on. libuv also makes the descriptor non-blocking (uv_poll_init), for every process that has it. So all
-descriptors are in an epoll instance of the loop's own, which changes none of them, and libuv watches only the instance:
-it is readable while one of its descriptors is ready (epoll(7)).
+libuv stops watching a descriptor at an error event (uv__poll_io), and uvloop closes the watcher, so the descriptor's
+reader is never called again. libuv also makes the descriptor non-blocking (uv_poll_init), for every process that shares
+it. So this loop keeps all descriptors in an epoll instance of its own, which changes none of them. libuv watches only
+that instance, which is readable while one of its descriptors is ready (epoll(7)).
 """
 
 from asyncio import Handle
@@ -16,7 +16,7 @@ import uvloop
 
 Ts = TypeVarTuple("Ts")
 
-_ERRORS = EPOLLERR | EPOLLHUP  # epoll reports them without being asked
+_ERRORS = EPOLLERR | EPOLLHUP  # epoll always reports them
 
 
 class EpollLoop(uvloop.Loop):
@@ -26,23 +26,23 @@ class EpollLoop(uvloop.Loop):
         super().__init__()
         self._epoll = epoll()
         self._handles: dict[int, dict[int, Handle]] = {}  # by descriptor, and by EPOLLIN or EPOLLOUT
-        self._edged: set[int] = set()  # the descriptors whose last event was an error or a hangup, and nothing else
+        self._edged: set[int] = set()  # descriptors whose last event was only an error or a hangup
         super().add_reader(self._epoll.fileno(), self._callReady)
 
     def close(self) -> None:
-        """Close the loop, and forget its readers and writers."""
+        """Close the loop, and drop its readers and writers."""
         super().close()
         self._handles.clear()
         self._epoll.close()
 
     def add_reader(self, fd: Any, callback: Callable[[*Ts], Any], *args: *Ts) -> None:
-        """Call `callback` whenever `fd`, a descriptor or what has one, is readable or has an error."""
-        super().remove_reader(fd)  # it has none there; this refuses the descriptors of uvloop's transports
+        """Call `callback` whenever `fd`, a descriptor or an object with one, is readable or has an error."""
+        super().remove_reader(fd)  # uvloop has none; the call refuses the descriptors of its transports
         self._add(fd, EPOLLIN, Handle(callback, args, self))
 
     def add_writer(self, fd: Any, callback: Callable[[*Ts], Any], *args: *Ts) -> None:
-        """Call `callback` whenever `fd`, a descriptor or what has one, is writable or has an error."""
-        super().remove_writer(fd)  # not its reader: sock_recv may have one there
+        """Call `callback` whenever `fd`, a descriptor or an object with one, is writable or has an error."""
+        super().remove_writer(fd)  # not the reader: uvloop may have one, for sock_recv
         self._add(fd, EPOLLOUT, Handle(callback, args, self))
 
     def remove_reader(self, fd: Any) -> Any:
@@ -73,7 +73,7 @@ class EpollLoop(uvloop.Loop):
             return False
         handles.pop(event).cancel()
         self._edged.discard(number)
-        with suppress(OSError):  # a closed descriptor has left the instance by itself
+        with suppress(OSError):  # closing the descriptor has removed it from the instance
             if handles:
                 self._epoll.modify(number, sum(handles))
             else:
@@ -90,13 +90,13 @@ class EpollLoop(uvloop.Loop):
             if isError != (number in self._edged):
                 self._pace(number, isError)
         for handle in due:
-            if not handle.cancelled():  # by one of those before
+            if not handle.cancelled():  # by an earlier one
                 handle._run()  # private; fails first: test_readerHearsAfterAnError
 
     def _pace(self, number: int, isError: bool) -> None:
-        """Watch `number` by edges while it has only an error, else by level.
+        """Watch `number` edge-triggered while it has only an error, and level-triggered otherwise.
 
-        An error that its owner leaves there is reported once more, by this change, instead of in each turn.
+        An error that its owner leaves pending is reported once more, because of this change, and not in every turn.
         """
         self._edged ^= {number}
         with suppress(OSError):

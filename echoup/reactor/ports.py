@@ -10,7 +10,7 @@ from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.sockets import addressOf, placeOf
 from echoup.reactor.stream import Stream, leaveToTwisted, passesDescriptors
 
-_QUEUE_LIMIT = 28  # where tcp_info (linux/tcp.h) has the limit of a listening socket's queue: tcpi_sacked, 32 bits
+_QUEUE_LIMIT = 28  # of tcpi_sacked, 32 bits, in tcp_info (linux/tcp.h): the limit of a listening socket's queue
 
 
 class ServerStream(Stream):
@@ -18,7 +18,7 @@ class ServerStream(Stream):
 
     def __init__(self, port: "Port") -> None:
         super().__init__(port.reactor, port.addressFamily)
-        self.server = port  # the name that Twisted's transports have for it
+        self.server = port  # as in Twisted's transports
         self._place = port.place
         self.sessionno = port.sessionno
         port.sessionno += 1
@@ -27,7 +27,7 @@ class ServerStream(Stream):
         """Connect the protocol that the port's factory builds; abort the connection if it builds none."""
         name = self._uv.get_extra_info("peername")
         if name is None:
-            self._uv.abort()  # it was reset after the accept, and the kernel has forgotten the peer's address
+            self._uv.abort()  # it was reset after the accept: the kernel no longer has the peer's address
             return
         self._peer = addressOf(self._family, name)
         protocol = self.server.factory.buildProtocol(self._peer)
@@ -42,7 +42,7 @@ class ServerStream(Stream):
 
 
 class Port(tcp.Port):
-    """A port whose connections uvloop accepts, one in each turn of its loop, while the port reads."""
+    """A port whose connections uvloop accepts, one per turn of its loop, while the port reads."""
 
     reactor: IStreamReactor
     factory: Any
@@ -65,7 +65,7 @@ class Port(tcp.Port):
             self.reactor.opened(self)
 
     def stopReading(self) -> None:
-        """Accept nothing more for now; connections wait in the kernel's queue."""
+        """Stop accepting; new connections wait in the kernel's queue."""
         if self._server is not None:
             self.reactor.closed(self)
             self._server.close()

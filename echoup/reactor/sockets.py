@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 
 class StreamState(Enum):
-    """How near to its end a stream is: it moves down this list, never up."""
+    """How close a stream is to its end: it moves down this list, never up."""
 
     OPEN = auto()
     CLOSING = auto()  # loseConnection was called: what was written is sent first
@@ -29,7 +29,7 @@ class StreamSocket:
     _state = OPEN
     _uv: Any = None  # uvloop's transport, from connection_made on
     _handle: socket.socket | None = None
-    _peer: Any = None  # kept: after a reset the kernel has forgotten it
+    _peer: Any = None  # kept, because the kernel no longer has it after a reset
 
     @property
     def connected(self) -> bool:
@@ -47,7 +47,7 @@ class StreamSocket:
 
     def _socket(self) -> socket.socket:  # Twisted's startTLS puts pyOpenSSL's getHandle in place of ours
         if self._handle is None:
-            if not self.connected:  # another file may have the descriptor by now
+            if not self.connected:  # the descriptor may be another file's by now
                 raise OSError(ENOTCONN, os.strerror(ENOTCONN))
             self._handle = socket.socket(
                 self._family, socket.SOCK_STREAM, 0, self._uv.get_extra_info("socket").fileno()
@@ -55,7 +55,7 @@ class StreamSocket:
         return self._handle
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, -1 when the connection is lost."""
+        """Return the socket's descriptor, or -1 while there is no connection."""
         return self._socket().fileno() if self.connected else -1
 
     def getPeer(self) -> Any:
@@ -67,13 +67,13 @@ class StreamSocket:
         return addressOf(self._family, self._uv.get_extra_info("sockname"))
 
     def getTcpNoDelay(self) -> bool:
-        """Return whether the kernel sends at once, also before the peer has acknowledged what was sent (RFC 896)."""
+        """Return whether the kernel sends at once, without waiting for acknowledgements (RFC 896)."""
         return self._family != socket.AF_UNIX and bool(
             self._socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         )
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Have the kernel send at once, or not; a Unix socket always does."""
+        """Set whether the kernel sends at once; a Unix socket always does."""
         if self._family != socket.AF_UNIX:
             self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
@@ -82,7 +82,7 @@ class StreamSocket:
         return bool(self._socket().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Have the kernel probe a silent peer, or not."""
+        """Set whether the kernel probes a silent peer."""
         self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
     def _reset(self) -> None:

@@ -1,15 +1,15 @@
-"""A stream: the Twisted transport of a TCP or Unix connection that uvloop's own transport moves.
+"""A stream: the Twisted transport of a TCP or Unix connection whose bytes uvloop's own transport moves.
 
-Theory of operation. uvloop takes a stream for an asyncio protocol and calls the methods with underscores between their
-words; the stream's Twisted protocol, and Twisted, call the others. All run in the reactor's thread. These methods move
-the four enums that say what a stream does:
+Theory of operation. uvloop treats a stream as an asyncio protocol, and calls the methods with underscores between their
+words. Twisted and the stream's Twisted protocol call the others. All run in the reactor's thread. They move the four
+enums that are the state of a stream:
 
     StreamState     OPEN -> CLOSING        loseConnection
                     -> ABORTING            abortConnection
                     -> LOST                connectionLost, by uvloop's connection_lost, by Twisted, or for an error
     ReadingState    FLOWING -> PAUSED      pauseProducing
                     PAUSED -> RESUMING     resumeProducing; a client's stream starts so
-                    RESUMING -> FLOWING    _deliver, at once if nothing is held back, else in the next turn
+                    RESUMING -> FLOWING    _deliver, at once if nothing is held back, otherwise in the next turn
                     -> SHUT                eof_received, loseConnection, abortConnection, connectionLost; for good
     WritingState    SHUT -> OPEN           connection_made
                     OPEN -> ENDING         loseWriteConnection
@@ -18,19 +18,21 @@ the four enums that say what a stream does:
                     LOW -> DUE             _awaitDrained, if nothing waits
                     -> LOW                 _drained, by resume_writing, or when it is due
 
-A stream exists before uvloop's transport does: an adopted one, which its owner has at once, and a client's. What is
-asked of it until connection_made only moves StreamState and ReadingState; connection_made acts on them.
+An adopted stream, which its owner gets at once, and a client's stream exist before uvloop's transport does. Until
+connection_made, a call only moves StreamState and ReadingState; connection_made then acts on them.
 
-Why the protocol gets each byte once, in order: data_received hands bytes on only while FLOWING. uvloop begins to read
-after connection_made, whatever that asked for, so one read can come in any other state; it is held back, and uvloop
-stops reading, so no second one follows. Only _deliver moves from RESUMING to FLOWING: it hands over what was held back
-before it lets uvloop read again. The peer's end takes the same way, as b"".
+Why the protocol gets each byte once, in order: data_received passes bytes on only while FLOWING. uvloop starts to read
+after connection_made, even if that paused the reading, so one read can arrive in any other state. It is held back, and
+uvloop stops reading, so no second one follows. Only _deliver moves RESUMING to FLOWING, and it delivers what was held
+back before it lets uvloop read again. The peer's end is held back in the same way, as b"".
 
-Why each byte that is written is sent: `write` hands it to uvloop while OPEN or ENDING, and the stream has no buffer of
-its own. CLOSING is uvloop's close(), which sends its buffer first; the end is sent only when that buffer is empty. Both
-wait for a producer that is paused or pulled, and _drained asks that producer for more before it looks again.
+Why each byte that is written is sent: `write` passes it to uvloop while OPEN or ENDING, and the stream has no buffer of
+its own. CLOSING calls uvloop's close(), which sends its buffer first. The end is sent only when that buffer is empty.
+Both wait for a producer that is paused or is a pull producer, and _drained asks that producer for more before it checks
+again.
 
-Why the protocol's connectionLost comes once: only the stream's calls it, and only when it moves StreamState to LOST.
+Why the protocol's connectionLost is called once: only the stream's connectionLost calls it, and only when it moves
+StreamState to LOST.
 """
 
 from enum import Enum, auto
@@ -53,7 +55,7 @@ _THROUGH_TLS = ("write", "writeSequence", "loseConnection", "registerProducer", 
 
 
 class ReadingState(Enum):
-    """What becomes of the bytes that come in."""
+    """What happens to the bytes that come in."""
 
     FLOWING = auto()  # the protocol gets them
     PAUSED = auto()  # they are held back
@@ -75,10 +77,10 @@ class Stream(WritableStream):
     """A TCP or Unix connection."""
 
     protocol: interfaces.IProtocol = None  # type: ignore[assignment]  # before the beginning and after the loss
-    """What gets the data; another may take its place at any time."""
+    """The protocol that gets the data; another may replace it at any time."""
 
     disconnecting = False
-    """Whether loseConnection was called, also when the connection is lost; protocols read it, the stream doesn't."""
+    """Whether loseConnection was called, even after the connection is lost; protocols read it, the stream doesn't."""
 
     TLS = False
     _tlsClientDefault = False  # private, for Twisted's startTLS; fails first: test_startTLSAtAnyTime
@@ -86,19 +88,19 @@ class Stream(WritableStream):
     sessionno = 0
     _place: Any  # this end's port or path
     _heldBack: tuple[bytes, ...] | None = None
-    """What waits for `_deliver`, b"" for the end; if it isn't None, resumeProducing leaves that to the next turn."""
+    """What waits for `_deliver`, b"" for the end; unless it is None, resumeProducing calls that in the next turn."""
 
     _log = Logger()
 
     def __init__(self, reactor: IStreamReactor, family: int) -> None:
         self._family = family
         self._reading = FLOWING
-        self.producer = None  # in the instance, `write` finds it 9 ns sooner
+        self.producer = None  # on the instance, where `write` finds it 9 ns sooner
         self.reactor = reactor
         reactor.opened(self)
 
     def begin(self) -> None:
-        """Connect the protocol, now that uvloop's transport is there."""
+        """Connect the protocol, now that uvloop's transport exists."""
         self.protocol.makeConnection(self)
 
     def ended(self, reason: Failure) -> None:
@@ -107,7 +109,7 @@ class Stream(WritableStream):
     # uvloop calls these
 
     def connection_made(self, transport: Any) -> None:
-        """Begin; then close, if that was asked for before."""
+        """Begin, then close if that was requested before."""
         self._uv = transport
         if self._state is LOST:
             transport.abort()
@@ -131,7 +133,7 @@ class Stream(WritableStream):
             self._fail(Failure())
 
     def eof_received(self) -> bool:
-        """Tell the protocol that the peer has sent its end; return True, so that uvloop doesn't close by itself."""
+        """Tell the protocol that the peer has sent its end; return True to keep uvloop from closing."""
         if self._reading is not FLOWING:
             self.data_received(b"")  # holds it back
             return True
@@ -155,7 +157,7 @@ class Stream(WritableStream):
     # The protocol and the reactor call these
 
     def loseConnection(self) -> None:
-        """Close after what was written is sent, and after what a producer that is paused or pulled still writes."""
+        """Close when everything written is sent, including what a paused producer or a pull producer still writes."""
         self.disconnecting = True
         if self._state is OPEN:
             self._state = CLOSING
@@ -165,7 +167,7 @@ class Stream(WritableStream):
                 self._closeUnlessProducing()
 
     def abortConnection(self) -> None:
-        """Close with a reset, now."""
+        """Close at once, with a reset."""
         if self._state in (OPEN, CLOSING):
             self._state = ABORTING
             self._reading = SHUT
@@ -174,7 +176,7 @@ class Stream(WritableStream):
 
     @property
     def isReading(self) -> bool:
-        """Whether the protocol gets what comes in."""
+        """Whether the protocol gets the bytes that come in."""
         return self._uv is not None and self._reading in (FLOWING, RESUMING)
 
     def pauseProducing(self) -> None:
@@ -185,7 +187,7 @@ class Stream(WritableStream):
                 self._uv.pause_reading()
 
     def resumeProducing(self) -> None:
-        """Read again; what was held back comes in the next turn, because the caller may not be ready for it before."""
+        """Read again; deliver what was held back in the next turn, because the caller may not be ready for it now."""
         if self._reading is PAUSED:
             self._reading = RESUMING
             if self._heldBack is None:
@@ -208,26 +210,26 @@ class Stream(WritableStream):
             self._uv.resume_reading()
 
     def stopConsuming(self) -> None:
-        """Close: the producer has lost its source; producers of Twisted's call it, although it is in no interface."""
+        """Close, because the producer has lost its source; Twisted's producers call this, but no interface has it."""
         self.unregisterProducer()
         self.loseConnection()
 
     def stopProducing(self) -> None:
-        """Close: the consumer of this stream has stopped."""
+        """Close, because the consumer of this stream has stopped."""
         self.loseConnection()
 
     stopReading = pauseProducing
     startReading = resumeProducing
 
     def startTLS(self, contextFactory: object, normal: bool = True) -> None:
-        """Speak Twisted's TLS from now on, which needs pyOpenSSL; if `normal`, as the client where it is one."""
+        """Speak Twisted's TLS from now on, which needs pyOpenSSL; if `normal`, a client's stream is the TLS client."""
         from twisted.internet._newtls import startTLS  # private; fails first: test_startTLSAtAnyTime
 
         producer = self.producer
         self.unregisterProducer()
-        # The TLS layer calls the class's methods, the protocol the instance's.
+        # The TLS layer calls the methods of the class, the protocol those of the instance.
         startTLS(self, contextFactory, normal, Stream)
-        # It has declared the interfaces of `__class__`, with those of a descriptor that the reactor polls.
+        # startTLS has declared the interfaces of `__class__`, including those of a descriptor that the reactor polls.
         vars(self)["__provides__"] = Provides(type(self), interfaces.ISSLTransport)
         for name in _THROUGH_TLS:
             setattr(self, name, getattr(self.protocol, name))
@@ -258,7 +260,7 @@ class Stream(WritableStream):
         self._callOrLose(self.ended, reason)
 
     def logPrefix(self) -> str:
-        """Return what log lines of the protocol begin with."""
+        """Return the prefix of the protocol's log lines."""
         origin = getattr(self._peer, "host", self._place)  # the path, if the peer is a Unix socket
         return f"{logPrefixOf(self.protocol)},{self.sessionno},{origin}"
 
@@ -268,13 +270,13 @@ class Stream(WritableStream):
         return f"<{logPrefixOf(self.protocol)} #{self.sessionno} on {self._place}>"
 
     def _fail(self, failure: Failure) -> None:
-        """Log what the protocol or the producer raised, and lose the connection because of it, unless it is lost."""
+        """Log what the protocol or the producer raised, and lose the connection for that reason, unless it is lost."""
         self._log.failure("{log_source!r} failed", failure)
         self.connectionLost(failure)
 
 
 def logPrefixOf(thing: object) -> str:
-    """Return what log lines of `thing` begin with."""
+    """Return the prefix of the log lines of `thing`."""
     if thing is None:
         return "-"
     return thing.logPrefix() if interfaces.ILoggingContext.providedBy(thing) else type(thing).__name__
@@ -286,7 +288,7 @@ def passesDescriptors(protocol: interfaces.IProtocol, family: int) -> bool:
 
 
 def leaveToTwisted(connected: socket, protocol: interfaces.IProtocol, reactor: IStreamReactor) -> UNIXServer:
-    """Give `protocol` a transport of Twisted's own, which passes descriptors; return it."""
+    """Give `protocol` a transport of Twisted's, which can pass descriptors; return the transport."""
     transport = UNIXServer(connected, protocol, connected.getpeername(), None, 0, reactor)
     transport.repstr = f"<{type(protocol).__name__} with descriptors>"
     protocol.makeConnection(transport)

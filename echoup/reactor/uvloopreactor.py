@@ -40,19 +40,19 @@ class UvloopReactor(AsyncioSelectorReactor):
         super().__init__(loop)
 
     def startRunning(self, installSignalHandlers: bool = True) -> None:
-        """Start, and notice the ends of child processes by SIGCHLD's signal handler.
+        """Start, and use a handler of SIGCHLD to reap child processes.
 
-        Twisted's own way is signal.set_wakeup_fd(), which uvloop sets to a descriptor of its own.
+        Twisted uses signal.set_wakeup_fd() for this, which uvloop sets to a descriptor of its own.
         """
         super().startRunning(installSignalHandlers)
         if installSignalHandlers:
             signal.signal(signal.SIGCHLD, lambda *_: self.callFromThread(reapAllProcesses))
 
     def timeout(self) -> float | None:
-        """Return how long the loop may sleep, in seconds, up to whole milliseconds.
+        """Return how long the loop may sleep, in seconds, rounded up to whole milliseconds.
 
-        Those are libuv's unit. uvloop rounds to the nearest one, and wouldn't sleep at all before a call that is due in
-        less than half of one.
+        libuv counts in milliseconds. uvloop rounds to the nearest one, so it would not sleep at all before a call that
+        is due in less than half a millisecond.
         """
         timeout = super().timeout()
         return timeout and ceil(timeout * 1000) / 1000
@@ -63,7 +63,7 @@ class UvloopReactor(AsyncioSelectorReactor):
             self._asyncioEventloop.create_server(makeStream, sock=listening, backlog=backlog).send(None)
         except StopIteration as result:
             return result.value
-        raise AssertionError("uvloop had to wait for something to listen on an open socket")
+        raise AssertionError("uvloop had to wait before it listened on an open socket")
 
     def adopt(self, connected: socket, stream: Any) -> None:
         """See `IStreamReactor`."""
@@ -90,7 +90,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         """See `IReactorSocket`."""
         if addressFamily == AF_UNIX:  # _fromListeningDescriptor is private; fails first: test_adoptedPortAccepts
             port = UNIXPort._fromListeningDescriptor(self, fileDescriptor, factory)
-            port.backlog = SOMAXCONN  # a Unix socket doesn't tell the limit of its queue: don't lower it
+            port.backlog = SOMAXCONN  # a Unix socket doesn't report the limit of its queue: don't lower it
             return self._listening(port)
         self._check(addressFamily)
         return self._listening(Port._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory))
@@ -159,7 +159,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         return [*removed, *super().removeAll()]
 
     def disconnectAll(self) -> None:
-        """Lose all connections at the end of the program, also those that neither read nor write."""
+        """Lose all connections at the end of the program, including those that neither read nor write."""
         super().disconnectAll()
         for stream in list(self._opened):
             stream.connectionLost(Failure(CONNECTION_LOST))

@@ -1,4 +1,4 @@
-"""The writing half of a stream: what is sent, who produces it, and what follows when all of it is sent."""
+"""The writing half of a stream: what is sent, what produces it, and what follows when all of it is sent."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -15,22 +15,22 @@ from echoup.reactor.sockets import CLOSING, LOST, OPEN
 
 
 class WritingState(Enum):
-    """Whether bytes go out."""
+    """Whether bytes are sent."""
 
-    SHUT = auto()  # none: before the beginning, after the end was sent, after the loss
+    SHUT = auto()  # no: before connection_made, after the end was sent, after the loss
     OPEN = auto()
     ENDING = auto()  # loseWriteConnection was called: the end is sent after what was written
 
 
 class BufferState(Enum):
-    """How much waits in uvloop's buffer for the kernel, and when `_drained` is called."""
+    """How much of uvloop's buffer waits for the kernel, and when `_drained` is called."""
 
-    LOW = auto()  # less than the limit; it isn't called
-    DUE = auto()  # nothing when `_awaitDrained` looked; it is called in the next turn
-    FULL = auto()  # more than the limit, and a streaming producer is paused; resume_writing calls it
+    LOW = auto()  # less than the limit: not called
+    DUE = auto()  # nothing when `_awaitDrained` looked: called in the next turn
+    FULL = auto()  # more than the limit, and a streaming producer is paused: called by resume_writing
 
 
-_SHUT = WritingState.SHUT  # saves `write`, which runs for each message, the look-up of the member
+_SHUT = WritingState.SHUT  # saves `write`, which runs for each message, the look-up in the class
 
 
 class WritableStream(TwistedLike):
@@ -46,13 +46,13 @@ class WritableStream(TwistedLike):
 
     @property
     def isWriting(self) -> bool:
-        """Whether the connection is still to be made, bytes wait for the kernel, or the connection closes."""
+        """Whether the connection is not made yet, bytes wait for the kernel, or the connection is closing."""
         return self._uv is None or self._state is not OPEN or self._uv.get_write_buffer_size() > 0
 
     # uvloop calls these
 
     def pause_writing(self) -> None:
-        """Pause a streaming producer: more waits than uvloop's limit."""
+        """Pause a streaming producer, because more bytes wait than uvloop's limit allows."""
         self._buffer = BufferState.FULL
         if self.producer is not None and self.streamingProducer:
             try:
@@ -62,13 +62,13 @@ class WritableStream(TwistedLike):
                 self.reactor.callLater(0, self._fail, Failure())
 
     def resume_writing(self) -> None:
-        """Go on: the kernel has taken enough."""
+        """Go on, because the kernel has taken enough."""
         self._callOrLose(self._drained)
 
     # The protocol calls these
 
     def write(self, data: bytes) -> None:
-        """Send `data`, as it is now: at once what the kernel takes, the rest as it makes room.
+        """Send the present content of `data`: what the kernel takes at once, and the rest as it makes room.
 
         Raises TypeError if it isn't bytes-like.
         """
@@ -109,7 +109,7 @@ class WritableStream(TwistedLike):
             self.producer.pauseProducing()
 
     def unregisterProducer(self) -> None:
-        """Remove the producer; close, or send the end, if that was asked for and only waited for it."""
+        """Remove the producer; close, or send the end, if only the producer delayed that."""
         self.producer = None
         if self.connected and self._state is CLOSING:
             self._uv.close()
@@ -117,7 +117,7 @@ class WritableStream(TwistedLike):
             self._awaitDrained()
 
     def _awaitsProducer(self) -> bool:
-        """Return whether the producer is still to be asked for more."""
+        """Return whether the producer must still be asked for more."""
         return self.producer is not None and (self._buffer is BufferState.FULL or not self.streamingProducer)
 
     def _closeUnlessProducing(self) -> None:
@@ -125,7 +125,7 @@ class WritableStream(TwistedLike):
             self._uv.close()
 
     def _awaitDrained(self) -> None:
-        """Have `_drained` called when the kernel has all that was written, but not before the next turn."""
+        """Arrange a call of `_drained` when the kernel has all that was written, in the next turn at the earliest."""
         if self._uv.get_write_buffer_size():
             self._uv.set_write_buffer_limits(0)  # FULL, until nothing waits
         elif self._buffer is not BufferState.DUE:
@@ -168,7 +168,7 @@ class WritableStream(TwistedLike):
 
 
 def _copied(data: object) -> bytes:
-    """Return what `data` holds now; uvloop would keep a reference, and send what it holds later."""
+    """Return a copy of the present content of `data`; uvloop would keep a reference and send later content."""
     try:
         return memoryview(data).tobytes()  # type: ignore[arg-type]
     except TypeError:
