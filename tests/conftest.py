@@ -56,13 +56,13 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow tests first, so that none of them begins when all others have ended."""
+    """Put the slow tests first, so that none of them begins when all the others have ended."""
     items.sort(key=lambda item: not item.get_closest_marker("slow"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the seed to a failure's report; with TEST_PEERS=required a skip for a missing program is a failure."""
+    """Add the seed to a failure's report; with TEST_PEERS=required, a skip for a missing program is a failure."""
     report = yield
     if report.skipped and " is missing: " in str(report.longrepr) and os.environ.get("TEST_PEERS") == "required":
         report.outcome = "failed"
@@ -80,7 +80,7 @@ def _lastProcess() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _ownTest(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give each test its own random input, and fail it if a process that it has started outlives it."""
+    """Give each test its own random input, and fail it if a process that it started outlives it."""
     beginTest(request.node.nodeid)
     yield
     if request.cls is None:
@@ -107,7 +107,7 @@ def clean() -> Iterator[None]:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """A function that prints a measured figure in the summary of the run, also when the test fails."""
+    """A function that prints a measured figure in the summary of the run, even if the test fails."""
 
     def note(text: str) -> None:
         request.node.user_properties.append(("figure", f"{request.node.name}: {text}"))

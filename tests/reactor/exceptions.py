@@ -1,11 +1,13 @@
-"""The tests of Twisted's that the reactor doesn't pass, and why."""
+"""Twisted's own tests that the reactor does not pass, and why."""
 
 _LOG_CONTEXT = "a log context around each message costs 2.5 us, a quarter of a message"
 _AT_ONCE = "the kernel gets what is written at once, so the 1000 bytes of the test never wait"
 _LOST_DESCRIPTOR = (
     "epoll forgets a closed descriptor; Twisted skips it on its own reactors with epoll, and on asyncio's"
 )
-_SENDS_DESCRIPTORS = "its sender doesn't provide IFileDescriptorReceiver, and gets a stream, which passes none"
+_SENDS_DESCRIPTORS = (
+    "its sender doesn't provide IFileDescriptorReceiver, so it gets a stream, which passes no descriptors"
+)
 
 EXCEPTIONS = {
     "test_fdset": {"ReactorFDSetTestsBuilder.test_lostFileDescriptor": _LOST_DESCRIPTOR},
@@ -29,9 +31,9 @@ EXCEPTIONS = {
         "StartTLSClientTestsMixin.test_logPrefix": _LOG_CONTEXT,
     },
 }
-"""By module of `twisted.internet.test` and by "Class.test"."""
+"""Reasons, by module of `twisted.internet.test` and by "Class.test"."""
 
-_A_TURN_LATER = "it ends while the other end is still open, which is told a turn later"
+_A_TURN_LATER = "it ends while the other end is still open, because that end is told a turn later"
 
 PROGRAMS = {
     "twisted.test.test_tcp": {
@@ -41,7 +43,7 @@ PROGRAMS = {
         "LoopbackTests.test_tcpNoDelay": "uvloop sets TCP_NODELAY on every connection",
     },
 }
-"""The same for tests of what is built on reactors, by module and by "Class.test"."""
+"""The same for tests of code that is built on reactors, by module and by "Class.test"."""
 
 SUFFIX = "_UvloopReactorTests"
 """What Twisted appends to the name of a class, for each reactor."""

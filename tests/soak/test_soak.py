@@ -1,6 +1,6 @@
-"""What goes wrong in a year, in an hour; SOAK_SECONDS, in the environment, is the time of each test.
+"""A year's troubles in an hour; the environment variable SOAK_SECONDS is the duration of each test.
 
-`.ci/run` runs a minute of it, and `SOAK_SECONDS=3600 python -m pytest -n 4 -m soak` the whole.
+`.ci/run` runs a minute of it, and `SOAK_SECONDS=3600 python -m pytest -n 4 -m soak` runs all of it.
 """
 
 import os
@@ -26,11 +26,11 @@ from tests.support.waiting import eventually
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 ENDS = re.compile(r"^(\S+) .*\] connection peer=.* seconds=(\S+) reason=(\S+)", re.MULTILINE)
-"""The time, the duration and the reason of the end of a connection in the log."""
+"""A log line about the end of a connection: the time, the duration and the reason."""
 DROPPED = re.compile(r"dropped (\d+) lines of the log")
 SERVED = re.compile(r"served (\d+) connections")
 GROWTH = 16 * MIB
-"""Bytes by which the most memory of the second half may exceed that of the first: buffers of the load of the moment."""
+"""Bytes by which the peak memory of the second half may exceed that of the first: buffers for the load at the time."""
 
 pytestmark = [pytest.mark.soak, pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(SECONDS + 600)]
 
@@ -41,8 +41,8 @@ def test_troublesLoseNothing(
 ) -> None:
     """Pauses of both ends, blocked logs, error events and killed workers lose nothing and leave nothing behind.
 
-    No byte is wrong. No probe, transfer or connection fails without a reason that is true. The log has no traceback,
-    and a line for each connection or a notice of those that are missing. Descriptors and memory don't grow.
+    No byte is wrong. No probe, transfer or connection fails without a true reason. The log has no traceback, and a line
+    for each connection or a notice about missing lines. Descriptors and memory don't grow.
     """
     readable, writable = os.pipe()
     fcntl(writable, F_SETPIPE_SZ, 4096)
@@ -80,7 +80,7 @@ def test_troublesLoseNothing(
 
 
 def _checkLog(soak: Soak) -> None:
-    """Demand that the log has no traceback, only reasons that are true, and a line for each connection, or a notice."""
+    """Check that the log has no traceback, only true reasons, and a line for each connection or a notice."""
     text = soak.daemon.text
     for line in re.findall(r"^(\S+) .*(?:Traceback|Unhandled).*", text, re.MULTILINE):
         soak.faults.append(f"{line} in {soak.daemon.log}")
@@ -89,13 +89,13 @@ def _checkLog(soak: Soak) -> None:
         soak.checkEnd(reason, ended - float(seconds), ended)
     dropped = soak.counts["dropped lines"] = sum(map(int, DROPPED.findall(text)))
     (served,) = map(int, SERVED.findall(text))
-    if served > len(ENDS.findall(text)) + dropped and not soak.counts["kills"]:  # which take lines with them
+    if served > len(ENDS.findall(text)) + dropped and not soak.counts["kills"]:  # killed workers take lines with them
         soak.faults.append(f"the log lacks lines of {served} connections, and doesn't say so")
 
 
 def _endure(soak: Soak, loads: Loads) -> None:
     """Apply all loads and troubles for SECONDS, and compare the daemon afterwards with what it was."""
-    for pid in soak.servers:  # uvloop opens some descriptors before it waits for the first time
+    for pid in soak.servers:  # uvloop opens some descriptors before its first wait
         eventually(lambda: "poll" in Path(f"/proc/{pid}/wchan").read_text())  # noqa: B023
     before = soak.files
     loads.begin(soak)

@@ -27,7 +27,7 @@ NO_OWN_ADDRESSES = {
     "localhost": "'localhost' is not a port number",
     "[::1]": "'[::1]' has no port",
 }
-"""Texts that are near to these forms, and a part of their refusals."""
+"""Texts close to these forms, each with part of the message that refuses it."""
 
 _numbers = count(1)
 _ports = Random()  # noqa: S311  # separate from the tests' own, whose draws a taken port would shift
@@ -42,7 +42,7 @@ class Address:
     isTLS: bool = False
     """Whether it speaks TLS. `connect` doesn't; `tests.support.tls` does, over the socket that `connect` returns."""
     header: bytes = b""
-    """A PROXY header, to send first and in one segment with what follows."""
+    """A PROXY header, sent first and in one segment with the data that follows."""
     source: str = ""
     """The address to connect from."""
 
@@ -65,7 +65,7 @@ class Address:
         return connection
 
     def echo(self, data: bytes) -> bytes:
-        """Send `data`, little enough for the buffers, then the end, and return everything that comes back."""
+        """Send `data`, which must fit the buffers, then the end, and return everything that comes back."""
         with self.connect() as connection:
             connection.sendall(data)
             connection.shutdown(SHUT_WR)
@@ -73,7 +73,7 @@ class Address:
 
     @property
     def target(self) -> str:
-        """The address, as `echoup connect` takes it."""
+        """The address in the form that `echoup connect` takes."""
         if self.family == AF_UNIX:
             return f"unix:{self.address}".replace("\0", "@", 1)  # of an abstract name
         host, port = self.address[:2]
@@ -96,5 +96,5 @@ def unused() -> Address:
 
 
 def randomPort() -> int:
-    """Return a port outside the range from which the kernel chooses, so that no other socket gets it meanwhile."""
+    """Return a port outside the range from which the kernel chooses, so no other socket gets it in the meantime."""
     return _ports.randrange(10_000, 30_000)

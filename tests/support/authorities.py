@@ -1,4 +1,4 @@
-"""Certificates for the tests, signed by two authorities that each run makes anew."""
+"""Certificates for the tests, signed by two authorities that are new in each run."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -11,7 +11,7 @@ TLS_1_2, TLS_1_3 = TLSVersion.TLSv1_2, TLSVersion.TLSv1_3
 
 
 class Certificates:
-    """An authority that is trusted, another one that isn't, and files of the certificates that they sign."""
+    """A trusted authority, an untrusted one, and files with the certificates that they sign."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,7 +34,7 @@ class Certificates:
 
     @cached_property
     def stranger(self) -> str:
-        """The path of a client's certificate by the other authority, with its key."""
+        """The path of a client's certificate from the untrusted authority, with its key."""
         return self.issue("stranger", "stranger@example.org", commonName="stranger", other=True)
 
     def issue(

@@ -24,22 +24,22 @@ _UNUSED = ["*.a", "__pycache__", "_tkinter*", "idlelib", "test", "turtledemo"]
 def makeBase(podman: "Podman", name: str, folder: Path) -> None:
     """Make the image `name`, whose tag, such as `3.13-slim`, begins with the version of Python.
 
-    With a CPython of that version under pyenv, it is the least of this machine's Debian that works, and that CPython in
-    /usr/local, where the official image has it. Otherwise it is Debian trixie, whose own Python is 3.13. It includes
-    haproxy, because haproxy's image is made from it too.
+    With a CPython of that version under pyenv, the image is a minimal copy of this machine's Debian release, with that
+    CPython in /usr/local, as in the official image. Otherwise it is Debian trixie, whose own Python is 3.13. It
+    includes haproxy, because haproxy's image is made from it too.
     """
     version = re.findall(r":(\d+\.\d+)", name)[0]
     installed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     built = sorted(installed.glob(f"{version}.*"), key=lambda path: [int(part) for part in path.name.split(".")])
     if built:
-        suite = platform.freedesktop_os_release()["VERSION_CODENAME"]  # the one that this CPython was built on
+        suite = platform.freedesktop_os_release()["VERSION_CODENAME"]  # the release that this CPython was built on
         packages = [*_PACKAGES, *_LIBRARIES]
     else:
         assert version == "3.13", f"there is no CPython {version} under pyenv, and Debian has only 3.13"
         suite = "trixie"
         packages = [*_PACKAGES, "python3-venv"]
     root = folder / "root"
-    shutil.rmtree(root, ignore_errors=True)  # an interrupted build leaves it
+    shutil.rmtree(root, ignore_errors=True)  # left by an interrupted build
     _bootstrap(suite, packages, root)
     if built:
         _install(built[-1], root)

@@ -1,4 +1,4 @@
-"""Certificates for the tests: right ones, and some to be refused."""
+"""Certificates for the tests: valid ones, and some that must be refused."""
 
 import ssl
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ VERSIONS = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 """The versions of TLS that echoup speaks."""
 
 NAME = "there.example"
-"""A name in the server's certificate, beside localhost, 127.0.0.1 and ::1."""
+"""A name in the server's certificate, in addition to localhost, 127.0.0.1 and ::1."""
 
 
 def writeCertificates(directory: Path) -> None:
@@ -46,7 +46,7 @@ def writeCertificates(directory: Path) -> None:
 
 
 def serverContext(directory: Path, name: str = "server") -> ssl.SSLContext:
-    """Return a server's context with the named certificate of `directory`; clients may have a certificate or none."""
+    """Return a server's context with the named certificate of `directory`; a client's certificate is optional."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / f"{name}.pem")
     context.load_verify_locations(directory / "ca.pem")
@@ -56,7 +56,7 @@ def serverContext(directory: Path, name: str = "server") -> ssl.SSLContext:
 
 @cache
 def contexts(version: ssl.TLSVersion, demanding: bool = False) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return a client's context and a server's; a demanding server wants a certificate, which the client lacks."""
+    """Return a client's context and a server's; a demanding server requires a certificate, and the client has none."""
     client, server = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with TemporaryDirectory() as name:
         writeCertificates(Path(name))

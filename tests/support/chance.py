@@ -1,6 +1,6 @@
 """The random input of the tests: a failure names the seed, and TEST_SEED repeats it.
 
-Each test seeds the generator with its own name, so its input is the same alone and among all others.
+Each test seeds the generator with its own name, so its input is the same whichever other tests run.
 """
 
 import os

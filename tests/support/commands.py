@@ -9,7 +9,7 @@ from typing import IO
 COMMANDS = Path(sys.executable).parent
 """The folder of the installed commands."""
 COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
-"""The variables that let a process measure its coverage."""
+"""The variables that make a process measure its coverage."""
 CONNECT = [str(COMMANDS / "echoup"), "connect"]
 ACTIVATE = """
 import os, sys
@@ -17,7 +17,7 @@ os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 os.execvp(sys.argv[2], sys.argv[2:])
 """
-"""A program that does systemd's part between fork and exec: the socket becomes descriptor 3 (sd_listen_fds(3))."""
+"""A program that does what systemd does between fork and exec: it makes the socket descriptor 3 (sd_listen_fds(3))."""
 
 
 def twistd(*arguments: str) -> list[str]:
@@ -28,7 +28,7 @@ def twistd(*arguments: str) -> list[str]:
 
 
 def unmeasured() -> dict[str, str]:
-    """Return an environment in which no process measures its coverage, for which it needs files and descriptors."""
+    """Return an environment in which no process measures its coverage, which would take files and descriptors."""
     return {name: value for name, value in os.environ.items() if name not in COVERAGE}
 
 
@@ -40,7 +40,7 @@ def listenTLS(certificate: str) -> str:
 def connect(
     target: str, data: bytes | None = None, *options: str, stdin: IO[bytes] | int | None = None
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run `echoup connect` with `data`, or from `stdin`."""
+    """Run `echoup connect` with `data` as its input, or with `stdin`."""
     return subprocess.run(
         [*CONNECT, *options, target], input=data, stdin=stdin, capture_output=True, timeout=60, check=False
     )

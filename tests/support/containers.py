@@ -20,7 +20,7 @@ from tests.support.leftovers import MARK
 CHECKOUT = Path(__file__).parents[2]
 IMAGE = "echoup"
 HARDENED = ["--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
-"""The options for a container without a writable file system and without rights."""
+"""The options of a container without a writable file system and without privileges."""
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _HAPROXY = """
 FROM {base}
@@ -30,7 +30,7 @@ CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
 
 
 def missing() -> str:
-    """Return what this machine lacks to build and run images, or an empty string."""
+    """Return what this machine lacks for building and running images, or an empty string."""
     if os.geteuid():
         return "root is missing: run it as root"
     if not shutil.which("dpkg-query") or not shutil.which("unshare"):
@@ -46,7 +46,7 @@ def missing() -> str:
 
 
 def program(name: str) -> str | None:
-    """Return the path of a program, beside this Python or on PATH."""
+    """Return the path of a program, next to this Python or on PATH."""
     return shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
@@ -57,7 +57,7 @@ def run(
     codes: Sequence[int] = (0,),
     environment: dict[str, str] | None = None,
 ) -> bytes:
-    """Run a command in the checkout and return its output; its exit code has to be one of `codes`."""
+    """Run a command in the checkout and return its output; its exit code must be one of `codes`."""
     given = subprocess.Popen(
         command,
         stdin=stdin or subprocess.PIPE,
@@ -144,11 +144,11 @@ class Podman:
         for name, content in contents.items():
             (folder / f"{name}.conf").write_text(content)
         for name in ("run", "state"):
-            # podman takes the state of an interrupted run for true.
+            # podman trusts the state that an interrupted run left.
             shutil.rmtree(folder / name, ignore_errors=True)
         self.environment = {
             **os.environ,
-            "BUILDAH_FORMAT": "docker",  # the other one has no health check
+            "BUILDAH_FORMAT": "docker",  # the other format has no health check
             "CONTAINERS_CONF": f"{folder}/containers.conf",
             "CONTAINERS_REGISTRIES_CONF": f"{folder}/registries.conf",
             "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
@@ -164,7 +164,7 @@ class Podman:
     def __call__(
         self, *arguments: str | Path, data: bytes = b"", stdin: IO[bytes] | None = None, codes: Sequence[int] = (0,)
     ) -> str:
-        """Run podman and return its output, without blanks around it."""
+        """Run podman and return its output, without surrounding white space."""
         return self.raw(*arguments, data=data, stdin=stdin, codes=codes).decode(errors="backslashreplace").strip()
 
     def compose(self, *arguments: str) -> None:
@@ -206,7 +206,7 @@ class Podman:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Remove all containers afterwards, also when this process is killed meanwhile."""
+        """Remove all containers afterwards, even if this process is killed."""
         environment = {name: value for name, value in self.environment.items() if name != MARK}
         command = "cat; podman rm --force --all --time=0"
         # The guard's input ends at the end of this block, or with this process.

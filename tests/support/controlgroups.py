@@ -11,10 +11,10 @@ PERIOD = 100_000
 
 @contextmanager
 def limitedTo(cores: float) -> Iterator[list[str]]:
-    """Yield a command line that runs the one after it in a control group of its own, with the time of so many cores.
+    """Yield a command line that runs the one after it in a control group of its own, with a quota of `cores` cores.
 
-    The group is removed in the end, when its processes have ended. Skip the test where none can be made: that takes
-    root, and /sys/fs/cgroup writable and with the cpu controller.
+    The group is removed at the end, when its processes have ended. Skip the test where no group can be made: that takes
+    root, and a writable /sys/fs/cgroup with the cpu controller.
     """
     quota = round(cores * PERIOD)
     group, limits = Path(f"/sys/fs/cgroup/echoup-{os.getpid()}"), {"cpu.max": f"{quota} {PERIOD}"}

@@ -28,12 +28,12 @@ def foreground(reactor: str = "") -> list[str]:
 class Daemon:
     """A running `twistd -n echoup`, seen from outside.
 
-    A thread of the daemon writes its log, so a line follows what it tells of, and may be late. While the daemon runs,
-    wait for a line with `eventually`. What the log lacks is known only when the daemon has ended.
+    A thread of the daemon writes its log, so a line may come later than the event that it reports. While the daemon
+    runs, wait for a line with `eventually`. Only the log of a daemon that has ended shows that a line is missing.
     """
 
     reactor = REACTORS[0]
-    """The reactor of daemons that are started without another one."""
+    """The reactor of daemons for which the test names no other."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path, pid: int = 0) -> None:
         self.process = process
@@ -86,7 +86,7 @@ class Daemon:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Stop it; unless the test has failed already, demand that there is no traceback in its log."""
+        """Stop it; unless the test has already failed, require a log without a traceback."""
         self.stop()
         assert kind or "Traceback" not in self.text, self.text
 
@@ -94,8 +94,8 @@ class Daemon:
     def isRunning(self) -> bool:
         """Whether its reactor runs.
 
-        Twisted's reactors catch SIGCHLD last before they run. uvloop opens some descriptors later, before it waits for
-        the first time: a reactor that is in poll, or has served a connection, has done that.
+        Catching SIGCHLD is the last thing that Twisted's reactors do before they run. uvloop opens some descriptors
+        later, before its first wait; a reactor that is in poll, or has served a connection, has done so.
         """
         status = Path(f"/proc/{self.pid}/status").read_text()
         caught = int(status.partition("SigCgt:")[2].split()[0], 16)
@@ -109,7 +109,7 @@ class Daemon:
 
     @property
     def textBeforeStop(self) -> str:
-        """All of its output up to the line about the signal that stopped it; it has ended."""
+        """Its output, once it has ended, up to the line about the signal that stopped it."""
         assert self.process.poll() is not None, "the log of a running daemon may lack lines"
         before, *after = _STOPPING.split(self.text, maxsplit=1)
         assert after, self.text
@@ -163,7 +163,7 @@ class Daemon:
         self.process.send_signal(number)
 
     def wait(self, seconds: float = 60.0) -> int:
-        """Wait for its end and return the exit code; for a signal that is 128 and its number, as in a shell."""
+        """Wait until it ends and return the exit code; for a signal that is 128 plus its number, as in a shell."""
         code = self.process.wait(seconds)
         return 128 - code if code < 0 else code
 

@@ -22,7 +22,7 @@ def ports(daemon: Daemon) -> list[tuple[str, int]]:
 def client(address: tuple[str, int], bound: tuple[str, int] | None = None, seconds: float = 10) -> Iterator[socket]:
     """Open a socket that sends to `address` and receives from no other.
 
-    Its port isn't one of those that the kernel chooses, which might have the number of a daemon's at another address.
+    Its port is outside the kernel's range, where it might have the number of a daemon's port at another address.
     """
     isV6 = ":" in address[0]
     with socket(AF_INET6 if isV6 else AF_INET, SOCK_DGRAM) as opened:

@@ -1,4 +1,4 @@
-"""The file descriptors of processes, first of all of the one that runs the tests."""
+"""The file descriptors of processes, mainly of the one that runs the tests."""
 
 import fcntl
 import gc
@@ -13,10 +13,10 @@ from typing import IO, Any
 
 
 def openDescriptors(process: int | str = "self") -> dict[str, str]:
-    """Return the open descriptors of a process, and what each one is; raise OSError if the process is gone."""
+    """Return the open descriptors of a process, with what each refers to; raise OSError if the process is gone."""
     found = {}
     for path in Path(f"/proc/{process}/fd").iterdir():
-        with suppress(FileNotFoundError):  # it was closed meanwhile, as that of the folder which was read
+        with suppress(FileNotFoundError):  # closed in the meantime, such as the descriptor of the folder that was read
             found[path.name] = str(path.readlink())
     return found
 
@@ -33,9 +33,9 @@ def uncollected() -> Iterator[None]:
 
 @contextmanager
 def keepsDescriptors() -> Iterator[dict[str, str]]:
-    """Fail if other descriptors are open at the end than at the beginning, which are given.
+    """Yield the open descriptors; fail if others are open at the end.
 
-    The garbage collector doesn't run meanwhile: it would close what earlier tests have left.
+    The garbage collector is off in between, because it would close what earlier tests have left.
     """
     gc.collect()
     with uncollected():
@@ -48,7 +48,7 @@ def keepsDescriptors() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def fewDescriptors(spare: int = 0) -> Iterator[None]:
-    """Limit this process to `spare` more descriptors meanwhile."""
+    """Limit this process to `spare` more descriptors."""
     soft, hard = getrlimit(RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)

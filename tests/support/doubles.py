@@ -1,4 +1,4 @@
-"""A reactor that the test drives: its transports, ports and timers are real, and its clock is the test's."""
+"""A reactor that the test drives: its transports, ports and timers are real, and the test sets its clock."""
 
 import gc
 import socket
@@ -19,7 +19,7 @@ from tests.support.sockets import connectedPair, reset
 E = TypeVar("E", bound=BaseException)
 
 TURNS, PATIENCE = 2000, 60
-"""`until` fails after as many turns and seconds; a pause of the process takes seconds, but few turns."""
+"""`until` fails after this many turns and seconds; a pause of the process takes seconds, but few turns."""
 
 
 class HandReactor(PollReactor):
@@ -52,7 +52,7 @@ class HandReactor(PollReactor):
             self.turn()
 
     def pause(self, seconds: float) -> None:
-        """Let `seconds` pass in which this process doesn't run."""
+        """Let `seconds` pass as if this process were paused."""
         self.clock.advance(seconds)
 
     def until(self, condition: Callable[[], bool]) -> None:
@@ -111,7 +111,7 @@ class Peer:
         return bytes(data)
 
     def take(self, size: int) -> bytes | None:
-        """Return up to `size` bytes that have come, no bytes at the end, and None if nothing has come yet."""
+        """Return up to `size` received bytes, empty bytes at the end, and None if nothing has come yet."""
         try:
             return self.socket.recv(size)
         except BlockingIOError:
@@ -132,7 +132,7 @@ class Peer:
         reset(self.socket)
 
     def _acknowledge(self) -> None:
-        """Make the kernel acknowledge at once; its delayed ACK has a time of its own, which isn't the reactor's."""
+        """Make the kernel acknowledge at once; a delayed ACK would come by the kernel's clock, not the reactor's."""
         if self.socket.family == socket.AF_INET:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 

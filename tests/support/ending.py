@@ -1,4 +1,4 @@
-"""Processes that end with the test that has started them, also when the test fails."""
+"""Processes that end with the test that started them, even if the test fails."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""What tests ask of a gate, records without a network, and a limit that another process keeps."""
+"""The state of a gate, records without a network, and a limit that another process keeps."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from echoup.server.connection import Admission, Connection, EndReason, IConnecti
 from echoup.server.settings import Limits
 
 REFUSED = "refused 1 connections over --max-connections-per-peer"
-"""What is logged of one connection over the limit of its peer."""
+"""The log line about one connection over the limit of its peer."""
 
 
 def held(gate: Gate) -> tuple[int, dict[str, int]]:
@@ -53,7 +53,7 @@ class RecordedProtocol:
 
 
 class Visitor:
-    """A record, with a protocol that notes what becomes of it, and a gate that it asks."""
+    """A record, with a protocol that notes the outcome, and a gate to ask."""
 
     def __init__(self, gate: Gate, source: str | None = None) -> None:
         self.protocol = RecordedProtocol()
@@ -67,7 +67,7 @@ class Visitor:
         return answer
 
     def leave(self) -> None:
-        """Be gone."""
+        """End."""
         self._gate.release(self.connection)
 
     @property

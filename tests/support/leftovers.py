@@ -1,8 +1,8 @@
 """Find processes that tests have started and that still run, and kill them when the tests' process ends.
 
 A process inherits the environment of its parent, so a variable with a unique value marks all descendants of this
-process, also orphans. A guard, a process of its own, kills them when this one has ended, also when it was killed, or
-ended by pytest-timeout.
+process, including orphans. A guard, in a process of its own, kills them when this process has ended, even if it was
+killed, or ended by pytest-timeout.
 """
 
 import os
@@ -17,7 +17,7 @@ MARK = "TEST_PROCESSES"
 
 
 def markProcesses() -> None:
-    """Mark the processes that this one starts from here on, and start the guard."""
+    """Mark the processes that this one starts from now on, and start the guard."""
     value = uuid4().hex
     guards, _ = os.pipe()  # no other process inherits it (PEP 446), so it ends with this one
     command = [sys.executable, "-IS", __file__, value]
@@ -30,7 +30,7 @@ def markProcesses() -> None:
 def leftovers(mark: str, *others: str) -> dict[int, str]:
     """Return the commands of the running processes that have `mark`, by their numbers.
 
-    `others` are more entries, `NAME=VALUE`, that their environment must have.
+    `others` are further entries, `NAME=VALUE`, that their environment must have.
     """
     wanted = {f"{MARK}={mark}", *others}
     found = {}

@@ -24,7 +24,7 @@ class Latency:
 
     answers: int = 0
     p99: float = 0.0
-    """In milliseconds, as is the next."""
+    """In milliseconds, like `longest`."""
     longest: float = 0.0
 
     def __str__(self) -> str:

@@ -11,10 +11,10 @@ from termios import FIONREAD
 
 
 class Growth:
-    """The time at which a socket's receive queue last grew, as precise as the calls of `look` are frequent."""
+    """The time at which a socket's receive queue last grew; the more often `look` is called, the more precise."""
 
     before = 0.0
-    """When it was last seen to be smaller than it is now, in seconds of the monotonic clock."""
+    """When it was last seen smaller than it is now, in seconds of the monotonic clock."""
 
     def __init__(self, connection: socket) -> None:
         self._connection = connection
@@ -48,7 +48,7 @@ def offer(connection: socket, size: int, patience: float, look: Callable[[], Non
 
 
 def isCut(connection: socket) -> bool:
-    """Return whether the server has aborted the connection, although its echo hasn't been read."""
+    """Return whether the server has aborted the connection, without reading its echo."""
     connection.setblocking(False)
     try:
         connection.send(b"x")

@@ -1,4 +1,4 @@
-"""`twistd` for a measurement of coverage: it exits, instead of killing itself with the signal that it got.
+"""`twistd` for a measurement of coverage: it exits instead of killing itself with the signal that it received.
 
 coverage saves its data when the interpreter exits, which a signal prevents.
 """

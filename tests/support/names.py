@@ -14,7 +14,7 @@ class Names:
         self.known = known
 
     def install(self, case: SynchronousTestCase) -> None:
-        """Let the client ask it, and not the system's, in the test `case`."""
+        """Make the client ask it instead of the system's resolver in the test `case`."""
         case.patch(resolve, "lookUp", self.lookUp)
 
     def lookUp(self, reactor: object, name: str, family: Family) -> "Deferred[list[str]]":

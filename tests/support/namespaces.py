@@ -18,7 +18,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def ownMounts() -> Iterator[None]:
-    """Enter a mount namespace, so that other processes don't see new mounts."""
+    """Enter a mount namespace, so other processes don't see new mounts."""
     before = Path.cwd()
     try:
         with _namespace(_CLONE_NEWNS, "mnt"):

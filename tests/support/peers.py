@@ -1,4 +1,4 @@
-"""Run other programs beside echoup: load balancers, TLS wrappers, netcats."""
+"""Run other programs next to echoup: load balancers, TLS wrappers, netcats."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ PACKAGES = [package for name in ("packages", "packages-image") for package in (_
 
 
 def need(program: str, package: str = "") -> str:
-    """Return the path of `program`, or skip the test; `package` is the one of PACKAGES that has it."""
+    """Return the path of `program`, or skip the test; `package` is the member of PACKAGES that has it."""
     package = package or program
     assert package in PACKAGES, f"{package} is neither in .ci/packages nor in .ci/packages-image"
     path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
@@ -29,7 +29,7 @@ def need(program: str, package: str = "") -> str:
 
 
 def isListening(address: Address) -> bool:
-    """Return whether a socket listens on `address`, without connecting: some programs serve only one client."""
+    """Return whether a socket listens on `address`, without connecting, because some programs serve only one client."""
     if address.family == AF_UNIX:
         entries = Path("/proc/net/unix").read_text().splitlines()
         name = address.target.removeprefix("unix:")

@@ -31,7 +31,7 @@ class Pinged:
     code: int
     """The exit code."""
     probes: list[dict[str, Any]]
-    """In the order of their ends."""
+    """In the order in which they ended."""
     summary: dict[str, Any]
     error: str
     """The line on stderr, without the name of the command; empty if there is none."""

@@ -1,6 +1,6 @@
-"""Hypothesis with the settings of these tests, which an import from here loads.
+"""Hypothesis with the settings of these tests, which are loaded when this is imported.
 
-A slow or paused machine is no failure, so neither an example nor its generation has a time limit.
+A slow or paused machine is not a failure, so neither an example nor its generation has a time limit.
 """
 
 from random import Random
@@ -15,7 +15,7 @@ settings.load_profile("tests")
 
 
 def manyBytes(least: int, most: int) -> st.SearchStrategy[bytes]:
-    """Return a strategy of `least` to `most` bytes, which may be longer than Hypothesis' own."""
+    """Return a strategy of `least` to `most` bytes, which may be longer than those of Hypothesis."""
     return st.builds(_bytes, st.integers(least, most), st.integers(0, 2**32))
 
 

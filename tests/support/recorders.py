@@ -47,7 +47,7 @@ class Recorder(Protocol):
         return self.until(lambda: name in self.events)
 
     def received(self, data: bytes) -> Deferred[None]:
-        """Return a Deferred that fires when exactly `data` has come."""
+        """Return a Deferred that fires when exactly `data` has been received."""
         return self.until(lambda: self.data == data)
 
     def connectionMade(self) -> None:
@@ -71,7 +71,7 @@ class Recorder(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class HalfCloseableRecorder(Recorder):
-    """A recorder that goes on when one half of its connection is closed."""
+    """A recorder that continues when one half of its connection is closed."""
 
     def readConnectionLost(self) -> None:
         """Record it."""
@@ -83,7 +83,7 @@ class HalfCloseableRecorder(Recorder):
 
 
 class Breaking(HalfCloseableRecorder):
-    """Fails at one of its events."""
+    """A recorder that fails at one of its events."""
 
     def __init__(self, at: str, error: type[BaseException] = ValueError) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Breaking(HalfCloseableRecorder):
 
 
 class ServerOf(Factory[Any]):
-    """Builds the protocols that it is made with, and new recorders after them."""
+    """Builds the protocols that it is given, and then new recorders."""
 
     noisy = False
 
@@ -114,7 +114,7 @@ class ServerOf(Factory[Any]):
 
 
 class ClientOf(ClientFactory[Any]):
-    """Builds one protocol, and records what becomes of the connection."""
+    """Builds one protocol, and records what happens to the connection."""
 
     noisy = False
 
@@ -138,7 +138,7 @@ class ClientOf(ClientFactory[Any]):
 
 @implementer(IPushProducer, IPullProducer)
 class Producer:
-    """Records its calls; `resume` is called when it is to resume."""
+    """Records its calls; `resume` is called on resumeProducing."""
 
     def __init__(self, resume: Callable[[], object] = lambda: None) -> None:
         self.calls: list[str] = []

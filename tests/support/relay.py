@@ -120,9 +120,9 @@ class DatagramRelay:
         hold: Mapping[int, int] | None = None,
         alter: Callable[[bytes], bytes] = bytes,
     ) -> None:
-        """Answers in `drop` are dropped, those in `double` sent twice, and all are changed by `alter`.
+        """Answers in `drop` are dropped, those in `double` are sent twice, and `alter` changes all of them.
 
-        An answer that is a key in `hold` is sent after the answer with the number there, a greater one.
+        An answer that is a key in `hold` is sent after the answer whose number, a greater one, is its value.
         """
         self.requests: list[Chunk] = []
         """The datagrams that came; `forwarded` is when the server had answered."""

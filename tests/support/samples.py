@@ -17,7 +17,7 @@ from echoup.verdict import Reply
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 BEGINNING = NOW - timedelta(days=30)
 RIGHT = CA(organization_name="Us").issue_cert("there.example", not_before=BEGINNING, not_after=NOW + timedelta(days=3))
-"""A certificate that is good from BEGINNING on, and at NOW for three days more."""
+"""A certificate that is valid from BEGINNING on, and at NOW for another three days."""
 
 WORDS = {ExitCode.WRONG: "corrupted", ExitCode.SHORT: "closed", ExitCode.TIMED_OUT: "timed out"}
 

@@ -1,4 +1,4 @@
-"""Protocols of correct and of broken servers, for the client's unit tests."""
+"""Protocols of correct and broken servers, for the client's unit tests."""
 
 import ssl
 
@@ -36,7 +36,7 @@ class Server(Protocol):
 
 
 class Silence(Server):
-    """A server that reads everything and answers nothing."""
+    """A server that reads everything and does not answer."""
 
     def dataReceived(self, data: bytes) -> None:
         """Count the bytes."""
@@ -47,7 +47,7 @@ class Mirror(Server):
     """A server that echoes without uppercasing."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Send `data` back as it came."""
+        """Send `data` back unchanged."""
         self.transport.write(data)
 
 

@@ -1,4 +1,4 @@
-"""Other servers than echoup: simple ones that uppercase too, and broken ones.
+"""Servers other than echoup: simple ones that also uppercase, and broken ones.
 
 `python -m tests.support.servers NAME` runs one of SERVERS on TCP at 127.0.0.1 and prints its port.
 """
@@ -34,7 +34,7 @@ def netcat(listening: socket) -> None:
 
 
 def unchanged(listening: socket) -> None:
-    """Send everything back as it came."""
+    """Send everything back unchanged."""
     while True:
         connection, _ = listening.accept()
         with connection:
@@ -66,7 +66,7 @@ def flipping(listening: socket) -> None:
 
 
 def replaying(listening: socket) -> None:
-    """Uppercase for the first client, and send the others the same answer, as a cache does."""
+    """Uppercase for the first client, and send the same answer to the others, as a cache does."""
     answer = b""
     while True:
         connection, _ = listening.accept()
@@ -176,7 +176,7 @@ def blackHole() -> Iterator[Address]:
 
 @contextmanager
 def answering(answer: Callable[[bytes], bytes] | None) -> Iterator[str]:
-    """Answer each datagram with `answer` of it, or with None not at all; yield the target."""
+    """Answer each datagram with what `answer` returns for it, unless that is None; yield the target."""
     with socket(AF_INET, SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
 

@@ -8,8 +8,8 @@ _ignored: list[int] = []
 def restoreSignals() -> list[int]:
     """Give child processes the default of each signal that this process ignores, and return those signals.
 
-    A shell's background job ignores SIGINT and SIGQUIT, and `nohup` SIGHUP. A child inherits an ignored signal, but
-    has the default of one that is caught (execve(2)). This process goes on ignoring them.
+    A shell's background job ignores SIGINT and SIGQUIT, and `nohup` ignores SIGHUP. A child inherits an ignored
+    signal, but gets the default of a signal that is caught (execve(2)). This process continues to ignore them.
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -1,7 +1,7 @@
 """Sizes that tests share."""
 
 MIB = 2**20
-"""The bytes of a MiB."""
+"""The number of bytes in a MiB."""
 
 MUCH = b"abcdefghijklmnop" * MIB
 """More bytes than the kernel and any transport buffer for a peer that doesn't read."""

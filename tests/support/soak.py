@@ -1,7 +1,7 @@
 """A daemon in trouble: its processes pause and are killed, its clients pause, its log blocks.
 
-A client's failure is excused only by what was done to the daemon meanwhile, or where the client was paused for longer
-than the daemon waits for its handshake; never by the log, and never a timeout by a pause of the client itself.
+A client's failure is excused only by what was done to the daemon at that time, or if the client was paused for longer
+than the daemon waits for its handshake. A blocked log excuses nothing, and a pause of the client excuses no timeout.
 """
 
 import os
@@ -45,7 +45,7 @@ class Soak:
     faults: list[str] = field(default_factory=list)
     """What must not happen."""
     over: threading.Event = field(default_factory=threading.Event)
-    """Set when the loads have to end."""
+    """Set when the loads must end."""
     _threads: list[threading.Thread] = field(default_factory=list)
     _clients: set[int] = field(default_factory=set)
     _serverPauses: list[tuple[float, float]] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Soak:
         self._threads[-1].start()
 
     def end(self) -> None:
-        """End all that `repeat` has begun."""
+        """End everything that `repeat` has begun."""
         self.over.set()
         for thread in self._threads:
             thread.join(180)
@@ -95,7 +95,7 @@ class Soak:
 
     @property
     def files(self) -> "Counter[str]":
-        """How many descriptors of each kind the daemon's processes have together, without the numbers of the files."""
+        """The number of descriptors of each kind, a file without its numbers, in all of the daemon's processes."""
         found: Counter[str] = Counter()
         for pid in self.servers:
             with suppress(OSError):  # it was killed
@@ -105,8 +105,9 @@ class Soak:
     def fail(self, what: str, code: int, began: float, ended: float, patience: float = 0.0) -> None:
         """Note a failure of a client, with its exit code, between the times `began` and `ended`.
 
-        It is a fault unless a process of the daemon was killed meanwhile, or, for a client that gave up, paused for
-        half of its `patience` at least; or a client was paused for half of HANDSHAKE, and was too slow for the daemon.
+        It is a fault unless one of these happened at that time: a process of the daemon was killed; one was paused for
+        at least half of the `patience` of a client that gave up; or a client was paused for at least half of HANDSHAKE,
+        and was too slow for the daemon.
         """
         if _overlap(self._deaths, began, ended):
             self.counts["failures by a kill"] += 1
@@ -158,7 +159,7 @@ class Soak:
         pauses[-1] = began, time.time()
 
     def killWorker(self) -> None:
-        """Kill a worker, and wait until there is a new one: until then what came to its socket waits."""
+        """Kill a worker, and wait for its replacement; until then the connections in its socket's queue wait."""
         workers = self.workers
         began = time.time()
         self._deaths.append((began, inf))
@@ -173,7 +174,7 @@ class Soak:
         self.counts["kills"] += 1
 
     def blockLog(self) -> None:
-        """Read nothing of the log for a while."""
+        """Stop reading the log for a while."""
         with self.log.blocked:
             time.sleep(self.random.uniform(0.1, 5))
         self.counts["blocked logs"] += 1

@@ -29,7 +29,7 @@ WRONG = 1
 
 @dataclass(frozen=True)
 class Loads:
-    """The load on a daemon that listens with TCP, on a Unix socket, with TLS, behind a proxy, and for datagrams."""
+    """The load on a daemon that listens on TCP, on a Unix socket, with TLS, behind a proxy, and on UDP."""
 
     tcp: Address
     unix: Address
@@ -45,7 +45,7 @@ class Loads:
             soak.repeat(partial(work, soak), 1)
 
     def ping(self, soak: Soak) -> None:
-        """Make some probes with `echoup ping`, and demand an answer to each."""
+        """Send some probes with `echoup ping`, and require an answer to each."""
         target = self._target(soak.random)
         isDatagram = target[-1].startswith("udp:")
         options = soak.random.choice([(), ("--keep",), () if isDatagram else ("--half-close",)])
@@ -82,7 +82,7 @@ class Loads:
             assert len(echo) == len(data), target
 
     def converse(self, soak: Soak) -> None:
-        """Send a random amount over a raw connection, read it late or at once, and demand exactly its echo."""
+        """Send a random amount over a raw connection, read late or at once, and require its exact echo."""
         tls = soak.random.choice([TLS_1_2, TLS_1_3])
         way = soak.random.choice(
             [
@@ -105,7 +105,7 @@ class Loads:
             soak.fail(f"{way}: {len(echo)} of {len(data)} bytes", -1, began, time.time())
 
     def breakOff(self, soak: Soak) -> None:
-        """Reset a connection in the middle of something, or close a UDP port before its answer comes."""
+        """Reset a connection amid its data, header or handshake, or close a UDP port before its answer comes."""
         soak.counts["broken off"] += 1
         if soak.random.random() < 0.2:
             with socket(AF_INET6 if ":" in self.udp[0] else 2, SOCK_DGRAM) as port:

@@ -15,16 +15,16 @@ def reset(end: socket.socket) -> None:
 
 @contextmanager
 def unheard() -> Iterator[int]:
-    """Yield the number of a TCP port of 127.0.0.1 that refuses: a socket is bound to it that doesn't listen."""
+    """Yield the number of a TCP port of 127.0.0.1 that refuses: the socket bound to it does not listen."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 
 def leave(server: socket.socket) -> socket.socket:
-    """Close a UDP server of 127.0.0.1, so that its port refuses, and return a socket that keeps the port's number.
+    """Close a UDP server of 127.0.0.1, so its port refuses, and return a socket that reserves the port's number.
 
-    That socket is at another address; a client binds to all addresses, so it can't get the number.
+    That socket has another address; a client binds to all addresses, so it can't get the number.
     """
     kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     kept.bind(("127.0.0.2", server.getsockname()[1]))

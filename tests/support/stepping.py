@@ -1,6 +1,6 @@
-"""`twistd` with a wall clock that is stepped by the seconds that the file $WALL_CLOCK_STEP holds.
+"""`twistd` with a wall clock that is stepped by the number of seconds in the file $WALL_CLOCK_STEP.
 
-Twisted takes `time.time` when it is imported, so it is replaced before.
+Twisted takes `time.time` when it is imported, so it is replaced before that.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Texts that may be targets, and a reactor on which they can be tried."""
+"""Texts that may be targets, and a reactor for trying them."""
 
 from errno import EADDRNOTAVAIL
 from types import SimpleNamespace

@@ -15,12 +15,12 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 
 
 class Terminal:
-    """A program on a terminal of its own, with the screen that a person sees."""
+    """A program on a terminal of its own, and its screen."""
 
     def __init__(self, *command: str) -> None:
         self._process = PtyProcess.spawn(list(command), dimensions=(24, 100))
         self._screen = pyte.Screen(100, 24)
-        # Programs ask a terminal for the position of its cursor, and wait for the answer.
+        # Programs ask a terminal for its cursor position, and wait for the answer.
         self._screen.write_process_input = self._answer  # type: ignore[method-assign]  # as its documentation says
         self._stream = pyte.ByteStream(self._screen)
 
@@ -35,7 +35,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """The screen's text, without blanks at the ends of lines and empty lines at the end."""
+        """The screen's text, without trailing blanks in the lines and without empty lines at the end."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
     @property
@@ -45,7 +45,7 @@ class Terminal:
         return flags & (termios.ICANON | termios.ECHO | termios.ISIG) == termios.ICANON | termios.ECHO | termios.ISIG
 
     def isCatching(self, number: int) -> bool:
-        """Whether the program catches a signal by now."""
+        """Whether the program catches a signal yet."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
 

@@ -1,4 +1,4 @@
-"""A TLS client whose test decides what is sent and when, and how late it reads.
+"""A TLS client for tests that decide what is sent and when, and how late it reads.
 
 `SSLSocket.unwrap` can't receive what comes after its own close_notify, so this keeps the records in memory.
 """
@@ -14,7 +14,7 @@ from tests.support.addresses import Address
 
 CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN = "close_notify", "close_notify and FIN", "FIN"
 ENDS = (CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN)
-"""The ways for a client to end its side."""
+"""The ways in which a client ends its side."""
 
 
 def speaking(folder: Path, version: str) -> dict[str, str]:
@@ -26,7 +26,7 @@ def speaking(folder: Path, version: str) -> dict[str, str]:
 
 
 class TLSConnection:
-    """One connection, whose handshake is done."""
+    """A connection that has completed its handshake."""
 
     ended = ""
     """How the server ended its side, if it has: CLOSE_NOTIFY or FIN."""
@@ -62,7 +62,7 @@ class TLSConnection:
         return True
 
     def seal(self, data: bytes, end: str = "") -> bytes:
-        """Return the records that carry `data`, and our close_notify if it is a part of `end`, one of ENDS."""
+        """Return the records that carry `data`, and our close_notify if it is part of `end`, one of ENDS."""
         if data:
             self.tls.write(data)
         if CLOSE_NOTIFY in end:
@@ -93,7 +93,7 @@ class TLSConnection:
         return b""
 
     def ask(self, data: bytes) -> bytes:
-        """Send `data`, and return as many received bytes, or fewer at the end."""
+        """Send `data`, and return the same number of received bytes, or fewer at the end."""
         self.socket.sendall(self.seal(data))
         received = b""
         while len(received) < len(data) and (more := self.receive()):

@@ -1,4 +1,4 @@
-"""Faults of a server's TLS, and the words for each."""
+"""Faults of a server's TLS, with the message for each."""
 
 import subprocess
 from pathlib import Path
@@ -19,7 +19,7 @@ NO_TLS = [
     ("short", "the server ended the connection"),
     ("resetting", "the server ended the connection"),
 ]
-"""Servers that speak no TLS, and the words for the failed handshake with each."""
+"""Servers that speak no TLS, with the message for the failed handshake with each."""
 
 
 def faulty(certificates: Certificates, fault: str) -> str:
@@ -29,7 +29,7 @@ def faulty(certificates: Certificates, fault: str) -> str:
 
 
 def makeSelfSigned(folder: Path) -> str:
-    """Write a self-signed certificate with its key, made as people make them, and return its path."""
+    """Write a self-signed certificate with its key, made in the usual way, and return its path."""
     key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
     kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost")
     names = ("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")

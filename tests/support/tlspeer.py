@@ -1,6 +1,6 @@
 """The standard library's TLS at the far end of a connection, or at both ends of one in memory."""
 
-import contextlib  # trial would take a global `suppress` for its own
+import contextlib  # trial would take a global `suppress` as its own
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +38,7 @@ class TLSPeer:
         self.offer(isEnd=True)
 
     def do(self, call: Callable[[], T]) -> T:
-        """Return the result of `call` when it needn't wait for the other side; its last records wait to be sent."""
+        """Return the result of `call` once it need not wait for the other side; its last records wait to be sent."""
         results = []
 
         def done() -> bool:
@@ -98,7 +98,7 @@ class TLSPeer:
         return data
 
     def _fetch(self) -> None:
-        """Read what has come."""
+        """Read what has arrived."""
         if (data := self.peer.take(2**20)) is None:
             return
         if data:

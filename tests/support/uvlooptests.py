@@ -1,4 +1,4 @@
-"""Test cases with a uvloop reactor each, and their peers."""
+"""Test cases, each with a uvloop reactor, and their peers."""
 
 import asyncio
 import socket
@@ -71,7 +71,7 @@ class UvloopTestCase(SynchronousTestCase):
         await self.eventually(lambda: len(port.factory.built) == count)
 
     def inThread(self, function: Callable[..., T], *arguments: object) -> Deferred[T]:
-        """Call `function` in a thread, where it may block, as a peer does."""
+        """Call `function` in a thread, where it may block as a peer does."""
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *arguments)
 
     def listen(self, kind: str, *protocols: Protocol, **options: Any) -> tuple[Any, Callable[[], socket.socket]]:

@@ -1,4 +1,4 @@
-"""Wait for conditions, on a machine that other processes use too."""
+"""Wait for conditions on a machine that other processes use too."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def waited() -> float:
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Return the first true value of `condition`; fail without one in `seconds`, which is enough on a busy machine."""
+    """Return the first true value of `condition`; fail after `seconds`, which are enough on a busy machine."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{condition} did not come true in {seconds} s"

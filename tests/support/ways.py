@@ -1,4 +1,4 @@
-"""A client on every kind of path to the daemon: in clear or with TLS, with a PROXY header or without."""
+"""A client on every kind of path to the daemon: with or without TLS, with or without a PROXY header."""
 
 import threading
 import time
@@ -38,7 +38,7 @@ class Way:
             sent = threading.Event()
 
             def send() -> None:
-                with suppress(OSError):  # of a broken connection, whose echo is short or raises it, too
+                with suppress(OSError):  # the connection is broken: its echo is short, or reading raises it too
                     connection.sendall(wire)
                     if FIN in self.end:
                         connection.shutdown(SHUT_WR)
