@@ -174,6 +174,8 @@ def test_killedWorkerLosesOnlyItsConnections(tmp_path: Path, figure: Callable[[s
                     others += 1
                 connection.close()
             eventually(lambda: len(workers(daemon)) == 2 and victim not in workers(daemon))  # noqa: B023
+            # A killed worker takes along the lines that it has not written.
+            eventually(lambda: len(daemon.connections) == others)  # noqa: B023
         # There are ten slots again, and no more.
         waiting = [opened.enter_context(daemon.address.connect()) for _ in range(11)]
         for connection in waiting:
