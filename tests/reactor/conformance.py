@@ -1,7 +1,7 @@
 """Twisted's own reactor tests, on `UvloopReactor`: for trial, in a process and a folder of their own.
 
-CONFORMANCE_MODULE, in the environment, is a module of `twisted.internet.test`. With CONFORMANCE_TIMEOUT the exceptions
-aren't skipped, and a test fails after that many seconds.
+The environment variable CONFORMANCE_MODULE is a module of `twisted.internet.test`. With CONFORMANCE_TIMEOUT the
+exceptions aren't skipped, and a test fails after that many seconds.
 """
 
 import os
@@ -31,7 +31,7 @@ def _skipping(test: Callable[..., None], reason: str) -> Callable[..., None]:
 
 
 def _withPythonForAll(test: Callable[..., None]) -> Callable[..., None]:
-    """Run the child processes of `test` with a Python that every user may use; this one may be only root's."""
+    """Run the child processes of `test` with a Python that every user may run; this one may be for root only."""
     from twisted.internet.test import test_process
 
     python = shutil.which("python3", path="/usr/bin")
@@ -47,7 +47,7 @@ def _withPythonForAll(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def _givingUpItsSocket(test: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `test` take a connection over: it closes the `socket` of Twisted's transports, which streams don't have."""
+    """Let `test` take over a connection: it closes the `socket` of Twisted's transports, which streams don't have."""
     from echoup.reactor.ports import ServerStream
 
     @wraps(test)

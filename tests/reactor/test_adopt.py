@@ -55,7 +55,7 @@ class AdoptTests(UvloopTestCase):
 
     @onReactor
     async def test_otherFamiliesAreRefused(self) -> None:
-        """A socket that is neither TCP nor Unix can't be adopted."""
+        """A socket that is neither TCP nor Unix is refused."""
         for adopt in (self.reactor.adoptStreamPort, self.reactor.adoptStreamConnection):
             with pytest.raises(UnsupportedAddressFamily):
                 adopt(0, socket.AF_PACKET, ServerOf())

@@ -20,7 +20,7 @@ from tests.support.sockets import unheard
 from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
 
 NOWHERE = "192.0.2.1"
-"""An address of no host (RFC 5737)."""
+"""An address that no host has (RFC 5737)."""
 
 
 class ConnectTests(UvloopTestCase):
@@ -90,7 +90,7 @@ class ConnectTests(UvloopTestCase):
 
     @onReactor
     async def test_firstTurnBringsNoData(self) -> None:
-        """A protocol gets no data before a call that buildProtocol makes with callLater(0), also if it resumes."""
+        """A protocol gets no data before a call that buildProtocol makes with callLater(0), even if it resumes."""
         for acts in (
             lambda _: None,
             lambda recorder: (recorder.transport.pauseProducing(), recorder.transport.resumeProducing()),
@@ -232,12 +232,12 @@ class Pass(Command):
 
 
 class Taker(AMP):
-    """Reads from a descriptor that it is passed."""
+    """Reads from a descriptor that it receives."""
 
     transport: Any
 
     def take(self, descriptor: int) -> dict[str, int]:
-        """Return how many bytes it has."""
+        """Return the number of bytes in it."""
         with open(descriptor, "rb") as file:  # a descriptor
             return {"size": len(file.read())}
 
@@ -279,7 +279,7 @@ class DescriptorTests(UvloopTestCase):
 
 
 def closeIt(connector: Any, close: str) -> None:
-    """Close the connection of `connector`, which is made."""
+    """Close the established connection of `connector`."""
     assert connector.transport.connected
     if close == "disconnect":
         connector.disconnect()

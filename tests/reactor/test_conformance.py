@@ -26,7 +26,7 @@ PASSED = {
     "test_udp": 36,
     "test_unix": 28,
 }
-"""How many tests of each module pass at least, without those that only root can run."""
+"""The least number of tests that pass in each module, without those that only root can run."""
 
 PASSED_PROGRAMS = {
     "twisted.internet.test.test_endpoints": 228,
@@ -36,7 +36,7 @@ PASSED_PROGRAMS = {
     "twisted.test.test_ssl": 17,
     "twisted.test.test_tcp": 32,
 }
-"""The same for tests of what is built on reactors."""
+"""The same for tests of code that is built on reactors."""
 
 
 def run(module: str, folder: Path, *names: str, **environment: str) -> tuple[int, dict[str, int], str]:
@@ -74,7 +74,7 @@ def test_passesTwistedsReactorTests(module: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", EXCEPTIONS)
 def test_exceptionsStillFail(module: str, tmp_path: Path) -> None:
-    """Each excepted test fails, so the list is no longer than it must be."""
+    """Each excepted test fails, so the list is no longer than necessary."""
     names = ["tests.reactor.conformance." + name.replace(".", SUFFIX + ".") for name in EXCEPTIONS[module]]
     _, counts, output = run(module, tmp_path, *names, CONFORMANCE_TIMEOUT="1")
     assert f"Ran {len(names)} tests" in output
@@ -84,7 +84,7 @@ def test_exceptionsStillFail(module: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("module", PASSED_PROGRAMS)
 def test_passesTwistedsProgramTests(module: str, tmp_path: Path) -> None:
-    """Of Twisted's tests of what is built on reactors, only the listed ones fail."""
+    """Of Twisted's tests of code that is built on reactors, only the listed ones fail."""
     _, counts, output = trial(tmp_path, "--reactor=uvloop", module)
     failed = set(re.findall(rf"^{re.escape(module)}\.(\S+)$", output, re.MULTILINE))
     assert failed <= set(PROGRAMS.get(module, ())), output

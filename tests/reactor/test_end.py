@@ -31,7 +31,7 @@ class EndTests(UvloopTestCase):
 
     @onReactor
     async def test_loseWriteConnectionSendsAllFirst(self) -> None:
-        """All that was written is sent before the end; the protocol is told once, and still receives."""
+        """All that was written is sent before the end; the protocol is told once, and continues to receive."""
         for kind in KINDS:
             for data in (b"", b"x", MUCH):
                 server = HalfCloseableRecorder()
@@ -78,7 +78,7 @@ class EndTests(UvloopTestCase):
 
     @onReactor
     async def test_disconnectingTellsOfLoseConnection(self) -> None:
-        """`disconnecting` says whether loseConnection was called, also after the loss; no other end sets it."""
+        """`disconnecting` tells whether loseConnection was called, even after the loss; no other end sets it."""
         for end, expected in (("loseConnection", True), ("abortConnection", False), ("peer", False)):
             server = Recorder()
             peer = self.pair("tcp4", server)

@@ -1,4 +1,4 @@
-"""What programs that were written for Twisted's own transports find in a stream."""
+"""What programs written for Twisted's own transports find in a stream."""
 
 import socket
 from typing import Any
@@ -22,7 +22,7 @@ from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor
 
 
 class LikenessTests(UvloopTestCase):
-    """What a stream has of Twisted's transports beyond the interfaces."""
+    """What a stream has in common with Twisted's transports beyond the interfaces."""
 
     async def both(self, kind: str) -> tuple[Any, Any, Any]:
         """Return a port, and the transports of a server and a client that are connected."""
@@ -39,7 +39,7 @@ class LikenessTests(UvloopTestCase):
 
     @onReactor
     async def test_isinstanceTellsServersAndClients(self) -> None:
-        """A stream passes `isinstance` for the class of Twisted's that it stands for, and for no other kind's."""
+        """A stream passes `isinstance` for the Twisted class that it stands for, and for no other kind."""
         for kind in KINDS:
             module: Any = unix if kind == "unix" else tcp
             _, server, client = await self.both(kind)
@@ -54,7 +54,7 @@ class LikenessTests(UvloopTestCase):
 
     @onReactor
     async def test_adoptedConnectionIsAServer(self) -> None:
-        """An adopted connection is a server's for `isinstance`, as Twisted's is."""
+        """An adopted connection is a server's for `isinstance`, as in Twisted."""
         ours, theirs = socket.socketpair()
         self.addCleanup(theirs.close)
         with ours:
@@ -93,7 +93,7 @@ class LikenessTests(UvloopTestCase):
 
     @onReactor
     async def test_socketIsForOptionsAndAddresses(self) -> None:
-        """`socket` has options and addresses, can't be read, written or closed, and is there until the loss."""
+        """`socket` has options and addresses, can't be read, written or closed, and exists until the loss."""
         for kind in KINDS:
             _, *streams = await self.both(kind)
             for stream in streams:
@@ -112,7 +112,7 @@ class LikenessTests(UvloopTestCase):
 
     @onReactor
     async def test_clientNamesThePeer(self) -> None:
-        """A server's `client` and `hostname` are the peer's address, as in Twisted, also at the loss."""
+        """A server's `client` and `hostname` are the peer's address, as in Twisted, even at the loss."""
         for kind in KINDS:
             told: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""What the loop does with descriptors that aren't its transports': those of `addReader` and `addWriter`."""
+"""What the loop does with descriptors that don't belong to its transports: those of `addReader` and `addWriter`."""
 
 import contextlib
 import os
@@ -36,13 +36,13 @@ class Watched(FileDescriptor):
         self._act()
 
     def doWrite(self) -> None:
-        """Count it, and write no more."""
+        """Count it, and stop writing."""
         self.writes += 1
         self.reactor.removeWriter(self)
 
 
 class Conversation(DatagramProtocol):
-    """Counts refusals, and keeps what it is told."""
+    """Counts refusals, and keeps the data that it receives."""
 
     transport: Any
     heard = b""
@@ -63,7 +63,7 @@ class Conversation(DatagramProtocol):
 
 @implementer(IFileDescriptorReceiver)
 class DescriptorRecorder(Recorder):
-    """A recorder that passes descriptors, and so has Twisted's own transport."""
+    """A recorder that passes descriptors, and therefore has Twisted's own transport."""
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """Fail: none is passed."""
@@ -74,7 +74,7 @@ class LoopTestCase(UvloopTestCase):
     """A test with sockets that are closed at its end."""
 
     def opened(self, kind: int, host: str = "") -> socket.socket:
-        """Return a socket of IPv4, bound to `host` if that is given."""
+        """Return an IPv4 socket, bound to `host` if that is given."""
         made = socket.socket(socket.AF_INET, kind)
         self.addCleanup(made.close)
         if host:
@@ -89,7 +89,7 @@ class LoopTestCase(UvloopTestCase):
         return both
 
     def refusing(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Return a datagram socket that is connected to a port which refuses, and that port's address."""
+        """Return a datagram socket that is connected to a port that refuses, and the port's address."""
         gone = self.opened(socket.SOCK_DGRAM, "127.0.0.1")
         address = gone.getsockname()
         client = self.opened(socket.SOCK_DGRAM, "127.0.0.1")
@@ -104,7 +104,7 @@ class ErrorTests(LoopTestCase):
 
     @onReactor
     async def test_readerHearsAfterAnError(self) -> None:
-        """A connected UDP port hears of each refusal, and then what the server says that is there at last."""
+        """A connected UDP port is told of each refusal, and then gets the data of a server that starts later."""
         kept = self.opened(socket.SOCK_DGRAM, "127.0.0.1")
         address = kept.getsockname()
         kept.close()
@@ -122,7 +122,7 @@ class ErrorTests(LoopTestCase):
 
     @onReactor
     async def test_lastWordsOfAPeerThatDied(self) -> None:
-        """All that a peer said before it died is read, and then the end, although it hadn't read what it was told."""
+        """All that a peer sent before it died is read, and then the end, although it had not read what it was sent."""
         for size in (10, 84_000, 100_000):
             ours, peer = self.ends()
             ours.setblocking(False)
@@ -138,7 +138,7 @@ class ErrorTests(LoopTestCase):
 
     @onReactor
     async def test_writerIsAddedAfterAnError(self) -> None:
-        """A reader can become a writer, too, after an error, and be removed."""
+        """A reader can also become a writer after an error, and be removed."""
         client, _ = self.refusing()
         watched = Watched(self.reactor, client, lambda: client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         self.reactor.addReader(watched)
@@ -153,7 +153,7 @@ class ErrorTests(LoopTestCase):
 
     @onReactor
     async def test_errorThatStaysCostsNothing(self) -> None:
-        """A reader is called a few times for an error that it leaves there, and again for each datagram after it."""
+        """A reader is called a few times for an error that it leaves pending, and again for each later datagram."""
         client, address = self.refusing()
         client.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)  # the error stays until MSG_ERRQUEUE is read (ip(7))
         heard: list[bytes] = []
@@ -186,7 +186,7 @@ class DescriptorTests(LoopTestCase):
 
     @onReactor
     async def test_descriptorStaysBlocking(self) -> None:
-        """A blocking descriptor stays blocking while it is watched: other processes may have it, too."""
+        """A blocking descriptor stays blocking while it is watched, because other processes may share it."""
         ours, peer = self.ends()
         watched = Watched(self.reactor, ours, lambda: ours.recv(1))
         self.reactor.addReader(watched)
@@ -199,7 +199,7 @@ class DescriptorTests(LoopTestCase):
 
     @onReactor
     async def test_removedReaderIsNotCalled(self) -> None:
-        """A reader that another one removes isn't called, also if both are ready in the same turn."""
+        """A reader that another one removes isn't called, even if both are ready in the same turn."""
         both: list[Watched] = []
         for ours, peer in (self.ends(), self.ends()):
             both.append(Watched(self.reactor, ours, lambda: [self.reactor.removeReader(watched) for watched in both]))
@@ -211,7 +211,7 @@ class DescriptorTests(LoopTestCase):
 
     @onReactor
     async def test_numberOfAClosedDescriptorIsWatchedAgain(self) -> None:
-        """A descriptor is watched that has the number of one which was closed and never removed."""
+        """A descriptor is watched even if it has the number of one that was closed and never removed."""
         closed, _ = self.ends()
         self.reactor.addReader(Watched(self.reactor, closed))
         await self.turns()
@@ -250,7 +250,7 @@ class DescriptorTests(LoopTestCase):
 
     @onReactor
     async def test_asynciosReadersAreReplaced(self) -> None:
-        """A second reader takes the place of the first; removing tells whether there was one."""
+        """A second reader replaces the first; removing returns whether there was one."""
         loop = self.reactor._asyncioEventloop
         ours, peer = self.ends()
         called: list[str] = []
@@ -263,7 +263,7 @@ class DescriptorTests(LoopTestCase):
 
     @onReactor
     async def test_writerLetsACoroutineReceive(self) -> None:
-        """A coroutine goes on receiving when its socket gets a writer, and goes on sending when that gets a reader."""
+        """A coroutine continues to receive when its socket gets a writer, and to send when the socket gets a reader."""
         loop = self.reactor._asyncioEventloop
         ours, peer = self.ends()
         ours.setblocking(False)

@@ -1,4 +1,4 @@
-"""How a connection ends by its peer, or by a protocol that fails."""
+"""How a connection is ended by its peer, or by a protocol that fails."""
 
 import socket
 from typing import Any
@@ -40,7 +40,7 @@ class LostTests(UvloopTestCase):
 
     @onReactor
     async def test_lostConnectionHasNoSocket(self) -> None:
-        """A lost connection has no socket: another file may have its descriptor."""
+        """A lost connection has no socket, because another file may have its descriptor."""
         for kind in KINDS:
             errors: list[OSError] = []
 

@@ -1,4 +1,4 @@
-"""Ports: what they accept, what they leave to the kernel, and what their connections tell of themselves."""
+"""Ports: what they accept, what they leave to the kernel, and how their connections describe themselves."""
 
 import gc
 import os
@@ -51,7 +51,7 @@ class PortTests(UvloopTestCase):
 
     @onReactor
     async def test_queueKeepsItsLength(self) -> None:
-        """The kernel's queue has the length that was asked for, also after a pause."""
+        """The kernel's queue has the requested length, even after a pause."""
         port, _ = self.listen("tcp4", backlog=7)
         for _ in range(3):
             assert longestQueue(port.socket) == 7
@@ -60,7 +60,7 @@ class PortTests(UvloopTestCase):
 
     @onReactor
     async def test_stoppedPortRefuses(self) -> None:
-        """A stopped port refuses, its connections go on, and its file is removed."""
+        """A stopped port refuses, its connections continue, and its file is removed."""
         for kind in KINDS:
             port, connect = self.listen(kind)
             address = port.getHost()
@@ -77,7 +77,7 @@ class PortTests(UvloopTestCase):
 
     @onReactor
     async def test_readingPortIsAReader(self) -> None:
-        """A port and its connections count among the reactor's readers while they read."""
+        """A port and its connections count as readers of the reactor while they read."""
         port, connect = self.listen("tcp4")
         assert port in self.reactor.getReaders()
         with connect():
@@ -132,7 +132,7 @@ class PortTests(UvloopTestCase):
 
     @onReactor
     async def test_acceptsHundredsAtOnce(self) -> None:
-        """A port accepts hundreds of connections that come at once, and numbers them in order."""
+        """A port accepts hundreds of simultaneous connections, and numbers them in order."""
         port, connect = self.listen("tcp4", backlog=512)
         peers = [connect() for _ in range(300)]
         await self.accepted(port, 300)
@@ -224,7 +224,7 @@ class PortTests(UvloopTestCase):
 
     @onReactor
     async def test_namesOfAConnection(self) -> None:
-        """A connection's repr and log prefix name its protocol, number, port and peer, also after the loss."""
+        """A connection's repr and log prefix name its protocol, number, port and peer, even after the loss."""
         recorder = Recorder()
         port, connect = self.listen("tcp4", recorder)
         with connect():
@@ -240,7 +240,7 @@ class PortTests(UvloopTestCase):
 
     @onReactor
     async def test_namesOfAUnixConnection(self) -> None:
-        """The repr and the log prefix of a connection to a Unix socket name its path, which the port has, too."""
+        """The repr and the log prefix of a connection to a Unix socket name its path, which is the port's."""
         recorder = Recorder()
         port, connect = self.listen("unix", recorder)
         path = os.fsdecode(port.getHost().name)

@@ -1,4 +1,4 @@
-"""What a program raises where the reactor calls it, also what isn't an Exception: one connection ends, nothing else."""
+"""What a program raises when the reactor calls it, even if not an Exception, ends one connection and nothing else."""
 
 import socket
 from asyncio import CancelledError
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Unusual(BaseException):
-    """Neither an Exception nor one that Python or asyncio knows."""
+    """Not an Exception, nor a class that Python or asyncio treats specially."""
 
 
 @implementer(IFileDescriptorReceiver)
@@ -42,10 +42,10 @@ def raising(error: type[BaseException]) -> Callable[..., Any]:
 
 
 class RaisingTests(UvloopTestCase):
-    """One connection ends, with what was raised as the reason and in the log, and the others go on."""
+    """One connection ends, with what was raised as the reason and in the log, and the others continue."""
 
     def complete(self, body: Coroutine[Any, Any, T]) -> T:
-        """Run it; fail if the reactor doesn't go on, where the runner of the tests would stop."""
+        """Run it; fail if it ends the reactor, which would otherwise stop the test runner."""
         try:
             return super().complete(body)
         except (SystemExit, KeyboardInterrupt) as error:
@@ -86,7 +86,7 @@ class RaisingTests(UvloopTestCase):
 
     @onReactor
     async def test_twistedsTransportsEnd(self) -> None:
-        """What is raised in dataReceived or connectionLost over Twisted's own transport ends no more, either."""
+        """What is raised in dataReceived or connectionLost over Twisted's own transport ends only its connection."""
         for error in RAISED:
             for event in ("data", "lost"):
                 server = BreakingWithDescriptors(event, error)
@@ -152,7 +152,7 @@ class RaisingTests(UvloopTestCase):
 
     @onReactor
     async def test_producersEndTheirConnection(self) -> None:
-        """What a producer raises when uvloop has it pause, resume or stop ends the connection that it produces for."""
+        """What a producer raises when uvloop makes it pause, resume or stop ends its connection."""
         for error in RAISED:
             for method in ("pauseProducing", "resumeProducing", "stopProducing"):
                 producer, server = Producer(), Recorder()

@@ -1,4 +1,4 @@
-"""The reactor: how it starts and stops, and what it has besides streams."""
+"""The reactor: how it starts and stops, and what it has in addition to streams."""
 
 import signal
 import socket
@@ -159,7 +159,7 @@ class ReactorTests(UvloopTestCase):
         assert not any(Path(port._bindPath.decode()).exists() for port in ports if hasattr(port, "_bindPath"))
 
     def test_stopEndsAClientThatHasNotBegun(self) -> None:
-        """A client that has connected, and has no protocol when the reactor stops, is told of the end."""
+        """A client that has connected but has no protocol when the reactor stops is told of the end."""
         client = Recorder()
         heard: list[BaseException] = []
 
@@ -267,7 +267,7 @@ class ProcessTests(UvloopTestCase):
         assert UvloopReactor.__name__ == "UvloopReactor"
 
     def test_signalsStopIt(self) -> None:
-        """SIGTERM and SIGINT stop it in order."""
+        """SIGTERM and SIGINT stop it in an orderly way."""
         for name in ("SIGTERM", "SIGINT"):
             text = f"""
 reactor.addSystemEventTrigger("before", "shutdown", print, "stopping")
@@ -278,7 +278,7 @@ print(reactor._exitSignal)
             assert runProgram(text) == f"stopping\n{int(getattr(signal, name))}\n"
 
     def test_childProcessesAreReaped(self) -> None:
-        """It collects the output and exit codes of ten child processes at a time."""
+        """It collects the output and exit codes of ten simultaneous child processes."""
         text = """
 ended = []
 class Child(ProcessProtocol):

@@ -45,7 +45,7 @@ class SelectablesTests(UvloopTestCase):
 
     @onReactor
     async def test_streamWithUnsentBytesIsAWriter(self) -> None:
-        """A stream is a writer while bytes wait for the kernel, also when it is paused, and while it closes."""
+        """A stream is a writer while bytes wait for the kernel, even when it is paused, and while it closes."""
         for act in ("write", "loseConnection"):
             server, _ = await self.paused()
             stream = server.transport
@@ -60,14 +60,14 @@ class SelectablesTests(UvloopTestCase):
 
     @onReactor
     async def test_drainedStreamIsNoWriter(self) -> None:
-        """A stream whose bytes the kernel has is no writer."""
+        """A stream is not a writer once the kernel has its bytes."""
         server, peer = await self.paused()
         server.transport.write(b"few")
         assert await self.inThread(receive, peer, 3) == b"few"
         assert server.transport not in self.reactor.getWriters()
 
     def test_endOfTheProgramLosesPausedConnections(self) -> None:
-        """At the end of the program connectionLost is called for each connection, a paused one too."""
+        """At the end of the program connectionLost is called for each connection, even a paused one."""
         server, other = Recorder(), Recorder()
 
         async def connect() -> None:

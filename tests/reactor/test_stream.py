@@ -1,4 +1,4 @@
-"""What comes in: exactly, in order, once, while the protocol reads."""
+"""Incoming bytes: exactly, in order, once, while the protocol reads."""
 
 import socket
 from typing import Any
@@ -33,7 +33,7 @@ INTERFACES: tuple[type[Interface], ...] = (
 
 @implementer(IHalfCloseableProtocol)
 class Echo(Protocol):
-    """Sends back what comes in, reads no more than it can send, and closes after the peer's end."""
+    """Sends back what it receives, reads no more than it can send, and closes after the peer's end."""
 
     transport: Any
 
@@ -178,7 +178,7 @@ class ReadingTests(UvloopTestCase):
 
     @onReactor
     async def test_replacedProtocolGetsTheNextData(self) -> None:
-        """A protocol, or a dataReceived, that takes the place of the first gets the next data."""
+        """A protocol, or a dataReceived, that replaces the first gets the next data."""
         first, second = Recorder(), Recorder()
         peer = self.pair("tcp4", first)
         peer.sendall(b"first")

@@ -1,4 +1,4 @@
-"""What goes out: all of it, at the peer's pace, and then the end."""
+"""Outgoing bytes: all of them, at the peer's pace, and then the end."""
 
 import socket
 from collections.abc import Callable
@@ -95,7 +95,7 @@ class ProducerTests(UvloopTestCase):
 
     @onReactor
     async def test_pullProducerLeavesTheLimit(self) -> None:
-        """A streaming producer is paused at 64 KiB also where a pull producer was before it."""
+        """A streaming producer is paused at 64 KiB even if a pull producer came before it."""
         server, pull, producer = Recorder(), Producer(), Producer()
         peer = self.pair("tcp4", server)
         await server.event("made")
@@ -197,7 +197,7 @@ class ProducerTests(UvloopTestCase):
 
 
 class WriteTests(UvloopTestCase):
-    """What is written, and what isn't."""
+    """What is written, and what is not."""
 
     @onReactor
     async def test_sequenceIsSentAsOne(self) -> None:
@@ -215,7 +215,7 @@ class WriteTests(UvloopTestCase):
 
     @onReactor
     async def test_mutableDataIsSentAsItWas(self) -> None:
-        """What changes after it was written is sent as it was, and may shrink."""
+        """A buffer that changes after the write is sent as it was, and may shrink."""
         for write in (
             lambda transport, data: transport.write(data),
             lambda transport, data: transport.write(memoryview(data)),
@@ -234,7 +234,7 @@ class WriteTests(UvloopTestCase):
 
     @onReactor
     async def test_otherTypesAreRefused(self) -> None:
-        """A value that isn't bytes-like is refused, also when the connection is lost."""
+        """A value that isn't bytes-like is refused, even when the connection is lost."""
         server = Recorder()
         self.pair("tcp4", server)
         await server.event("made")
@@ -269,7 +269,7 @@ class WriteTests(UvloopTestCase):
 
 
 def waiting(recorder: Recorder) -> int:
-    """Return how many bytes wait for the kernel."""
+    """Return the number of bytes that wait for the kernel."""
     size: int = recorder.transport._uv.get_write_buffer_size()
     return size
 
