@@ -62,14 +62,18 @@ class Reply:
 
     def __str__(self) -> str:
         """Return the verdict and its evidence in one line."""
-        verdict = self.verdict
-        if verdict is Verdict.UNCHANGED:
-            return "unchanged: the bytes came back as they were sent, so something in between answered"
-        if self.wrongAt is not None and self.wrongAt >= self.sent:
-            return f"corrupted: more came back than was sent: {self.received} bytes for {self.sent}{self._hint}"
-        if verdict is Verdict.CORRUPTED:
-            return f"corrupted: byte {self.wrongAt} of the reply is not the upper case of the one sent{self._hint}"
-        return f"{verdict.value}: {self.received} of {self.sent} bytes came back"
+        return f"{self.verdict.value}: {self.evidence}"
+
+    @property
+    def evidence(self) -> str:
+        """What the verdict follows from, in words."""
+        if self.verdict is Verdict.UNCHANGED:
+            return "the bytes came back as they were sent, so something in between answered"
+        if self.wrongAt is None:
+            return f"{self.received} of {self.sent} bytes came back"
+        if self.wrongAt >= self.sent:
+            return f"more came back than was sent: {self.received} bytes for {self.sent}{self._hint}"
+        return f"byte {self.wrongAt} of the reply is not the upper case of the one sent{self._hint}"
 
     @property
     def _hint(self) -> str:

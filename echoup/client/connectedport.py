@@ -20,7 +20,7 @@ from twisted.internet.protocol import DatagramProtocol
 from echoup.addresses import describeName, joinAddress
 from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.connect.systemerror import explainError, worst
-from echoup.client.exitcodes import PathError, describeServer
+from echoup.client.exitcodes import PathError
 
 Address = tuple[str, int]
 """The IP address, with the interface of a link-local one, and the port."""
@@ -103,8 +103,10 @@ class ConnectedPort:
     """The one that was answered; before that, the latest."""
     isClosed = False
     """Whether we have closed the port."""
-    server = ""
-    """What messages call the server: its name, with the address that has answered, or those that were tried."""
+    name: object = ""
+    """What the user calls the server."""
+    address: str | None = None
+    """The address that has answered, or those that were tried; None before the first."""
     _attempts: Sequence[Attempt] = ()
     _delay: IDelayedCall | None = None
 
@@ -117,7 +119,7 @@ class ConnectedPort:
         without the server's name, if no address can be used.
         """
         self._abandon()
-        self._reactor, self._name = reactor, name
+        self._reactor, self.name = reactor, name
         self._addresses = deque(addresses)
         self._tried: list[str] = []
         self._errors: dict[str, PathError] = {}
@@ -221,9 +223,9 @@ class ConnectedPort:
             self.attemptFailed(attempt, error)
 
     def _call(self, remote: str) -> None:
-        """Add an address to what messages call the server."""
+        """Add an address to those that messages name."""
         self._tried.append(remote)
-        self.server = describeServer(self._name, ", ".join(self._tried))
+        self.address = ", ".join(self._tried)
 
     def _failure(self) -> PathError:
         """Return the error of a server all of whose addresses failed."""

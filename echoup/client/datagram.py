@@ -15,7 +15,8 @@ from echoup.verdict import Reply
 PIECE = 1200
 """Bytes in one datagram: with its headers it fits into the packets that every path takes (RFC 8200, 5: 1280)."""
 
-LOST = "it was lost, or the answer was, or nobody answers there; UDP doesn't tell which"
+LOST = "the datagram or its answer was lost, or nothing answers there; UDP cannot tell which"
+"""Why no answer may have come."""
 
 FORGOTTEN = 2.0
 """Seconds after which a service has forgotten what it answered to a port; ours remembers it for one."""
@@ -113,11 +114,11 @@ class DatagramClient(ExchangeClient, ConnectedPort):
             piece = self._pieces.popleft()
             self._due = upper(piece)
             self._count += 1
-            why = f"no answer to datagram {self._count} for {self._timeout:g} s: {LOST}"
+            why = f"no answer to datagram {self._count} within {self._timeout:g} s: {LOST}"
             self._giveUpCall = self.clock.callLater(self._timeout, self._fail, ExitCode.TIMED_OUT, why)
             try:
                 if self._due == piece and self.attempt and self._count > 1:
-                    self.open(self.reactor, self._name, [self.attempt.address])
+                    self.open(self.reactor, self.name, [self.attempt.address])
                 self.sendDatagram(piece)
             except PathError as error:
                 self.refused(error)

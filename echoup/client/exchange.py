@@ -9,7 +9,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
 from echoup.client.connect.trace import Step, Trace
-from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.exitcodes import ExitCode, PathError, describeServer
 from echoup.clock import RunningTime
 from echoup.verdict import Reply
 
@@ -17,11 +17,23 @@ Take = Callable[[bytes], object] | None
 """What is called with everything that comes, as it comes and after it was judged; None if nothing is."""
 
 
+def describeTimeout(reply: Reply, seconds: float, rest: str) -> str:
+    """Return why a reply that is right so far timed out; of one that began, `rest` tells what the `seconds` are."""
+    within = f"{seconds:g} s"
+    if reply.outstanding:
+        came = f"{reply.received} of {reply.sent} bytes came back{rest} {within}" if reply.received else ""
+        return f"timed out: {came or f'nothing came back in {within}'}"
+    came = f"all {reply.sent} bytes came back, but " if reply.sent else ""
+    return f"timed out: {came}the server did not close the connection within {within}"
+
+
 class ExchangeClient(ABC):
     """The client's end of a path to an echo service; it carries one exchange at a time."""
 
-    server = ""
-    """What messages call the server."""
+    name: object = ""
+    """What the user calls the server."""
+    address: str | None = None
+    """The server's address, or those that were tried; None before the first."""
     handle: Any = None
     """The socket of the connection, if there is one."""
 
@@ -56,9 +68,18 @@ class ExchangeClient(ABC):
     def check(self, reply: Reply) -> None:
         """Raise PathError unless all that was sent came back as it should, and nothing has failed."""
         if reply.wrongAt is not None:
-            raise PathError(ExitCode.WRONG, f"{self.server}: {reply}")
+            raise self.error(ExitCode.WRONG, str(reply))
         if error := self.failure(reply):
-            raise PathError(error.code, f"{self.server}: {error}")
+            raise self.error(error.code, error.reason)
+
+    def error(self, code: ExitCode, reason: str) -> PathError:
+        """Return an error that names the server."""
+        return PathError(code, reason, self.name, self.address)
+
+    @property
+    def server(self) -> str:
+        """What messages call the server."""
+        return describeServer(self.name, self.address)
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -122,15 +143,16 @@ class Exchange:
             self._client.end()
         self.follow()
 
-    async def finish(self, timeout: float) -> None:
-        """Wait for the end of the exchange, `timeout` seconds at most; raise PathError unless all is right."""
+    async def finish(self, left: float, limit: float) -> None:
+        """Wait for the end of the exchange; raise PathError unless everything came back as it should.
+
+        There are `left` seconds for it, the rest of the `limit` that an error names.
+        """
         try:
-            await self.done.addTimeout(max(timeout, 0), self._client.clock)
+            await self.done.addTimeout(max(left, 0), self._client.clock)
         except DeferredTimeout:
             if self.reply.wrongAt is None:
-                came = f"{self.reply.received} of {self.reply.sent} bytes came back"
-                missing = "" if self.reply.outstanding else ", but not the server's end"
-                raise PathError(ExitCode.TIMED_OUT, f"{self._client.server}: timed out: {came}{missing}") from None
+                raise self._client.error(ExitCode.TIMED_OUT, describeTimeout(self.reply, limit, " in")) from None
         self._client.check(self.reply)
 
     def follow(self) -> None:

@@ -30,13 +30,23 @@ class ExitCode(IntEnum):
 
 
 class PathError(Exception):
-    """The path doesn't work; the message is one line that says which step failed, on what address, and why."""
+    """The path doesn't work. Its text is one line that says which step failed, on what address, and why."""
 
-    def __init__(self, code: ExitCode, message: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self, code: ExitCode, reason: str, server: object = "", address: str | None = None, action: str = ""
+    ) -> None:
+        """The text is `ACTION SERVER (ADDRESS): REASON`, where ACTION says what failed: `cannot connect to`."""
+        where = f"{action} {describeServer(server, address)}".strip()
+        super().__init__(f"{where}: {reason}" if where else reason)
         self.code = code
+        self.reason = reason
+        """Why it failed, without the server."""
+        self.server = str(server)
+        """What messages call the server; empty where the error names none."""
+        self.address = address
+        """The address that was reached, or those that were tried; None where there was none."""
 
 
 def describeServer(server: object, remote: str | None) -> str:
-    """Return what messages call `server`: its name, with the address that was reached where the name isn't that."""
+    """Return what messages call `server`: its name, and the address that was reached unless the name is that."""
     return f"{server} ({remote})" if remote and not str(server).endswith(remote) else str(server)

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.addresses import describeAddress
-from echoup.client.exchange import ExchangeClient, Take
-from echoup.client.exitcodes import ExitCode, PathError, describeServer
+from echoup.client.exchange import ExchangeClient, Take, describeTimeout
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.clock import RunningTime
 from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
@@ -78,7 +78,7 @@ class EchoUpClient(ExchangeClient, Protocol):
     def reached(self, server: object, transport: Any) -> None:
         """Note that there is a connection, `transport`, to `server`, as messages call it, before TLS begins on it."""
         self.local, self.remote = map(describeAddress, (transport.getHost(), transport.getPeer()))
-        self.server = describeServer(server, self.remote)
+        self.name, self.address = server, self.remote
         self.handle = transport.getHandle()
 
     def connectionMade(self) -> None:
@@ -134,8 +134,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         if self.ending is Ending.TLS_FAILED:
             return PathError(ExitCode.TLS_FAILED, f"TLS failed: {self._error}")
         if self.ending is Ending.TIMED_OUT:
-            missing = "no end of the reply" if not reply.outstanding else "nothing more"
-            return PathError(ExitCode.TIMED_OUT, f"timed out: {missing} for {self.timeout:g} s, {came}")
+            return PathError(ExitCode.TIMED_OUT, describeTimeout(reply, self.timeout, ", then nothing for"))
         isComplete = self._ended and self.ending is Ending.CLOSED and not reply.outstanding
         if self.ending and self.closed.called and not isComplete:
             return PathError(ExitCode.SHORT, f"the server {self.ending.value} the connection, {came}")

@@ -57,8 +57,8 @@ class ConnectedPortTests(ReactorTestCase):
         self.port.open(self.reactor, "there", [(host, self.number) for host in hosts], patience)
 
     def called(self, *hosts: str) -> str:
-        """Return what messages call the server."""
-        return f"there ({', '.join(f'{host}:{self.number}' for host in hosts)})"
+        """Return what messages call the addresses of `hosts`."""
+        return ", ".join(f"{host}:{self.number}" for host in hosts)
 
     def take(self, host: str) -> tuple[list[bytes], tuple[str, int]]:
         """Return what has come to the server at `host`, and the last sender."""
@@ -92,13 +92,13 @@ class ConnectedPortTests(ReactorTestCase):
         for data in (b"one", b"two"):
             self.port.sendDatagram(data)
         self.reactor.until(lambda: self.port.remote == f"{HOSTS[2]}:{self.number}")
-        assert self.port.server == self.called(*HOSTS)
+        assert self.port.address == self.called(*HOSTS)
         taken, sender = self.take(HOSTS[2])
         assert taken == [b"one", b"two"]
         self.servers[HOSTS[2]].sendto(b"ONE", sender)
         self.reactor.until(lambda: bool(self.port.came))
         assert (self.port.came, self.port.failures) == ([(b"ONE", HOSTS[2])], [])
-        assert self.port.server == self.called(HOSTS[2])
+        assert self.port.address == self.called(HOSTS[2])
         assert self.port.local == f"{sender[0]}:{sender[1]}"
 
     def test_silentAddressHasNextBesideIt(self) -> None:
@@ -109,12 +109,12 @@ class ConnectedPortTests(ReactorTestCase):
             self.port = Recorder()
             self.open(HOSTS)
             self.port.sendDatagram(b"one")
-            assert self.port.server == self.called(HOSTS[0])
+            assert self.port.address == self.called(HOSTS[0])
             self.reactor.advance(ATTEMPT_DELAY - 0.1)
             assert self.take(HOSTS[1])[0] == []
             self.reactor.advance(0.11)
             self.port.sendDatagram(b"two")
-            assert self.port.server == self.called(*HOSTS[:2])
+            assert self.port.address == self.called(*HOSTS[:2])
             senders = []
             for host in HOSTS[:2]:
                 taken, sender = self.take(host)
@@ -126,7 +126,7 @@ class ConnectedPortTests(ReactorTestCase):
             self.port.sendDatagram(b"three")
             self.reactor.advance(100, step=1)
             assert self.port.came == [(b"ONE", HOSTS[winner])]
-            assert self.port.server == self.called(HOSTS[winner])
+            assert self.port.address == self.called(HOSTS[winner])
             assert [self.take(HOSTS[each])[0] for each in (winner, loser, 2)] == [[b"three"], [], []]
             self.assertNothingLeft()
 
@@ -139,7 +139,7 @@ class ConnectedPortTests(ReactorTestCase):
         self.servers[HOSTS[0]].close()
         self.port.sendDatagram(b"two")
         self.reactor.until(lambda: bool(self.port.failures))
-        assert self.port.server == self.called(HOSTS[0])
+        assert self.port.address == self.called(HOSTS[0])
         assert str(self.port.failures[0]) == "Connection refused"
         assert self.take(HOSTS[2])[0] == []
 
@@ -155,7 +155,7 @@ class ConnectedPortTests(ReactorTestCase):
             self.reactor.until(lambda: bool(self.port.failures))
             self.reactor.advance(1)
             assert [str(error) for error in self.port.failures] == [why]
-            assert self.port.server == self.called(*hosts)
+            assert self.port.address == self.called(*hosts)
 
     def test_unusableAddressesRaise(self) -> None:
         """When no address can be used, opening raises the reason."""

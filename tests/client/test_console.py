@@ -194,7 +194,7 @@ class ConverseTests(SynchronousTestCase):
                     case.reactor.callLater(0, self.hurry)
 
         seen = "\n(short: 0 of 6 bytes came back)\n"
-        why = "TARGET: timed out: nothing more for 120 s, 0 of 6 bytes came back"
+        why = "TARGET: timed out: nothing came back in 120 s"
         self.assertFails(Late, [f"hello{ENTER}"], seen, ExitCode.TIMED_OUT, why)
 
 

@@ -26,7 +26,7 @@ from tests.support.properties import given, manyBytes, st
 from tests.support.sockets import leave
 
 TIMEOUT = 10.0
-LOST = "it was lost, or the answer was, or nobody answers there; UDP doesn't tell which"
+LOST = "the datagram or its answer was lost, or nothing answers there; UDP cannot tell which"
 
 
 class ClientTestCase(ReactorTestCase):
@@ -329,7 +329,7 @@ class FailureTests(ClientTestCase):
         self.reactor.advance(TIMEOUT - 0.5, step=0.5)
         assert not self.client.closed.called
         self.reactor.advance(0.5)
-        self.assertFails(ExitCode.TIMED_OUT, f"no answer to datagram 2 for 10 s: {LOST}")
+        self.assertFails(ExitCode.TIMED_OUT, f"no answer to datagram 2 within 10 s: {LOST}")
 
     def test_nothingDueNeverTimesOut(self) -> None:
         """While no answer is due, as at a prompt, it waits without a limit."""

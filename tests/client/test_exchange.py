@@ -8,7 +8,7 @@ from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 
 from echoup.client.connect.trace import Step, Trace
-from echoup.client.exchange import Exchange
+from echoup.client.exchange import Exchange, describeTimeout
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.verdict import Reply, Verdict
@@ -92,8 +92,21 @@ class ExchangeTests(ExchangeTestCase):
         self.assertNoResult(exchanging)
         self.reactor.advance(1.5, step=0.5)
         self.wait(exchanging)
-        why = "timed out: nothing more for 10 s, 0 of 5 bytes came back"
+        why = "timed out: nothing came back in 10 s"
         self.assertFails(exchanging, ExitCode.TIMED_OUT, why)
+
+    def test_timeoutTellsWhatCame(self) -> None:
+        """The words of a timeout tell what came: nothing, a part, or all but the server's end."""
+        for size, came, words in (
+            (6, 0, "timed out: nothing came back in 3 s"),
+            (6, 4, "timed out: 4 of 6 bytes came back, then nothing for 3 s"),
+            (6, 6, "timed out: all 6 bytes came back, but the server did not close the connection within 3 s"),
+            (0, 0, "timed out: the server did not close the connection within 3 s"),
+        ):
+            reply = Reply()
+            reply.send(bytes(size))
+            reply.receive(bytes(came))
+            assert describeTimeout(reply, 3.0, ", then nothing for") == words
 
     def test_secondExchangeAtOnceIsRefused(self) -> None:
         """An exchange can't begin before the one under way is over: that is the program's mistake."""

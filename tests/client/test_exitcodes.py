@@ -2,7 +2,24 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.exitcodes import describeServer
+from echoup.client.exitcodes import ExitCode, PathError, describeServer
+
+
+class PathErrorTests(SynchronousTestCase):
+    """`PathError` keeps the reason and the server apart, and is one line of both."""
+
+    def test_lineNamesServerAndReason(self) -> None:
+        """The line says what failed, with which server, at which address, and why."""
+        for arguments, line in (
+            (("why",), "why"),
+            (("why", "there:1"), "there:1: why"),
+            (("why", "there:1", "192.0.2.1:1"), "there:1 (192.0.2.1:1): why"),
+            (("why", "192.0.2.1:1", "192.0.2.1:1"), "192.0.2.1:1: why"),
+            (("why", "there:1", None, "cannot connect to"), "cannot connect to there:1: why"),
+        ):
+            error = PathError(ExitCode.SHORT, *arguments)
+            assert (error.code, error.reason, str(error)) == (ExitCode.SHORT, "why", line)
+        assert (error.server, error.address) == ("there:1", None)
 
 
 class DescribeServerTests(SynchronousTestCase):

@@ -13,11 +13,11 @@ FAULTS = [
 ]
 
 NO_TLS = [
-    ("tutorial", "unexpected message; the server doesn't seem to speak TLS"),
-    ("unchanged", "unexpected message; the server doesn't seem to speak TLS"),
-    ("chatty", "wrong version number; the server doesn't seem to speak TLS"),
-    ("short", "the server ended the connection"),
-    ("resetting", "the server ended the connection"),
+    ("tutorial", "unexpected message; the server does not seem to speak TLS"),
+    ("unchanged", "unexpected message; the server does not seem to speak TLS"),
+    ("chatty", "wrong version number; the server does not seem to speak TLS"),
+    ("short", "the server closed the connection"),
+    ("resetting", "the server closed the connection"),
 ]
 """Servers that speak no TLS, with the message for the failed handshake with each."""
 

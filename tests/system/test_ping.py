@@ -168,7 +168,7 @@ def test_familyLimitsAddresses(daemon: Daemon) -> None:
 def test_addressOfOtherFamilyIsUnresolved(option: str, target: str, version: int, transport: str) -> None:
     """An address of the other family isn't resolved, and that is the step that fails."""
     pinged = probe(transport + target, option)
-    assert (pinged.code, pinged.error) == (3, f"cannot resolve {target.strip('[]')}: it is no IPv{version} address")
+    assert (pinged.code, pinged.error) == (3, f"cannot resolve {target.strip('[]')}: not an IPv{version} address")
     assert pinged.probe["step"] == "resolve"
 
 

@@ -85,7 +85,7 @@ def test_interruptDuringOutage() -> None:
             terminal.type(CTRL_C)
             assert terminal.exits() == 130
             expected = (
-                rf"ECHOUP {target}: 56 bytes\nseq=1 connect: not over after \d\.\d\d\d s\n"
+                rf"ECHOUP {target}: 56 bytes\nseq=1 connect: still waiting after \d\.\d\d\d s\n"
                 rf" +resolve +{NUMBER} ms  {hole.address[0]}\n +connect +-  {hole.target}, SYN-SENT, retransmits \d\n"
                 rf"\n--- {target} statistics ---\n"
                 r"1 sent, 0 answered, 0 lost \(0 %\), 0 wrong, 1 unfinished"
@@ -126,7 +126,9 @@ def test_interruptShowsAddressAndState() -> None:
             eventually(lambda: hasArrived(address, 56))
             terminal.type(CTRL_C)
             assert terminal.exits() == 130
-            assert re.search(rf"\nseq=1 first byte at {address.target}: not over after {NUMBER} s\n", terminal.text)
+            assert re.search(
+                rf"\nseq=1 first byte at {address.target}: still waiting after {NUMBER} s\n", terminal.text
+            )
             assert re.search(rf"\n +first byte +-  ESTABLISHED, rtt {NUMBER} ms, retransmits 0\n", terminal.text)
             assert terminal.text.endswith("\n1 sent, 0 answered, 0 lost (0 %), 0 wrong, 1 unfinished")
 
@@ -232,7 +234,7 @@ def test_interruptAtStart() -> None:
             assert client.wait(60) == 130
             output = client.stdout.read()
             assert "seq=1 " in output
-            assert ": not over after " in output
+            assert ": still waiting after " in output
             assert "\n1 sent, 0 answered, 0 lost (0 %), 0 wrong, 1 unfinished\n" in output
             assert client.stderr.read() == ""
 

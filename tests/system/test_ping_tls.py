@@ -136,7 +136,7 @@ def test_silentHandshakeTimesOut() -> None:
     with serving("silent") as address:
         pinged = probe(f"tls:{address.target}", "--insecure", "-W2")
         assert pinged.found == (None, "TLS", 5)
-        assert pinged.error == f"TLS handshake with {address.target}: timed out"
+        assert pinged.error == f"TLS handshake with {address.target}: timed out: nothing came back in 2 s"
         assert (pinged.phases["TLS"]["seconds"], pinged.phases["TLS"]["tcp"]["state"]) == (None, "ESTABLISHED")
 
 

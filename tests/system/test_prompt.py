@@ -185,7 +185,7 @@ def test_closedAtPrompt(daemon: Daemon) -> None:
             "HEL\n(short: 3 of 6 bytes came back)",
             "the server reset the connection, 3 of 6 bytes came back",
         ),
-        ("silent", 5, "\n(short: 0 of 6 bytes came back)", "timed out: nothing more for 3 s, 0 of 6 bytes came back"),
+        ("silent", 5, "\n(short: 0 of 6 bytes came back)", "timed out: nothing came back in 3 s"),
     ],
 )
 def test_wrongReplyIsShown(server: str, code: int, shown: str, told: str) -> None:

@@ -92,7 +92,7 @@ def test_plainDaemonIsRecognized(tmp_path: Path) -> None:
     with Daemon.start(tmp_path) as daemon:
         host, port = daemon.address.address
         ended = connect(f"tls:localhost:{port}", b"hello", "--insecure", "-4")
-        name, why = f"localhost:{port} ({host}:{port})", "unexpected message; the server doesn't seem to speak TLS"
+        name, why = f"localhost:{port} ({host}:{port})", "unexpected message; the server does not seem to speak TLS"
         assert (ended.returncode, ended.stderr.decode()) == (6, f"echoup: TLS handshake with {name}: {why}\n")
 
 
@@ -134,7 +134,7 @@ def test_silentHandshakeTimesOut(figure: Callable[[str], None]) -> None:
             ended = connect(f"tls:{address.target}", b"hello", "--timeout=1")
             took = time.monotonic() - began
             assert patient.poll() is None
-        message = f"echoup: TLS handshake with {address.target}: timed out\n"
+        message = f"echoup: TLS handshake with {address.target}: timed out: nothing came back in 1 s\n"
         assert (ended.returncode, ended.stderr.decode()) == (5, message)
         assert took >= 1
         figure(f"gave up on a handshake after {took:.1f} s, with a timeout of 1 s")
@@ -199,10 +199,9 @@ def test_datagramFaultsAreReported() -> None:
     assert (ended.returncode, ended.stderr.decode()) == (4, f"echoup: {closed}: Connection refused\n")
     with answering(None) as target:
         ended = connect(target, b"hello", "--timeout=1")
-        message = (
-            "no answer to datagram 1 for 1 s: it was lost, or the answer was, or nobody answers there; UDP doesn't"
-        )
-        assert (ended.returncode, ended.stderr.decode()) == (5, f"echoup: {target}: {message} tell which\n")
+        why = "the datagram or its answer was lost, or nothing answers there; UDP cannot tell which"
+        message = f"no answer to datagram 1 within 1 s: {why}"
+        assert (ended.returncode, ended.stderr.decode()) == (5, f"echoup: {target}: {message}\n")
     for wrong, code, message in (
         (bytes.lower, 1, "unchanged: the bytes came back as they were sent, so something in between answered"),
         (

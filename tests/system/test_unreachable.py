@@ -173,7 +173,7 @@ def test_missingPortsAreLocal() -> None:
     assert (pinged.summary["lost"], pinged.summary["unsent"], pinged.code) == (4, 4, 5)
     why = "Cannot assign requested address (this machine has no such address, or no port left, to send from)"
     unsent = f"4 of 8 not sent: cannot connect to {address.target}: {why}"
-    lost = f"4 of 8 failed: {address.target}: timed out: 0 of 56 bytes came back"
+    lost = f"4 of 8 failed: {address.target}: timed out: nothing came back in 2 s"
     assert pinged.error == f"{lost}; {unsent}"
 
 

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from echoup.addresses import describeAddress
 from echoup.client.connect.systemerror import explainError, worst
 from echoup.client.connect.trace import Phase, Step, Trace
-from echoup.client.exitcodes import ExitCode, PathError, describeServer
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.clock import RunningTime
 
 ATTEMPT_DELAY = 0.25
@@ -94,8 +94,7 @@ class Race:
         self._trace.end(attempt.phase, error=why)
         self._remove(attempt)
         self._stop()
-        server = describeServer(self._server, attempt.address)
-        self.connected.errback(PathError(ExitCode.SHORT, f"{server}: {why}"))
+        self.connected.errback(PathError(ExitCode.SHORT, why, self._server, attempt.address))
 
     def lose(self, attempt: "_Attempt", reason: Reason) -> None:
         """Note that `attempt` failed; try the next address, or, after the last, fail `connected`."""
@@ -192,5 +191,7 @@ def _explain(error: BaseException | None, host: str = "") -> Reason:
 def _failure(server: object, reasons: dict[str, Reason]) -> PathError:
     """Return the error of a server all of whose addresses failed."""
     code = worst({code for code, _ in reasons.values()})
-    listed = [why if address == str(server) else f"{address}: {why}" for address, (_, why) in reasons.items()]
-    return PathError(code, f"cannot connect to {server}: {'; '.join(listed)}")
+    (first, (_, reason)), *others = reasons.items()
+    if others:
+        reason = "; ".join(f"{address}: {why}" for address, (_, why) in reasons.items())
+    return PathError(code, reason, server, None if others else first, "cannot connect to")

@@ -16,7 +16,7 @@ from twisted.python.threadpool import ThreadPool
 from echoup.addresses import encodeHost, hostOf
 from echoup.client.connect.systemerror import explainResolver
 from echoup.client.connect.trace import Step, Trace
-from echoup.client.exitcodes import ExitCode, PathError, describeServer
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.clock import RunningTime
 
 THREADS = 256
@@ -48,18 +48,22 @@ async def resolve(
         return [host]
     phase = trace.begin(Step.RESOLVE)
     found: list[str] = []
-    called = host
+    name: str | None = None
+
+    def refusal(code: ExitCode, why: str) -> PathError:
+        # The name in ASCII shows a look-alike of another letter.
+        return PathError(code, why, host, name if name != host else None, "cannot resolve")
+
     failure: Exception | None = None
-    why = f"it is no {only}" if version else f"no {only} found"
+    why = f"not an {only}" if version else f"no {only} found"
     if not version:
         try:
             name = encodeHost(host)
-            called = describeServer(host, name)  # so that a look-alike of another letter is seen
             found = await lookUp(reactor, name, family).addTimeout(timeout, clock)
         except DeferredTimeout:
-            raise PathError(ExitCode.TIMED_OUT, f"cannot resolve {called}: timed out after {timeout:g} s") from None
+            raise refusal(ExitCode.TIMED_OUT, f"timed out after {timeout:g} s") from None
         except RuntimeError:  # of `Thread.start`
-            raise PathError(ExitCode.LOCAL, f"cannot resolve {called}: this machine allows no more threads") from None
+            raise refusal(ExitCode.LOCAL, "this machine allows no more threads") from None
         except (OSError, UnicodeError) as error:
             failure = error
             if not (isinstance(error, gaierror) and error.errno in (EAI_NONAME, EAI_NODATA)):
@@ -67,7 +71,7 @@ async def resolve(
     if not found:
         trace.end(phase, error=why)
         code, why = explainResolver(failure) or (ExitCode.UNRESOLVED, why)
-        raise PathError(code, f"cannot resolve {called}: {why}")
+        raise refusal(code, why)
     first = [address for address in found if _versionOf(address) == _versionOf(found[0])]
     second = [address for address in found if _versionOf(address) != _versionOf(found[0])]
     addresses = [address for address in chain(*zip_longest(first, second)) if address]

@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.connectedport import Address, ConnectedPort
+from echoup.client.datagram import LOST
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.payload import makePayload
 from echoup.client.ping.result import Result, interrupted
@@ -129,19 +130,21 @@ class DatagramProbes:
         except DeferredTimeout:
             probe.isLost = True
             self._known = None
-            within = f"{self._schedule.timeout:g} s"
-            why = f"no answer within {within}: it was lost, or the answer was, or nobody answers there"
-            raise PathError(ExitCode.TIMED_OUT, f"{port.server}: {why}") from None
+            why = f"no answer within {self._schedule.timeout:g} s: {LOST}"
+            raise PathError(ExitCode.TIMED_OUT, why, self._target, port.address) from None
         except PathError as error:
-            trace.end(phase, error=str(error))
-            raise PathError(error.code, f"cannot send to {port.server}: {error}") from None
+            trace.end(phase, error=error.reason)
+            raise PathError(error.code, error.reason, self._target, port.address, "cannot send to") from None
         finally:
             probe.over = self._clock.seconds()
             self._over.append(probe)
         trace.end(phase)
-        if (verdict := probe.reply.verdict) is not Verdict.UPPERCASED:
-            code = ExitCode.SHORT if verdict is Verdict.SHORT else ExitCode.WRONG
-            raise PathError(code, f"{port.server}: {probe.reply}")
+        reply = probe.reply
+        if reply.verdict is Verdict.SHORT:
+            why = f"the answer has {reply.received} of {reply.sent} bytes"
+            raise PathError(ExitCode.SHORT, why, self._target, port.address)
+        if reply.verdict is not Verdict.UPPERCASED:
+            raise PathError(ExitCode.WRONG, str(reply), self._target, port.address)
 
     def _take(self, probe: Probe, data: bytes) -> None:
         """Take an answer to `probe`, and count what is unusual about it."""

@@ -9,7 +9,7 @@ from echoup.verdict import Reply, Verdict
 
 def interrupted(seconds: float) -> PathError:
     """Return the error of a probe that was interrupted when it had taken `seconds`."""
-    return PathError(ExitCode.INTERRUPTED, f"not over after {seconds:.3f} s")
+    return PathError(ExitCode.INTERRUPTED, f"still waiting after {seconds:.3f} s")
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class StreamProbes:
             exchange.send(payload)
             if schedule.halfClose:
                 exchange.end()
-            await exchange.finish(began + schedule.timeout - self._clock.seconds())
+            await exchange.finish(began + schedule.timeout - self._clock.seconds(), schedule.timeout)
         except PathError as failure:
             error = failure
         except CancelledError:

@@ -52,4 +52,4 @@ class DatagramTarget:
             addresses = [(host, self.port) for host in sorted(hosts, key=lambda host: host != known)]
             port.open(reactor, self, addresses, patience)
         except PathError as error:
-            raise PathError(error.code, f"cannot send to {port.server}: {error}") from None
+            raise PathError(error.code, error.reason, self, port.address, "cannot send to") from None

@@ -17,7 +17,7 @@ from echoup.client.connect.race import Race, Way
 from echoup.client.connect.resolve import Family, resolve
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.exchange import Take
-from echoup.client.exitcodes import ExitCode, PathError, describeServer
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
 from echoup.clock import RunningTime
@@ -26,6 +26,8 @@ from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
 
 PORT = 8081
+
+HANDSHAKE = "TLS handshake with"
 
 NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE")
 """OpenSSL's reasons where a server answers with text, or with the bytes that we sent."""
@@ -78,7 +80,7 @@ class StreamTarget:
             transport = await self._open(reactor, timeout, trace, client.clock)
         except PathError as error:
             if tls and error.code is ExitCode.SHORT:  # as it is when the reset comes a moment later
-                raise PathError(ExitCode.TLS_FAILED, f"TLS handshake with {error}") from None
+                raise PathError(ExitCode.TLS_FAILED, error.reason, self, error.address, HANDSHAKE) from None
             raise
         client.reached(self, transport)
         if self.proxyProtocol:
@@ -88,7 +90,7 @@ class StreamTarget:
         transport.protocol = tls or client
         transport.protocol.makeConnection(transport)
         if tls:
-            await self._handshake(tls, client, deadline - client.clock.seconds(), trace)
+            await self._handshake(tls, client, deadline - client.clock.seconds(), timeout, trace)
 
     def _tls(self, build: Callable[[], Protocol]) -> TLSTransport | None:
         """Return the TLS below the protocol that `build` makes; None without TLS."""
@@ -98,9 +100,10 @@ class StreamTarget:
         try:
             return TLSTransport(self.security.context, build, peerName(name) or None)
         except UnicodeError:
-            raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {name!r} is not a host name") from None
+            why = f"{name!r} is not a host name"
         except ValueError as error:
-            raise PathError(ExitCode.USAGE, f"cannot speak TLS with {self}: {error}") from None
+            why = str(error)
+        raise PathError(ExitCode.USAGE, why, self, action="cannot speak TLS with")
 
     async def _open(self, reactor: Any, timeout: float, trace: Trace, clock: RunningTime) -> Any:
         """Return the transport of a new connection; the caller sets its protocol in the same call."""
@@ -119,27 +122,35 @@ class StreamTarget:
         try:
             return await race.connected.addTimeout(max(deadline - clock.seconds(), 0), clock)
         except DeferredTimeout:
-            server = describeServer(self, ", ".join(race.tried))
-            raise PathError(ExitCode.TIMED_OUT, f"cannot connect to {server}: timed out after {timeout:g} s") from None
+            why, tried = f"timed out after {timeout:g} s", ", ".join(race.tried)
+            raise PathError(ExitCode.TIMED_OUT, why, self, tried, "cannot connect to") from None
 
-    async def _handshake(self, tls: TLSTransport, client: EchoUpClient, timeout: float, trace: Trace) -> None:
+    async def _handshake(
+        self, tls: TLSTransport, client: EchoUpClient, left: float, timeout: float, trace: Trace
+    ) -> None:
+        """Wait `left` seconds for the handshake, the rest of `timeout`, which an error names; raise PathError."""
         phase = trace.begin(Step.TLS)
+
+        def failed(code: ExitCode, why: str) -> PathError:
+            return PathError(code, why, self, client.remote, HANDSHAKE)
+
         try:
-            await tls.established.addTimeout(max(timeout, 0), client.clock)
+            await tls.established.addTimeout(max(left, 0), client.clock)
         except (DeferredTimeout, CancelledError) as error:
             trace.abandon(phase, client.handle)
             tls.abortConnection()
             if isinstance(error, CancelledError):
                 raise
-            raise PathError(ExitCode.TIMED_OUT, f"TLS handshake with {client.server}: timed out") from None
+            came = "not complete" if tls.receivedBelow else "nothing came back"
+            raise failed(ExitCode.TIMED_OUT, f"timed out: {came} in {timeout:g} s") from None
         except (ConnectionClosed, SSLError) as error:
-            why = explain(error) if isinstance(error, SSLError) else "the server ended the connection"
+            why = explain(error) if isinstance(error, SSLError) else "the server closed the connection"
             if isinstance(error, SSLError) and error.reason in NO_TLS:
-                why += "; the server doesn't seem to speak TLS"
+                why += "; the server does not seem to speak TLS"
             trace.end(phase, error=why)
             tls.loseConnection()
             await tls.closed  # the alert has to reach the server
-            raise PathError(ExitCode.TLS_FAILED, f"TLS handshake with {client.server}: {why}") from None
+            raise failed(ExitCode.TLS_FAILED, why) from None
         name, *_ = tls.tls.cipher() or ("",)
         trace.end(phase, client.handle, version=tls.tls.version(), cipher=name)
         trace.certificate = tls.tls.getpeercert(binary_form=True)

@@ -188,7 +188,7 @@ class RaceTests(ReactorTestCase):
             race.start([("a", way.connect)])
             way.fail(error)
             line = str(self.failureResultOf(race.connected, PathError).value)
-            assert line == f"cannot connect to there: a: {type(error).__name__}"
+            assert line == f"cannot connect to there (a): {type(error).__name__}"
             assert self.trace.phases[-1].error == type(error).__name__
 
     def test_fullQueueIsTold(self) -> None:

@@ -49,8 +49,8 @@ class ResolveTests(ReactorTestCase):
 
     def test_otherFamilyIsUnresolved(self) -> None:
         """Addresses of the other family are none; the resolver is asked for the wanted family only."""
-        self.assertUnresolved("192.0.2.1", Family.IPV6, "cannot resolve 192.0.2.1: it is no IPv6 address")
-        self.assertUnresolved("::1", Family.IPV4, "cannot resolve ::1: it is no IPv4 address")
+        self.assertUnresolved("192.0.2.1", Family.IPV6, "cannot resolve 192.0.2.1: not an IPv6 address")
+        self.assertUnresolved("::1", Family.IPV4, "cannot resolve ::1: not an IPv4 address")
         assert [phase.step for phase in self.trace.phases] == [Step.RESOLVE] * 2
         self.assertUnresolved("nowhere", Family.IPV4, "cannot resolve nowhere: no IPv4 address found")
         self.assertUnresolved("nowhere", Family.ANY, "cannot resolve nowhere: no address found")

@@ -9,6 +9,7 @@ from twisted.internet.error import CannotListenError
 
 from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.connect.trace import Step
+from echoup.client.datagram import LOST
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.datagram import REMEMBERED, DatagramProbes
 from echoup.client.ping.result import Result
@@ -113,8 +114,8 @@ class FreshTests(DatagramTestCase):
                 "unchanged: the bytes came back as they were sent, ",
             ),
             (lambda data: data.upper()[:5] + b"?" + data.upper()[6:], Verdict.CORRUPTED, ExitCode.WRONG, corrupted),
-            (lambda data: data.upper()[:7], Verdict.SHORT, ExitCode.SHORT, f"short: 7 of {SIZE} bytes came back"),
-            (lambda _: b"", Verdict.SHORT, ExitCode.SHORT, f"short: 0 of {SIZE} bytes came back"),
+            (lambda data: data.upper()[:7], Verdict.SHORT, ExitCode.SHORT, f"the answer has 7 of {SIZE} bytes"),
+            (lambda _: b"", Verdict.SHORT, ExitCode.SHORT, f"the answer has 0 of {SIZE} bytes"),
         ):
             probing, data, sender = self.start(1)
             self.answer(change(data), sender)
@@ -128,7 +129,7 @@ class FreshTests(DatagramTestCase):
         """A probe without an answer is given up; an answer that comes later is late, a second one a duplicate."""
         probing, data, sender = self.start(1)
         self.reactor.advance(TIMEOUT + 0.1)
-        why = f"no answer within {TIMEOUT:g} s: it was lost, or the answer was, or nobody answers there"
+        why = f"no answer within {TIMEOUT:g} s: {LOST}"
         self.assertFailed(probing, None, ExitCode.TIMED_OUT, f"{self.called}: {why}")
         self.answer(data.upper(), sender)
         assert self.counts() == (1, 0, 0)
@@ -246,7 +247,7 @@ class FreshTests(DatagramTestCase):
         probing.cancel()
         result = self.successResultOf(probing)
         assert result.error
-        assert (result.error.code, str(result.error)) == (ExitCode.INTERRUPTED, "not over after 1.000 s")
+        assert (result.error.code, str(result.error)) == (ExitCode.INTERRUPTED, "still waiting after 1.000 s")
         assert (result.verdict, result.step, result.remote) == (
             None,
             Step.FIRST_BYTE,
@@ -318,7 +319,7 @@ class AddressesTests(DatagramTestCase):
         first = self.serveFirst()
         probing = self.begin(2)
         self.reactor.advance(TIMEOUT + 0.1)
-        why = f"no answer within {TIMEOUT:g} s: it was lost, or the answer was, or nobody answers there"
+        why = f"no answer within {TIMEOUT:g} s: {LOST}"
         message = f"{self.target} (127.0.0.1:{self.target.port}): {why}"
         self.assertFailed(probing, None, ExitCode.TIMED_OUT, message)
         assert self.came(self.server)

@@ -378,12 +378,12 @@ class TLSTests(ConnectTestCase):
     def test_plainServerIsRecognized(self) -> None:
         """A server that doesn't speak TLS is reported as such."""
         for build, error in ((Shouter, "wrong version number"), (Mirror, "unexpected message")):
-            self.assertHandshakeFails(build, f"{error}; the server doesn't seem to speak TLS")
+            self.assertHandshakeFails(build, f"{error}; the server does not seem to speak TLS")
 
     def test_closedDuringHandshake(self) -> None:
         """A connection that the server closes or resets ends the handshake."""
         for build in (Leaver, Resetter):
-            self.assertHandshakeFails(build, "the server ended the connection")
+            self.assertHandshakeFails(build, "the server closed the connection")
 
     def test_silentHandshakeTimesOut(self) -> None:
         """A silent server is given up after the time for resolving, connecting and the handshake, and is dropped."""
@@ -398,7 +398,10 @@ class TLSTests(ConnectTestCase):
         self.reactor.advance(1)
         error = self.failureResultOf(connecting, PathError).value
         name = f"there:{port} (127.0.0.1:{port})"
-        assert (error.code, str(error)) == (ExitCode.TIMED_OUT, f"TLS handshake with {name}: timed out")
+        assert (error.code, str(error)) == (
+            ExitCode.TIMED_OUT,
+            f"TLS handshake with {name}: timed out: nothing came back in 10 s",
+        )
         self.reactor.until(lambda: server.gone)
 
     def test_unusableSecurityIsMistake(self) -> None:
@@ -488,4 +491,4 @@ class TimeoutTests(SynchronousTestCase):
         self.assertNoResult(connecting)
         reactor.advance(0.1)
         error = self.failureResultOf(connecting, PathError).value
-        assert str(error) == "cannot connect to there:443: 192.0.2.1:443: timed out"
+        assert str(error) == "cannot connect to there:443 (192.0.2.1:443): timed out"

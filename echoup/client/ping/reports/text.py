@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from echoup.client.connect.trace import Phase, Step
-from echoup.client.exitcodes import ExitCode, describeServer
+from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.reports.report import PERCENTILES, Report, judgement, milliseconds, percent, untimed
 from echoup.client.ping.requirement import COUNTS, Requirement
 from echoup.client.ping.result import Result
@@ -88,17 +88,16 @@ class TextReport(Report):
         seq, error, verdict = f"seq={result.seq}", result.error, result.verdict
         time = "time unknown" if result.seconds is None else f"time={milliseconds(result.seconds)} ms"
         here = f" to {shown(result.local)}" if self._verbose and result.local else ""
-        between = f" from {shown(result.remote)}{here}" if result.remote else ""
+        address = (error and error.address) or result.remote
+        between = f" from {shown(address)}{here}" if address else ""
         if error is None:
             return f"{result.reply.received} bytes {self._colour('uppercased', 'green')}{between}: {seq} {time}"
-        why = shown(error)
-        if result.remote:  # the line shows it already
-            why = why.split(f"{describeServer(self._target, shown(result.remote))}: ", 1)[-1]
         if verdict is None:
             word = result.step.value if result.step else "failed"
-            where = f" at {shown(result.remote)}" if result.remote else ""
-            return f"{seq} {self._colour(word, 'yellow' if error.code in PATIENCE else 'red')}{where}: {why}"
-        why = why.removeprefix(f"{verdict.value}: ")
+            where = f"{' ' if result.step is Step.RESOLVE else ' at '}{shown(address)}" if address else ""
+            word = self._colour(word, "yellow" if error.code in PATIENCE else "red")
+            return f"{seq} {word}{where}: {shown(error.reason)}"
+        why = result.reply.evidence if result.isWrong else shown(error.reason)
         return f"{seq} {self._colour(verdict.value, 'red')}{between}: {why}, {time}"
 
     def _colour(self, word: str, colour: str) -> str:

@@ -53,35 +53,34 @@ class ProbeTests(SynchronousTestCase):
         """A wrong reply is explained once: the verdict, the place, and the address."""
         corrupted, long = judged(b"abc", b"AXC"), judged(b"abc", b"ABCDE")
         unchanged, short = judged(b"abc", b"abc"), judged(b"abc", b"A")
-        for reply, code, message, line in (
+        for reply, code, reason, line in (
             (
                 corrupted,
                 ExitCode.WRONG,
-                f"there:1 (127.0.0.1:1): {corrupted}",
+                str(corrupted),
                 "corrupted from 127.0.0.1:1: byte 1 of the reply is not the upper case of the one sent",
             ),
             (
                 long,
                 ExitCode.WRONG,
-                f"there:1 (127.0.0.1:1): {long}",
+                str(long),
                 "corrupted from 127.0.0.1:1: more came back than was sent: 5 bytes for 3",
             ),
             (
                 unchanged,
                 ExitCode.WRONG,
-                f"there:1 (127.0.0.1:1): {unchanged}",
+                str(unchanged),
                 "unchanged from 127.0.0.1:1: the bytes came back as they were sent, so something in between answered",
             ),
             (
                 short,
                 ExitCode.SHORT,
-                "there:1 (127.0.0.1:1): the server reset the connection, 1 of 3 bytes came back",
+                "the server reset the connection, 1 of 3 bytes came back",
                 "short from 127.0.0.1:1: the server reset the connection, 1 of 3 bytes came back",
             ),
         ):
-            assert lines(probe(2, code=code, reply=reply, error=PathError(code, message))) == [
-                f"seq=2 {line}, time=1.00 ms"
-            ]
+            error = PathError(code, reason, "there:1", "127.0.0.1:1")
+            assert lines(probe(2, code=code, reply=reply, error=error)) == [f"seq=2 {line}, time=1.00 ms"]
 
     def test_answerInAPauseHasNoTime(self) -> None:
         """An answer that was read after a pause of this process has no time, and neither have its steps."""
@@ -95,30 +94,50 @@ class ProbeTests(SynchronousTestCase):
 
     def test_failureNamesStep(self) -> None:
         """Where there is nothing to judge, or all of it was right, the step that failed is named."""
-        error = PathError(ExitCode.UNREACHABLE, "cannot connect to 127.0.0.1:1: Connection refused")
+        error = PathError(ExitCode.UNREACHABLE, "Connection refused", "127.0.0.1:1", action="cannot connect to")
         nowhere = probe(error=error, local=None, remote=None)
-        assert lines(nowhere) == ["seq=1 connect: cannot connect to 127.0.0.1:1: Connection refused"]
-        assert lines(replace(nowhere, trace=traced())) == [f"seq=1 failed: {error}"]
+        assert lines(nowhere) == ["seq=1 connect: Connection refused"]
+        assert lines(replace(nowhere, trace=traced())) == ["seq=1 failed: Connection refused"]
 
     def test_addressIsNamedOnce(self) -> None:
-        """The address that was reached is named once, before the reason, and with `verbose` no other."""
-        for step, code, message, line in (
-            (Step.FIRST_BYTE, ExitCode.TIMED_OUT, "{}: timed out: 0 of 3 bytes", "first byte at {}: timed out: 0 of 3"),
-            (Step.END, ExitCode.SHORT, "{}: the server closed", "end at {}: the server closed"),
-            (Step.TLS, ExitCode.TLS_FAILED, "TLS handshake with {}: certificate has", "TLS at {}: certificate has"),
-            (Step.FIRST_BYTE, ExitCode.TLS_FAILED, "{}: TLS failed: no", "TLS at {}: TLS failed: no"),
-            (Step.FIRST_BYTE, ExitCode.UNREACHABLE, "cannot send to {}: refused", "first byte at {}: refused"),
+        """The server is named once, by the address that was reached or those that were tried, before the reason."""
+        for step, code, action, reason, line in (
+            (Step.FIRST_BYTE, ExitCode.TIMED_OUT, "", "timed out", "first byte at {}: timed out"),
+            (Step.END, ExitCode.SHORT, "", "the server closed", "end at {}: the server closed"),
+            (Step.TLS, ExitCode.TLS_FAILED, "TLS handshake with", "expired", "TLS at {}: expired"),
+            (Step.FIRST_BYTE, ExitCode.TLS_FAILED, "", "TLS failed: no", "TLS at {}: TLS failed: no"),
+            (Step.FIRST_BYTE, ExitCode.UNREACHABLE, "cannot send to", "refused", "first byte at {}: refused"),
+            (Step.CONNECT, ExitCode.TIMED_OUT, "cannot connect to", "timed out", "connect at {}: timed out"),
         ):
-            for name in ("there:1 (127.0.0.1:1)", "127.0.0.1:1"):
+            for name, address, remote in (
+                ("there:1", "127.0.0.1:1", "127.0.0.1:1"),
+                ("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1"),
+                ("there:1", "[::1]:1, 127.0.0.1:1", "127.0.0.1:1"),
+                ("there:1", "127.0.0.1:1", None),
+            ):
                 result = probe(
-                    error=PathError(code, message.format(name)),
+                    error=PathError(code, reason, name, address, action),
                     reply=judged(b"a", b"A"),
                     trace=traced(Phase(step, 0.0, {})),
+                    remote=remote,
                 )
                 for verbose in (False, True):
-                    told, *_ = lines(result, verbose=verbose, target=name.partition(" ")[0])
-                    assert told.startswith(f"seq=1 {line.format('127.0.0.1:1')}"), told
-                    assert told.count("127.0.0.1") == 1, told
+                    told, *_ = lines(result, verbose=verbose, target=name)
+                    assert told == f"seq=1 {line.format(address)}"
+
+    def test_resetBeforeUseIsShort(self) -> None:
+        """A connection that was reset before it was used is short, and names the server once."""
+        why = "the server reset the connection before it was used"
+        for server in ("there:1", "127.0.0.1:1"):
+            error = PathError(ExitCode.SHORT, why, server, "127.0.0.1:1")
+            result = probe(error=error, reply=judged(b"", b""), local=None, remote=None)
+            assert lines(result, target=server) == [f"seq=1 short from 127.0.0.1:1: {why}, time=1.00 ms"]
+
+    def test_lookAlikeIsShown(self) -> None:
+        """A name that is not ASCII is shown as the system was asked for it, where it has no address."""
+        error = PathError(ExitCode.UNRESOLVED, "no address found", "ex\u0430mple", "xn--exmple-4nf", "cannot resolve")
+        result = probe(error=error, trace=traced(Phase(Step.RESOLVE, 0.0, {})), remote=None)
+        assert lines(result) == ["seq=1 resolve xn--exmple-4nf: no address found"]
 
     def test_verboseListsPhases(self) -> None:
         """With `verbose` each step has its line: its time, its details, the kernel's state, its error."""
@@ -160,7 +179,7 @@ class ProbeTests(SynchronousTestCase):
     @given(st.text())
     def test_foreignTextIsEscaped(self, text: str) -> None:
         """No text of a server or a resolver can command the terminal or begin a line."""
-        error = PathError(ExitCode.TLS_FAILED, text)
+        error = PathError(ExitCode.TLS_FAILED, text, text, text, text)
         phase = Phase(Step.TLS, 0.0, {"cipher": text, "addresses": [text]}, 1.0, text)
         printed = lines(probe(error=error, trace=traced(phase), local=text, remote=text), verbose=True)
         assert len(printed) == 2
@@ -220,7 +239,7 @@ class SummaryTests(SynchronousTestCase):
             phase = Phase(Step.CONNECT, 0.0, {"address": "127.0.0.1:1"}, tcp=tcp)
             statistics.interrupt(interruptedAt(seq, phase, local=None, remote=None))
         counted = ["--- there:1 statistics ---", "3 sent, 1 answered, 0 lost (0 %), 0 wrong, 2 unfinished"]
-        told = "seq=2 connect: not over after 2.000 s"
+        told = "seq=2 connect: still waiting after 2.000 s"
         step = "    connect              -  127.0.0.1:1, SYN-SENT, retransmits 1"
         assert summary(statistics)[:2] == counted
         assert summary(statistics, quiet=False)[2:6] == [told, "", *counted]
