@@ -34,11 +34,15 @@ class Requirement:
     """Whether the limit itself is allowed."""
 
     def value(self, statistics: Statistics) -> float | None:
-        """Return the metric, in the unit of `limit`; None if it is unknown: no probe is over, or there is no time."""
+        """Return the metric, in the unit of `limit`.
+
+        None if it is unknown: no probe is over, there is no time, or an outage isn't over.
+        """
         if not statistics.over:
             return None
         if self.metric == "outage":
-            return statistics.outage.seconds if statistics.outage else 0.0
+            longest = statistics.longest
+            return None if statistics.current else longest.seconds if longest else 0.0
         if self.metric.startswith("p"):
             return statistics.percentile(float(self.metric[1:]))
         value: float | None = getattr(statistics, self.metric)

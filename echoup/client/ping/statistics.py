@@ -25,7 +25,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted."""
+        """How long it lasted; one that isn't over lasted at least so long, and has no known length."""
         return self.ended - self.began
 
 
@@ -58,11 +58,12 @@ class Statistics:
     """UDP: how many answers came after their probe was given up."""
     current: Outage | None = None
     """The outage that isn't over; None while probes are answered."""
+    longest: Outage | None = None
+    """The longest of those that are over, the first of several; None if there is none."""
 
     def __init__(self) -> None:
         self.times = array("d")
         """The seconds of the answered probes that have a time, in no particular order."""
-        self._longest: Outage | None = None  # of those that are over
         self._failureRank: tuple[bool, float] = (True, inf)
         self._troubleRank = inf
         self._early: dict[int, Result] = {}
@@ -155,8 +156,8 @@ class Statistics:
 
     @property
     def outage(self) -> Outage | None:
-        """The longest outage, the first of several; None if none failed."""
-        return max(filter(None, (self._longest, self.current)), key=lambda outage: outage.seconds, default=None)
+        """The longest outage, over or not, the first of several; None if none failed."""
+        return max(filter(None, (self.longest, self.current)), key=lambda outage: outage.seconds, default=None)
 
     def _follow(self, result: Result) -> None:
         """Begin, extend or end the outage with the result that is next in order of seq."""
@@ -170,5 +171,5 @@ class Statistics:
                 self.current = Outage(result.began, result.ended, seq, seq, isOver=False)
         elif current:
             self.current = replace(current, ended=result.ended, isOver=True)
-            self._longest = self.outage
+            self.longest = self.outage
             self.current = None

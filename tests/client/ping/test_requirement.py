@@ -79,12 +79,21 @@ class RequirementTests(SynchronousTestCase):
             assert parseRequirement(text).isMet(statistics) == isMet, text
 
     def test_unknownValueIsNotMet(self) -> None:
-        """No limit of a time is met without an answer, and none at all before a probe is over."""
+        """No limit of a time is met without an answer or in an outage, and none at all before a probe is over."""
         everything = ["p50<9m", "max<9m", "loss<=100%", "outage<9m"]
         begun = Statistics()
         begun.sent += 1
-        for statistics, met in ((summed(probe(code=ExitCode.SHORT)), everything[2:]), (summed(), []), (begun, [])):
+        for statistics, met in ((summed(probe(code=ExitCode.SHORT)), everything[2:3]), (summed(), []), (begun, [])):
             assert [text for text in everything if parseRequirement(text).isMet(statistics)] == met
+
+    def test_outageThatIsNotOverHasNoLength(self) -> None:
+        """While the server is down no limit of the outage is met, whatever the outages before."""
+        requirement = parseRequirement("outage<9m")
+        lost = [probe(seq, code=ExitCode.TIMED_OUT) for seq in (1, 3)]
+        statistics = summed(lost[0], probe(2))
+        assert (requirement.value(statistics), requirement.isMet(statistics)) == (1.001, True)
+        statistics = summed(lost[0], probe(2), lost[1])
+        assert (requirement.value(statistics), requirement.isMet(statistics)) == (None, False)
 
     def test_noOutageIsZero(self) -> None:
         """Without a failure the longest outage is 0."""

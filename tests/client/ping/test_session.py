@@ -348,7 +348,9 @@ class JudgeTests(SynchronousTestCase):
         again = probe(3, code=ExitCode.UNREACHABLE)
         failed = "2 of 3 failed: there:1: timed out 1"
         self.assertJudged([lost, answered, again], ["outage<=2s"], ExitCode.TIMED_OUT, failed)
-        self.assertJudged([lost, answered, again], ["outage<=2s", "loss<90%"], ExitCode.OK, "")
+        unmet = "outage<=2s: not met (down since seq 3); there:1: timed out 1"
+        self.assertJudged([lost, answered, again], ["outage<=2s", "loss<90%"], ExitCode.WRONG, unmet)
+        self.assertJudged([lost, answered, again], ["loss<90%"], ExitCode.OK, "")
         self.assertJudged([lost, answered], ["max<9s"], ExitCode.TIMED_OUT, "1 of 2 failed: there:1: timed out 1")
         wrong = [probe(1, code=ExitCode.WRONG), answered]
         self.assertJudged(wrong, ["outage<=2s"], ExitCode.WRONG, "1 of 2 failed: there:1: corrupted 1")

@@ -59,6 +59,7 @@ class JSONReport(Report):
             **{name: getattr(statistics, name) for name in (*counts, "loss", "min", "avg", "max", "stddev")},
             percentiles={str(p): statistics.percentile(p) for p in PERCENTILES},
             outage=statistics.outage and _outage(statistics.outage),
+            downSince=statistics.current and statistics.current.first,
             requirements=[
                 {"require": each.text, "met": each.isMet(statistics), "value": each.value(statistics)}
                 for each in requirements

@@ -52,7 +52,11 @@ class PrometheusReport(Report):
                 )
         outage = statistics.outage
         self._set("untimed", "Answered probes without a time: this process was paused meanwhile", statistics.untimed)
-        self._set("outage_seconds", "The longest outage", outage.seconds if outage else 0.0)
+        self._set(
+            "outage_seconds",
+            "The longest outage; one that is not over counts until its last failed probe",
+            outage.seconds if outage else 0.0,
+        )
         if self._certificate and (certificate := parseCertificate(self._certificate)):
             expiry = certificate.notAfter.timestamp()
             self._set("certificate_expiry_timestamp_seconds", "When the server's certificate expires", expiry)

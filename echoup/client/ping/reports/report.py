@@ -37,6 +37,11 @@ def untimed(statistics: Statistics) -> str:
     return f"{statistics.untimed} {answers} without a time: this process was paused meanwhile"
 
 
+def downSince(statistics: Statistics) -> str:
+    """Say since when nothing is answered; an outage that isn't over has no known length."""
+    return f"down since seq {statistics.current.first}" if statistics.current else "unknown"
+
+
 def milliseconds(seconds: float) -> str:
     """Return a time in milliseconds, without the unit, with the decimals that ping(8) shows."""
     time = seconds * 1000
@@ -53,7 +58,7 @@ def judgement(requirement: Requirement, statistics: Statistics) -> str:
     """Return whether `requirement` is met, and the value: `p99<5ms: met (3.20 ms)`."""
     value = requirement.value(statistics)
     if value is None:
-        found = "nothing to tell it from"
+        found = downSince(statistics) if requirement.metric == "outage" else "unknown"
     elif requirement.metric == "loss":
         found = f"{percent(value)} %"
     elif requirement.metric in COUNTS:

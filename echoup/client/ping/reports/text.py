@@ -9,7 +9,7 @@ import click
 
 from echoup.client.connect.trace import Phase, Step
 from echoup.client.exitcodes import ExitCode
-from echoup.client.ping.reports.report import PERCENTILES, Report, judgement, milliseconds, percent, untimed
+from echoup.client.ping.reports.report import PERCENTILES, Report, downSince, judgement, milliseconds, percent, untimed
 from echoup.client.ping.requirement import COUNTS, Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
@@ -71,8 +71,10 @@ class TextReport(Report):
             lines.append(f"     {'/'.join(f'p{p}' for p in PERCENTILES)} = {percentiles} ms")
         if statistics.untimed:
             lines.append(untimed(statistics))
-        if statistics.outage:
-            lines.append(_outage(statistics.outage))
+        if statistics.longest:
+            lines.append(_outage(statistics.longest))
+        if statistics.current:
+            lines.append(downSince(statistics))
         lines += [judgement(requirement, statistics) for requirement in requirements]
         self._print(*lines)
 
@@ -114,7 +116,7 @@ def _counts(statistics: Statistics) -> str:
 
 def _outage(outage: Outage) -> str:
     seqs = f"at seq {outage.first}" if outage.first == outage.last else f"from seq {outage.first} to {outage.last}"
-    return f"longest outage {outage.seconds:.3f} s, {seqs}{'' if outage.isOver else ', not over'}"
+    return f"longest outage {outage.seconds:.3f} s, {seqs}"
 
 
 def _phases(result: Result) -> Iterator[str]:

@@ -108,6 +108,7 @@ class JSONTests(SynchronousTestCase):
             "stddev": 0.0,
             "percentiles": {"50": 0.25, "90": 0.25, "95": 0.25, "99": 0.25},
             "outage": {"seconds": summed(*results).outage.seconds, "first": 2, "last": 2, "over": False},  # type: ignore[union-attr]
+            "downSince": 2,
             "requirements": [
                 {"require": "p99<1s", "met": True, "value": 0.25},
                 {"require": "avg<0us", "met": False, "value": 0.25},

@@ -100,6 +100,11 @@ class NagiosTests(SynchronousTestCase):
                 "ECHOUP CRITICAL - 1 of 2 answered by there:1, avg 1.00 ms;"
                 f" there:1: timed out 1; {requirement}: not met ({found})"
             )
+        unmet = (parseRequirement("loss<90%"), parseRequirement("outage<9m"))
+        text, _, data = self.line(probe(1), probe(2, code=ExitCode.TIMED_OUT), requirements=unmet).partition(" | ")
+        assert text.startswith("ECHOUP CRITICAL - 1 of 2 answered")
+        assert text.endswith("; outage<9m: not met (down since seq 2)")
+        assert data.endswith(" outage=0.001s;;;0")
         met = (parseRequirement("loss<90%"), parseRequirement("outage<9s"), UNMET)
         line = self.line(probe(1, code=ExitCode.TIMED_OUT), probe(2), requirements=met)
         assert line.startswith("ECHOUP WARNING - ")

@@ -225,10 +225,21 @@ class SummaryTests(SynchronousTestCase):
         assert summary(statistics, "p99<5ms") == [
             "--- there:1 statistics ---",
             "5 sent, 0 answered, 1 lost (50 %), 1 wrong, 4 late, 3 unfinished",
-            "longest outage 1.001 s, from seq 1 to 2, not over",
-            "p99<5ms: not met (nothing to tell it from)",
+            "down since seq 1",
+            "p99<5ms: not met (unknown)",
         ]
         assert "longest outage 1.001 s, at seq 1" in summary(summed(probe(1, code=ExitCode.WRONG), probe(2)))
+
+    def test_outageThatIsNotOverHasNoLength(self) -> None:
+        """An outage that isn't over has no length, only its first probe; the longest that is over is told as well."""
+        lost = ExitCode.TIMED_OUT
+        results = [probe(1, code=lost), probe(2, code=lost), probe(3), probe(4, 9.0, lost)]
+        assert summary(summed(*results), "outage<9m", "loss<=75%")[-4:] == [
+            "longest outage 2.001 s, from seq 1 to 2",
+            "down since seq 4",
+            "outage<9m: not met (down since seq 4)",
+            "loss<=75%: met (75 %)",
+        ]
 
     def test_firstUnfinishedIsShown(self) -> None:
         """The first probe that was interrupted is shown, with `verbose` its steps, with `quiet` nothing of it."""
