@@ -58,6 +58,63 @@ def test_interruptPrintsStatistics(daemon: Daemon) -> None:
         assert terminal.isCooked
 
 
+CTRL_BACKSLASH = "\x1c"
+
+
+def test_quitShowsStatisticsSoFar(daemon: Daemon) -> None:
+    """Ctrl-Backslash shows the statistics so far in place of the live line, and the probes go on."""
+    target, live = daemon.address.target, "1 sent, 1 answered, 0 lost (0 %), 0 wrong"
+    with Terminal(*PING, "-i60", target) as terminal:
+        terminal.shows(f" ms\n{live}")
+        (time,) = re.findall(rf"time=({NUMBER}) ms", terminal.text)
+        line = f"{live}, time min/avg/max = {time}/{time}/{time} ms"
+        for count in (1, 2):
+            terminal.type(CTRL_BACKSLASH)
+            terminal.shows("\n".join([f"seq=1 time={time} ms", *[line] * count, live]))
+        terminal.type(CTRL_C)
+        assert terminal.exits() == 130
+        expected = (
+            rf"ECHOUP {target}: 56 bytes\n56 bytes uppercased from {target}: seq=1 time={NUMBER} ms\n"
+            rf"({re.escape(line)}\n){{2}}\n--- {target} statistics ---\n{re.escape(live)}\n{TIMES}"
+        )
+        assert re.fullmatch(expected, terminal.text), terminal.text
+
+
+def test_quitBeforeTheFirstAnswer() -> None:
+    """With --quiet, and before anything is answered, the line of Ctrl-Backslash is the same."""
+    with serving("silent") as address, Terminal(*PING, "-q", "-i60", "-W600", address.target) as terminal:
+        eventually(lambda: terminal.isCatching(signal.SIGQUIT))
+        terminal.type(CTRL_BACKSLASH)
+        terminal.shows("1 sent, 0 answered, 0 lost (0 %), 0 wrong, 1 under way")
+        terminal.type(CTRL_C)
+        assert terminal.exits() == 130
+        first, *_, counts = terminal.text.splitlines()
+        assert (first, counts) == (f"{counts.removesuffix('unfinished')}under way", f"{first[:-9]}unfinished")
+
+
+@pytest.mark.parametrize("form", ["json", "nagios", "prometheus"])
+def test_quitLeavesFormatsValid(daemon: Daemon, form: str) -> None:
+    """With a format for machines the statistics so far are lines on stderr, and the format stays what it is."""
+    target = daemon.address.target
+    command = [*PING, f"--format={form}", "-c2", "-i600", target]
+    with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
+        assert client.stderr
+        status = Path(f"/proc/{client.pid}/status")
+        eventually(lambda: int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16) >> (signal.SIGQUIT - 1) & 1)
+        for _ in range(2):
+            client.send_signal(signal.SIGQUIT)
+            assert client.stderr.readline().startswith(f"echoup: {target}: 1 sent, ")
+        client.send_signal(signal.SIGINT)
+        output, errors = client.communicate(timeout=60)
+    assert errors == ""
+    if form == "json":
+        assert [json.loads(line)["type"] for line in output.splitlines()][-1] == "summary"
+    elif form == "nagios":
+        assert re.fullmatch(rf"ECHOUP \w+ - [^|\n]* \| {PERFORMANCE}", output), output
+    else:
+        assert {family.type for family in text_string_to_metric_families(output)} == {"gauge"}
+
+
 def test_liveLineShowsOutage() -> None:
     """While nothing is answered, the live line shows for how long; the error comes last."""
     target = unused().target

@@ -1,5 +1,6 @@
 """One `echoup ping`: when its probes are made, and how it ends."""
 
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
@@ -35,15 +36,18 @@ async def ping(
 
     Raise PathError if one failed or wasn't sent, or if one of the `requirements` isn't met; a requirement of the loss
     forgives lost probes, one of the outage forgives those before an answered one. Raise it before the first probe if
-    the target's files can't be used. Cancelling ends the probes; what they found is still reported.
+    the target's files can't be used. Cancelling ends the probes; what they found is still reported. SIGQUIT shows the
+    statistics so far, and from then on never ends the process, not even after the report.
     """
     statistics = Statistics()
+    clock = RunningTime(reactor)
+    probes = makeProbes(reactor, clock, target, schedule, statistics)
+    session = Session(reactor, clock, probes, schedule, report, statistics)
+    signal.signal(signal.SIGQUIT, session.ask)
     if isinstance(target, StreamTarget):
         target.prepare()
     report.begin(target, schedule.size)
-    clock = RunningTime(reactor)
-    probes = makeProbes(reactor, clock, target, schedule, statistics)
-    await Session(reactor, clock, probes, schedule, report, statistics).run()
+    await session.run()
     code, message = judge(statistics, requirements)
     report.end(statistics, requirements, code)
     if code:
@@ -107,9 +111,18 @@ class Session:
         self._change: Deferred[None] = Deferred()
         self._pause: Deferred[None] = succeed(None)
         self._failure: Failure | None = None
+        self._isAsked = False
+        self._isRunning = False
+
+    def ask(self, *_: object) -> None:
+        """Show the statistics so far as soon as the reactor gets to it; a signal handler."""
+        if not self._isAsked:  # however many signals come while the output takes nothing
+            self._isAsked = True
+            self._reactor.callFromThread(self._showSoFar)
 
     async def run(self) -> None:
         """Make all probes, or those until a cancel; raise PathError if the target or the output can't be used."""
+        self._isRunning = True
         never = self._clock.callLater(inf, self._wake)  # so that the clock notices every pause, also as a probe begins
         try:
             with suppress(CancelledError):
@@ -119,6 +132,7 @@ class Session:
             for running in [self._pause, *self._underway]:
                 running.cancel()
             await self._probes.close()
+            self._isRunning = False
         self._statistics.finish()
 
     async def _makeAll(self) -> None:
@@ -139,6 +153,15 @@ class Session:
         while self._underway:
             await self._somethingElse()
         await self._probes.linger()
+
+    def _showSoFar(self) -> None:
+        self._isAsked = False
+        if self._isRunning:
+            try:
+                self._report.showSoFar(self._statistics)
+            except PathError:
+                self._failure = self._failure or Failure()
+            self._wake()  # so that the live line comes back
 
     def _begin(self, seq: int) -> None:
         self._statistics.sent += 1

@@ -1,5 +1,6 @@
 """When probes are made, and how `ping` ends."""
 
+import signal
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -70,6 +71,7 @@ class RecordingReport(Report):
     def __init__(self) -> None:
         self.told: list[Any] = []
         self.ticks: list[tuple[float, int, int]] = []
+        self.shown: list[tuple[int, int]] = []
         self.error: Exception | None = None
         self.tickError: Exception | None = None
 
@@ -89,6 +91,12 @@ class RecordingReport(Report):
             raise self.tickError
         self.ticks.append((now, statistics.sent, statistics.over))
 
+    def showSoFar(self, statistics: Statistics) -> None:
+        """Note how many were sent and over."""
+        if self.tickError:
+            raise self.tickError
+        self.shown.append((statistics.sent, statistics.over))
+
     def end(self, statistics: Statistics, requirements: Any, code: ExitCode) -> None:
         """Note the code."""
         self.statistics = statistics
@@ -105,6 +113,7 @@ class SessionTests(ReactorTestCase):
         self.probes = Probes()
         self.probes.seconds = self.reactor.seconds
         self.patch(module, "makeProbes", lambda *_: self.probes)
+        self.addCleanup(signal.signal, signal.SIGQUIT, signal.getsignal(signal.SIGQUIT))
 
     def ping(self, count: int | None, interval: float = 1.0) -> "Deferred[None]":
         """Begin."""
@@ -233,6 +242,65 @@ class SessionTests(ReactorTestCase):
         self.probes.end(1)
         self.report.tickError = PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
         self.reactor.advance(1.1)
+        self.assertFails(pinging, ExitCode.BROKEN_PIPE, "the output can't be written")
+        assert not self.flushLoggedErrors()
+
+    def test_quitShowsStatisticsSoFar(self) -> None:
+        """SIGQUIT shows the statistics so far, and the probes go on; the live line comes back after it."""
+        pinging = self.ping(2)
+        for _ in range(3):
+            self.quit()
+            self.reactor.turn()
+        assert self.report.shown == [(1, 0)] * 3
+        assert [counts for _, *counts in self.report.ticks] == [[1, 0]] * 4
+        self.reactor.advance(1.1)
+        self.probes.end(1)
+        self.quit()
+        self.reactor.turn()
+        assert self.report.shown[3:] == [(2, 1)]
+        self.probes.end(2)
+        self.assertEnds(pinging, 1, 2)
+
+    def quit(self) -> None:
+        """Get the signal that a terminal sends for Ctrl-Backslash."""
+        signal.raise_signal(signal.SIGQUIT)
+
+    def test_manyQuitsAreOne(self) -> None:
+        """Signals that come before the reactor gets to the first are one."""
+        self.ping(None)
+        for _ in range(100):
+            self.quit()
+        self.reactor.turn()
+        assert self.report.shown == [(1, 0)]
+
+    def test_quitWhileLingering(self) -> None:
+        """SIGQUIT shows the statistics also while late answers are awaited, and the end waits for these."""
+        self.probes.lingering = Deferred()
+        pinging = self.ping(1)
+        self.probes.end(1)
+        self.quit()
+        self.reactor.turn()
+        assert self.report.shown == [(1, 1)]
+        self.assertNoResult(pinging)
+        self.probes.lingering.callback(None)
+        self.assertEnds(pinging, 1)
+
+    def test_quitAfterTheEndDoesNothing(self) -> None:
+        """After the report SIGQUIT shows nothing more, and doesn't end the process, which is about to exit."""
+        pinging = self.ping(1)
+        self.probes.end(1)
+        self.assertEnds(pinging, 1)
+        self.quit()
+        self.reactor.turn()
+        assert self.report.shown == []
+
+    def test_unwritableStatisticsEndIt(self) -> None:
+        """When the statistics so far can't be written it ends."""
+        pinging = self.ping(None)
+        self.probes.end(1)
+        self.report.tickError = PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
+        self.quit()
+        self.reactor.turn()
         self.assertFails(pinging, ExitCode.BROKEN_PIPE, "the output can't be written")
         assert not self.flushLoggedErrors()
 

@@ -1,11 +1,14 @@
 """What the reports of probes have in common, and the words that they share."""
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from echoup.client.exitcodes import ExitCode
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.requirement import COUNTS, Requirement
 from echoup.client.ping.result import Result
-from echoup.client.ping.statistics import Statistics
+from echoup.client.ping.statistics import Outage, Statistics
+from echoup.escaping import shown
 
 PERCENTILES = (50, 90, 95, 99)
 """The percentiles that every report shows."""
@@ -27,6 +30,13 @@ class Report:
     def tick(self, statistics: Statistics, now: float) -> None:
         """Show the counts, `now` by the reactor's clock; called when a probe has begun and when one is over."""
 
+    def showSoFar(self, statistics: Statistics) -> None:
+        """Show the statistics so far in one line; on standard error, because it is no part of the format."""
+        if sys.stderr:
+            start = "\r" if sys.stderr.isatty() else ""  # over the ^\ that a terminal shows
+            with suppress(PathError):
+                sys.stderr.write(f"{start}echoup: {shown(self._target)}: {soFar(statistics)}\n")
+
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """End the report; `code` is the exit code."""
 
@@ -35,6 +45,38 @@ def untimed(statistics: Statistics) -> str:
     """Say how many answers have no time, and why."""
     answers = "answer" if statistics.untimed == 1 else "answers"
     return f"{statistics.untimed} {answers} without a time: this process was paused meanwhile"
+
+
+def counts(statistics: Statistics) -> str:
+    """Return the counts; those of UDP, and of the unsent, only where they aren't 0."""
+    counted = [f"{statistics.sent} sent", f"{statistics.answered} answered"]
+    counted += [f"{statistics.lost} lost ({percent(statistics.loss)} %)", f"{statistics.wrong} wrong"]
+    rare = [*((name, getattr(statistics, name)) for name in COUNTS), ("not sent (local trouble)", statistics.unsent)]
+    return ", ".join(counted + [f"{count} {name}" for name, count in rare if count])
+
+
+def soFar(statistics: Statistics) -> str:
+    """Return the counts, times and outages in one line."""
+    told = [counts(statistics)]
+    if statistics.unfinished:
+        told.append(f"{statistics.unfinished} under way")
+    if statistics.times:
+        values = "/".join(milliseconds(getattr(statistics, name)) for name in ("min", "avg", "max"))
+        told.append(f"time min/avg/max = {values} ms")
+    return ", ".join([*told, *outages(statistics)])
+
+
+def outages(statistics: Statistics) -> list[str]:
+    """Return what is known of the longest outage that is over, and of the one that isn't."""
+    return [
+        *([_longest(statistics.longest)] if statistics.longest else ()),
+        *([downSince(statistics)] if statistics.current else ()),
+    ]
+
+
+def _longest(outage: Outage) -> str:
+    seqs = f"at seq {outage.first}" if outage.first == outage.last else f"from seq {outage.first} to {outage.last}"
+    return f"longest outage {outage.seconds:.3f} s, {seqs}"
 
 
 def downSince(statistics: Statistics) -> str:

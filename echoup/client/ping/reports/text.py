@@ -9,10 +9,19 @@ import click
 
 from echoup.client.connect.trace import Phase, Step
 from echoup.client.exitcodes import ExitCode
-from echoup.client.ping.reports.report import PERCENTILES, Report, downSince, judgement, milliseconds, percent, untimed
-from echoup.client.ping.requirement import COUNTS, Requirement
+from echoup.client.ping.reports.report import (
+    PERCENTILES,
+    Report,
+    counts,
+    judgement,
+    milliseconds,
+    outages,
+    soFar,
+    untimed,
+)
+from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
-from echoup.client.ping.statistics import Outage, Statistics
+from echoup.client.ping.statistics import Statistics
 from echoup.escaping import shown
 
 ERASE = "\r\x1b[K"
@@ -48,7 +57,7 @@ class TextReport(Report):
         """Update the live line."""
         if self._quiet or not self._isTerminal:
             return
-        live = _counts(statistics)
+        live = counts(statistics)
         if statistics.current:
             live += f", down for {now - statistics.current.began:.0f} s"
         live = live[: shutil.get_terminal_size().columns - 1]  # a line of the full width may wrap
@@ -56,13 +65,18 @@ class TextReport(Report):
             self._write(ERASE + live)
             self._live = live
 
+    def showSoFar(self, statistics: Statistics) -> None:
+        """Print the statistics so far in one line, on a terminal in place of the live one and of what was typed."""
+        self._write(f"{ERASE if self._isTerminal else ''}{soFar(statistics)}\n")
+        self._live = ""
+
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Print the statistics, and which requirements are met."""
         lines = []
         if not self._quiet:
             lines += [*(self._lines(statistics.waiting) if statistics.waiting else ()), ""]
         unfinished = f", {statistics.unfinished} unfinished" if statistics.unfinished else ""
-        lines += [f"--- {self._target} statistics ---", _counts(statistics) + unfinished]
+        lines += [f"--- {self._target} statistics ---", counts(statistics) + unfinished]
         if statistics.times:
             names = ("min", "avg", "max", "stddev")
             values = "/".join(milliseconds(getattr(statistics, name)) for name in names)
@@ -71,10 +85,7 @@ class TextReport(Report):
             lines.append(f"     {'/'.join(f'p{p}' for p in PERCENTILES)} = {percentiles} ms")
         if statistics.untimed:
             lines.append(untimed(statistics))
-        if statistics.longest:
-            lines.append(_outage(statistics.longest))
-        if statistics.current:
-            lines.append(downSince(statistics))
+        lines += outages(statistics)
         lines += [judgement(requirement, statistics) for requirement in requirements]
         self._print(*lines)
 
@@ -104,19 +115,6 @@ class TextReport(Report):
 
     def _colour(self, word: str, colour: str) -> str:
         return click.style(word, fg=colour) if self._isTerminal and "NO_COLOR" not in os.environ else word
-
-
-def _counts(statistics: Statistics) -> str:
-    """Return the counts; those of UDP, and of the unsent, only where they aren't 0."""
-    counts = [f"{statistics.sent} sent", f"{statistics.answered} answered"]
-    counts += [f"{statistics.lost} lost ({percent(statistics.loss)} %)", f"{statistics.wrong} wrong"]
-    rare = [*((name, getattr(statistics, name)) for name in COUNTS), ("not sent (local trouble)", statistics.unsent)]
-    return ", ".join(counts + [f"{count} {name}" for name, count in rare if count])
-
-
-def _outage(outage: Outage) -> str:
-    seqs = f"at seq {outage.first}" if outage.first == outage.last else f"from seq {outage.first} to {outage.last}"
-    return f"longest outage {outage.seconds:.3f} s, {seqs}"
 
 
 def _phases(result: Result) -> Iterator[str]:
