@@ -11,8 +11,8 @@ from tests.support.doubles import ReactorTestCase, raised
 HOSTS = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 NOWHERE = "255.255.255.255"
 """An address to which the system sends nothing."""
-FORBIDDEN = "Permission denied (this machine sends nothing there)"
-OVERSIZED = "Message too long (this machine can't send as much at once)"
+FORBIDDEN = "Permission denied (this machine does not send to that address)"
+OVERSIZED = "Message too long (this machine cannot send that much at once)"
 
 
 class Recorder(ConnectedPort):

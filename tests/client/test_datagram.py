@@ -391,8 +391,8 @@ class FailureTests(ClientTestCase):
     def test_forbiddenWriteIsLocal(self) -> None:
         """A write that this machine refuses, as its firewall does, or because of the size, is local trouble."""
         for error, why in (
-            (OSError(EPERM, ""), "Operation not permitted (this machine forbids it, mostly by a firewall)"),
-            (MessageLengthError(""), "Message too long (this machine can't send as much at once)"),
+            (OSError(EPERM, ""), "Operation not permitted (this machine forbids it, usually a firewall)"),
+            (MessageLengthError(""), "Message too long (this machine cannot send that much at once)"),
         ):
             self.open()
 

@@ -171,7 +171,7 @@ def test_blackHoleShowsState() -> None:
         assert pinged.error == f"cannot connect to {address.target}: timed out"
 
 
-NO_ADDRESS = "Cannot assign requested address (this machine has no such address, or no port left, to send from)"
+NO_ADDRESS = "Cannot assign requested address (this machine has no such address to send from, or no free port)"
 ELSEWHERE = [
     ("no.such.name.invalid", "resolve", 3, "cannot resolve no.such.name.invalid: no address found"),
     ("127.0.0.1:1", "connect", 4, "cannot connect to 127.0.0.1:1: Connection refused"),

@@ -156,7 +156,7 @@ def test_ownFirewallIsLocal() -> None:
     """A datagram that this machine's own firewall drops wasn't sent."""
     iptables("OUTPUT", "-p", "udp", "--dport", str(PORT), "-j", "DROP")
     target = f"udp:127.0.0.1:{PORT}"
-    why = "Operation not permitted (this machine forbids it, mostly by a firewall)"
+    why = "Operation not permitted (this machine forbids it, usually a firewall)"
     pinged = probe(target, "--keep", "-i0", count=2)
     assert [one["error"] for one in pinged.probes] == [f"cannot send to {target}: {why}"] * 2
     assert (pinged.code, pinged.summary["unsent"]) == (8, 2)
@@ -171,7 +171,7 @@ def test_missingPortsAreLocal() -> None:
         Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40003")
         pinged = probe(address.target, "-i0.01", "-W2", count=8)
     assert (pinged.summary["lost"], pinged.summary["unsent"], pinged.code) == (4, 4, 5)
-    why = "Cannot assign requested address (this machine has no such address, or no port left, to send from)"
+    why = "Cannot assign requested address (this machine has no such address to send from, or no free port)"
     unsent = f"4 of 8 not sent: cannot connect to {address.target}: {why}"
     lost = f"4 of 8 failed: {address.target}: timed out: nothing came back in 2 s"
     assert pinged.error == f"{lost}; {unsent}"

@@ -21,21 +21,22 @@ from errno import (
     EPERM,
     ETIMEDOUT,
 )
+from ipaddress import ip_address
 from socket import AI_NUMERICHOST, SOCK_DGRAM, gaierror, getaddrinfo, socket
 
 from echoup.client.exitcodes import ExitCode
 
-_MEMORY = "this machine has no memory left for it"
+_MEMORY = "this machine is out of memory"
 _TROUBLES = {
     EMFILE: "this process has no file descriptors left, see ulimit -n",
     ENFILE: "this machine has no file descriptors left, see fs.file-max",
     ENOBUFS: _MEMORY,
     ENOMEM: _MEMORY,
-    EADDRNOTAVAIL: "this machine has no such address, or no port left, to send from",
-    EADDRINUSE: "this machine uses the address to send from already",
-    EAFNOSUPPORT: "this machine has no such version of IP",
-    EPERM: "this machine forbids it, mostly by a firewall",
-    EMSGSIZE: "this machine can't send as much at once",
+    EADDRNOTAVAIL: "this machine has no such address to send from, or no free port",
+    EADDRINUSE: "the address to send from is already in use",
+    EAFNOSUPPORT: "this machine does not support this version of IP",
+    EPERM: "this machine forbids it, usually a firewall",
+    EMSGSIZE: "this machine cannot send that much at once",
 }
 """Errors that no router and no server causes, and why each is ours."""
 
@@ -57,9 +58,9 @@ def explainError(error: OSError, host: str = "") -> tuple[ExitCode, str]:
     if number == EAGAIN:
         if not host:  # a Unix socket
             return ExitCode.UNREACHABLE, f"{words} (the server's queue is full)"
-        trouble = "this machine hasn't sent yet what it was given before"
+        trouble = "this machine has not yet sent what it was given before"
     elif host and number in _ROUTING and not _hasRoute(host):
-        trouble = "this machine sends nothing there" if number == EACCES else "this machine has no route there"
+        trouble = _whyUnrouted(host, number)
     if trouble:
         return ExitCode.LOCAL, f"{words} ({trouble})"
     return ExitCode.TIMED_OUT if number == ETIMEDOUT else ExitCode.UNREACHABLE, words
@@ -84,6 +85,13 @@ def explainResolver(error: Exception | None) -> tuple[ExitCode, str] | None:
         explained = explainError(trouble)
         return explained if explained[0] is ExitCode.LOCAL else None
     return None
+
+
+def _whyUnrouted(host: str, number: int) -> str:
+    """Return why this machine has no route to `host`, for which the kernel said `number`."""
+    if number == EINVAL and ":" in host and "%" not in host and ip_address(host).is_link_local:
+        return f"a link-local address needs its interface: [{host}%eth0]:PORT"
+    return "this machine does not send to that address" if number == EACCES else "this machine has no route there"
 
 
 def _hasRoute(host: str) -> bool:

@@ -33,7 +33,7 @@ def parseTarget(description: str) -> Target:
         raise ValueError(f"{description!r} is not an address")
     kind, colon, rest = description.partition(":")
     if rest.startswith("//") and kind != "unix":
-        raise ValueError(f"{description!r} is a URL, and not HOST:PORT")
+        raise ValueError(f"{description!r} is a URL; write HOST:PORT, tls:HOST:PORT or udp:HOST:PORT")
     if colon and kind == "udp":
         return DatagramTarget(*_parseAddress(description, rest))
     if colon and kind in PARSERS:
@@ -43,19 +43,19 @@ def parseTarget(description: str) -> Target:
             (_, *values), named = splitDescription(description)
             return applyTo(partial(PARSERS[kind], description), values, named)
     if description.isdigit():
-        raise ValueError(f"{description!r} is a port without a host; {HOST}:{description} is the one on this machine")
+        raise ValueError(f"{description!r} is a port without a host; for this machine write {HOST}:{description}")
     if colon and kind == "ssl" and not rest.isdigit():
-        raise ValueError(f"{description!r} is an endpoint for servers; TLS with one is tls:HOST:PORT")
+        raise ValueError(f"{description!r} is an endpoint for servers; write tls:HOST:PORT")
     if ":" in rest and _KIND.fullmatch(kind):
-        kinds = ", ".join(f"{name}:" for name in (*PARSERS, "udp"))
-        raise ValueError(f"{description!r} is of no known kind; there are {kinds}")
+        kinds = ", ".join(f"{name}:" for name in PARSERS)
+        raise ValueError(f"{description!r} has an unknown kind; the kinds are {kinds} and udp:")
     return StreamTarget(description, *_parseAddress(description, description))
 
 
 def _parseAddress(description: str, address: str) -> tuple[str, int]:
     host, port = splitAddress(address)
     if port == 0:
-        raise ValueError(f"{description!r} has port 0, which nobody can connect to")
+        raise ValueError(f"{description!r} has port 0, which cannot be connected to")
     return host, PORT if port is None else port
 
 

@@ -9,6 +9,7 @@ from errno import (
     EAGAIN,
     ECONNREFUSED,
     EHOSTUNREACH,
+    EINVAL,
     EMFILE,
     ENETUNREACH,
     ENFILE,
@@ -36,11 +37,11 @@ class ExplainTests(SynchronousTestCase):
         for number, words in (
             (EMFILE, "Too many open files (this process has no file descriptors left, see ulimit -n)"),
             (ENFILE, "Too many open files in system (this machine has no file descriptors left, see fs.file-max)"),
-            (ENOBUFS, "No buffer space available (this machine has no memory left for it)"),
-            (EPERM, "Operation not permitted (this machine forbids it, mostly by a firewall)"),
+            (ENOBUFS, "No buffer space available (this machine is out of memory)"),
+            (EPERM, "Operation not permitted (this machine forbids it, usually a firewall)"),
             (
                 EADDRNOTAVAIL,
-                "Cannot assign requested address (this machine has no such address, or no port left, to send from)",
+                "Cannot assign requested address (this machine has no such address to send from, or no free port)",
             ),
         ):
             for host in ("", ROUTED):
@@ -54,6 +55,14 @@ class ExplainTests(SynchronousTestCase):
         words = "Network is unreachable (this machine has no route there)"
         assert explainError(OSError(ENETUNREACH, ""), "fe80::1%nosuch") == (ExitCode.LOCAL, words)
 
+    def test_linkLocalAddressNeedsInterface(self) -> None:
+        """A link-local address without its interface is local trouble, and the words show how to write it."""
+        invalid = OSError(EINVAL, "")
+        words = "Invalid argument (a link-local address needs its interface: [fe80::1%eth0]:PORT)"
+        assert explainError(invalid, "fe80::1") == (ExitCode.LOCAL, words)
+        for host in ("fe80::1%nosuch", UNROUTED):
+            assert explainError(invalid, host) == (ExitCode.LOCAL, "Invalid argument (this machine has no route there)")
+
     def test_pathsTroubleIsUnreachable(self) -> None:
         """A refusal, by whichever ICMP message or file, is the path's; the kernel's own timeout is one."""
         for number in (ECONNREFUSED, ENOPROTOOPT, ENOENT):
@@ -66,7 +75,7 @@ class ExplainTests(SynchronousTestCase):
         again = OSError(EAGAIN, "")
         words = "Resource temporarily unavailable"
         assert explainError(again) == (ExitCode.UNREACHABLE, f"{words} (the server's queue is full)")
-        mine = f"{words} (this machine hasn't sent yet what it was given before)"
+        mine = f"{words} (this machine has not yet sent what it was given before)"
         assert explainError(again, ROUTED) == (ExitCode.LOCAL, mine)
 
     def test_missingInterfaceIsLocal(self) -> None:

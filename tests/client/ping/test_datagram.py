@@ -150,7 +150,7 @@ class FreshTests(DatagramTestCase):
         """A datagram that the system doesn't send is reported in its words."""
         self.probes = self.makeProbes(self.target, 70000)
         probing = Deferred.fromCoroutine(self.probes.probe(1))
-        message = f"cannot send to {self.called}: Message too long (this machine can't send as much at once)"
+        message = f"cannot send to {self.called}: Message too long (this machine cannot send that much at once)"
         self.assertFailed(probing, None, ExitCode.LOCAL, message)
 
     def linger(self) -> "Deferred[None]":

@@ -62,9 +62,8 @@ class DatagramTargetTests(ReactorTestCase):
     def test_forbiddenAddressIsUnreachable(self) -> None:
         """An address to which the system sends nothing is reported."""
         Names({"everybody": ["255.255.255.255"]}).install(self)
-        message = (
-            "cannot send to udp:everybody:1 (255.255.255.255:1): Permission denied (this machine sends nothing there)"
-        )
+        why = "Permission denied (this machine does not send to that address)"
+        message = f"cannot send to udp:everybody:1 (255.255.255.255:1): {why}"
         self.assertUnreachable(DatagramTarget("everybody", 1), ExitCode.LOCAL, message)
 
     def test_missingFamilyIsUnreachable(self) -> None:
@@ -74,5 +73,5 @@ class DatagramTargetTests(ReactorTestCase):
             raise CannotListenError("::", 0, OSError(EAFNOSUPPORT, os.strerror(EAFNOSUPPORT)))
 
         self.patch(self.reactor, "listenUDP", fail)
-        why = "Address family not supported by protocol (this machine has no such version of IP)"
+        why = "Address family not supported by protocol (this machine does not support this version of IP)"
         self.assertUnreachable(DatagramTarget("six", 1), ExitCode.LOCAL, f"cannot send to udp:six:1 ([::1]:1): {why}")

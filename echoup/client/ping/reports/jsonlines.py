@@ -69,7 +69,8 @@ class JSONReport(Report):
 
     def _writeObject(self, kind: str, **members: Any) -> None:
         line = {"schema": SCHEMA, "type": kind, "target": self._target, **members}
-        self._write(json.dumps(line, default=str) + "\n")
+        text = json.dumps(line, default=str).replace("\x7f", "\\u007f")  # the only control character that it leaves
+        self._write(text + "\n")
 
 
 def _instant(moment: datetime) -> str:

@@ -51,7 +51,7 @@ class PrometheusReport(Report):
                     step=phase.step.value,
                 )
         outage = statistics.outage
-        self._set("untimed", "Answered probes without a time: this process was paused meanwhile", statistics.untimed)
+        self._set("untimed", "Answered probes without a time: echoup was paused meanwhile", statistics.untimed)
         self._set(
             "outage_seconds",
             "The longest outage; one that is not over counts until its last failed probe",

@@ -43,8 +43,8 @@ class Report:
 
 def untimed(statistics: Statistics) -> str:
     """Say how many answers have no time, and why."""
-    answers = "answer" if statistics.untimed == 1 else "answers"
-    return f"{statistics.untimed} {answers} without a time: this process was paused meanwhile"
+    answers = "answer has" if statistics.untimed == 1 else "answers have"
+    return f"{statistics.untimed} {answers} no time: echoup was paused meanwhile"
 
 
 def counts(statistics: Statistics) -> str:

@@ -114,7 +114,7 @@ class TextReport(Report):
         return f"{seq} {self._colour(verdict.value, 'red')}{between}: {why}, {time}"
 
     def _colour(self, word: str, colour: str) -> str:
-        return click.style(word, fg=colour) if self._isTerminal and "NO_COLOR" not in os.environ else word
+        return click.style(word, fg=colour) if self._isTerminal and not os.environ.get("NO_COLOR") else word
 
 
 def _phases(result: Result) -> Iterator[str]:

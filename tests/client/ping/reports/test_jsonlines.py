@@ -11,11 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.connect.trace import Phase, Step
-from echoup.client.exitcodes import ExitCode
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.reports.jsonlines import JSONReport
 from echoup.client.ping.requirement import Requirement, parseRequirement
 from echoup.client.ping.result import Result
 from tests.support.certificates import NAME, inDER
+from tests.support.properties import given, st
 from tests.support.samples import UNMET, interruptedAt, judged, probe, summed, told, traced
 
 
@@ -115,6 +116,17 @@ class JSONTests(SynchronousTestCase):
             ],
             "code": 5,
         }
+
+    @given(st.text())
+    def test_anyErrorIsPrintable(self, text: str) -> None:
+        """No text from outside can command a terminal or begin a line; a program reads it as it was."""
+        written: list[str] = []
+        error = PathError(ExitCode.TLS_FAILED, text)
+        phase = Phase(Step.TLS, 0.0, {"cipher": text}, 1.0, text)
+        told(JSONReport(written.append), probe(error=error, trace=traced(phase), local=text, remote=text))
+        assert all(line.removesuffix("\n").isprintable() for line in written)
+        one = json.loads(written[0])
+        assert (one["error"], one["remote"], one["phases"][0]["cipher"]) == (text, text, text)
 
     def test_unfinishedIsCounted(self) -> None:
         """An interrupted probe was sent and isn't lost, and has no object."""

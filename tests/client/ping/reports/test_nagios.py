@@ -39,7 +39,7 @@ class NagiosTests(SynchronousTestCase):
     def test_answerInAPauseHasNoTime(self) -> None:
         """An answer that was read after a pause of this process is OK, and has no part in the time."""
         text, _, data = self.line(replace(probe(1), seconds=None)).partition(" | ")
-        why = "1 answer without a time: this process was paused meanwhile"
+        why = "1 answer has no time: echoup was paused meanwhile"
         assert text == f"ECHOUP OK - 1 of 1 answered by there:1; {why}"
         assert data.startswith("time=U;")
 
@@ -69,7 +69,7 @@ class NagiosTests(SynchronousTestCase):
     @given(st.text())
     def test_anyErrorIsOneLine(self, text: str) -> None:
         """With any text of an error there is one line and one `|`."""
-        line = self.line(probe(error=PathError(ExitCode.TLS_FAILED, text)))
+        line = self.line(probe(error=PathError(ExitCode.TLS_FAILED, text, text, text)))
         assert line.isprintable()
         assert line.count("|") == 1
 

@@ -89,7 +89,7 @@ class ProbeTests(SynchronousTestCase):
         assert second.split() == ["connect", "-", "127.0.0.1:1"]
         statistics = summed(probe(1, 0.25), replace(probe(2), seconds=None))
         told = summary(statistics, "max<1s")
-        assert "1 answer without a time: this process was paused meanwhile" in told
+        assert "1 answer has no time: echoup was paused meanwhile" in told
         assert "max<1s: met (250 ms)" in told
 
     def test_failureNamesStep(self) -> None:
@@ -286,6 +286,17 @@ class TerminalTests(SynchronousTestCase):
             assert f"\x1b[{colour}m" in line
             assert line.count("\x1b") == 2
         assert lines(interruptedAt(1), isTerminal=True)[0].startswith("seq=1 \x1b[33mfailed\x1b[0m at ")
+
+    def test_noColourWhereUnwanted(self) -> None:
+        """NO_COLOR, unless it is empty, takes the colours away (no-color.org); the live line stays."""
+        for value, colours in (("1", 0), ("", 2)):
+            with mock.patch.dict("os.environ", NO_COLOR=value):
+                (line,) = lines(probe(), isTerminal=True)
+                assert line.count("\x1b[") == colours
+                self.report.tick(summed(probe()), 2.0)
+                assert self.written.pop().startswith(ERASE)
+                self.report.add(probe())
+                self.written.clear()
 
     def test_liveLineIsErased(self) -> None:
         """The live line is written when it changes, and erased before anything else is written."""
