@@ -87,7 +87,8 @@ class ReplyTests(SynchronousTestCase):
         """Bytes that come back after everything that was sent are wrong from the first on, and called too many."""
         reply = data.draw(replies(sent, upper(sent) + b"X" + extra))
         assert (reply.verdict, reply.wrongAt) == (Verdict.CORRUPTED, len(sent))
-        message = f"corrupted: more came back than was sent: {reply.received} bytes for {len(sent)}"
+        size = "1 byte" if reply.received == 1 else f"{reply.received} bytes"
+        message = f"corrupted: more came back than was sent: {size} for {len(sent)}"
         assert str(reply).partition("; it begins")[0] == message
 
     def test_wrongByteIsToldBeforeExtraBytes(self) -> None:

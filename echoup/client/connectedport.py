@@ -2,9 +2,9 @@
 
 Theory of operation. Only an answer tells that a datagram has arrived. So a `ConnectedPort` tries the addresses of a
 server as RFC 8305 does, with datagrams in place of connections. Each address has an attempt, a UDP port of its own. It
-begins when the one before has failed (the machine refuses, or the system doesn't send), or beside it when that has been
-silent for a while, and it first sends all that was sent before. The first answer, right or wrong, decides: the attempt
-that it came to is the only one from then on, and silence is no reason to leave it.
+begins when the one before has failed (the machine refuses, or the system doesn't send), or next to it when that has
+been silent for a while. It first sends everything that was sent before. The first answer, right or wrong, decides: the
+attempt that it came to is the only one from then on, and silence is no reason to leave it.
 """
 
 import socket
@@ -115,8 +115,8 @@ class ConnectedPort:
     ) -> None:
         """Open a port for the first of the `addresses` of the server `name`, and close those before.
 
-        If the first is silent for `patience` seconds (None: for ever), it isn't waited for any longer. Raise PathError,
-        without the server's name, if no address can be used.
+        If the first is silent for `patience` seconds, the next is tried as well; with None it never is. Raise
+        PathError, without the server's name, if no address can be used.
         """
         self._abandon()
         self._reactor, self.name = reactor, name

@@ -104,7 +104,7 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         self._sendNext()
 
     def stopProducing(self) -> None:
-        """Close at once: what still comes is of no use."""
+        """Close at once; what still comes is not needed."""
         self.close()
 
     def _sendNext(self) -> None:

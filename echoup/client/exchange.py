@@ -18,12 +18,13 @@ Take = Callable[[bytes], object] | None
 
 
 def describeTimeout(reply: Reply, seconds: float, rest: str) -> str:
-    """Return why a reply that is right so far timed out; of one that began, `rest` tells what the `seconds` are."""
+    """Return why a reply that is right so far timed out; where it has begun, `rest` says what the `seconds` are."""
     within = f"{seconds:g} s"
     if reply.outstanding:
         came = f"{reply.received} of {reply.sent} bytes came back{rest} {within}" if reply.received else ""
         return f"timed out: {came or f'nothing came back in {within}'}"
-    came = f"all {reply.sent} bytes came back, but " if reply.sent else ""
+    everything = "the byte" if reply.sent == 1 else f"all {reply.sent} bytes"
+    came = f"{everything} came back, but " if reply.sent else ""
     return f"timed out: {came}the server did not close the connection within {within}"
 
 

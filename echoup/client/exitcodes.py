@@ -7,7 +7,7 @@ class ExitCode(IntEnum):
     """The exit codes of every `echoup` command."""
 
     OK = 0
-    """All of it came back, in upper case."""
+    """Everything came back in upper case."""
     WRONG = 1
     """The reply was wrong: unchanged or corrupted; or a `--require` isn't met."""
     USAGE = 2
@@ -20,13 +20,13 @@ class ExitCode(IntEnum):
     TLS_FAILED = 6
     """The TLS handshake failed, or one side refused the other's certificate."""
     SHORT = 7
-    """The connection was closed or reset before all had come back."""
+    """The connection was closed or reset before everything had come back."""
     LOCAL = 8
-    """Nothing was sent, for a reason of this machine: no descriptor, port or route, for example."""
+    """Nothing was sent, because of this machine: no descriptor, port or route, for example."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it: 128 + SIGINT."""
     BROKEN_PIPE = 141
-    """The output can't be written, mostly because its reader has exited; as shells count it: 128 + SIGPIPE."""
+    """The output can't be written, usually because its reader has exited; as shells count it: 128 + SIGPIPE."""
 
 
 class PathError(Exception):

@@ -49,8 +49,8 @@ class Ending(Enum):
 class EchoUpClient(ExchangeClient, Protocol):
     """The client's end of a connection.
 
-    It gives up when a reply is due and nothing of it comes for `timeout` seconds, not even a part of a TLS record,
-    except while it is paused.
+    It gives up when a reply is due and nothing of it comes for `timeout` seconds, not even part of a TLS record. It
+    never does while it is paused.
     """
 
     transport: IClientTransport
@@ -88,7 +88,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         self.transport.setTcpNoDelay(True)
 
     def write(self, data: bytes) -> None:
-        """Send `data`; the wait for the reply begins now, unless a part of it was due before."""
+        """Send `data`; the wait for the reply begins now, unless part of it was due before."""
         if self.underway and self.underway.reply.outstanding <= len(data):
             self._expect()
         self.transport.write(data)
@@ -152,7 +152,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """Drop the connection: what still comes is of no use."""
+        """Drop the connection; what still comes is not needed."""
         self.transport.abortConnection()
 
     def _expect(self) -> None:

@@ -101,6 +101,7 @@ class ExchangeTests(ExchangeTestCase):
             (6, 0, "timed out: nothing came back in 3 s"),
             (6, 4, "timed out: 4 of 6 bytes came back, then nothing for 3 s"),
             (6, 6, "timed out: all 6 bytes came back, but the server did not close the connection within 3 s"),
+            (1, 1, "timed out: the byte came back, but the server did not close the connection within 3 s"),
             (0, 0, "timed out: the server did not close the connection within 3 s"),
         ):
             reply = Reply()

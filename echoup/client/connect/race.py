@@ -21,7 +21,7 @@ from echoup.client.exitcodes import ExitCode, PathError
 from echoup.clock import RunningTime
 
 ATTEMPT_DELAY = 0.25
-"""Seconds that an address has before the next one is tried beside it (RFC 8305, 5)."""
+"""Seconds that an address has before the next one is tried next to it (RFC 8305, 5)."""
 
 RESET = (ECONNRESET, EPIPE)
 """The errors of a connection that was made, and reset: of one that isn't made, a reset is ECONNREFUSED.

@@ -28,7 +28,7 @@ MAXIMUM = 65507
 """Bytes of data in the largest UDP datagram that IPv4 carries (RFC 768 and 791: 65535 less the two headers)."""
 
 REMEMBERED = 256
-"""Probes that are over and may still be answered, at most; each may have a port."""
+"""The most probes that are over and may still be answered; each may have a port of its own."""
 
 REMEMBERED_OF_A_PORT = 4096
 """The same for small probes that all have one port; a late answer to a forgotten one looks like a wrong answer."""
@@ -59,8 +59,8 @@ class DatagramProbes:
     """Makes probes, each from a port of its own or all from the same.
 
     `statistics` counts answers that come twice, after the answer to a later probe, or after their probe was given up.
-    A probe is remembered for that after its end, for as long as a probe may take, and one of a port that is kept for as
-    long as the port; only the last ones are.
+    For that a probe is remembered after its end: for as long as a probe may take, on a port that is kept for as long
+    as the port, but only the last ones.
     """
 
     isSequential = False
@@ -86,7 +86,7 @@ class DatagramProbes:
         self._known: str | None = None  # the address that has answered, until it doesn't
 
     async def probe(self, seq: int) -> Result:
-        """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
+        """Make the probe number `seq`; if it is cancelled, return how far it got, as INTERRUPTED."""
         payload = makePayload(self._schedule.size)
         at, began, pauses = time.time(), self._clock.seconds(), self._clock.pauses
         if self._schedule.keep:

@@ -115,7 +115,7 @@ class Statistics:
 
     @property
     def lost(self) -> int:
-        """How many got no answer, or only a part of it."""
+        """How many got no answer, or only part of it."""
         return self.failed - self.wrong
 
     @property

@@ -19,7 +19,7 @@ from echoup.clock import RunningTime
 from echoup.verdict import Reply
 
 LINGER = 1.0
-"""Seconds after which a connection that is being closed is dropped: its server doesn't take what waits for it."""
+"""Seconds after which a connection that is being closed is dropped, because its server doesn't read."""
 
 
 class StreamProbes:
@@ -36,7 +36,7 @@ class StreamProbes:
         """Whether each probe waits for the end of the one before."""
 
     async def probe(self, seq: int) -> Result:
-        """Make the probe that has the number `seq`; when it's cancelled, return how far it got, as INTERRUPTED."""
+        """Make the probe number `seq`; if it is cancelled, return how far it got, as INTERRUPTED."""
         schedule, payload = self._schedule, makePayload(self._schedule.size)
         at, began, pauses = time.time(), self._clock.seconds(), self._clock.pauses
         trace, reply, error = Trace(self._clock.seconds), Reply(), None

@@ -11,7 +11,7 @@ from echoup.tls.context import makeContext, naming, refusePassphrase
 
 @dataclass(frozen=True)
 class Security:
-    """How to speak TLS with a server: what to trust and what to show; paths are those of PEM files."""
+    """How to speak TLS with a server: what to trust and what to present; the paths are those of PEM files."""
 
     cafile: str | None = None
     """The certificates to trust, in a file or in the *.pem of a folder, instead of the system's."""

@@ -46,6 +46,7 @@ class ProbeTests(SynchronousTestCase):
         """An answer is one line: its size, the verdict, the address, the seq and the time."""
         result = probe(3, 0.000412)
         assert lines(result) == ["3 bytes uppercased from 127.0.0.1:1: seq=3 time=0.412 ms"]
+        assert lines(probe(reply=judged(b"a", b"A"))) == ["1 byte uppercased from 127.0.0.1:1: seq=1 time=1.00 ms"]
         (first, _) = lines(result, verbose=True)
         assert first == "3 bytes uppercased from 127.0.0.1:1 to 127.0.0.1:4: seq=3 time=0.412 ms"
 
@@ -169,6 +170,8 @@ class ProbeTests(SynchronousTestCase):
             (BEGINNING, "33 days left"),
             (BEGINNING - timedelta(seconds=1), "not valid before 2029-12-02 00:00:00 UTC"),
             (NOW - timedelta(hours=36), "4 days left"),
+            (NOW + timedelta(hours=36), "1 day left"),
+            (NOW + timedelta(days=4), "expired 1 day ago"),
             (NOW + timedelta(days=5), "expired 2 days ago"),
         ):
             _, line = lines(replace(result, at=at.timestamp()), verbose=True)
