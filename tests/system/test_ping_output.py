@@ -92,9 +92,9 @@ def test_quitBeforeTheFirstAnswer() -> None:
         assert (first, counts) == (f"{counts.removesuffix('unfinished')}under way", f"{first[:-9]}unfinished")
 
 
-@pytest.mark.parametrize("form", ["json", "nagios", "prometheus"])
-def test_quitLeavesFormatsValid(daemon: Daemon, form: str) -> None:
-    """With a format for machines the statistics so far are lines on stderr, and the format stays what it is."""
+@pytest.mark.parametrize("form", ["text", "json", "nagios", "prometheus"])
+def test_quitLeavesOutputValid(daemon: Daemon, form: str) -> None:
+    """Where a program reads the output the statistics so far are lines on stderr, and the format stays what it is."""
     target = daemon.address.target
     command = [*PING, f"--format={form}", "-c2", "-i600", target]
     with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
@@ -107,7 +107,10 @@ def test_quitLeavesFormatsValid(daemon: Daemon, form: str) -> None:
         client.send_signal(signal.SIGINT)
         output, errors = client.communicate(timeout=60)
     assert errors == ""
-    if form == "json":
+    if form == "text":
+        expected = rf"ECHOUP {target}: 56 bytes\n.*seq=1.*\n\n--- {target} statistics ---\n1 sent, [^m]*\n({TIMES}\n)?"
+        assert re.fullmatch(expected, output), output
+    elif form == "json":
         assert [json.loads(line)["type"] for line in output.splitlines()][-1] == "summary"
     elif form == "nagios":
         assert re.fullmatch(rf"ECHOUP \w+ - [^|\n]* \| {PERFORMANCE}", output), output

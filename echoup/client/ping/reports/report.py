@@ -31,7 +31,7 @@ class Report:
         """Show the counts, `now` by the reactor's clock; called when a probe has begun and when one is over."""
 
     def showSoFar(self, statistics: Statistics) -> None:
-        """Show the statistics so far in one line, on standard error, because the format has no place for it."""
+        """Show the statistics so far in one line, on standard error as ping(8) does: a program may read the output."""
         if sys.stderr:
             start = "\r" if sys.stderr.isatty() else ""  # over the ^\ that a terminal shows
             with suppress(PathError):

@@ -68,8 +68,11 @@ class TextReport(Report):
 
     def showSoFar(self, statistics: Statistics) -> None:
         """Print the statistics so far in one line, on a terminal in place of the live one and of what was typed."""
-        self._write(f"{ERASE if self._isTerminal else ''}{soFar(statistics)}\n")
-        self._live = ""
+        if self._isTerminal:
+            self._write(f"{ERASE}{soFar(statistics)}\n")
+            self._live = ""
+        else:
+            super().showSoFar(statistics)
 
     def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
         """Print the statistics, and which requirements are met."""

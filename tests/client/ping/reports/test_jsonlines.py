@@ -117,7 +117,7 @@ class JSONTests(SynchronousTestCase):
             "code": 5,
         }
 
-    @given(st.text())
+    @given(st.text().map(lambda text: f"{text}\x1b\x7f\n\u202e"))
     def test_anyErrorIsPrintable(self, text: str) -> None:
         """No text from outside can command a terminal or begin a line; a program reads it as it was."""
         written: list[str] = []

@@ -10,6 +10,7 @@ from echoup.client.ping.reports.jsonlines import JSONReport
 from echoup.client.ping.reports.nagios import NagiosReport
 from echoup.client.ping.reports.prometheus import PrometheusReport
 from echoup.client.ping.reports.report import Report, soFar
+from echoup.client.ping.reports.text import TextReport
 from tests.support.samples import probe, summed
 
 
@@ -43,11 +44,12 @@ class SoFarTests(SynchronousTestCase):
             " longest outage 1.001 s, at seq 1, down since seq 3"
         )
 
-    def test_formatsForMachinesStayValid(self) -> None:
-        """The formats for machines have them on standard error, without what a target may have in its name."""
+    def test_outputStaysValid(self) -> None:
+        """Where a program may read the output they are on standard error, without what a target's name may have."""
         told = "there\\x1b:1: 1 sent, 1 answered, 0 lost (0 %), 0 wrong, time min/avg/max = 1.00/1.00/1.00 ms\n"
         written: list[str] = []
         reports: list[Report] = [kind(written.append) for kind in (JSONReport, NagiosReport, PrometheusReport)]
+        reports.append(TextReport(written.append, quiet=True, verbose=False, isTerminal=False))
         for report in reports:
             report.begin("there\x1b:1", 56)
             for kind, start in ((StringIO, ""), (TerminalIO, "\r")):

@@ -322,7 +322,7 @@ class TerminalTests(SynchronousTestCase):
         assert line == f"{ERASE}1 sent, 0 answered, 1 lost (100 %), 0 wrong, down for 12 s"[: 59 + len(ERASE)]
 
     def test_statisticsSoFarReplaceLiveLine(self) -> None:
-        """The statistics so far replace the live line, which is written again after them; also with `quiet`."""
+        """The statistics so far replace the live line, which is written again after them, and with `quiet` nothing."""
         statistics = summed(probe(1, 0.5), probe(2, code=ExitCode.TIMED_OUT))
         told = "2 sent, 1 answered, 1 lost (50 %), 0 wrong, time min/avg/max = 500/500/500 ms, down since seq 2"
         self.report.tick(statistics, 2.0)
@@ -330,10 +330,9 @@ class TerminalTests(SynchronousTestCase):
         self.report.showSoFar(statistics)
         self.report.tick(statistics, 2.0)
         assert self.written == [f"{ERASE}{told}\n", live]
-        for isTerminal, start in ((False, ""), (True, ERASE)):
-            self.written.clear()
-            TextReport(self.written.append, True, False, isTerminal).showSoFar(statistics)
-            assert self.written == [f"{start}{told}\n"]
+        self.written.clear()
+        TextReport(self.written.append, quiet=True, verbose=False, isTerminal=True).showSoFar(statistics)
+        assert self.written == [f"{ERASE}{told}\n"]
 
     def test_noLiveLineWithoutTerminal(self) -> None:
         """There is no live line without a terminal, or with `quiet`."""
