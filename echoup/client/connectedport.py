@@ -4,7 +4,7 @@ Theory of operation. Only an answer tells that a datagram has arrived. So a `Con
 server as RFC 8305 does, with datagrams in place of connections. Each address has an attempt, a UDP port of its own. It
 begins when the one before has failed (the machine refuses, or the system doesn't send), or next to it when that has
 been silent for a while. It first sends everything that was sent before. The first answer, right or wrong, decides: the
-attempt that it came to is the only one from then on, and silence is no reason to leave it.
+attempt that it came to is the only one from then on, and silence doesn't end it.
 """
 
 import socket
@@ -56,7 +56,7 @@ class Attempt(DatagramProtocol):
         """Send a datagram; raise OSError if the system doesn't."""
         try:
             self.port.write(data)
-        except MessageLengthError:  # it has no words
+        except MessageLengthError:  # it has no text
             raise OSError(EMSGSIZE, "") from None
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class Attempt(DatagramProtocol):
         self.owner.attemptFailed(self, OSError(ECONNREFUSED, ""))
 
     def stopProtocol(self) -> None:
-        """Report that the reactor has closed the port, because poll(2) saw an error on it: mostly a refusal, too."""
+        """Report that the reactor has closed the port, because poll(2) saw an error on it: usually a refusal."""
         if not self.isClosed:
             number = self.port.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or ECONNREFUSED
             self.isClosed = True

@@ -88,7 +88,7 @@ class Race:
     def reset(self, attempt: "_Attempt") -> None:
         """Fail `connected`, because the server reset the connection of `attempt`, and stop the other attempts.
 
-        No other address is tried: none is, either, when a connection is reset a moment after it was seen.
+        No other address is tried, as when a connection is reset a moment after it was seen.
         """
         why = "the server reset the connection before it was used"
         self._trace.end(attempt.phase, error=why)
@@ -184,7 +184,7 @@ def _explain(error: BaseException | None, host: str = "") -> Reason:
     """Return why `host`, if that is an IP address, can't be connected to."""
     if isinstance(error, ConnectTimeout):
         return ExitCode.TIMED_OUT, "timed out"
-    # The text of another error is nothing for a user: that of a ConnectError may be the representation of a Failure.
+    # The text of another error is not for users: that of a ConnectError may be the representation of a Failure.
     return explainError(error, host) if isinstance(error, OSError) else (ExitCode.UNREACHABLE, type(error).__name__)
 
 

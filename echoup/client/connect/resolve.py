@@ -39,8 +39,9 @@ async def resolve(
 ) -> list[str]:
     """Return the IP addresses of `host`, in the order in which to try them.
 
-    That is the order of the system's resolver with the families in turns (RFC 8305, 4). An IP address needs no
-    resolving and is no step of the trace. Raise PathError if there is no address within `timeout` seconds of `clock`.
+    That is the order of the system's resolver, alternating between the families (RFC 8305, 4). An IP address is
+    returned as it is, without a step in the trace. Raise PathError if there is no address within `timeout` seconds of
+    `clock`.
     """
     only = f"IPv{family:d} address" if family else "address"
     version = _versionOf(host)

@@ -1,4 +1,4 @@
-"""The system's errors on the way to a server: whose trouble each is, and the words for it."""
+"""The system's errors on the way to a server: whose fault each is, and the words for it."""
 
 import os
 from collections.abc import Set
@@ -38,7 +38,7 @@ _TROUBLES = {
     EPERM: "this machine forbids it, usually a firewall",
     EMSGSIZE: "this machine cannot send that much at once",
 }
-"""Errors that no router and no server causes, and why each is ours."""
+"""Errors that only this machine causes, and the cause of each."""
 
 _ROUTING = (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ENETDOWN, ENODEV)
 """What the kernel says when it has no route; the first three also where an ICMP message from elsewhere said so."""
@@ -74,8 +74,8 @@ def worst(codes: Set[ExitCode]) -> ExitCode:
 def explainResolver(error: Exception | None) -> tuple[ExitCode, str] | None:
     """Return the exit code and the words for local trouble behind the resolver's `error`; None for none.
 
-    Where the resolver can't open its files or a socket it may raise that error, but mostly a name has no address then:
-    so this tries whether there is a descriptor.
+    Where the resolver can't open its files or a socket it may raise that error, but usually it says that the name has
+    no address. So this checks whether there is a free descriptor.
     """
     try:
         if isinstance(error, OSError) and not isinstance(error, gaierror):

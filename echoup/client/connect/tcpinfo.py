@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection."""
+"""What the kernel knows about a TCP connection."""
 
 import socket
 from dataclasses import dataclass

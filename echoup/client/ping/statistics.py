@@ -25,12 +25,12 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted; one that isn't over lasted at least so long, and has no known length."""
+        """How long it lasted; one that isn't over has no known length, and lasted at least this long."""
         return self.ended - self.began
 
 
 class Statistics:
-    """The sum of all probes; only 8 bytes of each are kept, its time."""
+    """The sum of all probes. Of each only its time is kept, 8 bytes."""
 
     sent = 0
     """How many probes began, without those that couldn't be sent."""
@@ -63,7 +63,7 @@ class Statistics:
 
     def __init__(self) -> None:
         self.times = array("d")
-        """The seconds of the answered probes that have a time, in no particular order."""
+        """The seconds of the answered probes that have a time, in any order."""
         self._failureRank: tuple[bool, float] = (True, inf)
         self._troubleRank = inf
         self._early: dict[int, Result] = {}
@@ -99,7 +99,7 @@ class Statistics:
             self._next += 1
 
     def finish(self) -> None:
-        """Take the results that waited for an earlier one into the outages: no more will come."""
+        """Add the results that waited for an earlier one to the outages, because no more will come."""
         for seq in sorted(self._early):
             self._follow(self._early.pop(seq))
 

@@ -7,7 +7,7 @@ from twisted.internet.base import ReactorBase
 from echoup.addresses import joinAddress
 from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.connect.resolve import Family, resolve
-from echoup.client.connect.trace import Trace
+from echoup.client.connect.trace import Step, Trace
 from echoup.client.connectedport import ConnectedPort
 from echoup.client.datagram import DatagramClient
 from echoup.client.exchange import Take
@@ -52,4 +52,5 @@ class DatagramTarget:
             addresses = [(host, self.port) for host in sorted(hosts, key=lambda host: host != known)]
             port.open(reactor, self, addresses, patience)
         except PathError as error:
+            trace.end(trace.begin(Step.FIRST_BYTE), error=error.reason)
             raise PathError(error.code, error.reason, self, port.address, "cannot send to") from None

@@ -190,7 +190,7 @@ class FreshTests(DatagramTestCase):
         self.successResultOf(lingering)
 
     def test_missingPortIsReported(self) -> None:
-        """That no port can be opened is reported."""
+        """That no port can be opened is reported, as a failure to send and not of the name's resolution."""
 
         def fail(*_: object) -> NoReturn:
             raise CannotListenError("", 0, OSError(EMFILE, "Too many open files"))
@@ -199,7 +199,7 @@ class FreshTests(DatagramTestCase):
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
         why = "Too many open files (this process has no file descriptors left, see ulimit -n)"
         assert str(result.error) == f"cannot send to {self.called}: {why}"
-        assert result.isUnsent
+        assert (result.isUnsent, result.step) == (True, Step.FIRST_BYTE)
         assert (result.local, result.remote) == (None, None)
 
     def test_unknownNameFailsToResolve(self) -> None:
@@ -236,7 +236,8 @@ class FreshTests(DatagramTestCase):
         self.probes = self.makeProbes(DatagramTarget("fe80::1%nosuch", 1))
         result = self.successResultOf(Deferred.fromCoroutine(self.probes.probe(1)))
         assert result.error
-        assert (result.isUnsent, str(result.error).endswith(": this machine has no such interface")) == (True, True)
+        assert str(result.error).endswith(": this machine has no such interface")
+        assert (result.isUnsent, result.step) == (True, Step.FIRST_BYTE)
         self.reactor.turn()
         assert self.ports() == 0
 
