@@ -103,7 +103,7 @@ def test_badCertificateIsReported(tmp_path: Path, certificates: Certificates, fa
     """Each fault of a certificate is in the one line and in the phase; with --insecure it's shown only."""
     certificate = makeSelfSigned(tmp_path) if fault == "selfSigned" else faulty(certificates, fault)
     subject, issuer = subjectAndIssuer(certificate)
-    left = "expired 1 days ago" if fault == "expired" else "29 days left"
+    left = "expired 1 day ago" if fault == "expired" else "29 days left"
     with Daemon.start(tmp_path, listen=[listenTLS(certificate)]) as daemon:
         address = daemon.address.target
         name = address.removeprefix("tls:")
