@@ -1,0 +1,1 @@
+"""Tests of the documents: README, SECURITY, CONTRIBUTING and docs/ say what is so."""
