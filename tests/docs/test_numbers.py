@@ -1,0 +1,125 @@
+"""The limits, times and sizes in the sentences of the documents are those of the code."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from echoup import clock, proxyheader, upper
+from echoup.client import datagram as datagrams
+from echoup.client import protocol
+from echoup.client.connect.race import ATTEMPT_DELAY
+from echoup.client.ping import datagram as pings
+from echoup.client.ping import session
+from echoup.server import connections, drain, logqueue, settings
+from echoup.server.datagram import port, reflection
+from echoup.server.listening.listeners import BACKLOG
+from echoup.server.workers import supervisor
+from tests.support.documents import Document, locate, readDocuments
+
+NUMBER = r"([0-9]+(?:[ ,][0-9]{3})*(?:\.[0-9]+)?)"
+
+KIB, MIB = 2**10, 2**20
+
+DOCKERFILE, DEPLOYMENT = "docker/Dockerfile", "docker/kubernetes/deployment.yaml"
+AUTOSCALER = "docker/kubernetes/horizontalpodautoscaler.yaml"
+
+
+def inFile(path: str, pattern: str) -> float:
+    """Return the only number in a file of the checkout that a pattern finds; the path may have wildcards."""
+    (file,) = locate(path.partition("/")[0]).parent.glob(path)
+    (found,) = re.findall(pattern, file.read_text())
+    return float(found)
+
+
+def statements() -> list[tuple[str, str, float]]:
+    """Return what pages say, with # for a number, and that number: each must be found, so that none is forgotten."""
+    return [
+        ("README.md", "user #", inFile(DOCKERFILE, r"USER (\d+):")),
+        ("README.md", "python:#-slim", inFile(DOCKERFILE, r"FROM python:([0-9.]+)-slim\n")),
+        ("README.md", "Python # or newer", inFile("pyproject.toml", r'requires-python = ">=([0-9.]+)"')),
+        ("CONTRIBUTING.md", "Python # or newer", inFile("pyproject.toml", r'requires-python = ">=([0-9.]+)"')),
+        ("SECURITY.md", "serves # connections", settings.Limits.maxConnections),
+        ("docs/transports.md", "0 to # bytes", pings.MAXIMUM),
+        ("docs/transports.md", "IPv6,? #", pings.MAXIMUM + 20),  # the length of IPv6 leaves out its own header
+        ("docs/transports.md", "# datagrams a second", reflection.RATE),
+        ("docs/transports.md", "datagrams a second,? and # at once", reflection.BURST),
+        ("docs/transports.md", "receive buffer is # MiB", port.RECEIVE_BUFFER / MIB),
+        ("docs/transports.md", "up to # bytes in a datagram", datagrams.PIECE),
+        ("docs/transports.md", "silent for # ms", ATTEMPT_DELAY * 1000),
+        ("docs/transports.md", r"backlog \|[^|]*?#", BACKLOG),
+        ("docs/promises.md", "# datagrams, or", port.DATAGRAMS_PER_TURN),
+        ("docs/promises.md", "datagrams, or # KiB", port.BYTES_PER_TURN / KIB),
+        ("docs/promises.md", "queue holds up to # more", BACKLOG),
+        ("docs/promises.md", "select reactor the limit is at most # connections", settings.SELECT_MAXIMUM),
+        (
+            "docs/promises.md",
+            "at most # MiB in flight",
+            inFile("echoup/client/**/pipe.py", r"WINDOW = (\d+) \* 2\*\*20"),
+        ),
+        ("docs/promises.md", "pause of the daemon of more than # s", clock.LONGEST),
+        ("docs/promises.md", "has moved for # s", connections.QUIET),
+        ("docs/promises.md", r"\| # T \|", drain.FINISH_ALL),
+        ("docs/promises.md", "at least # s, at most T/2", drain.LAST_CALL),
+        ("docs/promises.md", "default of # s", settings.Limits.stallTimeout),
+        ("docs/operating.md", "# MiB of lines", logqueue.BOUND / MIB),
+        ("docs/operating.md", "# ms after it was logged", logqueue.GATHERING * 1000),
+        ("docs/operating.md", "at most # bytes", proxyheader._LOGGED),
+        ("docs/operating.md", "deaths after # s", supervisor.DELAYS[1]),
+        ("docs/ping.md", "over UDP at most #", pings.MAXIMUM),
+        ("docs/ping.md", "At most # are under way", session.MAXIMUM),
+        ("docs/ping.md", "after # ms", ATTEMPT_DELAY * 1000),
+        ("docs/ping.md", "within # ms", ATTEMPT_DELAY * 1000),
+        ("docs/ping.md", "the last # of them", pings.REMEMBERED),
+        ("docs/ping.md", "pause of more than # s", clock.LONGEST),
+        ("docs/ping.md", "takes # times", inFile("docs/benchmarks.md", r"\bratios\b[^:]*: ([0-9.]+[0-9])")),
+        ("docs/library.md", "nothing for # s", protocol.TIMEOUT),
+        ("docs/benchmarks.md", "acts on # connections", connections.SLICE),
+        ("docs/benchmarks.md", "below # bytes", upper._LONG),
+        ("docs/deploying.md", r"up to # s; docker's default", settings.Plan.drainTimeout),
+        ("docs/deploying.md", r"as user #", inFile(DOCKERFILE, r"USER (\d+):")),
+        ("docs/deploying.md", r"for # s \(preStop\)", inFile(DEPLOYMENT, r'command: \[/bin/sleep, "(\d+)"\]')),
+        (
+            "docs/deploying.md",
+            r"After # s \(terminationGracePeriodSeconds\)",
+            inFile(DEPLOYMENT, r"GracePeriodSeconds: (\d+)"),
+        ),
+        ("docs/deploying.md", "every # s that the application", inFile("docker/haproxy.cfg", r"check inter (\d+)s ")),
+        (
+            "docs/deploying.md",
+            r"up to # (?:replicas|of them)",
+            inFile("docker/haproxy.cfg", r"-template echoup (\d+) "),
+        ),
+        ("docs/deploying.md", r"\| # to \d+ replicas", inFile(AUTOSCALER, r"minReplicas: (\d+)")),
+        ("docs/deploying.md", r"\| \d+ to # replicas", inFile(AUTOSCALER, r"maxReplicas: (\d+)")),
+        ("docs/deploying.md", "Kubernetes # or newer", inFile("tests/image/test_written.py", r'"-k", "([0-9.]+)"')),
+        ("docs/deploying.md", "available # s later", inFile(DEPLOYMENT, r"minReadySeconds: (\d+)")),
+        ("docs/deploying.md", "has # s to drain", inFile(DEPLOYMENT, r'ECHOUP_DRAIN_TIMEOUT\n +value: "(\d+)"')),
+    ]
+
+
+def findWrongNumbers(pages: Mapping[str, Document], numbers: Sequence[tuple[str, str, float]]) -> list[str]:
+    """Return the numbers that are others on their page, and those that are not on it."""
+    wrong = []
+    for name, pattern, value in numbers:
+        text = re.sub(r"[`*]", "", re.sub(r"\s+", " ", pages[name].text))
+        found = re.findall(pattern.replace("#", NUMBER), text)
+        said = [each for each in found if float(re.sub("[ ,]", "", each)) != value]
+        if said or not found:
+            wrong.append(f"{name}: {pattern}: {', '.join(said) or 'nothing'} instead of {value:g}")
+    return wrong
+
+
+class NumberTests(SynchronousTestCase):
+    """The numbers in the documents."""
+
+    def test_numbersAreTheConstants(self) -> None:
+        """The limits, times and sizes in sentences are those of the code."""
+        assert findWrongNumbers(readDocuments(), statements()) == []
+
+    def test_wrongNumberIsFound(self) -> None:
+        """A number that is another one, or that isn't stated any more, is found; thousands may be apart."""
+        page = {"x": Document("x", "a limit of `10 000`\nor 10,000 or\n**10000** things, 5 s")}
+        assert findWrongNumbers(page, [("x", "of #", 10000), ("x", "or # things", 10000), ("x", "# s", 5.0)]) == []
+        assert findWrongNumbers(page, [("x", "or #", 9000)]) == ["x: or #: 10,000, 10000 instead of 9000"]
+        assert findWrongNumbers(page, [("x", "of # things", 1)]) == ["x: of # things: nothing instead of 1"]
