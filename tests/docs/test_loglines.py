@@ -1,7 +1,7 @@
 """The log lines in the documents are lines that the daemon can write."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,19 +20,24 @@ def linesIn(page: Document, title: str) -> list[str]:
     return [line for line in lines if not re.match(r"\$ |twistd? |echoup |python ", line)]
 
 
-def patternsIn(sources: Iterable[str]) -> Iterator[re.Pattern[str]]:
-    """Return a pattern for each string in sources that can be the format of a line; a field matches anything."""
-    for source in sources:
-        for _, text in literalsIn(source):
-            parts = re.split(r"\{[^{}]*\}", text)
-            if sum(map(str.isalpha, "".join(parts))) >= LEAST:
-                yield re.compile(".*".join(map(re.escape, parts)))
+def patternOf(text: str) -> re.Pattern[str] | None:
+    """Return a pattern for the lines that a string can be the format of; None if it says too little about a line."""
+    parts = re.split(r"\{[^{}]*\}", text)
+    letters = sum(map(str.isalpha, "".join(parts)))
+    return re.compile("(.*)".join(map(re.escape, parts))) if letters >= LEAST else None
 
 
 def findStrangeLines(lines: Iterable[str], sources: Iterable[str]) -> list[str]:
-    """Return the lines that no string in the sources can have made."""
-    patterns = [*patternsIn(sources)]
-    return [line for line in lines if not any(pattern.fullmatch(line) for pattern in patterns)]
+    """Return the lines that no string in the sources can have made; the noun of a counted field is a string as well."""
+    literals = {text for source in sources for _, text in literalsIn(source)}
+    patterns = [pattern for text in literals if (pattern := patternOf(text))]
+
+    def isField(value: str) -> bool:
+        counted = re.fullmatch("[0-9]+ ([a-z]+?)s?", value)
+        return not counted or counted[1] in literals
+
+    found = {line: [match for pattern in patterns if (match := pattern.fullmatch(line))] for line in lines}
+    return [line for line, matches in found.items() if not any(all(map(isField, each.groups())) for each in matches)]
 
 
 class LineTests(SynchronousTestCase):
@@ -55,12 +60,13 @@ class CheckerTests(SynchronousTestCase):
         'f"one slow {b:.1f} line of {c!r}"\n'
         '"{x}"\n'
         '"a {y}"\n'
+        '"each of all {counted}", "thing"\n'
     )
 
     def test_strangeLineIsFound(self) -> None:
         """A line with other words is found; one with other values passes."""
-        right = ["served 3 things, 5 bytes", "one slow 0.5 line of 'x'"]
-        wrong = ["serves 3 things, 5 bytes", "Stranger: 3 things.", "a"]
+        right = ["served 3 beings, 5 bytes", "one slow 0.5 line of 'x'", "each of all 3 things", "each of all 1 thing"]
+        wrong = ["serves 3 beings, 5 bytes", "Stranger: 3 things.", "a", "each of all 3 beings"]
         assert findStrangeLines(right + wrong, [self.source]) == wrong
 
     def test_linesOfTheSectionAreRead(self) -> None:
