@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from math import nan
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup import clock, proxyheader, upper
 from echoup.client import datagram as datagrams
 from echoup.client import protocol
+from echoup.client.cli import cli
 from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.ping import datagram as pings
 from echoup.client.ping import session
@@ -26,10 +28,16 @@ AUTOSCALER = "docker/kubernetes/horizontalpodautoscaler.yaml"
 
 
 def inFile(path: str, pattern: str) -> float:
-    """Return the only number in a file of the checkout that a pattern finds; the path may have wildcards."""
-    (file,) = locate(path.partition("/")[0]).parent.glob(path)
-    (found,) = re.findall(pattern, file.read_text())
-    return float(found)
+    """Return the only number in a file of the checkout that a pattern finds, or NaN; the path may have wildcards."""
+    texts = [file.read_text() for file in locate(path.partition("/")[0]).parent.glob(path)]
+    found = [float(number) for text in texts for number in re.findall(pattern, text)]
+    return found[0] if len(found) == 1 else nan
+
+
+def defaultOf(command: str, option: str) -> float:
+    """Return the default of an option of the client, in seconds."""
+    (found,) = (each.default for each in cli.commands[command].params if option in each.opts)
+    return float(str(found).removesuffix("s"))
 
 
 def statements() -> list[tuple[str, str, float]]:
@@ -40,6 +48,9 @@ def statements() -> list[tuple[str, str, float]]:
         ("README.md", "Python # or newer", inFile("pyproject.toml", r'requires-python = ">=([0-9.]+)"')),
         ("CONTRIBUTING.md", "Python # or newer", inFile("pyproject.toml", r'requires-python = ">=([0-9.]+)"')),
         ("SECURITY.md", "serves # connections", settings.Limits.maxConnections),
+        ("docs/client.md", r"this long \(default # s\)", defaultOf("connect", "--timeout")),
+        ("docs/client.md", r"this time \(default # s\)", defaultOf("ping", "--timeout")),
+        ("docs/client.md", "at most # KiB", 2 ** inFile("echoup/client/**/history.py", r"LIMIT = 2\*\*(\d+)") / KIB),
         ("docs/transports.md", "0 to # bytes", pings.MAXIMUM),
         ("docs/transports.md", "IPv6,? #", pings.MAXIMUM + 20),  # the length of IPv6 leaves out its own header
         ("docs/transports.md", "# datagrams a second", reflection.RATE),
@@ -102,7 +113,7 @@ def findWrongNumbers(pages: Mapping[str, Document], numbers: Sequence[tuple[str,
     """Return the numbers that are others on their page, and those that are not on it."""
     wrong = []
     for name, pattern, value in numbers:
-        text = re.sub(r"[`*]", "", re.sub(r"\s+", " ", pages[name].text))
+        text = re.sub(r"[`*]", "", re.sub(r"\s+", " ", pages[name].text if name in pages else ""))
         found = re.findall(pattern.replace("#", NUMBER), text)
         said = [each for each in found if float(re.sub("[ ,]", "", each)) != value]
         if said or not found:

@@ -54,14 +54,17 @@ def _states(cell: str, default: Any) -> bool:
 
 
 def findWrongChoices(page: Document, choices: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Return the options that take one of a few words, and whose row names others than these."""
-    return [
-        f"{page.name}:{table.line}: {name}: {sorted({*said} ^ {*choices[name]})}"
+    """Return the options that take one of a few words, and whose row has others than these as code."""
+    rows = [
+        (table, name, {word for cell in row for code in codesIn(cell) for word in code.split() if word[0] != "-"})
         for table, row, names in optionRows(page)
         for name in names
         if name in choices
-        and {*(said := [code for cell in row[1:] for code in codesIn(cell) if not code.startswith("-")])}
-        != {*choices[name]}
+    ]
+    return [
+        f"{page.name}:{table.line}: {name}: {sorted(said ^ {*choices[name]})}"
+        for table, name, said in rows
+        if said != {*choices[name]}
     ]
 
 
@@ -147,4 +150,5 @@ class CheckerTests(SynchronousTestCase):
     def test_wrongChoiceIsFound(self) -> None:
         """A row that lacks a word, or has one that isn't taken, is found."""
         assert findWrongChoices(self.page, {"--d": ("text", "json")}) == []
+        assert findWrongChoices(Document("x", "| option |\n|---|\n| `--a v1`, `v2` |\n"), {"--a": ("v1", "v2")}) == []
         assert findWrongChoices(self.page, {"--d": ("text", "nagios")}) == ["x.md:1: --d: ['json', 'nagios']"]

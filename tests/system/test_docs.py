@@ -78,8 +78,8 @@ SESSIONS = [each for page in readDocuments().values() for each in sessionsIn(pag
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[tuple[int, Path]]:
-    """The port of a daemon, and a folder with commands that reach this one and others with TLS."""
+def daemons(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[tuple[Path, int, int]]:
+    """A folder with commands that reach daemons, and the ports of these: without TLS, and with it."""
     folder, other = tmp_path_factory.mktemp("docs"), tmp_path_factory.mktemp("proxied")
     secure = listenTLS(certificates.server)
     with (
@@ -93,17 +93,20 @@ def port(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -
             path.parent.mkdir(parents=True)
             path.write_text(script)
             path.chmod(0o755)
-        yield plain, folder
+        yield folder, plain, secured
 
 
 @pytest.fixture
-def place(port: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> tuple[int, Path]:
-    """The same, as the current folder, with the commands first on PATH, and without the user's own files."""
-    _, folder = port
+def ports(
+    daemons: tuple[Path, int, int], certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, int]:
+    """The ports; the folder is the current one, its commands are first on PATH, and the system trusts the daemons."""
+    folder, *ports = daemons
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
-    return port
+    monkeypatch.setenv("SSL_CERT_FILE", certificates.authority)
+    return ports[0], ports[1]
 
 
 def test_documentsHaveSessions() -> None:
@@ -116,7 +119,7 @@ def test_documentsHaveSessions() -> None:
 @pytest.mark.parametrize(
     "session", [each for each in SESSIONS if PROMPT not in each.shown], ids=lambda each: each.place
 )
-def test_outputIsShown(place: tuple[int, Path], session: Session) -> None:
+def test_outputIsShown(ports: tuple[int, int], session: Session) -> None:
     """A command prints what the document shows, all of it or its first paragraphs."""
     command = ["bash", "-c", session.command]
     output = subprocess.run(
@@ -133,10 +136,10 @@ def test_outputIsShown(place: tuple[int, Path], session: Session) -> None:
 
 
 @pytest.mark.parametrize("session", [each for each in SESSIONS if PROMPT in each.shown], ids=lambda each: each.place)
-def test_conversationIsShown(place: tuple[int, Path], session: Session) -> None:
+def test_conversationIsShown(ports: tuple[int, int], session: Session) -> None:
     """A prompt shows what the document shows when its lines are typed."""
-    port, _ = place
-    shown = session.shown.replace(":8081", f":{port}").rstrip()
+    plain, secured = ports
+    shown = session.shown.replace(":8081", f":{plain}").replace(":8443", f":{secured}").rstrip()
     with Terminal("bash", "-c", session.command) as terminal:
         before = ""
         for line in shown.split("\n"):
