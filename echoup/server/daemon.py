@@ -56,12 +56,12 @@ class Daemon(MultiService):
     def _checkRoot(self) -> None:
         """Raise StartError where the root folder, which `twistd --chroot` has changed, lacks what Twisted needs."""
         if not Path(os.devnull).exists():
-            raise StartError(f"cannot listen without {os.devnull}; with --chroot it has to be in that folder")
+            raise StartError(f"there is no {os.devnull}", "cannot start; with --chroot it has to be in that folder")
         if self._user is not None:
             try:
                 getpwuid(self._user)
             except KeyError:
-                raise StartError(f"cannot become user {self._user}, which has no line in /etc/passwd") from None
+                raise StartError(f"/etc/passwd has no user {self._user}", "cannot change to that user") from None
 
     def startService(self) -> None:
         """Set up the process, and serve; raise CannotStart where that is impossible."""
@@ -106,6 +106,6 @@ class Daemon(MultiService):
             yield
         except StartError as error:
             self._log.error("{error}", error=str(error))
-            # What is printed to sys.stderr is already a part of the log.
+            # What is printed to sys.stderr is already part of the log.
             print(f"twistd echoup: {error}", file=sys.__stderr__)
             raise CannotStart(str(error)) from None

@@ -53,7 +53,7 @@ class CannotStartTests(DaemonTestCase):
         """Whichever start finds the address taken, the process ends, with one line on stderr and in the log."""
         with socket.create_server(("127.0.0.1", 0)) as other:
             description = f"127.0.0.1:{other.getsockname()[1]}"
-            line = f"cannot listen on {description}: Address already in use"
+            line = f"address already in use: cannot listen on {description}"
             for start in (Daemon.privilegedStartService, Daemon.startService):
                 daemon = Daemon(self.reactor, makeService(self, description))
                 self.patch(sys, "__stderr__", stderr := StringIO())
@@ -74,12 +74,12 @@ class CannotStartTests(DaemonTestCase):
     def test_rootWithoutNull(self) -> None:
         """A root folder without /dev/null, which each of Twisted's ports opens, ends the process in one line."""
         self.patch(os, "devnull", "/no/such/null")
-        reason = "cannot listen without /no/such/null; with --chroot it has to be in that folder"
+        reason = "there is no /no/such/null: cannot start; with --chroot it has to be in that folder"
         assert self.failure() == reason
 
     def test_unknownUser(self) -> None:
         """A user that twistd couldn't become, because /etc/passwd lacks it, ends the process in one line."""
-        assert self.failure(4_000_000_000) == "cannot become user 4000000000, which has no line in /etc/passwd"
+        assert self.failure(4_000_000_000) == "/etc/passwd has no user 4000000000: cannot change to that user"
 
     def test_knownUser(self) -> None:
         """A user that /etc/passwd has is accepted; root is 0."""

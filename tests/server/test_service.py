@@ -81,7 +81,7 @@ class StartTests(ServiceTestCase):
         taken = f"127.0.0.1:{self.occupy()}"
         service = self.build("127.0.0.1:0", "*:0", taken)
         error = raised(ListenError, service.privilegedStartService)
-        assert str(error) == f"cannot listen on {taken}: Address already in use"
+        assert str(error) == f"address already in use: cannot listen on {taken}"
         assert self.listening() == []
         assert service.ports == []
         assert self.reactor.getDelayedCalls() == []

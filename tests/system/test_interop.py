@@ -350,7 +350,7 @@ def test_abstractSocketIsReached(tmp_path: Path, reactor: str, workers: int) -> 
             [*foreground(), "echoup", f"--listen={address.target}"], capture_output=True, timeout=60, check=False
         )
         assert second.returncode == 1
-        assert second.stderr.decode() == f"twistd echoup: cannot listen on {address.target}: Address already in use\n"
+        assert second.stderr.decode() == f"twistd echoup: address already in use: cannot listen on {address.target}\n"
         assert daemon.stop() == 128 + signal.SIGTERM
     with Daemon.start(tmp_path, listen=[address.target]) as daemon:
         assert address.echo(b"hello") == b"HELLO"

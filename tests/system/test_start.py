@@ -34,10 +34,18 @@ from tests.support.ways import Way
 
 # A few of each kind: the tests in tests/server have all others.
 LISTEN_FAILURES = [
-    ("127.0.0.1:{taken}", "Address already in use"),
-    ("unix:taken", "Address already in use"),
-    ("192.0.2.1:0", "Cannot assign requested address"),
+    ("127.0.0.1:{taken}", "address already in use"),
+    ("unix:taken", "address already in use"),
+    ("192.0.2.1:0", "cannot assign requested address"),
     ("no.such.name.invalid:0", ""),
+]
+BACKGROUND_FAILURES = [
+    (["--listen=127.0.0.1:{taken}"], "address already in use", "cannot listen on 127.0.0.1:{taken}"),
+    (["--listen=unix:taken:mode=600:lockfile=0"], "address already in use", "cannot listen on unix:taken:mode"),
+    (["--listen=unix:missing/" + "socket" * 16], "no such file or directory", "cannot listen on unix:missing/socket"),
+    (["--listen=127.0.0.1:0", "--udp=192.0.2.1:0"], "cannot assign requested address", "cannot listen on 192.0.2.1:0"),
+    (["--listen=127.0.0.1:0", "--uid=4000000000"], "/etc/passwd has no user 4000000000", "cannot change to that user"),
+    (["--listen=127.0.0.1:{taken}", "--workers=2"], "address already in use", "cannot listen on 127.0.0.1:{taken}"),
 ]
 OPTION_FAILURES = [
     ("--max-connections=many", "--max-connections: 'many' is not a whole number from 0 to 999999999"),
@@ -54,8 +62,8 @@ TWISTD_FAILURES = [
     (["--rundir=missing"], "--rundir: there is no folder missing"),
     (["--pidfile=missing/pid"], "--pidfile: there is no folder "),
     (["--logfile=missing/log"], "--logfile: there is no folder "),
-    (["--chroot=."], "cannot listen without /dev/null; with --chroot it has to be in that folder"),
-    (["--uid=4000000000"], "cannot become user 4000000000, which has no line in /etc/passwd"),
+    (["--chroot=."], "there is no /dev/null: cannot start; with --chroot it has to be in that folder"),
+    (["--uid=4000000000"], "/etc/passwd has no user 4000000000: cannot change to that user"),
 ]
 """Options of twistd, of which it would print a traceback."""
 AUTHORITY_FAILURES = [
@@ -119,9 +127,8 @@ def test_cannotListen(occupied: Occupied, description: str, reason: str) -> None
     """An address that can't be listened on ends the start with one line that says which and why."""
     ended = occupied.start(twistd("-n", "--pidfile="), f"--listen={description}")
     assert ended.returncode == 1
-    assert ended.stderr.startswith(
-        f"twistd echoup: cannot listen on {description.format(taken=occupied.port)}: {reason}"
-    )
+    assert ended.stderr.startswith(f"twistd echoup: {reason}")
+    assert ended.stderr.endswith(f": cannot listen on {description.format(taken=occupied.port)}\n")
     assert ended.stderr.count("\n") == 1
     assert "Traceback" not in ended.stdout
 
@@ -168,7 +175,7 @@ def test_workersOutsideOfTheRoot(occupied: Occupied) -> None:
     ended = occupied.start(twistd("-n", "--pidfile=", "--chroot=."), "--workers=2", "--listen=127.0.0.1:0")
     assert ended.returncode == 1
     assert re.fullmatch(
-        r"twistd echoup: cannot start the workers: /\S*/worker.py: No such file or directory\n", ended.stderr
+        r"twistd echoup: no such file or directory: cannot start the workers: /\S*/worker.py\n", ended.stderr
     )
     assert "Traceback" not in ended.stdout
 
@@ -238,7 +245,7 @@ def test_usedUnixSocketIsNotReplaced(occupied: Occupied) -> None:
     before = sorted(occupied.folder.iterdir())
     for _ in range(2):
         ended = occupied.start(twistd("-n", "--pidfile="), "--listen=unix:taken")
-        assert "cannot listen on unix:taken: Address already in use" in ended.stderr
+        assert "address already in use: cannot listen on unix:taken\n" in ended.stderr
     assert (occupied.folder / "taken").is_socket()
     assert sorted(occupied.folder.iterdir()) == before
 
@@ -303,7 +310,7 @@ def test_stoppedDaemonKeepsItsSocket(tmp_path: Path, options: list[str]) -> None
         finally:
             daemon.signal(signal.SIGCONT)
         assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
-        assert "Address already in use" in ended.stderr
+        assert "address already in use" in ended.stderr
         assert daemon.address.echo(b"hello") == b"HELLO"
     assert not Path(f"{tmp_path}/socket").exists()
 
@@ -314,15 +321,17 @@ def test_failureUnderOtherRunners(occupied: Occupied, command: list[str]) -> Non
     name, *arguments = command
     ended = occupied.start([str(COMMANDS / name), *arguments], "--listen=127.0.0.1:{taken}")
     assert ended.returncode == 1
-    assert ended.stderr == f"twistd echoup: cannot listen on 127.0.0.1:{occupied.port}: Address already in use\n"
+    assert ended.stderr == f"twistd echoup: address already in use: cannot listen on 127.0.0.1:{occupied.port}\n"
 
 
-def test_failureInTheBackground(occupied: Occupied) -> None:
-    """In the background, a daemon that can't start says why in its log, and its parent says it on stderr and fails."""
-    ended = occupied.start(twistd(), "--listen=127.0.0.1:{taken}")
+@pytest.mark.parametrize(("options", "reason", "consequence"), BACKGROUND_FAILURES)
+def test_failureInTheBackground(occupied: Occupied, options: list[str], reason: str, consequence: str) -> None:
+    """In the background, a daemon that can't start says why on stderr, where twistd cuts the line, and in its log."""
+    twistds = [option for option in options if option.startswith("--uid")]
+    ended = occupied.start(twistd(*twistds), *(option for option in options if option not in twistds))
     assert ended.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{occupied.port}: Address already in use" in ended.stderr
-    assert f"cannot listen on 127.0.0.1:{occupied.port}" in (occupied.folder / "twistd.log").read_text()
+    assert f": {reason}" in ended.stderr
+    assert f"{reason}: {consequence}".format(taken=occupied.port) in (occupied.folder / "twistd.log").read_text()
     # twistd's child tells its parent first, and removes the file then.
     eventually(lambda: not (occupied.folder / "twistd.pid").exists())
 
@@ -348,7 +357,7 @@ def test_defaultAddress(occupied: Occupied) -> None:
             taken.listen()
         ended = occupied.start(twistd("-n", "--pidfile="))
     assert ended.returncode == 1
-    assert ended.stderr == "twistd echoup: cannot listen on 127.0.0.1:8081: Address already in use\n"
+    assert ended.stderr == "twistd echoup: address already in use: cannot listen on 127.0.0.1:8081\n"
 
 
 @pytest.mark.portable

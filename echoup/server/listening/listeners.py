@@ -23,14 +23,24 @@ clients that connect at once wait a second or more until their SYN is repeated."
 
 
 class StartError(Exception):
-    """The daemon can't start; the message is one line that says why."""
+    """The daemon can't start.
+
+    The message is one line that begins with the reason. In the background twistd shows 100 bytes of it at most, its own
+    prefix included.
+    """
+
+    def __init__(self, reason: object, consequence: str) -> None:
+        """`reason` says why, in lower case like the messages of the system, and `consequence` what is impossible."""
+        text = str(reason)
+        isSentence = text[1:2].islower() or text[1:2] == " "  # and not an abbreviation
+        super().__init__(f"{text[0].lower() + text[1:] if isSentence else text}: {consequence}")
 
 
 class ListenError(StartError):
     """An address can't be listened on; the message says which and why."""
 
     def __init__(self, description: str, reason: OSError) -> None:
-        super().__init__(f"cannot listen on {description}: {reason.strerror or reason}")
+        super().__init__(reason.strerror or reason, f"cannot listen on {description}")
 
 
 @contextmanager

@@ -31,6 +31,8 @@ from echoup.server.workers.commands import LISTENING, Configuration
 from echoup.server.workers.memory import BYTES, SERVED, Page, Shared
 from echoup.server.workers.process import CLEANLY, State, WorkerProcess
 
+CANNOT_START = "cannot start the workers"
+
 START = 30.0
 """Seconds within which the workers have to be ready; they need less than one."""
 
@@ -97,8 +99,10 @@ class WorkersService(Service):
             self._kill()
             self._close()
             self._page.close()
-            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
-            raise StartError(f"cannot start the workers: {reason}") from None
+            if isinstance(error, StartError):
+                raise
+            place = f": {error.filename}" if error.filename else ""
+            raise StartError(error.strerror or error, CANNOT_START + place) from None
         for number in range(self._workers):
             Deferred.fromCoroutine(self._keep(number))
         logAddresses(self._addresses, [opening for _, opening in self._openings])
@@ -115,9 +119,9 @@ class WorkersService(Service):
             reapAllProcesses()  # only the running reactor catches SIGCHLD
             for process in self._processes.values():
                 if process.state is State.ENDED:
-                    raise StartError(process.error or f"one ended {process.end}")
+                    raise StartError(process.error or f"one ended {process.end}", CANNOT_START)
             if self._reactor.seconds() > deadline:
-                raise StartError(f"they are not ready after {START:g} seconds")
+                raise StartError(f"they are not ready after {START:g} seconds", CANNOT_START)
 
     def _spawn(self, number: int) -> WorkerProcess:
         sockets = [opening.sockets[number % len(opening.sockets)] for _, opening in self._openings]

@@ -129,7 +129,8 @@ def main() -> None:
     try:
         configuration: Configuration = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the supervisor
     except ValueError as error:  # a certificate, for which OpenSSL needs /proc
-        os.write(SAID, encode("failed", str(error)))
+        path, _, reason = str(error).rpartition(": ")
+        os.write(SAID, encode("failed", f"{reason}: {path}"))
         sys.exit(1)
     import_module(configuration.reactor).install()
     from twisted.internet import reactor as installed

@@ -518,13 +518,14 @@ class ListenErrorTests(SynchronousTestCase):
     """`ListenError` says in one line which address and why."""
 
     def test_systemsWords(self) -> None:
-        """The message has the description and the system's words, without the number."""
-        error = ListenError("127.0.0.1:80", OSError(EADDRINUSE, "Address already in use"))
-        assert str(error) == "cannot listen on 127.0.0.1:80: Address already in use"
+        """The message begins with the system's words, without the number, and ends with the description."""
+        error = ListenError("127.0.0.1:80", OSError(EADDRINUSE, "address already in use"))
+        assert str(error) == "address already in use: cannot listen on 127.0.0.1:80"
 
     def test_otherWords(self) -> None:
-        """A reason that isn't the system's is told as it is."""
-        assert str(ListenError("tcp:99999", OSError("too much"))) == "cannot listen on tcp:99999: too much"
+        """A reason that isn't the system's is told as it is, and so is one that begins with an abbreviation."""
+        assert str(ListenError("tcp:99999", OSError("too much"))) == "too much: cannot listen on tcp:99999"
+        assert str(ListenError("[::1]:80", OSError("IPv6 is off"))) == "IPv6 is off: cannot listen on [::1]:80"
 
 
 class ReasonTests(ListenTestCase):
@@ -543,16 +544,16 @@ class ReasonTests(ListenTestCase):
             stale.bind(f"{self.directory}/stale")
             stale.close()
             for description, reason in (
-                *((f"{host}{taken}", "Address already in use") for host in ("127.0.0.1:", "[::1]:", "*:", "")),
-                (f"tcp:{taken}", "Address already in use"),
-                (f"tcp6:{taken}", "Address already in use"),
-                (f"unix:{self.directory}/taken", "Address already in use"),
-                (f"unix:{self.directory}/stale:lockfile=0", "Address already in use"),
-                (f"unix:{self.directory}/missing/socket", "No such file or directory"),
-                ("192.0.2.1:0", "Cannot assign requested address"),
+                *((f"{host}{taken}", "address already in use") for host in ("127.0.0.1:", "[::1]:", "*:", "")),
+                (f"tcp:{taken}", "address already in use"),
+                (f"tcp6:{taken}", "address already in use"),
+                (f"unix:{self.directory}/taken", "address already in use"),
+                (f"unix:{self.directory}/stale:lockfile=0", "address already in use"),
+                (f"unix:{self.directory}/missing/socket", "no such file or directory"),
+                ("192.0.2.1:0", "cannot assign requested address"),
             ):
                 message = str(ListenError(description, self.failure(description)))
-                assert message.startswith(f"cannot listen on {description}: {reason}"), message
+                assert message == f"{reason}: cannot listen on {description}"
 
 
 class DefaultFileTests(SynchronousTestCase):

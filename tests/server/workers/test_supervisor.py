@@ -190,15 +190,15 @@ class StartTests(WorkersTestCase):
             ):
                 with keepsDescriptors():
                     error = raised(ListenError, service.startService)
-                assert str(error) == f"cannot listen on {address}: Address already in use"
+                assert str(error) == f"address already in use: cannot listen on {address}"
                 assert list(self.folder.iterdir()) == []
         assert self.spawner.spawned == []
 
     def test_failingWorkerEndsStart(self) -> None:
         """When a worker can't serve, the start fails with that worker's error, and no worker is left."""
-        self.spawner.answer = ("failed", "server.pem: Permission denied")
+        self.spawner.answer = ("failed", "permission denied: server.pem")
         error = raised(StartError, self.build().startService)
-        assert str(error) == "cannot start the workers: server.pem: Permission denied"
+        assert str(error) == "permission denied: server.pem: cannot start the workers"
         assert self.spawner.alive == []
 
     def test_endingWorkerEndsStart(self) -> None:
@@ -206,26 +206,26 @@ class StartTests(WorkersTestCase):
         self.spawner.answer = ()
         self.spawner.callLater(0, lambda: self.spawner.spawned[1].end(ProcessTerminated(3)))
         error = raised(StartError, self.build().startService)
-        assert str(error) == "cannot start the workers: one ended with exit code 3"
+        assert str(error) == "one ended with exit code 3: cannot start the workers"
         assert self.spawner.alive == []
 
     def test_missingProcessEndsStart(self) -> None:
         """When no process can be started, the start fails."""
         self.spawner.refusal = OSError("no more processes")
         error = raised(StartError, self.build().startService)
-        assert str(error) == "cannot start the workers: no more processes"
+        assert str(error) == "no more processes: cannot start the workers"
 
     def test_missingFileIsNamed(self) -> None:
         """Where a file of the workers is missing or can't be read, its name is said."""
         self.spawner.refusal = FileNotFoundError(ENOENT, "No such file or directory", "/bin/python")
         error = raised(StartError, self.build().startService)
-        assert str(error) == "cannot start the workers: /bin/python: No such file or directory"
+        assert str(error) == "no such file or directory: cannot start the workers: /bin/python"
 
     def test_unreadableModulesEndStart(self) -> None:
         """Where the user, or the root folder, has no access to the workers' module, no worker is started."""
         self.patch(workers, "__file__", "/no/such/supervisor.py")
         error = raised(StartError, self.build().startService)
-        assert str(error) == "cannot start the workers: /no/such/worker.py: No such file or directory"
+        assert str(error) == "no such file or directory: cannot start the workers: /no/such/worker.py"
         assert self.spawner.spawned == []
 
     def test_slowWorkerEndsStart(self) -> None:
@@ -233,7 +233,7 @@ class StartTests(WorkersTestCase):
         self.spawner.answer = ()
         self.spawner.callLater(0, self.spawner.clock.advance, workers.START + 1)
         error = raised(StartError, self.build().startService)
-        assert str(error) == "cannot start the workers: they are not ready after 30 seconds"
+        assert str(error) == "they are not ready after 30 seconds: cannot start the workers"
         assert self.spawner.alive == []
 
 
