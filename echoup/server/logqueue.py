@@ -34,6 +34,7 @@ from twisted.logger import (
 from twisted.python.logfile import DailyLogFile, LogFile
 from twisted.python.syslog import DEFAULT_FACILITY, SyslogObserver
 
+from echoup.server.plurals import counted
 from echoup.server.twistedports import fileOf, observersOf, setFile, streamOf
 
 L = TypeVar("L")
@@ -128,7 +129,9 @@ def _notice(count: int) -> LogEvent:
     """Return the event which says that `count` lines are missing."""
     events: list[LogEvent] = []
     source = Logger(observer=cast("ILogObserver", events.append))
-    source.warn("dropped {lines} lines of the log here: it was blocked, or could not be written", lines=count)
+    source.warn(
+        "dropped {lines} of the log here: it was blocked, or could not be written", lines=counted(count, "line")
+    )
     return events[0]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from echoup.server.plurals import counted
+
 _log = Logger()
 
 
@@ -22,9 +24,9 @@ def countProcessors(root: Path = Path("/")) -> int:
     usable = max(1, min(cores, ceil(quota)))
     if usable < cores:
         _log.info(
-            "uses {usable} of {cores} cores: the control group's CPU quota is {quota:g}",
+            "using {usable} of {cores}: the control group's CPU quota is {quota:g}",
             usable=usable,
-            cores=cores,
+            cores=counted(cores, "core"),
             quota=quota,
         )
     return usable

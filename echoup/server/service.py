@@ -18,8 +18,10 @@ from echoup.server.connections import Connections
 from echoup.server.datagram.protocol import EchoUpDatagram
 from echoup.server.datagram.reflection import ReflectionGuard
 from echoup.server.drain import Drain
+from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import Listener, ListenError, listeningOn
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
+from echoup.server.plurals import counted
 from echoup.server.settings import Plan
 from echoup.server.socketoptions import passesOptions
 from echoup.server.stream.arrival import ArrivalFactory
@@ -148,21 +150,26 @@ class EchoUpService(Service):
 def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> list[str]:
     """Read the certificates again, and return the descriptions of the listeners whose certificate was read.
 
-    Log those whose certificate can't be read, and, with `isSaid`, those whose certificate was.
+    Log each certificate that can't be read, and, with `isSaid`, each that was.
     """
-    descriptions = []
+    users: dict[ServerCertificate, list[str]] = {}
     for listener in listeners:
         if listener.certificate:
-            try:
-                listener.certificate.reload()
-            except ValueError as error:
-                _log.error(
-                    "kept the certificate of {listener}: {error}", listener=listener.description, error=str(error)
-                )
-            else:
-                if isSaid:
-                    _log.info("read the certificate of {listener} again", listener=listener.description)
-                descriptions.append(listener.description)
+            users.setdefault(listener.certificate, []).append(listener.description)
+    descriptions = []
+    for certificate, described in users.items():
+        try:
+            certificate.reload()
+        except ValueError as error:
+            _log.error(
+                "cannot reload the certificate in {file}, the old one stays in use: {error}",
+                file=certificate.file,
+                error=str(error),
+            )
+        else:
+            if isSaid:
+                _log.info("reloaded the certificate in {file}", file=certificate.file)
+            descriptions += described
     return descriptions
 
 
@@ -177,4 +184,6 @@ def logAddresses(addresses: Iterable[str], opened: Iterable[ListeningAddress]) -
 
 def logTotals(connections: int, size: int) -> None:
     """Log the totals at the end of a stop: the connections that were served, and the bytes received on them."""
-    _log.info("served {connections} connections, {bytes} bytes", connections=connections, bytes=size)
+    _log.info(
+        "served {connections}, {bytes}", connections=counted(connections, "connection"), bytes=counted(size, "byte")
+    )

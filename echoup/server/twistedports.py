@@ -4,8 +4,7 @@ Each has its reason here, where in Twisted it stands, and the test that fails fi
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from functools import partial
+from contextlib import contextmanager, suppress
 from io import FileIO
 from socket import socket
 from typing import Any, TypeVar, cast
@@ -46,7 +45,7 @@ def limitAccepts(port: Port, free: Callable[[], int], pause: Callable[[], None])
 
 
 def reportExhaustion(port: Port, refused: Callable[[], None]) -> None:
-    """Call `refused` for each client that `port` can't accept for want of descriptors, instead of logging it.
+    """Call `refused` for each client that `port` can't accept when no descriptors are left, instead of logging it.
 
     `Port._logger` (`twisted.internet.tcp`) gets several lines for each such client, without a limit.
     Test: tests/server/admission/test_gate.py, test_clientsWithoutDescriptorCostOneLineAMinute.
@@ -69,17 +68,38 @@ def acceptingPort(transport: object) -> Port | None:
     return getattr(transport, "server", None)
 
 
-def leaveOpen(port: Port, address: str) -> None:
-    """Let a Unix `port` close its own descriptor only, as other processes may accept at the same socket, at `address`.
+@contextmanager
+def silenced() -> Iterator[None]:
+    r"""Drop what Twisted's ports log when they open and close.
+
+    These lines name classes, and for a Unix port a path that nobody chose: `ArrivalFactory starting on '\x00d18ac'`.
+    They go through `twisted.python.log.msg`, to `LogPublisher._publishPublisher`; no setting turns them off.
+    Test: tests/server/test_twistedports.py, SilencedTests.
+    """
+    publisher = log.theLogPublisher
+    published, publisher._publishPublisher = publisher._publishPublisher, LogPublisher()
+    try:
+        yield
+    finally:
+        publisher._publishPublisher = published
+
+
+def closeSilently(port: Port) -> None:
+    """Let `port` log nothing when it closes, for the reason of `silenced`.
+
+    `Port._logConnectionLostMsg` (`twisted.internet.tcp`, `twisted.internet.unix`). Test: as for `silenced`.
+    """
+    port._logConnectionLostMsg = lambda: None  # type: ignore[method-assign]
+
+
+def leaveOpen(port: Port) -> None:
+    """Let a Unix `port` close its own descriptor only, because other processes may accept at the same socket.
 
     Twisted does so for a TCP socket that it adopted, and shuts a Unix socket down, for every process that has it
     (`_shouldShutdown` in `twisted.internet.tcp.Port.startListening`, missing in `twisted.internet.unix.Port`).
     Test: tests/server/listening/test_inherited.py, test_closedPortLeavesTheQueue.
-    Its last log line would contain a NUL, of the abstract name that it was made with (`_logConnectionLostMsg`).
-    Test: tests/server/listening/test_sockets.py, test_closedUnixPortIsLoggedByItsAddress.
     """
     port._shouldShutdown = False
-    port._logConnectionLostMsg = partial(log.msg, f"({address} Closed)")  # type: ignore[method-assign]
 
 
 class _WriteThrough(tcp.Server):

@@ -33,9 +33,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server import logqueue
 from echoup.server.logqueue import LogQueue, queueLog
+from echoup.server.plurals import counted
 from tests.support.waiting import eventually
 
-NOTICE = "dropped {} lines of the log here: it was blocked, or could not be written"
+
+def notice(count: int) -> str:
+    """Return the line about missing ones."""
+    return f"dropped {counted(count, 'line')} of the log here: it was blocked, or could not be written"
 
 
 class Sink:
@@ -115,9 +119,9 @@ class LogQueueTests(SynchronousTestCase):
         self.sink.put(*(["x" * 10] * 9), "y" * 10, "z")
         assert self.sink.queue.dropped == 2
         self.sink.open.set()
-        self.assertWritten("hangs", *(["x" * 10] * 9), NOTICE.format(2))
+        self.assertWritten("hangs", *(["x" * 10] * 9), notice(2))
         self.sink.put("later")
-        self.assertWritten("hangs", *(["x" * 10] * 9), NOTICE.format(2), "later")
+        self.assertWritten("hangs", *(["x" * 10] * 9), notice(2), "later")
 
     def test_eachGapIsSaid(self) -> None:
         """A second gap has a line of its own, with its own number."""
@@ -126,7 +130,7 @@ class LogQueueTests(SynchronousTestCase):
             self.sink.block()
             self.sink.put("x" * 95, *(["y"] * count))
             self.sink.open.set()
-            expected += ["hangs", "x" * 95, NOTICE.format(count)]
+            expected += ["hangs", "x" * 95, notice(count)]
             self.assertWritten(*expected)
         assert self.sink.queue.dropped == 3
 
@@ -140,7 +144,7 @@ class LogQueueTests(SynchronousTestCase):
         self.sink.fail("a", "b", error=OSError("no space"))
         assert self.sink.written == []
         self.sink.put("c")
-        self.assertWritten(NOTICE.format(2), "c")
+        self.assertWritten(notice(2), "c")
 
     def test_failureIsNotRepeated(self) -> None:
         """While no line is logged, a queue that can't be written costs nothing."""
@@ -153,7 +157,7 @@ class LogQueueTests(SynchronousTestCase):
         """Whatever error comes, later lines are written."""
         self.sink.fail("a", error=ValueError("closed"))
         self.sink.put("b")
-        self.assertWritten(NOTICE.format(1), "b")
+        self.assertWritten(notice(1), "b")
 
     def test_endWaitsForTheLines(self) -> None:
         """At the end all lines are written, and each that is logged later is written at once."""
@@ -311,7 +315,7 @@ class Kinds(SynchronousTestCase):
                 room[0] = 1000
                 Logger("test", observer=observer).info("mno\n")
                 queue.finish()
-            assert (self.folder / name).read_text() == f"abc\ndef\ngh\n{NOTICE.format(2)}mno\n"
+            assert (self.folder / name).read_text() == f"abc\ndef\ngh\n{notice(2)}mno\n"
 
     def syslog(self) -> tuple[ILogObserver, list[tuple[int, str]]]:
         """Return an observer that twistd logs with to syslog, and what it sends there."""
@@ -335,7 +339,10 @@ class Kinds(SynchronousTestCase):
         for text in "ab":
             Logger("test", observer=observer).info(text)
         queue.finish()
-        assert sent == [(syslog.LOG_INFO, "[-] a"), (syslog.LOG_WARNING | syslog.LOG_USER, f"[-] {NOTICE.format(1)}")]
+        assert sent == [
+            (syslog.LOG_INFO, "[-] a"),
+            (syslog.LOG_WARNING | syslog.LOG_USER, f"[-] {notice(1).replace('lines', 'line')}"),
+        ]
 
     def test_othersStayAsTheyAre(self) -> None:
         """An observer of another kind, and a file that is none, are left alone."""

@@ -121,7 +121,7 @@ class CountTests(SynchronousTestCase):
             for text in ("150000 100000\n", "max 100000\n", "6400000 100000\n"):
                 self.write("sys/fs/cgroup/cpu.max", text)
                 countProcessors(self.root)
-        assert [formatEvent(event) for event in events] == ["uses 2 of 64 cores: the control group's CPU quota is 1.5"]
+        assert [formatEvent(event) for event in events] == ["using 2 of 64 cores: the control group's CPU quota is 1.5"]
 
 
 class KernelTests(SynchronousTestCase):

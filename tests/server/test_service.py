@@ -433,7 +433,9 @@ class ReloadTests(ArrivalsTestCase):
         before = self.shown(1)
         writeCertificates(self.folder)
         assert self.shown(1) == before
-        assert self.reload() == [f"info: read the certificate of {text} again" for text in self.descriptions]
+        assert self.reload() == [
+            f"info: reloaded the certificate in {self.folder}/{name}.pem" for name in ("server", "own")
+        ]
         assert self.shown(1) != before
         client.offer(b"hello")
         assert client.receive(5) == b"HELLO"
@@ -444,13 +446,16 @@ class ReloadTests(ArrivalsTestCase):
         writeCertificates(self.folder)
         path = Path(self.folder, "own.pem")
         path.unlink()
+        reason = f"{path}: No such file or directory"
         assert self.reload() == [
-            f"info: read the certificate of {self.descriptions[0]} again",
-            f"error: kept the certificate of {self.descriptions[1]}: {path}: No such file or directory",
+            f"info: reloaded the certificate in {self.folder}/server.pem",
+            f"error: cannot reload the certificate in {path}, the old one stays in use: {reason}",
         ]
         assert self.shown(2) == before[1]
         path.write_bytes(Path(self.folder, "server.pem").read_bytes())
-        assert self.reload() == [f"info: read the certificate of {text} again" for text in self.descriptions]
+        assert self.reload() == [
+            f"info: reloaded the certificate in {self.folder}/{name}.pem" for name in ("server", "own")
+        ]
         assert self.shown(2) == self.shown(1) != before[0]
 
     def test_withoutCertificateNothingIsRead(self) -> None:

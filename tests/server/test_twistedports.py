@@ -1,5 +1,6 @@
 """What the server changes in Twisted: its transports write at once, and its log may be written elsewhere."""
 
+import contextlib  # trial would take a global `suppress` for its own
 from errno import EAGAIN, EPIPE
 from io import FileIO, StringIO
 from pathlib import Path
@@ -9,12 +10,37 @@ from twisted.internet import tcp, unix
 from twisted.internet.interfaces import ITCPTransport, IUNIXTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import FileLogObserver, FilteringLogObserver, LogPublisher
+from twisted.logger import FileLogObserver, FilteringLogObserver, Logger, LogPublisher, capturedLogs, formatEvent
+from twisted.python import log
 from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass
 
-from echoup.server.twistedports import TCPTransport, UNIXTransport, fileOf, observersOf, setFile, streamOf, writeThrough
+from echoup.server.twistedports import (
+    TCPTransport,
+    UNIXTransport,
+    fileOf,
+    observersOf,
+    setFile,
+    silenced,
+    streamOf,
+    writeThrough,
+)
+
+
+class SilencedTests(SynchronousTestCase):
+    """What Twisted's ports log can be dropped, and nothing else is."""
+
+    def test_linesMeanwhileAreDropped(self) -> None:
+        """What goes through `log.msg` is dropped; our own loggers, and lines before and after, are not affected."""
+        with capturedLogs() as events:
+            log.msg("before")
+            with contextlib.suppress(ValueError), silenced():
+                log.msg("meanwhile")
+                Logger().info("ours")
+                raise ValueError
+            log.msg("after")
+        assert [formatEvent(event) for event in events] == ["before", "ours", "after"]
 
 
 class FakeSocket:

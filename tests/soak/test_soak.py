@@ -27,8 +27,8 @@ from tests.support.waiting import eventually
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 ENDS = re.compile(r"^(\S+) .*\] connection peer=.* seconds=(\S+) reason=(\S+)", re.MULTILINE)
 """A log line about the end of a connection: the time, the duration and the reason."""
-DROPPED = re.compile(r"dropped (\d+) lines of the log")
-SERVED = re.compile(r"served (\d+) connections")
+DROPPED = re.compile(r"dropped (\d+) lines? of the log")
+SERVED = re.compile(r"served (\d+) connections?")
 GROWTH = 16 * MIB
 """Bytes by which the peak memory of the second half may exceed that of the first: buffers for the load at the time."""
 

@@ -13,7 +13,7 @@ from echoup.server.admission.slots import LocalSlots
 from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
 from echoup.server.settings import Limits
 
-REFUSED = "refused 1 connections over --max-connections-per-peer"
+REFUSED = "refused 1 connection over --max-connections-per-peer"
 """The log line about one connection over the limit of its peer."""
 
 

@@ -205,7 +205,7 @@ def test_daemonRecoversFromNoDescriptors(tmp_path: Path, figure: Callable[[str],
     size = len(daemon.text)
     figure(f"{served} served, {refused} refused of 100, {size} bytes of log, recovered {recovered}")
     # libuv refuses them itself, in C, and reports nothing.
-    assert isUvloop or "refused 1 connections: no file descriptors left" in daemon.text
+    assert isUvloop or "refused 1 connection: no file descriptors left" in daemon.text
     assert recovered
     assert served >= 25
     assert served + refused == 100

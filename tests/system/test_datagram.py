@@ -138,7 +138,7 @@ def test_spoofedDatagramDiesOutBetweenTwoDaemons(tmp_path: Path, figure: Callabl
         assert len(spoofed) < relayed <= 2 * len(spoofed)
         for daemon in (one, two):
             assert answer(ports(daemon)[0], b"hello") == b"HELLO"
-    assert "our own reply" in two.text
+    assert "it is a reply of this daemon" in two.text
     assert isQuiet(one)
     assert isQuiet(two)
 
@@ -148,7 +148,7 @@ def test_spoofedDatagramsLeaveTwoDaemonsIdle(tmp_path: Path, figure: Callable[[s
     with twoDaemons(tmp_path) as (one, two):
         for i in range(100):
             spoof(ports(one)[0], ports(two)[0], b"spoofed %d" % i)
-        eventually(lambda: "our own reply" in two.text)
+        eventually(lambda: "it is a reply of this daemon" in two.text)
         time.sleep(1)
         cpu, began = one.cpu + two.cpu, time.monotonic()
         time.sleep(1)
@@ -169,7 +169,7 @@ def test_emptyDatagramsFromItselfDoNotBlockIt(tmp_path: Path) -> None:
             asking.send(b"")
             assert asking.recv(1) == b""
         assert daemon.address.echo(b"hello") == b"HELLO"
-        eventually(lambda: "its port is one of ours" in daemon.text)
+        eventually(lambda: "the source port is one of this daemon's" in daemon.text)
         daemon.signal(signal.SIGTERM)
         assert daemon.wait(60) == 128 + signal.SIGTERM
     assert isQuiet(daemon)

@@ -15,7 +15,8 @@ from threading import Thread
 import pytest
 
 from tests.support.addresses import Address, receiveAll
-from tests.support.commands import COMMANDS
+from tests.support.authorities import Certificates
+from tests.support.commands import COMMANDS, listenTLS
 from tests.support.daemon import Daemon, foreground
 from tests.support.ending import ending
 from tests.support.peers import isListening
@@ -28,7 +29,7 @@ PIPE = 65536
 SOME = 200
 """Connections whose log lines are more than a pipe takes, and less than the queue."""
 AUTHORITY, UNIQUE_ID, TLS, TLS_VERSION, TLS_CN, TLS_CIPHER = 0x02, 0x05, 0x20, 0x21, 0x22, 0x23
-_NOTICE = re.compile(r"dropped (\d+) lines of the log here")
+_NOTICE = re.compile(r"dropped (\d+) lines? of the log here")
 _PEER = re.compile(r"connection peer=192\.0\.2\.1:(\d+)")
 _LISTENING = re.compile(rb'(?:listening on |"address": ")127\.0\.0\.1:(\d+)')
 
@@ -107,6 +108,39 @@ RUNNERS = {
     "twist, JSON": [str(COMMANDS / "twist"), "--log-format=json"],
     "python -m twisted": [str(COMMANDS / "python"), "-m", "twisted", "--log-format=text"],
 }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_everyLineIsForOperators(reactor: str, tmp_path: Path, certificates: Certificates, workers: int) -> None:
+    """A start, a session, a reload and a stop are logged in words that need no knowledge of Twisted's classes."""
+    listen = ["127.0.0.1:0", f"unix:@{tmp_path}", f"unix:{tmp_path}/socket", listenTLS(certificates.server)]
+    options = [f"--workers={workers}", "--udp=127.0.0.1:0", "--log-connections"]
+    with Daemon.start(tmp_path, *options, listen=listen) as daemon:
+        assert daemon.address.echo(b"hello") == b"HELLO"
+        eventually(lambda: daemon.connections)
+        daemon.signal(signal.SIGHUP)
+        eventually(lambda: "reloaded" in daemon.text)
+        assert daemon.stop() == 143
+        lines = [line.partition("] ")[2] for line in daemon.text.splitlines()]
+    if "Main loop terminated." in lines:  # not every reactor logs that
+        lines.remove("Main loop terminated.")
+    expected = [
+        r"twistd \S+ \(.*\) starting up\.",
+        r"reactor class: \S+\.",
+        r"listening on 127\.0\.0\.1:\d+",
+        rf"listening on unix:@{tmp_path}",
+        rf"listening on unix:{tmp_path}/socket",
+        r"listening on tls:127\.0\.0\.1:\d+",
+        r"listening on udp:127\.0\.0\.1:\d+",
+        r"connection peer=127\.0\.0\.1:\d+ bytes=5 seconds=\d\.\d{3} reason=done",
+        rf"reloaded the certificate in {certificates.server}",
+        r"Received SIGTERM, shutting down\.",
+        r"served 1 connection, 5 bytes",
+        r"Server Shut Down\.",
+    ]
+    assert len(lines) == len(expected), lines
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.fullmatch(pattern, line), line
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from echoup.server.admission.peers import IPeers, PeerLimit
 from echoup.server.admission.slots import ISlots, LocalSlots
 from echoup.server.connection import ADMITTED, REFUSED, WAITING, Admission, Connection, Pass
+from echoup.server.plurals import counted
 from echoup.server.ratelimitedlog import RateLimitedLog
 from echoup.server.settings import Limits
 from echoup.server.twistedports import limitAccepts, reportExhaustion
@@ -139,4 +140,4 @@ class Gate:
                     port.startReading()
 
     def _logExhaustion(self, count: int) -> None:
-        self._log.warn("refused {count} connections: no file descriptors left", count=count)
+        self._log.warn("refused {connections}: no file descriptors left", connections=counted(count, "connection"))

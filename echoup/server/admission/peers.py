@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
+from echoup.server.plurals import counted
 from echoup.server.ratelimitedlog import RateLimitedLog
 
 
@@ -51,7 +52,9 @@ class PeerLimit:
         self._refusals.stop()
 
     def _logRefusals(self, count: int) -> None:
-        self._log.warn("refused {count} connections over --max-connections-per-peer", count=count)
+        self._log.warn(
+            "refused {connections} over --max-connections-per-peer", connections=counted(count, "connection")
+        )
 
 
 def uncount(counts: Counter[str], peer: str) -> None:

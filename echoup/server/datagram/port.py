@@ -12,12 +12,13 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.server.datagram.protocol import IDatagramTransport, ReturnPath
 from echoup.server.listening.listeners import parseOwnAddress
 from echoup.server.listening.sockets import closePort, openEach
-from echoup.server.twistedports import adoptDatagramSocket
+from echoup.server.twistedports import adoptDatagramSocket, silenced
 
 LARGEST = 65_536
 """More than the largest datagram: 65 507 bytes over IPv4, 65 527 over IPv6."""
@@ -72,10 +73,15 @@ class DatagramPort(Port):
             except Exception:  # would close the port
                 self._log.failure("a datagram was not served")
 
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """Close the socket, without Twisted's log line."""
+        with silenced():
+            super().connectionLost(reason)
+
     def answer(self, datagram: bytes, path: ReturnPath) -> None:
         """Send `datagram` along `path`.
 
-        If the kernel doesn't take it, for want of room, of a route or of permission, it is lost, as a datagram may be.
+        If the kernel doesn't take it, for lack of room, of a route or of permission, it is lost, as a datagram may be.
         """
         with suppress(OSError):
             self.socket.sendmsg((datagram,), path.origin, 0, path.sender)
@@ -125,7 +131,8 @@ def _listen(
                 listening.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER)
         listening.bind(address)
         port = adoptDatagramSocket(DatagramPort, reactor, listening, protocol(), LARGEST)
-    port.startListening()
+    with silenced():
+        port.startListening()
     return port
 
 

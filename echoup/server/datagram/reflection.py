@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from echoup.addresses import describeName
+from echoup.server.plurals import counted
 from echoup.server.ratelimitedlog import RateLimitedLog
 
 K = TypeVar("K")
@@ -35,12 +36,12 @@ REPLIES = 32_768
 class DatagramRefusal(Enum):
     """Why a datagram isn't answered; the values are the words of the log line."""
 
-    SYSTEM_PORT = "its port is below 1024"  # the services there may answer an answer
-    OWN_PORT = "its port is one of ours"
-    NO_HOST = "its address is not a host's"
+    SYSTEM_PORT = "the source port is below 1024"  # the services there may answer an answer
+    OWN_PORT = "the source port is one of this daemon's"
+    NO_HOST = "the source is not the address of one host"
     MANY_HOSTS = "it was sent to more than one host"
-    TOO_MANY = "too many come from its address"
-    OWN_REPLY = "it is our own reply"
+    TOO_MANY = "too many datagrams from this address"
+    OWN_REPLY = "it is a reply of this daemon"
 
 
 class ReflectionGuard:
@@ -112,8 +113,9 @@ class ReflectionGuard:
     def _logRefused(self, count: int) -> None:
         sender, refusal = self._last
         self._log.warn(
-            "refused {count} datagrams, the last of them from {address}: {objection}",
-            count=count,
+            "refused {datagrams}{last} from {address}: {objection}",
+            datagrams=counted(count, "datagram"),
+            last="" if count == 1 else ", the last",
             address=describeName(sender),
             objection=refusal.value,
         )

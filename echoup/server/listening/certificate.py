@@ -31,11 +31,16 @@ class ServerCertificate:
     """For the next connection; those that are open keep theirs."""
 
     def __post_init__(self) -> None:
-        self._certificates = [path for path in (self.certKey or self.privateKey, self.extraCertChain) if path]
+        self._certificates = [path for path in (self.file, self.extraCertChain) if path]
         paths = (self.privateKey, *self._certificates, *([self.clientCA] if self.clientCA else []))
         # Absolute, because `reload` may run after the process went to another folder (`twistd --rundir`).
         self._paths = {path: Path(path).absolute() for path in paths}
         self.reload()
+
+    @property
+    def file(self) -> str:
+        """The file with the certificate itself."""
+        return self.certKey or self.privateKey
 
     def __getstate__(self) -> dict[str, object]:
         """Return all but the context, which can't be pickled."""

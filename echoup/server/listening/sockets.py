@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from echoup.addresses import describeAddress, encodeHost, hostOf, joinAddress, unmapHost
 from echoup.server.socketoptions import isMultipath, prepare, stopHandshakes
-from echoup.server.twistedports import leaveOpen
+from echoup.server.twistedports import closeSilently, leaveOpen, silenced
 
 P = TypeVar("P")
 
@@ -119,6 +119,13 @@ def openEach(
 
 def accept(reactor: PosixReactorBase, factory: IProtocolFactory, listening: ListeningAddress) -> Port:
     """Return a port that accepts at a duplicate of the first socket of `listening`; close it before `listening`."""
+    with silenced():
+        port = _adopt(reactor, factory, listening)
+    closeSilently(port)
+    return port
+
+
+def _adopt(reactor: PosixReactorBase, factory: IProtocolFactory, listening: ListeningAddress) -> Port:
     own = listening.sockets[0]
     if own.family != socket.AF_UNIX:
         return cast("Port", reactor.adoptStreamPort(own.fileno(), own.family, factory))
@@ -130,7 +137,7 @@ def accept(reactor: PosixReactorBase, factory: IProtocolFactory, listening: List
         port = cast("Port", reactor.adoptStreamPort(withoutFile.fileno(), socket.AF_UNIX, factory))
     port.stopReading()
     os.dup2(own.fileno(), port.fileno(), inheritable=False)
-    leaveOpen(port, listening.address)
+    leaveOpen(port)
     port.backlog = listening.backlog  # uvloop listens again with that
     port.startReading()
     return port

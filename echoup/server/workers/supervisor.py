@@ -153,7 +153,7 @@ class WorkersService(Service):
             try:
                 process = self._processes.get(number) or self._spawn(number)
             except Exception as error:  # whatever it is may pass, and nothing else would start this worker again
-                reason = f"a worker cannot start: {error}"
+                reason = f"cannot start a worker: {error}"
             else:
                 self._processes[number] = process
                 await process.ended
@@ -166,7 +166,8 @@ class WorkersService(Service):
                     failures = 0
                 delay = DELAYS[min(failures, len(DELAYS) - 1)]
                 failures += 1
-                self._log.error("{reason}; another one starts in {delay:.1f} seconds", reason=reason, delay=delay)
+                when = f" in {delay:.1f} s" if delay else ""
+                self._log.error("{reason}; starting a replacement{when}", reason=reason, when=when)
                 await self._until(lambda: not self.running, self._clock.seconds() + delay)
             elif process.end != CLEANLY:
                 self._log.error("{reason}", reason=reason)

@@ -125,7 +125,7 @@ class PortTests(ReactorTestCase):
                 self.reactor.until(lambda: bool(events))
                 self.reactor.turn()
         said = [formatEvent(event) for event in events]
-        assert said == ["refused 1 connections: no file descriptors left"]
+        assert said == ["refused 1 connection: no file descriptors left"]
         self.assertServed(1)
         self.knock(3)
         self.assertServed(4)

@@ -35,7 +35,7 @@ class PeerLimitTests(SynchronousTestCase):
                 limit.enter("192.0.2.1")
             clock.advance(60)
         assert [formatEvent(event) for event in events] == [
-            "refused 1 connections over --max-connections-per-peer",
+            "refused 1 connection over --max-connections-per-peer",
             "refused 999 connections over --max-connections-per-peer",
         ]
 

@@ -26,6 +26,7 @@ from echoup.server.datagram.port import (
 )
 from echoup.server.datagram.protocol import EchoUpDatagram, IDatagramTransport, ReturnPath
 from echoup.server.datagram.reflection import RETURN, ReflectionGuard
+from echoup.server.listening.sockets import closePort
 from tests.support.addresses import NO_OWN_ADDRESSES, OWN_ADDRESSES
 from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
@@ -96,6 +97,17 @@ class PortTestCase(ReactorTestCase):
         self.reactor.until(answered)
         ((answer, sender),) = answers
         return answer, sender[:2]
+
+
+class SilenceTests(PortTestCase):
+    """A port writes nothing into the log by itself."""
+
+    def test_openingAndClosing(self) -> None:
+        """Twisted's lines about a port that opens or closes are not logged."""
+        with capturedLogs() as events:
+            for port in self.listen("0"):
+                closePort(port)
+        assert events == []
 
 
 class ExactTests(PortTestCase):

@@ -111,18 +111,19 @@ class ReflectionGuardTests(GuardTestCase):
 
     def test_refusalsAreLoggedOnceAMinute(self) -> None:
         """Refusals are logged at once, with sender and reason, then once a minute, and at the stop."""
-        refused = "refused {} datagrams, the last of them from {}: {}".format
         with capturedLogs() as events:
             self.answers(sender=("198.51.100.7", 53))
-            assert [formatEvent(event) for event in events] == [refused(1, "198.51.100.7:53", "its port is below 1024")]
+            assert [formatEvent(event) for event in events] == [
+                "refused 1 datagram from 198.51.100.7:53: the source port is below 1024"
+            ]
             for _ in range(1000):
                 self.answers(sender=("2001:db8::7", 5000, 0, 0), asked=None)
             self.clock.advance(60)
             self.answers(sender=("ff02::1", 5000, 0, 0))
             self.guard.stop()
         assert [formatEvent(event) for event in events[1:]] == [
-            refused(1000, "[2001:db8::7]:5000", "it was sent to more than one host"),
-            refused(1, "[ff02::1]:5000", "its address is not a host's"),
+            "refused 1000 datagrams, the last from [2001:db8::7]:5000: it was sent to more than one host",
+            "refused 1 datagram from [ff02::1]:5000: the source is not the address of one host",
         ]
 
     def test_refusedLinkLocalSenderIsLoggedWithInterface(self) -> None:
@@ -136,11 +137,11 @@ class ReflectionGuardTests(GuardTestCase):
         self.patch(reflection, "BURST", 1)
         host, port = CLIENT
         for ours, sender, asked, answered, reason in (
-            (1, (host, 1023), US, 0, "its port is below 1024"),
-            (port, CLIENT, US, 0, "its port is one of ours"),
-            (1, ("ff02::1", port, 0, 0), US, 0, "its address is not a host's"),
+            (1, (host, 1023), US, 0, "the source port is below 1024"),
+            (port, CLIENT, US, 0, "the source port is one of this daemon's"),
+            (1, ("ff02::1", port, 0, 0), US, 0, "the source is not the address of one host"),
             (1, CLIENT, None, 0, "it was sent to more than one host"),
-            (1, CLIENT, US, 1, "too many come from its address"),
+            (1, CLIENT, US, 1, "too many datagrams from this address"),
         ):
             self.guard = ReflectionGuard(self.clock)
             self.guard.ports.add(ours)
@@ -153,7 +154,7 @@ class ReflectionGuardTests(GuardTestCase):
         with capturedLogs() as events:
             assert [self.answers(b"A") for _ in range(2)] == [True, False]
             self.guard.stop()
-        assert (formatEvent(events[0]) or "").endswith(": it is our own reply")
+        assert (formatEvent(events[0]) or "").endswith(": it is a reply of this daemon")
 
 
 class ReturningTests(GuardTestCase):

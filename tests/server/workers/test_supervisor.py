@@ -254,8 +254,8 @@ class ReplaceTests(WorkersTestCase):
         """A worker is replaced at once, then later and later, until one has run for a while."""
         for delay in (0.0, 1.0, 2.0, 4.0, 4.0):
             child = self.spawner.alive[-1]
-            line = f"error: worker {child.pid} ended by signal 9; another one starts in {delay:.1f} seconds"
-            assert self.kill(child) == [line]
+            when = f" in {delay:.1f} s" if delay else ""
+            assert self.kill(child) == [f"error: worker {child.pid} ended by signal 9; starting a replacement{when}"]
             if delay:
                 assert len(self.spawner.alive) == 1
                 self.spawner.advance(delay - 0.1)
@@ -264,7 +264,7 @@ class ReplaceTests(WorkersTestCase):
             assert len(self.spawner.alive) == 2
             assert self.spawner.alive[-1].configuration.number == 1
         self.spawner.advance(STEADY, step=1)
-        assert self.kill(self.spawner.alive[-1])[0].endswith("in 0.0 seconds")
+        assert self.kill(self.spawner.alive[-1])[0].endswith("; starting a replacement")
         assert len(self.spawner.alive) == 2
 
     def test_missingProcessIsTriedAgain(self) -> None:
@@ -272,7 +272,7 @@ class ReplaceTests(WorkersTestCase):
         for refusal in (OSError("no more processes"), MemoryError("no more memory")):
             self.spawner.refusal = refusal
             lines = self.kill(self.spawner.alive[0])
-            assert lines[1:] == [f"error: a worker cannot start: {refusal}; another one starts in 1.0 seconds"]
+            assert lines[1:] == [f"error: cannot start a worker: {refusal}; starting a replacement in 1.0 s"]
             self.spawner.refusal = None
             self.spawner.advance(1.1)
             assert len(self.spawner.alive) == 2
@@ -395,12 +395,14 @@ class ReloadTests(WorkersTestCase):
         other.write_bytes((self.folder / "server.pem").read_bytes())
         names = [f"ssl:0:interface=127.0.0.1:privateKey={self.folder}/{name}.pem" for name in ("server", "own")]
         self.start("127.0.0.1:0", *names)
-        assert self.said(self.service.reload) == [f"info: read the certificate of {name} again" for name in names]
+        assert self.said(self.service.reload) == [
+            f"info: reloaded the certificate in {self.folder}/{name}.pem" for name in ("server", "own")
+        ]
         other.unlink()
         reason = f"{other}: No such file or directory"
         assert self.said(self.service.reload) == [
-            f"info: read the certificate of {names[0]} again",
-            f"error: kept the certificate of {names[1]}: {reason}",
+            f"info: reloaded the certificate in {self.folder}/server.pem",
+            f"error: cannot reload the certificate in {other}, the old one stays in use: {reason}",
         ]
         self.spawner.turn()
         assert [child.told for child in self.spawner.alive] == [[["reload", names], ["reload", names[:1]]]] * 2
