@@ -73,7 +73,7 @@ def socketPath(text: str) -> str:
     if not name:
         raise ValueError(f"it has no {'name' if isAbstract else 'path'}")
     if len(os.fsencode(name)) > MAXIMUM_PATH:
-        raise ValueError("it is longer than the path of a Unix socket may be")
+        raise ValueError(f"it is longer than the {MAXIMUM_PATH} bytes that a Unix socket takes")
     return "\0" + name if isAbstract else name
 
 
@@ -84,7 +84,8 @@ def parsing(description: str, kind: str) -> Iterator[None]:
         yield
     except ValueError as error:
         article = "an" if kind == "ssl" else "a"
-        raise ValueError(f"{description!r} is not {article} {kind} endpoint: {error}") from None
+        hint = r"; in an endpoint string, write each : of an IPv6 address as \:" if "::" in description else ""
+        raise ValueError(f"{description!r} is not {article} {kind} endpoint: {error}{hint}") from None
 
 
 def _unquoted(text: str) -> str:

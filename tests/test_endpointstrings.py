@@ -109,7 +109,7 @@ class SocketPathTests(SynchronousTestCase):
                 assert error is not None
                 assert error.errno in (ENOENT, ECONNREFUSED)
             assert str(raised(ValueError, socketPath, prefix)) == nothing
-            message = "it is longer than the path of a Unix socket may be"
+            message = "it is longer than the 107 bytes that a Unix socket takes"
             assert str(raised(ValueError, socketPath, prefix + "é" * 54)) == message
 
 

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from twisted.internet.selectreactor import SelectReactor
 
@@ -79,6 +79,13 @@ def parsePositiveSeconds(text: str) -> float:
     return seconds
 
 
+def parseFile(text: str) -> str:
+    """Return the path `text`; raise ValueError for what no path can be."""
+    if not text or "\0" in text:
+        raise ValueError(f"{text!r} is not a file")
+    return text
+
+
 def parseFlag(text: str) -> bool:
     """Return whether `text` means yes; raise ValueError for anything that means neither yes nor no."""
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -102,8 +109,14 @@ def parseNetwork(text: str) -> Network:
     A network of IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2) is the one of IPv4 that it stands for.
     """
     if "%" in text:
-        raise ValueError(f"{text!r} names an interface, which networks don't have")
-    network = ip_network(text)
+        raise ValueError(f"{text!r} names an interface; a network has none")
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a network in CIDR notation, such as 10.0.0.0/8 or fd00::/8") from None
+    address = ip_address(text.partition("/")[0])
+    if address != network.network_address:
+        raise ValueError(f"{text!r} is an address in a network; write {network}, or {address} for that address alone")
     if isinstance(network, IPv6Network) and network.prefixlen >= 96 and (own := network.network_address.ipv4_mapped):
         return IPv4Network((own, network.prefixlen - 96))
     return network

@@ -2,10 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable
-from errno import EACCES
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from twisted.application.service import IService
@@ -13,89 +11,113 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 from twisted.python import usage
 
+from echoup.escaping import shown
 from echoup.server.daemon import Daemon
 from echoup.server.datagram.port import parseDatagramListener
+from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import parseListeners
 from echoup.server.service import EchoUpService
 from echoup.server.settings import (
     Limits,
     Plan,
     parseCount,
+    parseFile,
     parseFlag,
     parseNetwork,
     parsePositiveSeconds,
     parseSeconds,
     parseWorkers,
 )
+from echoup.server.twistdoptions import checkTwistdOptions
 
 _log = Logger()
 
 
 class Options(usage.Options):
-    """What `twistd echoup` can be told, on the command line or in ECHOUP_… variables; it holds the parsed values."""
+    """The options of `twistd echoup`, from the command line or ECHOUP_… variables; it holds the parsed values."""
 
     synopsis = "[options]"
     longdesc = (
-        "Send every byte back in upper case. Each option can also be given in the environment, as ECHOUP_LISTEN, "
-        "ECHOUP_MAX_CONNECTIONS and so on; those that are repeatable take several values there, separated by blanks."
+        "Send every byte back in upper case. Times are in seconds, or have a unit: 500ms, 5s, 2m. Every option can "
+        "also be set in the environment, as ECHOUP_LISTEN, ECHOUP_MAX_CONNECTIONS and so on; repeatable options take "
+        "several values there, separated by blanks."
     )
 
     _settings: ClassVar[dict[str, tuple[Callable[[str], object], float, str]]] = {  # the parser, the default, the help
         "max-connections": (
             parseCount,
             Limits.maxConnections,
-            "stop accepting at this many, the rest waits; 0: no limit",
+            "Stop accepting at this number of connections; further clients wait. 0: no limit.",
         ),
         "max-connections-per-peer": (
             parseCount,
             Limits.maxConnectionsPerPeer,
-            "close more than this many from one address at once; 0: no limit",
+            "Close connections beyond this number from one address. 0: no limit.",
         ),
         "idle-timeout": (
             parseSeconds,
             Limits.idleTimeout,
-            "end a connection on which nothing moved for so many seconds; 0: never",
+            "End a connection after this time without traffic. 0: never.",
         ),
         "stall-timeout": (
             parsePositiveSeconds,
             Limits.stallTimeout,
-            "abort a peer that takes nothing for so many seconds while bytes wait",
+            "Abort a connection whose peer takes no data for this time while data waits for it.",
         ),
         "handshake-timeout": (
             parsePositiveSeconds,
             Limits.handshakeTimeout,
-            "what comes before the first byte, PROXY header and TLS handshake, must be done in so many seconds",
+            "Time for the PROXY header and the TLS handshake together.",
         ),
-        "drain-timeout": (parseSeconds, Plan.drainTimeout, "the deadline of a graceful stop, in seconds"),
+        "drain-timeout": (parseSeconds, Plan.drainTimeout, "Deadline of a graceful stop."),
         "workers": (
             parseWorkers,
             1,
-            "serve in so many processes, auto: one a core, within a CPU quota; the limits are for all together",
+            "Number of processes; auto: one per core, within the CPU quota. The limits are for all of them together.",
         ),
+    }
+    _files: ClassVar[dict[str, str]] = {
+        "tls-cert": "Certificate of the tls: addresses, a PEM file with the chain.",
+        "tls-key": "Private key of the certificate, a PEM file, unless --tls-cert has it.",
+        "tls-client-ca": "Require a client certificate signed by one in this file, on every TLS address.",
     }
     optParameters: ClassVar[list[list[str | None]]] = [
         *[[name, None, None, f"{text} [default: {default:g}]"] for name, (_, default, text) in _settings.items()],
-        ["tls-client-ca", None, None, "with TLS, demand a client certificate signed by one in this file"],
+        *[[name, None, None, f"{text} [default: none]"] for name, text in _files.items()],
     ]
-    optFlags: ClassVar[list[list[object]]] = [["log-connections", None, "log one line as each connection ends"]]
+    optFlags: ClassVar[list[list[object]]] = [
+        ["log-connections", None, "Log a line as each connection ends. [default: off]"],
+    ]
 
     def __init__(self) -> None:
         super().__init__()
+        # Twisted prints a docstring with its indentation.
+        self.docs = {name: " ".join((text or "").split()) for name, text in self.docs.items()}
         for name in ("listen", "udp", "proxy-from"):
             self[name] = []
 
     def opt_listen(self, description: str) -> None:
-        """Repeatable: PORT, *:PORT (both everywhere), HOST:PORT, [V6]:PORT, or tcp:, tcp6:, ssl:, unix:, systemd:."""
+        """Address to serve streams at. Repeatable.
+
+        PORT or *:PORT (every address), HOST:PORT, [V6]:PORT; the same after tls:, with TLS; unix:PATH or unix:@NAME
+        (abstract); or a Twisted endpoint string (tcp:, tcp6:, ssl:, unix:, systemd:). [default: 127.0.0.1:8081]
+        """
         self["listen"].append(description)
 
     opt_l = opt_listen
 
     def opt_udp(self, description: str) -> None:
-        """Repeatable: answer datagrams, too, at PORT or *:PORT (everywhere), HOST:PORT or [V6]:PORT."""
+        """Address to answer UDP datagrams at. Repeatable.
+
+        PORT or *:PORT (every address), HOST:PORT or [V6]:PORT. [default: none]
+        """
         self["udp"].append(description)
 
     def opt_proxy_from(self, network: str) -> None:
-        """Repeatable: connections from this network, in CIDR notation, begin with a PROXY header; all others don't."""
+        """Network, in CIDR notation, whose connections begin with a PROXY header. Repeatable.
+
+        All other connections begin without one. [default: none]
+        """
         self["proxy-from"].append(network)
 
     def opt_version(self) -> None:
@@ -103,74 +125,68 @@ class Options(usage.Options):
         print(f"echoup {version('echoup')}")
         raise SystemExit(0)
 
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse arguments: an address belongs to --listen."""
+        if arguments:
+            raise usage.UsageError(f"unexpected argument {arguments[0]!r}; an address is --listen {arguments[0]}")
+
     def parseOptions(self, options: Iterable[str] | None = None) -> None:
-        """Parse; under twistd a mistake costs one line on stderr, not a page of help on stdout."""
+        """Parse; under twistd a mistake is one line on stderr, not a page of help on stdout."""
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
             if self.parent is None:
                 raise
-            raise SystemExit(f"twistd echoup: {error}") from None
+            raise SystemExit(f"twistd echoup: {shown(error)}") from None
 
     def postOptions(self) -> None:
         """Fill in what was not on the command line, and turn texts into values; raise UsageError for a bad one."""
-        self._checkFolders()
+        if self.parent:  # twist has none of the options that are checked
+            checkTwistdOptions(self.parent)
         for name, (parse, default, _) in self._settings.items():
             self._evaluate(name, parse, default)
         self["log-connections"] = "yes" if self["log-connections"] else None  # a flag, whose variable is a text
         self._evaluate("log-connections", parseFlag, False)
-        self._evaluate("tls-client-ca", str, None)
-        clientCA = self["tls-client-ca"]
-        if clientCA == "":
-            raise usage.UsageError("--tls-client-ca: '' is not a file")
-        self._evaluate("listen", partial(parseListeners, clientCA=clientCA), parseListeners(["127.0.0.1:8081"]))
+        for name in self._files:
+            self._evaluate(name, parseFile, None)
+        certificate, clientCA = self._readCertificate(), self["tls-client-ca"]
+        parse = partial(parseListeners, clientCA=clientCA, certificate=certificate)
+        self._evaluate("listen", parse, parseListeners(["127.0.0.1:8081"]))
         self._evaluate("udp", lambda texts: [*map(parseDatagramListener, texts)], [])
         self._evaluate("proxy-from", lambda texts: [*map(parseNetwork, texts)], [])
-        if clientCA and not any(listener.certificate for listener in self["listen"]):
-            raise usage.UsageError("--tls-client-ca: there is no --listen ssl:... to use it")
+        used = [listener.certificate for listener in self["listen"] if listener.certificate]
+        if certificate and certificate not in used:
+            raise usage.UsageError("--tls-cert: no --listen tls:... uses it")
+        if clientCA and not used:
+            raise usage.UsageError("--tls-client-ca: no --listen tls:... uses it")
 
-    def _checkFolders(self) -> None:
-        """Refuse an option of twistd whose folder or file can't be used; twistd itself would print a traceback."""
-        given: dict[str, Any] = self.parent or {}  # twist has none of these options
-        root = Path(given.get("chroot") or "/")
-        folders, files = {"chroot": root}, dict[str, Path]()
+    def _readCertificate(self) -> ServerCertificate | None:
+        """Return the certificate of `tls:` addresses; raise UsageError if it can't be used."""
+        certificate, key = self["tls-cert"], self["tls-key"]
+        if certificate is None:
+            if key is not None:
+                raise usage.UsageError("--tls-key: it needs --tls-cert FILE, the certificate")
+            return None
         try:
-            if rundir := given.get("rundir"):
-                # twistd changes its root first, but not its folder.
-                folders["rundir"] = root / rundir[1:] if rundir.startswith("/") else Path(rundir)
-            if pidfile := given.get("pidfile"):
-                files["pidfile"] = root / str(Path(pidfile).absolute())[1:]
-            inBackground = bool(given) and not given.get("nodaemon") and not given.get("syslog")
-            logfile = given.get("logfile") or ("twistd.log" if inBackground else "-")
-            if logfile != "-":
-                files["logfile"] = Path(logfile).absolute()
-        except FileNotFoundError:
-            raise usage.UsageError("the current folder has been removed; change to another one") from None
-        for name, folder in [*folders.items(), *((name, file.parent) for name, file in files.items())]:
-            self._checkFolder(name, folder)
-        for name, file in files.items():
-            if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-                raise usage.UsageError(f"--{name}: cannot write {file}")
-
-    def _checkFolder(self, name: str, folder: Path) -> None:
-        try:
-            if not folder.is_dir():
-                raise usage.UsageError(f"--{name}: there is no folder {folder}")
-        except PermissionError as error:
-            raise usage.UsageError(f"--{name}: {folder}: {error.strerror}") from None
-        if not os.access(folder, os.X_OK):
-            raise usage.UsageError(f"--{name}: {folder}: {os.strerror(EACCES)}")
+            return ServerCertificate(key or certificate, certificate, clientCA=self["tls-client-ca"])
+        except ValueError as error:
+            # The message begins with the file that it is about.
+            (name, *_) = [name for name in self._files if str(error).startswith(f"{self[name]}: ")]
+            isKeyMissing = name == "tls-cert" and key is None and "private key" in str(error)
+            hint = "; --tls-key names its file" if isKeyMissing else ""
+            raise usage.UsageError(f"--{name}: {shown(error)}{hint}") from None
 
     def _evaluate(self, name: str, parse: Callable[[Any], object], default: object) -> None:
         """Set an option from the command line, else from its variable if that isn't empty, else to `default`."""
-        given = self[name]
+        given, source = self[name], f"--{name}"
         if given is None or given == []:
-            text = os.environ.get("ECHOUP_" + name.upper().replace("-", "_"), "").strip()
+            source = "ECHOUP_" + name.upper().replace("-", "_")
+            text = os.environ.get(source, "").strip()
             given = (text if given is None else text.split()) or None
         try:
             self[name] = default if given is None else parse(given)
         except ValueError as error:
-            raise usage.UsageError(f"--{name}: {error}") from None
+            raise usage.UsageError(f"{source}: {shown(error)}") from None
 
 
 def makeService(options: Options) -> IService:

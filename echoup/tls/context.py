@@ -7,16 +7,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+_REASONS = {
+    "NO_CERTIFICATE_OR_CRL_FOUND": "no certificate in it",
+    "KEY_VALUES_MISMATCH": "the key does not match the certificate",
+    "KEY_TYPE_MISMATCH": "the key does not match the certificate",
+    "NO_CERTIFICATE_ASSIGNED": "the key does not match the certificate",  # it is of another type
+}
+"""Plain words for reasons that OpenSSL gives."""
+
 
 @contextmanager
-def naming(*paths: str | Path) -> Iterator[None]:
-    """Turn an error of OpenSSL or the system into a ValueError of one line that names `paths`, which it's about."""
+def naming(*paths: str | Path, missing: str = "certificate or private key") -> Iterator[None]:
+    """Turn an error of OpenSSL or the system into a ValueError of one line that names `paths`, the files it is about.
+
+    `missing` is what they have to contain.
+    """
     names = " and ".join(map(str, paths))
     try:
         yield
     except ssl.SSLError as error:
         # OpenSSL gives no reason when a PEM file has nothing of the kind that it looks for.
-        why = explain(error) if error.reason else "no usable certificate or private key in it"
+        why = explain(error) if error.reason else f"no usable {missing} in it"
         raise ValueError(f"{names}: {why}") from None
     except OSError as error:
         raise ValueError(f"{names}: {error.strerror}") from None
@@ -45,4 +56,6 @@ def explain(error: ssl.SSLError) -> str:
     """Return the reason that `error` gives, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message.rstrip(".")
+    if error.reason in _REASONS:
+        return _REASONS[error.reason]
     return re.sub(r"^\[.*?\] | \(_ssl\.c:\d+\)$", "", str(error))

@@ -1,6 +1,7 @@
 """The options of `twistd echoup`."""
 
 import os
+import re
 import ssl
 import sys
 from importlib.metadata import version
@@ -47,6 +48,8 @@ DEFAULTS: dict[str, object] = {
     "listen": [parseListener("127.0.0.1:8081")],
     "udp": [],
     "proxy-from": [],
+    "tls-cert": None,
+    "tls-key": None,
     "tls-client-ca": None,
 }
 
@@ -154,6 +157,27 @@ class OptionsTests(OptionsTestCase):
             assert values["tls-client-ca"] is None
             assert values["listen"][0].certificate.context.verify_mode == ssl.CERT_NONE
 
+    def test_tlsFilesAreForTLSAddresses(self) -> None:
+        """`--tls-cert` and `--tls-key` are for all `tls:` addresses, which share one certificate, and for no others."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(folder)
+        addresses = {"8443": None, "*:8443": None, "127.0.0.1:8443": "127.0.0.1", "[::1]:8443": "::1"}
+        listen = [f"--listen=tls:{address}" for address in addresses]
+        cert, key, both = (f"{folder}/server.{kind}" for kind in ("crt", "key", "pem"))
+        for values in (
+            self.parse(f"--tls-cert={cert}", f"--tls-key={key}", *listen, "--listen=8081"),
+            self.parse(*listen, "--listen=8081", f"--tls-cert={both}"),
+            self.parse(*listen, "--listen=8081", ECHOUP_TLS_CERT=cert, ECHOUP_TLS_KEY=f" {key} "),
+            self.parse(*listen, "--listen=8081", f"--tls-client-ca={folder}/ca.pem", ECHOUP_TLS_CERT=both),
+        ):
+            *secure, plain = values["listen"]
+            assert [(each.host, each.port) for each in secure] == [(host, 8443) for host in addresses.values()]
+            assert [each.description for each in secure] == [f"tls:{address}" for address in addresses]
+            assert plain.certificate is None
+            (certificate,) = {each.certificate for each in secure}
+            expected = ssl.CERT_REQUIRED if values["tls-client-ca"] else ssl.CERT_NONE
+            assert certificate.context.verify_mode == expected
+
     def test_logConnectionsIsAFlag(self) -> None:
         """`--log-connections` is a flag, and its variable a word for yes or no."""
         assert self.parse("--log-connections")["log-connections"]
@@ -185,18 +209,36 @@ class OptionsTests(OptionsTestCase):
 
     def test_helpHasDefaults(self) -> None:
         """`--help` tells of every option and its default."""
-        text = str(tap.Options())
+        _, *entries = re.split(r"\n +(?:-\w, )?--", str(tap.Options()).partition("\n\n")[0])
+        documented = {entry.partition(" ")[0].rstrip("="): " ".join(entry.split()) for entry in entries}
+        assert documented.keys() == DEFAULTS.keys() | {"help", "version"}
         for name, value in DEFAULTS.items():
-            assert f"--{name}" in text
-            if isinstance(value, float):
-                assert f"[default: {value:g}]" in " ".join(text.split())
+            shown = "off" if value is False else f"{value:g}" if isinstance(value, float | int) else "none"
+            expected = "127.0.0.1:8081" if name == "listen" else shown
+            assert documented[name].endswith(f"[default: {expected}]"), name
+
+    def test_helpFitsTheTerminal(self) -> None:
+        """No line of `--help` is wider than the terminal, by default of 80 columns, and none has a gap in it."""
+        for columns in ("", "60", "80", "132"):
+            os.environ.clear()
+            if columns:
+                os.environ["COLUMNS"] = columns
+            lines = str(tap.Options()).splitlines()
+            assert max(map(len, lines)) <= int(columns or 80)
+            assert not [line for line in lines if "  " in line[37:].strip()]
+
+    def test_helpNamesEachKindOfAddress(self) -> None:
+        """`--help` names the kinds of addresses, abstract Unix sockets and TLS included."""
+        text = " ".join(str(tap.Options()).split())
+        for kind in ("tls:", "unix:PATH", "unix:@NAME", "tcp:", "tcp6:", "ssl:", "systemd:"):
+            assert kind in text
 
 
 class MistakeTests(OptionsTestCase):
     """A bad option is refused in one line that says which it is and what is wrong."""
 
     def test_mistakeIsNamed(self) -> None:
-        """The message has the option, the value and the reason."""
+        """The message has the option or the variable, the value and the reason."""
         for name, text, words in (
             ("max-connections", "many", "'many' is not a whole number from 0 to 999999999"),
             ("max-connections", "-1", "'-1' is not a whole number from 0 to 999999999"),
@@ -211,22 +253,23 @@ class MistakeTests(OptionsTestCase):
             ("handshake-timeout", "0", "0 would let a dead peer hang forever"),
             ("handshake-timeout", "0.0", "0 would let a dead peer hang forever"),
             ("handshake-timeout", "-5", "'-5' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
-            ("proxy-from", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
-            ("proxy-from", "2001:db8::1/32", "2001:db8::1/32 has host bits set"),
-            ("proxy-from", "10.0.0.0/33", "'10.0.0.0/33' does not appear to be an IPv4 or IPv6 network"),
-            ("proxy-from", "localhost", "'localhost' does not appear to be an IPv4 or IPv6 network"),
+            ("proxy-from", "10.0.0.1/8", "'10.0.0.1/8' is an address in a network; write 10.0.0.0/8, or 10.0.0.1 for "),
+            ("proxy-from", "2001:db8::1/32", "'2001:db8::1/32' is an address in a network; write 2001:db8::/32, or"),
+            ("proxy-from", "10.0.0.0/33", "'10.0.0.0/33' is not a network in CIDR notation, such as 10.0.0.0/8"),
+            ("proxy-from", "localhost", "'localhost' is not a network in CIDR notation, such as 10.0.0.0/8"),
             ("workers", "0", "'0' is neither auto nor a whole number from 1 to 256"),
             ("workers", "-1", "'-1' is neither auto nor a whole number from 1 to 256"),
             ("workers", "257", "'257' is neither auto nor a whole number from 1 to 256"),
             ("workers", "1000", "'1000' is neither auto nor a whole number from 1 to 256"),
             ("workers", "Auto", "'Auto' is neither auto nor a whole number from 1 to 256"),
             ("stall-timeout", "soon", "'soon' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
-            ("listen", "localhost", "'localhost' is not a port number from 0 to 65535"),
+            ("proxy-from", "fe80::%lo/64", "'fe80::%lo/64' names an interface; a network has none"),
+            ("listen", "localhost", "'localhost' is not a port number from 0 to 65535; write localhost:PORT"),
+            ("udp", "tcp:8081", "'tcp:8081' is not a UDP address; write --listen tcp:8081"),
         ):
-            message = f"--{name}: {words}"
             variable = "ECHOUP_" + name.upper().replace("-", "_")
-            assert self.refusal(f"--{name}={text}") == message
-            assert self.refusal(**{variable: text}) == message
+            assert self.refusal(f"--{name}={text}").startswith(f"--{name}: {words}")
+            assert self.refusal(**{variable: text}).startswith(f"{variable}: {words}")
 
     def test_emptyValueIsAMistake(self) -> None:
         """On the command line an empty value is a mistake."""
@@ -235,17 +278,54 @@ class MistakeTests(OptionsTestCase):
 
     def test_uselessTLSClientCA(self) -> None:
         """`--tls-client-ca` without a listener with TLS is a mistake, and so is an unusable file."""
-        refusal = "--tls-client-ca: there is no --listen ssl:... to use it"
+        refusal = "--tls-client-ca: no --listen tls:... uses it"
         assert self.refusal("--tls-client-ca=/nowhere/ca.pem") == refusal
         assert self.refusal("--listen=8081", ECHOUP_TLS_CLIENT_CA="/nowhere/ca.pem") == refusal
         folder = Path(self.enterContext(TemporaryDirectory()))
         writeCertificates(folder)
         listen = f"--listen=ssl:0:privateKey={folder}/server.pem"
-        reasons = {"missing.pem": "No such file or directory", "server.key": "no certificate or crl found"}
+        reasons = {"missing.pem": "No such file or directory", "server.key": "no certificate in it"}
         for name, reason in reasons.items():
             message = self.refusal(listen, f"--tls-client-ca={folder}/{name}")
             assert message.startswith("--listen: ")
             assert message.endswith(f"{folder}/{name}: {reason}")
+
+    def test_uselessTLSFiles(self) -> None:
+        """`--tls-cert` without `tls:`, `tls:` without `--tls-cert`, and `--tls-key` alone are mistakes."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(folder)
+        both = f"{folder}/server.pem"
+        unused = "--tls-cert: no --listen tls:... uses it"
+        assert self.refusal(f"--tls-cert={both}") == unused
+        assert self.refusal(f"--listen=ssl:0:privateKey={both}", ECHOUP_TLS_CERT=both) == unused
+        needed = "'tls:8443' is not a tls endpoint: it needs --tls-cert FILE"
+        assert self.refusal("--listen=tls:8443") == f"--listen: {needed}"
+        assert self.refusal(ECHOUP_LISTEN="tls:8443") == f"ECHOUP_LISTEN: {needed}"
+        alone = "--tls-key: it needs --tls-cert FILE, the certificate"
+        assert self.refusal("--listen=tls:0", f"--tls-key={both}") == alone
+
+    def test_unusableTLSFilesAreNamed(self) -> None:
+        """A file that can't be read or used, and a key that doesn't match, are told by the option that names it."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(folder)
+        (folder / "garbage").write_text("garbage")
+        nothing, mismatch = "No such file or directory", "the key does not match the certificate"
+        for files, option, file, reason in (
+            ({"tls-cert": "none"}, "tls-cert", "none", nothing),
+            ({"tls-cert": "garbage", "tls-key": "server.key"}, "tls-cert", "garbage", "no certificate in it"),
+            ({"tls-cert": "server.key"}, "tls-cert", "server.key", "no certificate in it"),
+            ({"tls-cert": "server.crt", "tls-key": "none"}, "tls-key", "none", nothing),
+            ({"tls-cert": "server.crt", "tls-key": "other.key"}, "tls-key", "other.key", mismatch),
+            ({"tls-cert": "server.crt", "tls-key": "garbage"}, "tls-key", "garbage", "no usable private key in it"),
+            ({"tls-cert": "client.crt", "tls-key": "encrypted.key"}, "tls-key", "encrypted.key", "the private key is "),
+            ({"tls-cert": "server.pem", "tls-client-ca": "none"}, "tls-client-ca", "none", nothing),
+            ({"tls-cert": "server.pem", "tls-client-ca": "server.key"}, "tls-client-ca", "server.key", "no cert"),
+        ):
+            message = self.refusal("--listen=tls:0", *(f"--{name}={folder}/{path}" for name, path in files.items()))
+            assert message.startswith(f"--{option}: {folder}/{file}: {reason}"), message
+        hint = "no usable private key in it; --tls-key names its file"
+        message = f"--tls-cert: {folder}/server.crt: {hint}"
+        assert self.refusal("--listen=tls:0", f"--tls-cert={folder}/server.crt") == message
 
     def test_inheritedSocketTwice(self) -> None:
         """A socket of systemd's can be listened on once, by any of its names; others beside it as well."""
@@ -254,19 +334,19 @@ class MistakeTests(OptionsTestCase):
         self.patch(inherited, "Path", {"/proc/self/environ": path}.__getitem__)
         first, name, other = (f"systemd:domain=INET:{which}" for which in ("index=0", "name=echo", "name=other"))
         for again in first, name:
-            message = f"--listen: '{again}' is the same socket as one before it"
-            assert self.refusal(f"--listen={first}", f"--listen={other}", f"--listen={again}") == message
-            assert self.refusal(ECHOUP_LISTEN=f"{first} {other} {again}") == message
+            message = f": '{again}' is the same socket as one before it"
+            assert self.refusal(f"--listen={first}", f"--listen={other}", f"--listen={again}") == "--listen" + message
+            assert self.refusal(ECHOUP_LISTEN=f"{first} {other} {again}") == "ECHOUP_LISTEN" + message
         assert len(self.parse("-l", first, "-l", other, "-l", "8081", "-l", "8081")["listen"]) == 4
 
     def test_neitherYesNorNo(self) -> None:
         """A word that means neither yes nor no is a mistake."""
-        assert self.refusal(ECHOUP_LOG_CONNECTIONS="maybe") == "--log-connections: 'maybe' is neither yes nor no"
+        assert self.refusal(ECHOUP_LOG_CONNECTIONS="maybe") == "ECHOUP_LOG_CONNECTIONS: 'maybe' is neither yes nor no"
 
     def test_unknownOptionOrArgument(self) -> None:
         """An unknown option is a mistake, and so is an argument."""
         assert "--colour" in self.refusal("--colour=red")
-        assert self.refusal("8081") == "Wrong number of arguments."
+        assert self.refusal("8081") == "unexpected argument '8081'; an address is --listen 8081"
 
     @given(st.sampled_from(sorted(DEFAULTS.keys() - {"log-connections"})), st.text(st.characters()))
     def test_anyValue(self, name: str, text: str) -> None:
@@ -295,7 +375,7 @@ class TwistdOptionsTests(OptionsTestCase):
         self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
 
-    def under(self, **given: str | bool) -> str:
+    def under(self, **given: str | int) -> str:
         """Return the words with which twistd's options `given` are refused, or nothing."""
         options = tap.Options()
         options.parent = ParentOptions()
@@ -342,6 +422,26 @@ class TwistdOptionsTests(OptionsTestCase):
         assert self.under(chroot="root", rundir="/var", pidfile="/var/pid") == ""
         assert self.under(chroot="root", rundir="/tmp") == "--rundir: there is no folder root/tmp"  # noqa: S108
         assert self.under(chroot="root", pidfile="pid") == f"--pidfile: there is no folder root{self.folder}"
+
+    def test_optionsOfRoot(self) -> None:
+        """Only root can change its root folder, its user and its group; keeping one's own is no change."""
+        self.patch(os, "geteuid", lambda: 1000)
+        self.patch(os, "getuid", lambda: 1000)
+        self.patch(os, "getgid", lambda: 100)
+        roots: list[str] = []
+
+        def chroot(path: str) -> None:
+            roots.append(path)
+            raise PermissionError
+
+        self.patch(os, "chroot", chroot)
+        assert self.under(chroot=".") == "--chroot: only root can change the root folder"
+        assert roots == ["/"]
+        assert self.under(uid=0) == "--uid: only root can change the user"
+        assert self.under(gid=0) == "--gid: only root can change the group"
+        assert self.under(uid=1000, gid=100) == ""
+        self.patch(os, "geteuid", lambda: 0)
+        assert self.under(uid=1, gid=1) == ""
 
     def test_removedFolder(self) -> None:
         """In a folder that was removed, files can't be named from there."""
@@ -498,7 +598,7 @@ class WordsTests(OptionsTestCase):
             ("--listen=systemd:domain=INET:index=0", "'systemd:domain=INET:index=0' is not a systemd endpoint"),
             ("--idle-timeout=-1", "'-1' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
             ("--drain-timeout=nan", "'nan' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
-            ("--proxy-from=300.0.0.0/8", "'300.0.0.0/8' does not appear to be an IPv4 or IPv6 network"),
+            ("--proxy-from=300.0.0.0/8", "'300.0.0.0/8' is not a network in CIDR notation"),
         ):
             message = self.refusal(option)
             assert message.startswith(f"{option.partition('=')[0]}: {reason}"), message

@@ -54,7 +54,7 @@ OPTION_FAILURES = [
 ]
 CERTIFICATE_FAILURES = [
     ("ssl:0:privateKey=missing.pem", "missing.pem: No such file or directory"),
-    ("ssl:0:privateKey=key.pem:certKey=other.pem", "key.pem: key values mismatch"),
+    ("ssl:0:privateKey=key.pem:certKey=other.pem", "key.pem: the key does not match the certificate"),
     ("ssl:0:privateKey=encrypted.pem:certKey=certificate.pem", "encrypted.pem: the private key is encrypted"),
 ]
 TWISTD_FAILURES = [

@@ -158,7 +158,7 @@ def test_mistakeIsOneLine(certificates: Certificates, tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
     for options, why in (
         (["tls:127.0.0.1:1", f"--cafile={missing}"], f"{missing}: No such file or directory"),
-        (["tls:127.0.0.1:1", f"--cert={certificates.client}", f"--key={certificates.stranger}"], "key values mismatch"),
+        (["tls:127.0.0.1:1", f"--cert={certificates.client}", f"--key={certificates.stranger}"], "the key does not"),
         (["127.0.0.1:1", "--insecure"], "need --tls"),
     ):
         target, *others = options

@@ -37,7 +37,7 @@ class NamingTests(SynchronousTestCase):
         """Files of which OpenSSL can't use one are both named, with its reason."""
         d = self.directory
         for cert, key, message in (
-            ("server.crt", "client.key", f"{d}/server.crt and {d}/client.key: key values mismatch"),
+            ("server.crt", "client.key", f"{d}/server.crt and {d}/client.key: the key does not match the certificate"),
             ("server.crt", "empty", f"{d}/server.crt and {d}/empty: no usable certificate or private key in it"),
             ("empty", "server.key", f"{d}/empty and {d}/server.key: no usable certificate or private key in it"),
             ("server.crt", "encrypted.key", "the private key is encrypted"),

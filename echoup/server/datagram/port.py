@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.server.datagram.protocol import IDatagramTransport, ReturnPath
-from echoup.server.listening.listeners import parseOwnAddress
+from echoup.server.listening.hosts import STREAMS, parseOwnAddress, refuseForeignForms
 from echoup.server.listening.sockets import closePort, openEach
 from echoup.server.twistedports import adoptDatagramSocket, silenced
 
@@ -138,4 +138,8 @@ def _listen(
 
 def parseDatagramListener(description: str) -> DatagramListener:
     """Return the listener that `description` names, in a form of `parseOwnAddress`; raise ValueError for any other."""
+    kind, _, rest = description.partition(":")
+    if kind in STREAMS and not rest.startswith("//"):
+        raise ValueError(f"{description!r} is not a UDP address; write --listen {description}")
+    refuseForeignForms(description)
     return DatagramListener(description, *parseOwnAddress(description))

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from echoup.tls.context import makeContext, naming, refusePassphrase
 
+DEFAULT_KEY = "server.pem"
+"""The file of the private key where none is named, as in Twisted's `ssl:` endpoint."""
+
 
 @dataclass(eq=False)
 class ServerCertificate:
@@ -23,7 +26,7 @@ class ServerCertificate:
     A process that unpickles it makes the same context, even where it can't read the files or they have changed since.
     """
 
-    privateKey: str = "server.pem"
+    privateKey: str = DEFAULT_KEY
     certKey: str | None = None
     extraCertChain: str | None = None
     clientCA: str | None = None
@@ -64,13 +67,14 @@ class ServerCertificate:
         context = makeContext(ssl.PROTOCOL_TLS_SERVER)
         for path in self._certificates:
             # OpenSSL wants them all in one file; each is tried alone first, so that the error names the bad one.
-            with naming(path), _inFile(contents[path]) as file:
+            with naming(path, missing="certificate"), _inFile(contents[path]) as file:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
         chain, key = b"\n".join(contents[path] for path in self._certificates), contents[self.privateKey]
-        with naming(self.privateKey), _inFile(chain) as chainFile, _inFile(key) as keyFile:
+        # The certificates are good, so nothing but the key can be missing.
+        with naming(self.privateKey, missing="private key"), _inFile(chain) as chainFile, _inFile(key) as keyFile:
             context.load_cert_chain(chainFile, keyFile, partial(refusePassphrase, f"{self.privateKey}: "))
         if self.clientCA:
-            with naming(self.clientCA), _inFile(contents[self.clientCA]) as file:
+            with naming(self.clientCA, missing="certificate"), _inFile(contents[self.clientCA]) as file:
                 context.load_verify_locations(file)
             context.verify_mode = ssl.CERT_REQUIRED
         return context

@@ -13,6 +13,7 @@ from twisted.python.systemd import ListenFDs
 from echoup.endpointstrings import wholeNumber
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.sockets import ListeningAddress
+from echoup.server.plurals import counted
 from echoup.server.socketoptions import prepare
 
 
@@ -46,16 +47,19 @@ def parseInherited(
 ) -> InheritedListener:
     """Return the listener of the socket that systemd passed at `index` or under `name`; raise ValueError for none."""
     if domain not in ("INET", "INET6", "UNIX"):
-        raise ValueError(f"domain={domain} is none of INET, INET6 and UNIX")
+        raise ValueError(f"domain={domain} is not INET, INET6 or UNIX")
     if (index is None) == (name is None):
-        raise ValueError("it needs either index= or name=")
+        raise ValueError("it needs index= or name=, and not both")
     inherited = _inheritedDescriptors()
     if name is not None:
         descriptor = inherited.inheritedNamedDescriptors().get(name)
     else:
         descriptor = dict(enumerate(inherited.inheritedDescriptors())).get(wholeNumber(cast("str", index)))
     if descriptor is None:
-        raise ValueError(f"systemd passed no such socket, but {len(inherited.inheritedDescriptors())} others")
+        passed = len(inherited.inheritedDescriptors())
+        raise ValueError(
+            f"systemd passed {counted(passed, 'socket')}, but not this one" if passed else "systemd passed no sockets"
+        )
     return InheritedListener(description, domain, descriptor)
 
 

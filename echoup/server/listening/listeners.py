@@ -9,17 +9,18 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from echoup.addresses import parsePort, splitAddress, unmapHost
+from echoup.addresses import parsePort, unmapHost
 from echoup.endpointstrings import applyTo, parsing, socketPath, splitDescription, wholeNumber
-from echoup.server.listening.certificate import ServerCertificate
+from echoup.server.listening.certificate import DEFAULT_KEY, ServerCertificate
+from echoup.server.listening.hosts import parseOwnAddress, refuseForeignForms
 from echoup.server.listening.inherited import InheritedListener, parseInherited
 from echoup.server.listening.sockets import ListeningAddress, openEach, openTCP
 from echoup.server.listening.unixfile import bindFile
 from echoup.server.socketoptions import prepare
 
 BACKLOG = 4096
-"""How many clients the kernel may queue at a socket, up to its own limit, somaxconn. With Twisted's 50, most of 1000
-clients that connect at once wait a second or more until their SYN is repeated."""
+"""The most clients that the kernel queues at a socket, within its own limit, somaxconn. With Twisted's 50, most of 1000
+clients that connect at once wait a second or more until their SYN is sent again."""
 
 
 class StartError(Exception):
@@ -103,53 +104,44 @@ Listener = AddressListener | UNIXListener | InheritedListener
 """Something to listen on, which may have several addresses."""
 
 
-def parseOwnAddress(description: str, otherForms: str = "") -> tuple[str | None, int]:
-    """Return the host and the port that `description` names; the host is None for every address of this machine.
-
-    The forms are `PORT` or `*:PORT` (every address, IPv4 and IPv6), `HOST:PORT` and `[V6]:PORT`. Raise ValueError, with
-    one line that says what is wrong, for anything else; that line names `otherForms`, too, for a text of no known form.
-    """
-    if not description.isprintable():
-        raise ValueError(f"{description!r} is not an address")
-    name = description.partition(":")[0]
-    if name in (description, "*"):
-        return None, parsePort(description.removeprefix("*:"))
-    if description.count(":") > 1 and not description.startswith("["):
-        raise ValueError(f"{description!r} is neither HOST:PORT nor [V6]:PORT{otherForms}")
-    host, port = splitAddress(description)
-    if port is None:
-        raise ValueError(f"{description!r} has no port")
-    return unmapHost(host), port
-
-
-def parseListener(description: str, clientCA: str | None = None) -> Listener:
+def parseListener(
+    description: str, clientCA: str | None = None, certificate: ServerCertificate | None = None
+) -> Listener:
     """Return the listener that `description` names.
 
-    The forms are those of `parseOwnAddress`, and Twisted's server endpoint strings `tcp:`, `tcp6:`, `ssl:`, `unix:` and
-    `systemd:`. With TLS, clients need a certificate signed by one in the file `clientCA`, unless that is None. Raise
-    ValueError, with one line that says what is wrong.
+    The forms are those of `parseOwnAddress`, the same after `tls:`, and Twisted's server endpoint strings `tcp:`,
+    `tcp6:`, `ssl:`, `unix:` and `systemd:`. `certificate` is the one of `tls:` addresses. With `ssl:`, clients need a
+    certificate signed by one in the file `clientCA`, unless that is None. Raise ValueError, with one line that says
+    what is wrong.
     """
     if not description.isprintable():
         raise ValueError(f"{description!r} is not an address")
+    refuseForeignForms(description)
     # Only the description is Twisted's. Its wrappers, such as `haproxy:`, lose data at a half-close.
     parsers: dict[str, Callable[..., Listener]] = {
         "tcp": partial(_parseTCP, description, ""),
         "tcp6": partial(_parseTCP, description, "::"),
-        "ssl": partial(_parseTLS, description, clientCA),
+        "ssl": partial(_parseSSL, description, clientCA),
         "unix": partial(_parseUNIX, description),
         "systemd": partial(parseInherited, description),
     }
-    kind = description.partition(":")[0]
+    kind, _, rest = description.partition(":")
+    if kind == "tls":
+        with parsing(description, kind):
+            return _parseTLS(description, certificate, rest)
     if kind not in parsers:
-        return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {', '.join(parsers)}"))
+        kinds = ", ".join(["tls", *parsers])
+        return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {kinds}"))
     with parsing(description, kind):
         (_, *values), named = splitDescription(description)
         return applyTo(parsers[kind], values, named)
 
 
-def parseListeners(descriptions: Iterable[str], clientCA: str | None = None) -> list[Listener]:
+def parseListeners(
+    descriptions: Iterable[str], clientCA: str | None = None, certificate: ServerCertificate | None = None
+) -> list[Listener]:
     """Return the listeners that `descriptions` name, by `parseListener`; raise ValueError, also for a socket twice."""
-    listeners = [parseListener(description, clientCA) for description in descriptions]
+    listeners = [parseListener(description, clientCA, certificate) for description in descriptions]
     # A listener closes the inherited descriptor, which may be another file's when a second one opens it.
     for first, other in combinations((each for each in listeners if isinstance(each, InheritedListener)), 2):
         if first.descriptor == other.descriptor:
@@ -182,11 +174,21 @@ def _parseUNIX(
     return UNIXListener(description, path, int(mode, 8), length, bool(wholeNumber(lockfile)))
 
 
-def _parseTLS(
+def _parseTLS(description: str, certificate: ServerCertificate | None, address: str) -> AddressListener:
+    """Return the listener of `tls:` and the `address`."""
+    if "=" in address:
+        raise ValueError("it takes no fields; --tls-cert and --tls-key name its files")
+    host, port = parseOwnAddress(address)
+    if certificate is None:
+        raise ValueError("it needs --tls-cert FILE")
+    return AddressListener(description, host, port, certificate=certificate)
+
+
+def _parseSSL(
     description: str,
     clientCA: str | None,
     port: str,
-    privateKey: str = "server.pem",
+    privateKey: str | None = None,
     certKey: str | None = None,
     sslmethod: str | None = None,
     interface: str | None = None,
@@ -197,6 +199,13 @@ def _parseTLS(
     """Return the listener for the arguments of Twisted's `ssl:` endpoint, which are named and ordered like these."""
     for name, value in (("sslmethod", sslmethod), ("dhParameters", dhParameters)):
         if value is not None:
-            raise ValueError(f"it has {name}=, but TLS 1.2 and 1.3 with ECDHE is what there is")
+            raise ValueError(f"it has {name}=, but only TLS 1.2 and 1.3 with ECDHE are supported")
     listener = _parseTCP(description, "", port, interface, backlog)
-    return replace(listener, certificate=ServerCertificate(privateKey, certKey, extraCertChain, clientCA))
+    try:
+        certificate = ServerCertificate(privateKey or DEFAULT_KEY, certKey, extraCertChain, clientCA)
+    except ValueError as error:
+        if privateKey is None and str(error).startswith(f"{DEFAULT_KEY}: "):
+            hint = "" if certKey else "; or write tls: with --tls-cert"
+            raise ValueError(f"it has no privateKey=, and {error}{hint}") from None
+        raise
+    return replace(listener, certificate=certificate)

@@ -205,8 +205,8 @@ class NumberTests(SynchronousTestCase):
             ("127.0.0.1:99999", "'99999' is not a port number from 0 to 65535"),
             ("tcp:127.0.0.1:70000", "'tcp:127.0.0.1:70000' is not a tcp endpoint: '70000' is"),
             ("tcp6:::1:443", "'tcp6:::1:443' has an unknown kind; the kinds are tcp:, tls:, "),
-            (path, f"'{path}' is not a unix endpoint: it is longer than the path of a "),
-            (name, f"'{name}' is not a unix endpoint: it is longer than the path of a "),
+            (path, f"'{path}' is not a unix endpoint: it is longer than the 107 bytes "),
+            (name, f"'{name}' is not a unix endpoint: it is longer than the 107 bytes "),
         ):
             error = str(raised(ValueError, parseTarget, text))
             assert error.startswith(message), error

@@ -95,8 +95,8 @@ class SecurityTests(SynchronousTestCase):
             (Security(f"{d}/nothing"), f"{d}/nothing: No such file or directory"),
             (Security("x" * 300), f"{'x' * 300}: File name too long"),
             (Security(f"{d}/ca.key"), f"{d}/ca.key: No such file or directory"),
-            (Security(f"{d}/server.key"), f"{d}/server.key: no certificate or crl found"),
-            (Security(f"{d}/pem"), f"{d}/pem/text.pem: no certificate or crl found"),
+            (Security(f"{d}/server.key"), f"{d}/server.key: no certificate in it"),
+            (Security(f"{d}/pem"), f"{d}/pem/text.pem: no certificate in it"),
             (Security(None, f"{d}/nothing"), f"{d}/nothing: No such file or directory"),
             (Security(None, f"{d}/client.crt"), f"{d}/client.crt: no usable certificate or private key in it"),
             (Security(None, f"{d}/client.crt", f"{d}/nothing"), f"{d}/nothing: No such file or directory"),
@@ -104,7 +104,7 @@ class SecurityTests(SynchronousTestCase):
             (Security(None, f"{d}/client.crt", f"{d}/encrypted.key"), "the private key is encrypted"),
             (
                 Security(None, f"{d}/client.crt", f"{d}/server.key"),
-                f"{d}/client.crt and {d}/server.key: key values mismatch",
+                f"{d}/client.crt and {d}/server.key: the key does not match the certificate",
             ),
         ):
             assert str(raised(ValueError, getattr, security, "context")) == message

@@ -399,7 +399,10 @@ class ParseDatagramListenerTests(SynchronousTestCase):
         mistakes = {
             **NO_OWN_ADDRESSES,
             "::1:8081": "'::1:8081' is neither HOST:PORT nor [V6]:PORT",
-            "udp:127.0.0.1:8081": "'udp:127.0.0.1:8081' is neither HOST:PORT nor [V6]:PORT",
+            "udp:127.0.0.1:8081": "'udp:127.0.0.1:8081' is a UDP address; write --udp 127.0.0.1:8081",
+            "udp://127.0.0.1:8081": "'udp://127.0.0.1:8081' is a URL; write --udp 127.0.0.1:8081",
+            "tcp:8081": "'tcp:8081' is not a UDP address; write --listen tcp:8081",
+            "unix:/run/echoup": "'unix:/run/echoup' is not a UDP address; write --listen unix:/run/echoup",
             "host\n:1": "'host\\n:1' is not an address",
         }
         for text, message in mistakes.items():

@@ -208,18 +208,18 @@ class MistakeTests(CertificateTestCase):
     def test_misplacedFileIsNamed(self) -> None:
         """A file of the right format for another argument is refused."""
         server, key, certificate, torn = map(self.path, ("server", "key", "certificate", "torn"))
-        assert self.refusal(key) == "key.pem: no certificate or crl found"
-        assert self.refusal(key, key) == "key.pem: no certificate or crl found"
-        assert self.refusal(certificate) == "certificate.pem: no usable certificate or private key in it"
-        assert self.refusal(key, torn) == "torn.pem: no usable certificate or private key in it"
-        assert self.refusal(server, extraCertChain=key) == "key.pem: no certificate or crl found"
-        assert self.refusal(server, extraCertChain=torn) == "torn.pem: no usable certificate or private key in it"
-        assert self.refusal(server, clientCA=key) == "key.pem: no certificate or crl found"
+        assert self.refusal(key) == "key.pem: no certificate in it"
+        assert self.refusal(key, key) == "key.pem: no certificate in it"
+        assert self.refusal(certificate) == "certificate.pem: no usable private key in it"
+        assert self.refusal(key, torn) == "torn.pem: no usable certificate in it"
+        assert self.refusal(server, extraCertChain=key) == "key.pem: no certificate in it"
+        assert self.refusal(server, extraCertChain=torn) == "torn.pem: no usable certificate in it"
+        assert self.refusal(server, clientCA=key) == "key.pem: no certificate in it"
 
     def test_mismatchedKeyIsNamed(self) -> None:
         """A key that doesn't fit the certificate is refused."""
         other = self.file("other.pem", self.between.issue_cert("localhost").private_key_pem)
-        assert self.refusal(other, self.path("certificate")) == "other.pem: key values mismatch"
+        assert self.refusal(other, self.path("certificate")) == "other.pem: the key does not match the certificate"
 
     def test_encryptedKeyIsNamed(self) -> None:
         """An encrypted key is refused, in both formats, because a daemon can't ask for a passphrase."""

@@ -76,7 +76,7 @@ class ParseInheritedTests(ParseTestCase):
         self.beginUnderSystemd("2")
         assert parseInherited("", "INET", index="1").descriptor == 4
         assert parseInherited("", "INET", name="unknown").descriptor == 4
-        assert self.refusal(f"{INET}:name=echo") == "systemd passed no such socket, but 2 others"
+        assert self.refusal(f"{INET}:name=echo") == "systemd passed 2 sockets, but not this one"
 
     def test_unreadableEnvironment(self) -> None:
         """Where the environment can't be read, as without /proc, the description is refused with the reason."""
@@ -88,7 +88,7 @@ class ParseInheritedTests(ParseTestCase):
         """A socket that wasn't passed is refused."""
         self.beginUnderSystemd("1", "echo")
         for which in ("index=1", "index=-1", "name=other", "name="):
-            assert self.refusal(f"{INET}:{which}") == "systemd passed no such socket, but 1 others"
+            assert self.refusal(f"{INET}:{which}") == "systemd passed 1 socket, but not this one"
 
     def test_foreignEnvironmentIsIgnored(self) -> None:
         """Sockets that were passed to another process, or with a malformed environment, aren't found."""
@@ -104,16 +104,16 @@ class ParseInheritedTests(ParseTestCase):
             {"LISTEN_FDS": "1", "\udcff": "\udcfe"},
         ):
             self.begin(**environment)
-            assert self.refusal(f"{INET}:index=0") == "systemd passed no such socket, but 0 others"
+            assert self.refusal(f"{INET}:index=0") == "systemd passed no sockets"
 
     def test_mistakeIsNamed(self) -> None:
         """A wrong description is refused with the reason."""
         self.beginUnderSystemd("1", "echo")
         for domain in ("inet", "AF_INET", "NETLINK", ""):
-            words = f"domain={domain} is none of INET, INET6 and UNIX"
+            words = f"domain={domain} is not INET, INET6 or UNIX"
             assert self.refusal(f"systemd:domain={domain}:index=0") == words
         for which in ("", ":index=0:name=echo"):
-            assert self.refusal(INET + which) == "it needs either index= or name="
+            assert self.refusal(INET + which) == "it needs index= or name=, and not both"
         assert self.refusal(f"{INET}:index=x") == "'x' is not a whole number"
         for description in ("systemd", "systemd:", "systemd:index=0", f"{INET}:index=0:mode=660", "systemd:INET:0:a:b"):
             assert self.refusal(description)
