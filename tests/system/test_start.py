@@ -50,7 +50,16 @@ BACKGROUND_FAILURES = [
 OPTION_FAILURES = [
     ("--max-connections=many", "--max-connections: 'many' is not a whole number from 0 to 999999999"),
     ("--no-such-option", "option --no-such-option not recognized"),
-    ("superfluous", "Wrong number of arguments"),
+    ("superfluous", "unexpected argument 'superfluous'; an address is --listen superfluous"),
+    ("--listen=udp:8081", "--listen: 'udp:8081' is a UDP address; write --udp 8081"),
+    ("--listen=tcp:1:2:3:4", "--listen: 'tcp:1:2:3:4' is not a tcp endpoint: it has too many values"),
+    ("--listen=https://localhost:443", "--listen: 'https://localhost:443' is a URL; write --listen tls:localhost:443"),
+    ("--listen=tls:8443", "--listen: 'tls:8443' is not a tls endpoint: it needs --tls-cert FILE"),
+    (
+        "--listen=ssl:8443",
+        "--listen: 'ssl:8443' is not an ssl endpoint: it has no privateKey=, and server.pem: No such",
+    ),
+    ("--tls-cert=missing.pem", "--tls-cert: missing.pem: No such file or directory"),
 ]
 CERTIFICATE_FAILURES = [
     ("ssl:0:privateKey=missing.pem", "missing.pem: No such file or directory"),
@@ -66,6 +75,11 @@ TWISTD_FAILURES = [
     (["--uid=4000000000"], "/etc/passwd has no user 4000000000: cannot change to that user"),
 ]
 """Options of twistd, of which it would print a traceback."""
+ROOT_FAILURES = [
+    ("--chroot=.", "only root can change the root folder"),
+    ("--uid=0", "only root can change the user"),
+    ("--gid=0", "only root can change the group"),
+]
 AUTHORITY_FAILURES = [
     ("missing.pem", "missing.pem: No such file or directory"),
     ("garbage.pem", "garbage.pem: "),
@@ -154,6 +168,17 @@ def test_badFolderOrUser(occupied: Occupied, options: list[str], reason: str, wo
     assert ended.stderr.startswith(f"twistd echoup: {reason}")
     assert ended.stderr.count("\n") == 1
     assert "Traceback" not in ended.stdout
+
+
+@pytest.mark.parametrize("mode", [["-n"], []], ids=["foreground", "background"])
+@pytest.mark.parametrize(("option", "reason"), ROOT_FAILURES)
+def test_optionsOfRoot(occupied: Occupied, option: str, reason: str, mode: list[str]) -> None:
+    """An option that only root may use ends the start with one line, also in the background."""
+    asNobody = ["unshare", "--user"]  # with the files of this user, and no privileges
+    if subprocess.run([*asNobody, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this system lets its users make no user namespaces")
+    ended = occupied.start([*asNobody, *twistd(*mode, "--pidfile=", option)], "--listen=127.0.0.1:0")
+    assert (ended.returncode, ended.stderr) == (1, f"twistd echoup: {option.partition('=')[0]}: {reason}\n")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root folder")
