@@ -69,11 +69,11 @@ def encodeHost(host: str) -> str:
 
 
 def peerName(host: str) -> str:
-    """Return what identifies `host` in its certificate, and is asked for in SNI unless it is an IP address.
+    """Return the name or IP address that identifies `host` in its certificate; SNI has it, too, if it is a name.
 
     The dot at the end of a name (RFC 6066, 3), its case, and the interface of a link-local address only help to find
     the host. An IPv4 address may be written in any form of inet_aton(3), or mapped to IPv6 (RFC 4291, 2.5.5.2). Raise
-    UnicodeError for what isn't a name.
+    UnicodeError for anything else.
     """
     name = encodeHost(host).removesuffix(".").lower()
     with suppress(socket.gaierror):
@@ -83,7 +83,7 @@ def peerName(host: str) -> str:
 
 
 def hostOf(name: Any) -> str:
-    """Return the host in the address `name` of an IP socket; a link-local one has its interface (RFC 4007, 11)."""
+    """Return the host in the address `name` of an IP socket; a link-local host has its interface (RFC 4007, 11)."""
     if not any(name[3:]):
         return str(name[0])
     return socket.getnameinfo(name, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
@@ -121,10 +121,10 @@ def unmapAddress(address: IAddress) -> IAddress:
 def unmapHost(host: str) -> str:
     """Return the IPv4 address that an IPv4-mapped IPv6 address stands for (RFC 4291, 2.5.5.2); any other host as it is.
 
-    A socket that takes IPv4 as well as IPv6 has such addresses for clients of IPv4. Raise ValueError for a host with
-    `ffff:` in it that is no address.
+    A socket for both IPv4 and IPv6 reports such addresses for IPv4 clients. Raise ValueError for a host with `ffff:` in
+    it that is not an address.
     """
-    if "ffff:" not in host.lower():  # an address costs 2 us to parse, and most are other ones
+    if "ffff:" not in host.lower():  # parsing costs 2 us, and most addresses are others
         return host
     mapped = ipaddress.IPv6Address(host).ipv4_mapped
     return host if mapped is None else str(mapped)

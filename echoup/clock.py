@@ -9,14 +9,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 BEAT = 0.125
-"""Seconds after which the time is looked at again while a call is due later."""
+"""Seconds between two looks at the time while a call is due later."""
 
 LONGEST = 2 * BEAT
-"""Seconds between two looks at the time that count, at most: a longer gap is a pause of the process."""
+"""The most seconds between two looks at the time that count; a longer gap is a pause of the process."""
 
 LOOKS = 4
-"""Turns of the reactor between the moment of a call and the call. One takes in what has come on most reactors; on
-uvloop a connection is with its protocol after three (`test_whatHasComeIsTakenFirst`), and the fourth is in reserve."""
+"""Turns of the reactor between the time of a call and the call. On most reactors one turn reads what has arrived; on
+uvloop a connection reaches its protocol after three (`test_whatHasComeIsTakenFirst`), and the fourth is a reserve."""
 
 
 def useMonotonicClock(reactor: ReactorBase) -> None:
@@ -32,15 +32,15 @@ def useMonotonicClock(reactor: ReactorBase) -> None:
 class RunningTime:
     """A clock for deadlines: while a call is due later, it counts the seconds in which this process ran.
 
-    A process that was stopped, starved or blocked finds its timers due before it has read what came meanwhile: a
-    reactor calls them before it polls, and a poll that was interrupted returns no events (PEP 475). Of a pause this
-    clock counts LONGEST at most, so that no peer loses the time in which it couldn't be heard, and it makes a call only
-    after the reactor has taken in what is there.
+    A process that was stopped, starved or blocked finds its timers due before it has read what arrived meanwhile: a
+    reactor calls them before it polls, and a poll that was interrupted returns no events (PEP 475). This clock counts
+    at most LONGEST of a pause, so that no peer loses time in which it couldn't be heard, and makes a call only after
+    the reactor has read what has arrived.
     """
 
     def __init__(self, reactor: IReactorTime) -> None:
         self.pauses = 0
-        """How often more than LONGEST lay between two looks at the time while a call was due later."""
+        """The number of pauses: gaps of more than LONGEST between two looks at the time while a call was due later."""
         self._reactor = reactor
         self._lookedAt = reactor.seconds()
         self._leftOut = 0.0
@@ -58,7 +58,7 @@ class RunningTime:
         return now - self._leftOut
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> DelayedCall:  # noqa: A002
-        """See `IReactorTime`; what has come by then is taken first."""
+        """See `IReactorTime`; what has arrived by then is read first."""
         call = DelayedCall(self.seconds() + delay, callable, args, kw, self._cancel, self._reset, self.seconds)
         self._timers[call] = self._reactor.callLater(delay, self._wait, call)
         if not self._nextBeat:
@@ -70,12 +70,12 @@ class RunningTime:
         return list(self._timers)
 
     def _beat(self) -> None:
-        """Look at the time, so that no long wait of the reactor's is taken for a pause."""
+        """Look at the time, so that a long wait of the reactor isn't taken for a pause."""
         self.seconds()
         self._nextBeat = self._reactor.callLater(BEAT, self._beat)
 
     def _wait(self, call: DelayedCall, turns: int = LOOKS) -> None:
-        left = call.getTime() - self.seconds()  # in each turn, because long turns are no pause
+        left = call.getTime() - self.seconds()  # in each turn, because a long turn is not a pause
         if left > 0:
             self._timers[call] = self._reactor.callLater(left, self._wait, call)
         elif turns:

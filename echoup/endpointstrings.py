@@ -19,8 +19,8 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 def splitDescription(description: str) -> tuple[list[str], dict[str, str]]:
     r"""Take `KIND:VALUE:...:NAME=VALUE:...` apart into the values, of which the kind is the first, and the named ones.
 
-    The grammar is that of `twisted.internet.endpoints`: a `\` makes the character after it an ordinary one, and a
-    named value may contain a `=`. Every text has some meaning; a lone `\` at the end stands for itself.
+    The grammar is that of `twisted.internet.endpoints`: a `\` makes the next character an ordinary one, and a named
+    value may contain a `=`. Every text is valid; a lone `\` at the end stands for itself.
     """
     values: list[str] = []
     named: dict[str, str] = {}
@@ -64,7 +64,7 @@ def wholeNumber(text: str) -> int:
 
 
 def socketPath(text: str) -> str:
-    """Return the path that system calls take for `text`, the address of a Unix socket; raise ValueError for none.
+    """Return the path that system calls take for `text`, the address of a Unix socket; raise ValueError if it has none.
 
     `@NAME` is an abstract name, before which system calls take a NUL (unix(7)); `./@NAME` is a file.
     """

@@ -42,7 +42,7 @@ _CRC32C_TABLE = [reduce(lambda crc, _: crc >> 1 ^ (crc & 1) * 0x82F63B78, range(
 
 
 class ProxyHeaderError(ValueError):
-    """The bytes that came can't begin a header; the message says in one line why."""
+    """The received bytes can't begin a header; the message says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class ClientTLS:
 
 @dataclass(frozen=True)
 class ProxyHeader:
-    """The contents of a header; what it doesn't contain is None or empty."""
+    """The contents of a header; a field that is missing is None or empty."""
 
     source: IAddress | None = None
-    """The client; None if the connection's own addresses count."""
+    """The client; None if the connection's own addresses apply."""
 
     destination: IAddress | None = None
     """The address that the client connected to; None if `source` is."""
@@ -80,7 +80,7 @@ class ProxyHeader:
 
     @property
     def fields(self) -> dict[str, str]:
-        """The fields of a log line beside the addresses; each value is one word that can't forge another field."""
+        """The fields of a log line other than addresses; each value is one word that can't forge another field."""
         said = {"authority": self.authority}
         if tls := self.tls:
             said["tls"] = (tls.version or b"yes") if tls.connected else b"no"
@@ -95,7 +95,7 @@ class ProxyHeader:
 
 
 class ProxyHeaderParser:
-    """Takes the header off the beginning of one stream, which comes in pieces of any size."""
+    """Takes the header off the beginning of one stream, which arrives in pieces of any size."""
 
     def __init__(self) -> None:
         self._received = bytearray()
@@ -104,8 +104,8 @@ class ProxyHeaderParser:
     def feed(self, data: bytes) -> tuple[ProxyHeader, bytes] | None:
         """Take the next bytes; return the header and the bytes after it when it is complete, and None before that.
 
-        Raise ProxyHeaderError as soon as the bytes can't begin a header; addresses and TLVs are judged only in a
-        complete one (2.1, 2.2).
+        Raise ProxyHeaderError as soon as the bytes can't begin a header; addresses and TLVs are checked once the header
+        is complete (2.1, 2.2).
         """
         self._received += data
         if self._size is None:
@@ -161,7 +161,7 @@ def _findLineSize(start: bytes) -> int | None:
     """Return the size of a v1 header, or None before its CRLF (2.1)."""
     line, end, _ = start.partition(b"\r\n")
     if not line.startswith(b"PROXY UNKNOWN") and not _WORDS.fullmatch(line):
-        raise ProxyHeaderError(f"{line!r} is more than addresses and ports with single spaces in between")
+        raise ProxyHeaderError(f"{line!r} is not addresses and ports separated by single spaces")
     if end:
         return len(line) + 2
     if len(line) + (1 if line.endswith(b"\r") else 2) > LONGEST_LINE:
@@ -192,21 +192,21 @@ def _parseEnd(protocol: str, host: str, port: str) -> IAddress:
 def _findBinarySize(start: bytes) -> int | None:
     """Return the size of a v2 header, or None before its 16th byte (2.2)."""
     if len(start) > 12 and start[12] not in (_LOCAL, _PROXY):
-        raise ProxyHeaderError(f"version and command are 0x{start[12]:02x}, and neither 0x20 nor 0x21")
+        raise ProxyHeaderError(f"version and command are 0x{start[12]:02x}, not 0x20 or 0x21")
     if len(start) > 13 and start[12] == _PROXY and (start[13] >> 4 > _UNIX or start[13] & 15 > _DGRAM):
-        raise ProxyHeaderError(f"there is no address family and transport 0x{start[13]:02x}")
+        raise ProxyHeaderError(f"unknown address family and transport 0x{start[13]:02x}")
     if len(start) < 16:
         return None
     length = int.from_bytes(start[14:16])
     if (layout := _findLayout(start)) and length < layout.size:
-        raise ProxyHeaderError(f"addresses of {layout.size} bytes don't fit in {length}")
+        raise ProxyHeaderError(f"addresses of {layout.size} bytes don't fit into {length}")
     return 16 + length
 
 
 def _findLayout(header: bytes) -> Struct | None:
-    """Return the layout of the addresses in a v2 header; None if nothing after its 16th byte counts.
+    """Return the layout of the addresses in a v2 header; None if everything after its 16th byte is ignored.
 
-    That is so with LOCAL, and if the family or the transport is UNSPEC: addresses are to be ignored there, and since
+    That is the case with LOCAL, and if the family or the transport is UNSPEC: addresses are ignored then, and because
     their length isn't known, neither is the place where TLVs would begin (2.2).
     """
     specified = header[12] == _PROXY and header[13] >> 4 and header[13] & 15
@@ -216,7 +216,7 @@ def _findLayout(header: bytes) -> Struct | None:
 def _parseBinary(header: bytes) -> ProxyHeader:
     """Parse a v2 header (2.2).
 
-    With DGRAM the addresses count, too: it describes the client's way to the proxy, not this connection.
+    With DGRAM the addresses apply as well: it describes the client's path to the proxy, not this connection.
     """
     layout = _findLayout(header)
     if not layout:
@@ -243,13 +243,13 @@ def _parseBinary(header: bytes) -> ProxyHeader:
 def _findTLVs(block: bytes, start: int) -> defaultdict[int, slice]:
     """Return the place in `block` of the value of each type of TLV, from `start` on; an empty place if there is none.
 
-    If there are several TLVs of a type, the first counts, as in haproxy.
+    If there are several TLVs of a type, the first applies, as in haproxy.
     """
     found: defaultdict[int, slice] = defaultdict(lambda: slice(0))
     while start < len(block):
         end = start + 3 + int.from_bytes(block[start + 1 : start + 3])
         if end > len(block):
-            raise ProxyHeaderError(f"a TLV of type 0x{block[start]:02x} is longer than what it is in")
+            raise ProxyHeaderError(f"a TLV of type 0x{block[start]:02x} is longer than the field that contains it")
         found.setdefault(block[start], slice(start + 3, end))
         start = end
     return found
@@ -258,7 +258,7 @@ def _findTLVs(block: bytes, start: int) -> defaultdict[int, slice]:
 def _parseTLS(value: bytes) -> ClientTLS:
     """Parse the value of PP2_TYPE_SSL (2.2.6).
 
-    haproxy reports clients that showed no certificate as verified (make_proxy_line_v2): a flag tells if they did.
+    haproxy reports clients without a certificate as verified (make_proxy_line_v2); a flag tells whether there was one.
     """
     if len(value) < 5:
         raise ProxyHeaderError(f"the TLV of type 0x20 has {len(value)} bytes, and at least 5 are needed")

@@ -12,9 +12,9 @@ from echoup.server.settings import Limits
 class EndReason(Enum):
     """Why a connection ended; the values are the words of the log."""
 
-    DONE = "done"  # the peer ended its side, and was sent everything
-    IDLE = "idle"  # nothing moved for the idle timeout
-    STALLED = "stalled"  # the peer took nothing for the stall timeout while bytes waited for it
+    DONE = "done"  # the peer ended its side, and everything was sent to it
+    IDLE = "idle"  # there was no traffic for the idle timeout
+    STALLED = "stalled"  # the peer took no data for the stall timeout while bytes waited for it
     STOPPING = "stopping"  # the daemon stops
     REFUSED = "refused"  # it was over a limit, and never served
     LOST = "lost"  # the peer, or the network, ended it early
@@ -45,21 +45,21 @@ class IConnectionProtocol(Interface):
         """Serve the connection, which is admitted, from now on."""
 
     def checkProgress(now: float, limits: Limits, idleReason: EndReason) -> None:
-        """End the connection if nothing moved on it for longer than `limits` allow; `now` is in the clock's seconds."""
+        """End the connection if it had no traffic for longer than `limits` allow; `now` is in the clock's seconds."""
 
     def finish(reason: EndReason) -> None:
         """End the connection without losing a byte of what was received."""
 
     def abort(reason: EndReason) -> None:
-        """Drop the connection, and what waits for the peer."""
+        """Drop the connection, and the data that waits for the peer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What a connection holds while it is inside the gate: a place."""
+    """The place that a connection holds while it is inside the gate."""
 
     peer: str | None = None
-    """The address whose limit it counts for, too."""
+    """The address whose limit it also counts for."""
 
 
 @dataclass(eq=False, slots=True)
@@ -80,13 +80,13 @@ class Connection:
     reason: EndReason | None = None
     """Why it ended or is ending; None while it is open."""
     details: dict[str, str] = field(default_factory=dict)
-    """What else the log line says: names and values of one word each."""
+    """Further fields of the log line: names, and values of one word each."""
     protocol: IConnectionProtocol | None = None
-    """What serves it; None before and after."""
+    """The protocol that serves it; None before and after."""
     admission: Admission | None = None
     """The gate's last answer; None before the first."""
     held: Pass | None = None
-    """What the gate counts for it."""
+    """The place that the gate counts for it."""
 
     def settle(self, answer: Admission) -> None:
         """Act on the gate's answer: abort the connection, pause it while it waits, or resume and serve it."""

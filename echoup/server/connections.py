@@ -1,11 +1,12 @@
 """The open connections: which are served, which are ended, and what is counted and logged at their end.
 
-The registry holds records, not protocols: a record outlives the protocol that serves it. How one begins: a factory
-makes the record and its first protocol, an arrival or the stream itself; that one, when it has a transport, asks to
-`serve`; the gate answers, and `settle` has the protocol `begin`, now or after a wait. A stream that takes over from an
-arrival has been admitted, and begins at once.
+The registry holds records, not protocols: a record outlives the protocol that serves it. A connection begins like this:
+a factory makes the record and its first protocol, an arrival or the stream itself. Once it has a transport, that
+protocol asks to `serve`. The gate answers, and `settle` has the protocol `begin`, now or after a wait. A stream that
+takes over from an arrival has been admitted, and begins at once.
 
-Work on all connections is done in slices, each in a turn of the reactor of its own, so that none waits for all of it.
+Work on all connections is done in slices, each in its own turn of the reactor, so that no connection waits for all of
+it.
 """
 
 from collections import Counter
@@ -26,14 +27,14 @@ from echoup.server.settings import Limits
 from echoup.server.socketoptions import allowPackets
 
 SLICE = 50
-"""Connections that are acted on in one turn of the reactor; the action that takes longest is to end them."""
+"""Connections that are acted on in one turn of the reactor; ending them takes longest."""
 
 QUIET = 0.3
-"""Seconds without a movement after which a stop ends a connection."""
+"""Seconds without traffic after which a stop ends a connection."""
 
 
 class Connections:
-    """Keeps the records of the open connections, counts those that ended, and ends those on which nothing moves."""
+    """Keeps the records of the open connections, counts those that ended, and ends those without traffic."""
 
     _log = Logger()
 
@@ -48,12 +49,12 @@ class Connections:
         """`report` is called with each connection that was served, when it is gone."""
         self.reactor = reactor
         self.clock = RunningTime(reactor)
-        """What the timeouts go by."""
+        """The clock of the timeouts."""
         self.gate = gate
         self.ended: Counter[tuple[str, EndReason]] = Counter()
-        """How many connections ended, by listener and reason."""
+        """The number of connections that ended, by listener and reason."""
         self.received = 0
-        """Bytes that the connections that ended had received."""
+        """Bytes received on the connections that ended."""
         self._limits = limits
         self._logConnections = logConnections
         self._report = report
@@ -71,17 +72,17 @@ class Connections:
 
     @property
     def served(self) -> int:
-        """How many connections ended that had not been refused."""
+        """The number of connections that were served and have ended."""
         return sum(number for (_, reason), number in self.ended.items() if reason is not EndReason.REFUSED)
 
     def make(self, listener: str, peer: IAddress, isProxied: bool = False) -> Connection:
-        """Return the record of a connection from `peer`; if it `isProxied`, its source is yet to be named."""
+        """Return the record of a connection from `peer`; if it `isProxied`, its source is not known yet."""
         peer = unmapAddress(peer)
         source = None if isProxied else getattr(peer, "host", None)
         return Connection(next(self._ids), listener, peer, source, self.reactor.seconds())
 
     def serve(self, connection: Connection, protocol: IConnectionProtocol) -> None:
-        """Let `protocol` serve `connection`: at once if it was admitted before; a new one joins, and asks the gate."""
+        """Let `protocol` serve `connection`: at once if it was admitted before; a new one asks the gate."""
         isNew = connection.protocol is None
         connection.protocol = protocol
         if not isNew:
@@ -131,8 +132,8 @@ class Connections:
         return swept.addErrback(lambda failure: self._log.failure("a sweep failed", failure))
 
     async def checkProgress(self) -> None:
-        """End the connections on which nothing has moved for too long."""
-        now = self.clock.seconds()  # for all slices: a pause between two of them is no time of the later ones
+        """End the connections that have had no traffic for too long."""
+        now = self.clock.seconds()  # for all slices: a pause between two of them must not count for the later ones
 
         def check(protocol: IConnectionProtocol) -> None:
             idleReason = EndReason.STOPPING if self._isStopping else EndReason.IDLE

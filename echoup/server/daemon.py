@@ -1,4 +1,4 @@
-"""What belongs to the daemon's process as a whole: its clock, signals, descriptors, and how it fails to start."""
+"""The daemon's process as a whole: its clock, signals and descriptors, and how it fails to start."""
 
 import os
 import signal
@@ -32,23 +32,23 @@ class CannotStart(SystemExit, Exception):
 
 
 class Daemon(MultiService):
-    """Runs the one service of a process, and sets the process's clock, descriptor limit and signals for it."""
+    """Runs the one service of a process, and sets its clock, descriptor limit and signals."""
 
     _log = Logger()
 
     def __init__(self, reactor: PosixReactorBase, service: IMainService, user: int | None = None) -> None:
-        """`user` is the number of the user that twistd turns to after it has started to listen."""
+        """`user` is the number of the user that twistd changes to once it listens."""
         super().__init__()
         self._user = user
         self._reactor = reactor
         self._service = service
         self._stopping = False
         self.logQueues: list[LogQueue[Any]] = []
-        """What writes the log once the reactor runs; each counts the lines that it dropped."""
+        """The queues of the log once the reactor runs; each counts the lines that it dropped."""
         service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
-        """Listen, while the process may still use ports below 1024; raise CannotStart where that is impossible."""
+        """Listen, while the process may still use ports below 1024; raise CannotStart if that is impossible."""
         with self._failingInOneLine():
             self._checkRoot()
             super().privilegedStartService()
@@ -64,7 +64,7 @@ class Daemon(MultiService):
                 raise StartError(f"/etc/passwd has no user {self._user}", "cannot change to that user") from None
 
     def startService(self) -> None:
-        """Set up the process, and serve; raise CannotStart where that is impossible."""
+        """Set up the process, and serve; raise CannotStart if that is impossible."""
         useMonotonicClock(self._reactor)
         _, hard = getrlimit(RLIMIT_NOFILE)
         setrlimit(RLIMIT_NOFILE, (hard, hard))
@@ -78,13 +78,13 @@ class Daemon(MultiService):
             super().startService()
 
     def _queueLog(self) -> None:
-        """Let nothing wait for the log from now on; by now every runner has begun to log."""
+        """Write the log in a thread from now on; every runner has begun to log by now."""
         self.logQueues = queueLog(globalLogPublisher)
         for queue in self.logQueues:
             self._reactor.addSystemEventTrigger("after", "shutdown", queue.finish)
 
     def _expectSecondSignal(self) -> None:
-        """Let the second SIGTERM or SIGINT abort the drain; Twisted would stop again and fail (twisted#2265)."""
+        """Abort the drain on a second SIGTERM or SIGINT; Twisted would stop again, and fail (twisted#2265)."""
         for number in (signal.SIGTERM, signal.SIGINT):
             first = signal.getsignal(number)
             if callable(first):

@@ -1,9 +1,9 @@
-"""The graceful stop, one sequence that reads like its table in docs/promises.md.
+"""The graceful stop: one sequence, in the order of its table in docs/promises.md.
 
 Theory of operation. A client whose connection the kernel has accepted believes that it is connected, so a listening
-socket is closed only when its queue is empty, or at half of the timeout. The queue becomes empty because no handshake
-begins any more. From the beginning of the stop on, the sweep of the open connections ends those that are quiet. Each
-wait ends when its condition holds, at its part of the timeout, or when the stop is aborted, so the stop always ends.
+socket is closed only when its queue is empty, or at half of the timeout. The queue becomes empty because no new
+handshake begins. From the beginning of the stop, the sweep of the open connections ends those that are quiet. Each wait
+ends when its condition holds, at its share of the timeout, or when the stop is aborted, so the stop always ends.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,13 +18,13 @@ from echoup.server.connections import Connections
 from echoup.server.stream.progress import isReady
 
 LAST_CALL = 0.1
-"""Seconds for which a stop goes on accepting at least, for handshakes under way; half of the timeout at most."""
+"""Seconds for which a stop at least goes on accepting, for handshakes under way; at most half the timeout."""
 
 FINISH_ALL = 0.8
-"""The part of the timeout after which a stop ends the busy connections, too."""
+"""The share of the timeout after which a stop ends busy connections as well."""
 
 TICK = 0.05
-"""Seconds between two looks at what a stop waits for."""
+"""Seconds between two checks of what a stop waits for."""
 
 
 class Drain:
@@ -35,11 +35,11 @@ class Drain:
         self._isAborted = False
 
     def abort(self) -> None:
-        """End the waits of `run`, this one and those to come."""
+        """End the current wait of `run`, and skip the later ones."""
         self._isAborted = True
 
     async def run(self, ports: Sequence[Port], close: Callable[[], Awaitable[object]], timeout: float) -> None:
-        """Stop accepting at `ports`, which `close` closes, and end the connections; in `timeout` seconds none is left.
+        """Stop accepting at `ports`, which `close` closes, and end all connections within `timeout` seconds.
 
         The caller has called `stopHandshakes` for the listening sockets that no other process holds.
         """
@@ -66,6 +66,6 @@ class Drain:
 
 
 async def waitUntil(clock: RunningTime, condition: Callable[[], bool], deadline: float, tick: float) -> None:
-    """Wait until `condition` holds or the `deadline` of `clock` is over, with a look each `tick` seconds."""
+    """Wait until `condition` holds or `clock` reaches the `deadline`, with a check each `tick` seconds."""
     while not condition() and clock.seconds() < deadline:
         await deferLater(clock, tick)

@@ -195,7 +195,7 @@ class _LineWriter:
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
-        self._isCut = False  # whether only a part of the last line is written
+        self._isCut = False  # whether only part of the last line is written
 
     def write(self, fileno: Callable[[], int], lines: list[str]) -> None:
         """Write `lines`; or raise OSError, as on a full disk, and remove from the list those that are written."""
@@ -223,7 +223,7 @@ class _LineWriter:
 
 
 class _LogFileWriter:
-    """Writes lines to a log file of Twisted's, whose own `write` takes no notice when the disk becomes full."""
+    """Writes lines to a log file of Twisted's, whose own `write` ignores a full disk."""
 
     def __init__(self, file: LogFile | DailyLogFile) -> None:
         self.isAsked = False

@@ -14,10 +14,10 @@ _log = Logger()
 
 
 def countProcessors(root: Path = Path("/")) -> int:
-    """Return how many processors this process can keep busy; log it if they are fewer than those that it may run on.
+    """Return how many processors this process can keep busy; log the number if it may run on more.
 
-    Its control groups can limit their processor time: to that of one and a half processors, for example, which takes
-    two to use up (cgroups(7)). /proc and what it names are below `root`.
+    A control group can limit its processor time, for example to that of one and a half processors, which takes two to
+    use up (cgroups(7)). /proc, and the files that it names, are below `root`.
     """
     cores = len(os.sched_getaffinity(0))
     quota = min(_quotas(root), default=cores)
@@ -33,7 +33,7 @@ def countProcessors(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the quotas of this process's control groups, in processors; one that can't be read is none."""
+    """Yield the quotas of this process's control groups, in processors; ignore those that can't be read."""
     for group in _groups(root):
         for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):  # of version 2, and of version 1
             with suppress(OSError, ValueError):  # "max" is no quota, nor is a negative one
@@ -45,7 +45,7 @@ def _quotas(root: Path) -> Iterator[float]:
 def _groups(root: Path) -> Iterator[Path]:
     """Yield the folders of the control groups that may limit this process: its own, and those above it.
 
-    A container may see its own group at the place of the top one, with or without knowing (cgroup_namespaces(7)).
+    A container may see its own group in the place of the top one (cgroup_namespaces(7)).
     """
     try:
         memberships = (root / "proc/self/cgroup").read_text().splitlines()

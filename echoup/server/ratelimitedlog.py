@@ -1,4 +1,4 @@
-"""Log lines that are written once a minute at most."""
+"""Log lines that are written at most once a minute."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class RateLimitedLog:
-    """Counts events of one kind; reports the first at once, and those that follow together, once a minute at most."""
+    """Counts events of one kind; reports the first at once, and later ones together, at most once a minute."""
 
     def __init__(self, clock: IReactorTime, say: Callable[[int], None]) -> None:
         """`say` reports: it is called with the number of events since it was called last."""
@@ -23,7 +23,7 @@ class RateLimitedLog:
             self._speak()
 
     def stop(self) -> None:
-        """Report the events that are not yet reported, and none from now on."""
+        """Report the events that are not yet reported, and none afterwards."""
         self._stopped = True
         if self._silence:
             self._silence.cancel()

@@ -38,7 +38,7 @@ class IMainService(IService):
         """Read the certificates again."""
 
     def abortDrain() -> None:
-        """End a stop that is under way without waiting any longer."""
+        """End the stop that is under way at once."""
 
 
 @implementer(IMainService)
@@ -119,17 +119,17 @@ class EchoUpService(Service):
         logTotals(self.connections.served, self.connections.received)
 
     def reload(self) -> None:
-        """Read the certificates again, for the connections from now on; keep those that can't be read."""
+        """Read the certificates again, for new connections; keep the old ones of those that can't be read."""
         reloadCertificates(self._plan.listeners)
 
     def abortDrain(self) -> None:
-        """End a stop that is under way without waiting any longer."""
+        """End the stop that is under way at once."""
         self._drain.abort()
 
     async def drain(self, timeout: float) -> None:
-        """Stop accepting, and end the connections; in `timeout` seconds none is left."""
+        """Stop accepting, and end all connections within `timeout` seconds."""
         # With 20 000 connections a full garbage collection takes 50 to 120 ms, in which none of them is served. It
-        # skips frozen objects. None of them has to be freed, because the process is about to end.
+        # skips frozen objects. They need not be freed, because the process is about to end.
         gc.freeze()
         for address in self._listening:
             address.stopHandshakes()
@@ -174,7 +174,7 @@ def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> li
 
 
 def logAddresses(addresses: Iterable[str], opened: Iterable[ListeningAddress]) -> None:
-    """Log the addresses that are listened on, and what is not promised at those that were `opened`."""
+    """Log the addresses, and what is not promised at those that were `opened`."""
     for address in addresses:
         _log.info("listening on {address}", address=address)
     for listening in opened:

@@ -1,4 +1,4 @@
-"""TLS contexts, and the words for what is wrong with certificates, keys and peers."""
+"""TLS contexts, and error messages about certificates, keys and peers."""
 
 import re
 import ssl
@@ -36,8 +36,8 @@ def naming(*paths: str | Path, missing: str = "certificate or private key") -> I
 def makeContext(protocol: int) -> ssl.SSLContext:
     """Return a context for `protocol`, a client's or a server's, with nothing below TLS 1.2 (RFC 8996).
 
-    TLS 1.2, too, has only ciphers with forward secrecy and authenticated encryption. A certificate that is trusted
-    needs no trusted issuer. Renegotiation is refused: while it lasts nothing can be written.
+    TLS 1.2 also has only ciphers with forward secrecy and authenticated encryption. A certificate that is trusted needs
+    no trusted issuer. Renegotiation is refused, because nothing can be written while it lasts.
     """
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

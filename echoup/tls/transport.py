@@ -1,4 +1,4 @@
-"""TLS over a byte stream, whose two directions end one by one, as those of TCP do.
+"""TLS over a byte stream, whose two directions end separately, as those of TCP do.
 
 Theory of operation. A `TLSTransport` stands between a connection's transport, below, and, after the handshake, a
 protocol above. A close_notify ends one direction only (RFC 8446, 6.1), also in TLS 1.2, so each has its own state:
@@ -9,9 +9,9 @@ protocol above. A close_notify ends one direction only (RFC 8446, 6.1), also in 
 
 Nothing is lost, where Twisted's TLS drops what waits to be written when the peer ends its side (since 23.10):
 - `write` encrypts and hands everything to the transport below within the call; our close_notify and FIN follow it.
-- What comes waits in a queue for the protocol above, with the peer's end as its last piece. A close_notify is never
-  waited for (twisted#7926), and a FIN alone is an end, too: the protocol above counts bytes to detect a truncation.
-- What comes is decrypted even in a pause: `unwrap`, which sends our close_notify, fails on data left (`FactTests`).
+- What arrives waits in a queue for the protocol above, with the peer's end as its last piece. A close_notify is never
+  waited for (twisted#7926), and a FIN alone is an end as well: the protocol above counts bytes to detect a truncation.
+- What arrives is decrypted even in a pause: `unwrap`, which sends our close_notify, fails on data left (`FactTests`).
 """
 
 import ssl

@@ -9,10 +9,10 @@ header has named it. Both answer with an `Admission`:
     REFUSED     its peer is over its limit, or the ports are closing
 
 When the last place is taken the ports are paused: the kernel's queue holds further clients, which to them is the same
-as waiting here. A connection waits here only if it was accepted all the same: its port had accepted it already, or at
+as waiting here. A connection waits here only if it was accepted nevertheless: its port had accepted it already, or at
 that moment another process took the last place, or held the lock of the places. Twisted's ports accept several
-connections in a row, with `limitAccepts` no more than there are free places; the uvloop reactor's ports accept one in
-a turn of the loop, and the pause stops them. So no more than the limit are served at a time, on every reactor, and
+connections in a row, with `limitAccepts` no more than there are free places; the uvloop reactor's ports accept one per
+turn of the loop, and the pause stops them. So no more than the limit are served at a time, on every reactor, and
 nothing is lost: a connection that waits is not read.
 
 A free place goes to the connections that wait, and then to the ports.
@@ -67,7 +67,7 @@ class Gate:
             limitAccepts(port, lambda: self._slots.free, self._pausePorts)
 
     def close(self) -> None:
-        """Pause and resume the ports no more, since they are about to close; refuse the connections that wait."""
+        """Leave the ports alone, because they are about to close, and refuse the connections that wait."""
         self._isClosed = True
         self._ports.clear()
         self._slots.watch(None)

@@ -21,12 +21,12 @@ class IPeers(Interface):
         """Take back the count of a connection that is gone; only one that `enter` has counted may leave."""
 
     def stop() -> None:
-        """Log the refusals that are not yet logged, and none from now on."""
+        """Log the refusals that are not yet logged, and none afterwards."""
 
 
 @implementer(IPeers)
 class PeerLimit:
-    """Counts the connections of each peer; once a minute it logs how many were refused."""
+    """Counts the connections of each peer, and logs once a minute how many were refused."""
 
     _log = Logger()
 
@@ -48,7 +48,7 @@ class PeerLimit:
         uncount(self._counts, peer)
 
     def stop(self) -> None:
-        """Log the refusals that are not yet logged, and none from now on."""
+        """Log the refusals that are not yet logged, and none afterwards."""
         self._refusals.stop()
 
     def _logRefusals(self, count: int) -> None:

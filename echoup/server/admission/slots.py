@@ -9,7 +9,7 @@ from zope.interface import Attribute, Interface, implementer
 class ISlots(Interface):
     """A number of places, each for one connection."""
 
-    free: int = Attribute("How many are left; where other processes take and give them back too, an estimate.")
+    free: int = Attribute("How many are left; an estimate, if other processes take them and give them back as well.")
 
     def take() -> bool:
         """Take one; return False if none is left, or if another process takes one at this moment."""

@@ -44,8 +44,8 @@ _IPV6 = Struct("=16si")  # the destination, the interface: RFC 3542, 6
 class DatagramPort(Port):
     """A UDP port that answers from the address that was asked (RFC 1122, 4.1.3.5), wherever it is bound.
 
-    Twisted's leaves that address to the kernel, so a client that asked one may be answered from another. It also limits
-    its turns by bytes only: empty datagrams that it sends to itself would keep it in one turn without end.
+    Twisted's port leaves the choice to the kernel, so an answer may come from another address. It also limits its turns
+    by bytes only: empty datagrams that it sends to itself would keep it in one turn forever.
 
     The protocol gets the `ReturnPath` of each datagram as its address, for `answer`.
     """

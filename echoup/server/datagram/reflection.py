@@ -1,4 +1,4 @@
-"""Which datagrams are answered, so that the service can't be made to attack a third party."""
+"""Which datagrams are answered, so that nobody can use the service to attack a third party."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -17,14 +17,14 @@ from echoup.server.ratelimitedlog import RateLimitedLog
 K = TypeVar("K")
 
 RATE = 5000
-"""Datagrams a second from one address that are answered: plenty for a probe, and a small part of what a core answers
+"""Datagrams per second and address that are answered: plenty for a probe, and a small share of what a core answers
 (90 000 of 64 bytes), so that no address takes all of it."""
 
 BURST = 10_000
 """Datagrams from one address that are answered at once: ten of the bursts of 1000 that are promised an answer."""
 
 ADDRESSES = 10_000
-"""Addresses whose rate is watched. If more send at the same time, none can be near its RATE."""
+"""Addresses whose rate is watched. If more addresses send at the same time, none can be near its RATE."""
 
 RETURN = 1.0
 """Seconds for which a reply that comes back is recognised: longer than a round trip takes."""
@@ -47,14 +47,14 @@ class DatagramRefusal(Enum):
 class ReflectionGuard:
     """Decides which datagrams are answered, for all the UDP ports of a daemon together.
 
-    The sender of a datagram can be forged. An echo service can be made to flood a third party that way, or to talk with
-    another service without end (CVE-1999-0103, CVE-2024-2169). So it refuses for the reasons of `DatagramRefusal`.
+    The sender of a datagram can be forged. That way an echo service can be made to flood a third party, or to talk to
+    another service forever (CVE-1999-0103, CVE-2024-2169). So it refuses for the reasons of `DatagramRefusal`.
 
     Our own reply is a datagram that is, byte for byte, one that was sent from the address it was sent to, to exactly
     its sender, less than RETURN ago. So two services like this one answer a spoofed datagram once each. All replies
-    count, not only the last to each sender: two datagrams that go to and fro at the same time would each replace the
-    other. The price is that a client which repeats itself looks the same: one that sends the same bytes without a
-    lowercase letter again and again, from one port, gets one answer in the time of RETURN.
+    count, not only the last to each sender: two datagrams that bounce at the same time would each replace the other.
+    The price is that a client which repeats itself looks the same: if it sends the same bytes without a lowercase
+    letter repeatedly from one port, it gets one answer in each RETURN.
     """
 
     _log = Logger()
@@ -80,7 +80,7 @@ class ReflectionGuard:
         return not refusal
 
     def stop(self) -> None:
-        """Log the refusals that are not yet logged, and none from now on."""
+        """Log the refusals that are not yet logged, and none afterwards."""
         self._refusals.stop()
 
     def _findRefusal(self, datagram: bytes, reply: bytes, sender: Any, asked: Hashable) -> DatagramRefusal | None:
@@ -131,6 +131,6 @@ def _remember(deadlines: OrderedDict[K, float], maximum: int, key: K, deadline: 
 
 @lru_cache
 def _isHost(host: str) -> bool:
-    """Return whether `host` can be the address of one host; a network's broadcast address the kernel itself refuses."""
+    """Return whether `host` can be the address of one host; the kernel itself refuses a network's broadcast address."""
     address = ip_address(host)
     return not (address.is_multicast or address.is_unspecified or host == "255.255.255.255")

@@ -1,4 +1,4 @@
-"""The certificate that a TLS listener shows, and the authorities whose clients it accepts."""
+"""The certificate that a TLS listener shows, and the authorities that sign its clients' certificates."""
 
 import os
 import ssl
@@ -18,12 +18,12 @@ DEFAULT_KEY = "server.pem"
 class ServerCertificate:
     """A server's certificate and private key, in PEM files, and the TLS context made of what was read last.
 
-    The names of the files' paths are those of Twisted's `ssl:` endpoint. Without `certKey` the certificate is in the
-    file of the key. The certificates between it and the root follow it there or are in `extraCertChain`. With
-    `clientCA` clients must have a certificate signed by one in that file. Raise ValueError, with one line that says
-    what is wrong, for files that can't be used.
+    The paths have the names of Twisted's `ssl:` endpoint. Without `certKey` the certificate is in the file of the key.
+    The certificates between it and the root follow it there, or are in `extraCertChain`. With `clientCA`, clients must
+    have a certificate signed by one in that file. Raise ValueError, with one line that says what is wrong, for files
+    that can't be used.
 
-    A process that unpickles it makes the same context, even where it can't read the files or they have changed since.
+    A process that unpickles it makes the same context, even if it can't read the files, or if they have changed.
     """
 
     privateKey: str = DEFAULT_KEY
@@ -55,7 +55,7 @@ class ServerCertificate:
         self.context = self._makeContext(self._contents)
 
     def reload(self) -> None:
-        """Read the files again; raise ValueError, and keep what was read before, where that is impossible."""
+        """Read the files again; if that is impossible, keep what was read before, and raise ValueError."""
         contents = {}
         for name, path in self._paths.items():
             with naming(name):

@@ -1,4 +1,4 @@
-"""Listening sockets that the process was started with, by systemd for example."""
+"""Listening sockets that this process inherited, from systemd for example."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from echoup.server.socketoptions import prepare
 
 @dataclass(frozen=True)
 class InheritedListener:
-    """Listens on a socket that the process was started with, which outlives it with the clients in its queue."""
+    """Listens on an inherited socket, which outlives the process, together with the clients in its queue."""
 
     description: str
     domain: str
@@ -36,7 +36,7 @@ class InheritedListener:
             if inherited.family != getattr(socket, f"AF_{self.domain}"):
                 raise OSError(EINVAL, f"the socket's domain is {inherited.family.name.removeprefix('AF_')}")
             if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                raise OSError(EINVAL, "it is not a listening socket")
+                raise OSError(EINVAL, "not a listening socket")
             prepare(inherited)
             os.close(self.descriptor)
             return [ListeningAddress([inherited], opened.pop_all().close, isInherited=True, backlog=self.backlog)]
@@ -66,9 +66,9 @@ def parseInherited(
 def _inheritedDescriptors() -> ListenFDs:
     """Return the descriptors that were passed to this process, and their names (sd_listen_fds(3)).
 
-    Without LISTEN_FDNAMES Twisted sees no sockets; here all are named `unknown`, as systemd names them then. Twisted
-    also takes the variables out of the environment, so this reads those that the process began with; raise ValueError
-    where they can't be read.
+    Without LISTEN_FDNAMES Twisted finds no sockets; here all are named `unknown`, as systemd names them then. Twisted
+    also removes the variables from the environment, so this reads the environment that the process started with. Raise
+    ValueError where it can't be read.
     """
     try:
         entries = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")

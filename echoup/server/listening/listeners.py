@@ -38,7 +38,7 @@ class StartError(Exception):
 
 
 class ListenError(StartError):
-    """An address can't be listened on; the message says which and why."""
+    """The daemon can't listen on an address; the message says which, and why."""
 
     def __init__(self, description: str, reason: OSError) -> None:
         super().__init__(reason.strerror or reason, f"cannot listen on {description}")
@@ -82,7 +82,7 @@ class UNIXListener:
     """The permissions of the socket's file."""
     backlog: int = BACKLOG
     replacesLeftover: bool = True
-    """Whether the socket that a killed process left there is replaced."""
+    """Whether a socket that a killed process left there is replaced."""
     certificate: None = None
 
     def open(self, count: int = 1) -> list[ListeningAddress]:
@@ -94,7 +94,7 @@ class UNIXListener:
                 listening.bind(self.path)
             else:
                 opened.callback(bindFile(listening, self.path, self.replacesLeftover))
-                # No client can connect before the socket listens, so none comes with the permissions of the umask.
+                # No client can connect before the socket listens, so the permissions of the umask never apply.
                 Path(self.path).chmod(self.mode)
             listening.listen(self.backlog)
             return [ListeningAddress([listening], opened.pop_all().close, backlog=self.backlog)]
@@ -140,7 +140,7 @@ def parseListener(
 def parseListeners(
     descriptions: Iterable[str], clientCA: str | None = None, certificate: ServerCertificate | None = None
 ) -> list[Listener]:
-    """Return the listeners that `descriptions` name, by `parseListener`; raise ValueError, also for a socket twice."""
+    """Return the listeners that `descriptions` name, by `parseListener`; refuse the same inherited socket twice."""
     listeners = [parseListener(description, clientCA, certificate) for description in descriptions]
     # A listener closes the inherited descriptor, which may be another file's when a second one opens it.
     for first, other in combinations((each for each in listeners if isinstance(each, InheritedListener)), 2):

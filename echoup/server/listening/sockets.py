@@ -25,16 +25,16 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class ListeningAddress:
-    """An address that is listened on; nothing accepts there until `accept` or another process does."""
+    """An address with listening sockets; nothing accepts there until `accept` or another process does."""
 
     sockets: Sequence[socket.socket]
-    """One for each process that is to accept, or one for all of them."""
+    """One for each process that accepts, or one for all of them."""
     close: Callable[[], None]
     """Close the sockets and remove what was made with them; other processes keep their descriptors."""
     isInherited: bool = False
-    """Whether the socket outlives this process, because another process, such as systemd, holds it, too."""
+    """Whether the socket outlives this process, because another process, such as systemd, holds it as well."""
     backlog: int = socket.SOMAXCONN
-    """The length of a Unix socket's queue, which the kernel doesn't tell; the default is the longest."""
+    """The length of a Unix socket's queue, which the kernel doesn't report; the default is the longest."""
 
     @property
     def address(self) -> str:
@@ -46,14 +46,14 @@ class ListeningAddress:
 
     @property
     def weakness(self) -> str:
-        """What is not promised here, as people read it; empty where the socket has all options that it needs."""
+        """What is not promised here, in words; empty where the socket has all options that it needs."""
         if not isMultipath(self.sockets[0]):
             return ""
-        urgent = "of several urgent bytes with which a TCP client begins, only the last may be echoed"
-        return urgent if self.isInherited else f"{urgent}, and a client that connects during a stop may be reset"
+        urgent = "if a TCP client begins with several urgent bytes, only the last may be echoed"
+        return urgent if self.isInherited else f"{urgent}; a client that connects during a stop may be reset"
 
     def stopHandshakes(self) -> None:
-        """Let no TCP handshake begin at sockets that close with this process; see `socketoptions.stopHandshakes`."""
+        """Stop TCP handshakes at sockets that close with this process; see `socketoptions.stopHandshakes`."""
         if not self.isInherited:
             for listening in self.sockets:
                 stopHandshakes(listening)
@@ -62,7 +62,7 @@ class ListeningAddress:
 def openTCP(count: int, backlog: int, family: socket.AddressFamily, address: Any) -> ListeningAddress:
     """Listen on `address` with `count` sockets, among which the kernel spreads the connections (SO_REUSEPORT).
 
-    With that option any process of the same user can listen there as well and take a part of the connections. The
+    With that option any process of the same user can listen there as well and take part of the connections. The
     first socket gets it only after it listens, which fails where another process does.
     """
     with ExitStack() as opened:
@@ -94,8 +94,9 @@ def openEach(
 ) -> list[P]:
     """Call `openOne` with family and socket address for each address of `host`, and return the results.
 
-    `host` None is every address of this machine. One that it lacks (often IPv6) is passed over where there is another.
-    `family` restricts them, unless it is AF_UNSPEC. If one can't be opened, `close` the others, and raise OSError.
+    `host` None is every address of this machine. An address that this machine lacks (often IPv6) is skipped if there is
+    another one. `family` restricts them, unless it is AF_UNSPEC. If one can't be opened, `close` the others, and raise
+    OSError.
     """
     name = None if host is None else encodeHost(host).encode()  # a text needs a codec, which a chroot lacks
     found = socket.getaddrinfo(name, port, family, kind, flags=socket.AI_PASSIVE)
@@ -129,7 +130,7 @@ def _adopt(reactor: PosixReactorBase, factory: IProtocolFactory, listening: List
     own = listening.sockets[0]
     if own.family != socket.AF_UNIX:
         return cast("Port", reactor.adoptStreamPort(own.fileno(), own.family, factory))
-    # For a Unix socket adoptStreamPort makes the file writable for every user and in the end removes it. So the port
+    # For a Unix socket, adoptStreamPort makes the file writable for every user, and removes it at the end. So the port
     # is made for a socket without a file, and its descriptor is then turned into a duplicate of this one.
     with socket.socket(socket.AF_UNIX) as withoutFile:
         withoutFile.bind("")

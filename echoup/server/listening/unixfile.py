@@ -1,7 +1,7 @@
 """The file of a Unix socket: where a killed process left one, and whose it is.
 
 The kernel keeps the file when the process ends, and refuses to bind another socket there. So a file is a leftover if no
-process has its socket open. Nothing else tells: a process number in a lock beside it may be another process's by now,
+process has its socket open. Nothing else tells: a process number in a lock next to it may be another process's by now,
 and in a container it is the same at each start.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def bindFile(listening: socket.socket, path: str, replacesLeftover: bool) -> Callable[[], None]:
-    """Bind a Unix socket to `path`, and return what removes the file, unless it is another socket's by then.
+    """Bind a Unix socket to `path`, and return a function that removes the file, unless it is another socket's by then.
 
     With `replacesLeftover` a leftover is removed first. Raise OSError where binding is impossible.
     """
@@ -38,7 +38,7 @@ def bindFile(listening: socket.socket, path: str, replacesLeftover: bool) -> Cal
 
 @contextmanager
 def _onlyOne(path: str) -> Iterator[None]:
-    """Raise OSError if another process does the same for `path` at this moment.
+    """Raise OSError if another process does the same for `path` at the same time.
 
     Otherwise two could find the same leftover, and the second remove the first's socket. Also, while the kernel binds a
     socket, its file is there already and looks like a leftover. The lock ends with the process (flock(2)).
@@ -68,7 +68,7 @@ def _take(lock: int) -> bool:
 
 
 def _isOpen(path: str) -> bool:
-    """Return whether a process has the Unix socket at `path` open, or, for want of permission, may have it open.
+    """Return whether a process has the Unix socket at `path` open, or, for lack of permission, may have it open.
 
     A stream socket may be bound and not yet listen, and then it refuses connections as a leftover does. To a datagram
     socket it answers that it is of another type (EPROTOTYPE). In gVisor it refuses that one, and is asked by both.

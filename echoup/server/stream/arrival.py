@@ -35,10 +35,10 @@ class ArrivalState(Enum):
 
 @implementer(IConnectionProtocol, IHalfCloseableProtocol)
 class Arrival(Protocol):
-    """Serves a connection until its PROXY header and its TLS handshake are done.
+    """Serves a connection until its PROXY header and its TLS handshake are complete.
 
-    Both together have the handshake timeout. Then the `EchoUp`, or the `TLSTransport` below it, becomes the protocol of
-    the transport in place of this one.
+    The handshake timeout applies to both together. Then the `EchoUp`, or the `TLSTransport` below it, replaces this as
+    the protocol of the transport.
     """
 
     factory: "ArrivalFactory"
@@ -52,7 +52,7 @@ class Arrival(Protocol):
     def __init__(
         self, connection: Connection, header: ProxyHeaderParser | None, certificate: ServerCertificate | None
     ) -> None:
-        """`header` is for a connection that has to begin with one, `certificate` for one that then speaks TLS."""
+        """`header` is for a connection that must begin with one, `certificate` for one that then speaks TLS."""
         self.connection = connection
         self._header = header
         self._certificate = certificate
@@ -74,7 +74,7 @@ class Arrival(Protocol):
             self._secure()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take in a part of the header, or hand it on to TLS."""
+        """Parse part of the header, or pass the data on to TLS."""
         if self._tls:
             self._tls.dataReceived(data)
         elif self._header and self._state is ArrivalState.HEADER:
@@ -115,13 +115,13 @@ class Arrival(Protocol):
         return stream
 
     def _fail(self, failure: Failure) -> None:
-        """Note why the handshake failed; an alert tells the peer, which has until the deadline to end its side."""
+        """Record why the handshake failed; an alert tells the peer, which has until the deadline to end its side."""
         if isinstance(failure.value, ssl.SSLError):
             self.connection.reason = EndReason.TLS
             self.connection.details["error"] = quoted(explain(failure.value))
 
     def readConnectionLost(self) -> None:
-        """End the connection: the peer has sent its last byte, too early."""
+        """End the connection, because the peer has ended its side too early."""
         if self._tls:
             self._tls.readConnectionLost()
         else:
@@ -142,7 +142,7 @@ class Arrival(Protocol):
             self._deadline.cancel()
 
     def abort(self, reason: EndReason) -> None:
-        """Drop the connection, which has nothing that could be lost."""
+        """Drop the connection; there is no data that could be lost."""
         self._state = ArrivalState.NOTHING
         self.connection.reason = self.connection.reason or reason
         self.transport.abortConnection()
@@ -154,7 +154,7 @@ class Arrival(Protocol):
 
 
 class ArrivalFactory(Factory[Protocol]):
-    """Builds what a new connection begins with: an `Arrival`, or the stream itself."""
+    """Builds the first protocol of a new connection: an `Arrival`, or the stream itself."""
 
     noisy = False
 
@@ -165,7 +165,7 @@ class ArrivalFactory(Factory[Protocol]):
         proxies: Collection[Network],
         certificate: ServerCertificate | None,
     ) -> None:
-        """Connections from `proxies` begin with a PROXY header; it and the handshake have `timeout` seconds in all."""
+        """Connections from `proxies` begin with a PROXY header; header and handshake have `timeout` seconds."""
         self.streams = streams
         self.timeout = timeout
         self._proxies = proxies

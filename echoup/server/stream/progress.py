@@ -1,4 +1,4 @@
-"""Whether anything moves on a connection."""
+"""Whether there is traffic on a connection."""
 
 from fcntl import ioctl
 from select import POLLIN, POLLOUT, poll
@@ -24,7 +24,7 @@ class IStreamTransport(ITCPTransport, IConsumer, IPushProducer, ISystemHandle):
 
 
 class SocketProgress:
-    """What the kernel tells: of the bytes that it holds for the peer, and of room for more."""
+    """What the kernel reports: the bytes that it holds for the peer, and whether it has room for more."""
 
     __slots__ = ("_seen", "_transport")
 
@@ -33,21 +33,21 @@ class SocketProgress:
         self._seen = (0, 0, 0)
 
     def hasMoved(self, received: int) -> bool:
-        """Return whether anything moved since the last call, in either direction.
+        """Return whether there was traffic since the last call, in either direction.
 
-        `received` is how many bytes of the stream have come in altogether. What the peer takes is a movement, too.
+        `received` is the total number of bytes of the stream that have come in. What the peer takes is traffic, too.
         """
         before = self._seen
         self._seen = self.unsent, received, self._partial()
         return self._seen != before
 
     def _partial(self) -> int:
-        """Return a number that changes when something comes in that isn't yet in `received`."""
+        """Return a number that changes when data comes in that isn't yet counted in `received`."""
         return 0
 
     @property
     def unsent(self) -> int:
-        """How many bytes the kernel holds that the peer hasn't taken (tcp(7), SIOCOUTQ).
+        """The number of bytes that the kernel holds and the peer hasn't taken (tcp(7), SIOCOUTQ).
 
         A Unix socket counts whole buffers of up to 32 KiB, and their overhead.
         """
@@ -56,7 +56,7 @@ class SocketProgress:
 
     @property
     def isBlocked(self) -> bool:
-        """Whether bytes wait for the peer and it has room for no more.
+        """Whether bytes wait for the peer and it has no room for more.
 
         What a Unix socket holds is already in the peer's buffer, and no sign of a stall until that is full.
         """
@@ -66,7 +66,7 @@ class SocketProgress:
 
     @property
     def hasInput(self) -> bool:
-        """Whether something came in that the reactor hasn't read yet."""
+        """Whether there is input that the reactor hasn't read yet."""
         return self._isReady(POLLIN)
 
     def _isReady(self, event: int) -> bool:
@@ -74,7 +74,7 @@ class SocketProgress:
 
 
 class TLSProgress(SocketProgress):
-    """What the kernel and TLS tell: a part of a record is a movement, although it can't be echoed before the rest."""
+    """What the kernel and TLS report: part of a record is traffic, although it can't be echoed before the rest."""
 
     __slots__ = ()
 

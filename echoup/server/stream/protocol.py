@@ -2,10 +2,10 @@
 
 Theory of operation. Nothing that was received is lost, because a connection is closed only when everything was sent
 and the peer has ended its side: a close with unread input makes the kernel send a reset, which destroys what the peer
-has not read yet (RFC 1122, 4.2.2.13). Nothing hangs, because `checkProgress` ends a connection that doesn't move, in
-each state. Memory is bounded, because the transport is its own producer: it reads nothing while more than its buffer
-waits for the peer. A transport never closes while its producer is paused (twisted#6461), so each way to the end
-unregisters it first.
+has not read yet (RFC 1122, 4.2.2.13). Nothing hangs, because in each state `checkProgress` ends a connection without
+traffic. Memory is bounded, because the transport is its own producer: it reads nothing while more than its buffer waits
+for the peer. A transport never closes while its producer is paused (twisted#6461), so each path to the end unregisters
+the producer first.
 """
 
 from enum import Enum, auto
@@ -51,7 +51,7 @@ class EchoUp(Protocol):
     _movedAt = 0.0
 
     def __init__(self, connection: Connection, progress: type[SocketProgress] = SocketProgress) -> None:
-        """`progress` is what tells whether anything moves on the transport."""
+        """`progress` tells whether there is traffic on the transport."""
         self.connection = connection
         self._makeProgress = progress
 
@@ -67,7 +67,7 @@ class EchoUp(Protocol):
         self.factory.connections.serve(self.connection, self)
 
     def begin(self) -> None:
-        """Begin to count the time, now that the connection is admitted."""
+        """Start the clock, now that the connection is admitted."""
         connections = self.factory.connections
         self.connection.startedAt, self._movedAt = connections.reactor.seconds(), connections.clock.seconds()
 
@@ -90,24 +90,24 @@ class EchoUp(Protocol):
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Note that our end was sent, after everything else."""
+        """Record that our end was sent, after everything else."""
         self._state = FLUSHED
 
     def finish(self, reason: EndReason) -> None:
-        """End the connection without losing a byte of what was received; the peer has the stall timeout to end, too."""
+        """End the connection without losing a received byte; the peer has the stall timeout to end its side as well."""
         if self._state is not ECHOING:
             return
         self._state = FINISHING
         self.connection.reason = reason
         self._movedAt = self.factory.connections.clock.seconds()
-        self._progress = SocketProgress(self.transport)  # what comes in from now on is no movement
+        self._progress = SocketProgress(self.transport)  # what arrives from now on doesn't count
         self._progress.hasMoved(self.connection.received)
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
         self.transport.resumeProducing()
 
     def abort(self, reason: EndReason) -> None:
-        """Drop the connection, with what waits for the peer, unless the kernel has all of that already."""
+        """Drop the connection and the data that waits for the peer, unless the kernel has all of it already."""
         if self._state is FLUSHED:
             self.transport.loseConnection()
         elif self._state is not ABORTED:
@@ -116,9 +116,9 @@ class EchoUp(Protocol):
             self.transport.abortConnection()
 
     def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
-        """End the connection if nothing has moved on it for too long; `now` is in the clock's seconds.
+        """End the connection if it has had no traffic for too long; `now` is in the clock's seconds.
 
-        It is stalled if bytes wait and the peer takes none, or if it is being ended and the peer doesn't end its side.
+        It is stalled if bytes wait and the peer takes none, or if we are ending it and the peer doesn't end its side.
         Otherwise it is idle, unless there is input that the reactor hasn't read yet.
         """
         if self._progress.hasMoved(self.connection.received):
@@ -151,7 +151,7 @@ class EchoUpFactory(Factory[EchoUp]):
     ) -> None:
         """Serve within `limits`, or among `connections`, which have theirs.
 
-        `listener` names what accepts the connections; it `isPrepared` if it has done already what `prepare` does.
+        `listener` names the listener of the connections; it `isPrepared` if it has set already what `prepare` sets.
         """
         if connections is None:
             limits = limits.within(reactor)

@@ -1,4 +1,4 @@
-"""What the supervisor and a worker tell each other.
+"""The messages between the supervisor and a worker.
 
 A worker is started with its `Configuration`. After that each message is a line of JSON on a pipe, a list of a name and
 its arguments:
@@ -27,12 +27,12 @@ to accept at."""
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a worker has to know, pickled."""
+    """What a worker needs to know, pickled."""
 
     reactor: str
     """The module whose `install` makes the reactor."""
     number: int
-    """Which of the workers it is, from 0, and so which row of the page is its own."""
+    """The number of the worker, from 0, and of its row of the page."""
     shared: Shared
     plan: Plan
 

@@ -1,4 +1,4 @@
-"""What the workers share: a page of memory with their counts, and a descriptor that tells of free places.
+"""What the workers share: a page of memory with their counts, and a descriptor that signals free places.
 
 Each worker has a row of the page, which it alone writes while it runs. The free places are those that no row holds. A
 worker takes one under a lock of the page (fcntl(2)), so that no two take the same. The kernel releases the lock of a
@@ -96,7 +96,7 @@ class Row:
 
 @implementer(ISlots)
 class SharedSlots(FileDescriptor):
-    """The places, for one worker."""
+    """The shared places, as one worker takes and returns them."""
 
     def __init__(self, reactor: PosixReactorBase, page: Page, row: Row) -> None:
         super().__init__(cast("IReactorFDSet", reactor))
@@ -143,7 +143,7 @@ class SharedSlots(FileDescriptor):
             self.stopReading()
 
     def doRead(self) -> None:
-        """Tell of a free place; where there is none, wait until one is given back."""
+        """Report a free place; if there is none, wait until one is given back."""
         if not self.free:
             with suppress(BlockingIOError):  # another process was faster
                 os.eventfd_read(self._shared.room)

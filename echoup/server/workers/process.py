@@ -35,10 +35,10 @@ from echoup.server.workers.commands import (
 
 BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """The signals that only the supervisor acts on. A terminal sends some of them to all of its processes, and systemd to
-all of a service's."""
+all processes of a service."""
 
 CLEANLY = "with exit code 0"
-"""The `end` of a worker that stopped because it was told to."""
+"""The `end` of a worker that was told to stop."""
 
 
 class State(Enum):
@@ -63,7 +63,7 @@ class WorkerProcess(ProcessProtocol):
 
     def __init__(self, limit: PeerLimit) -> None:
         self.ended: Deferred[None] = Deferred()
-        """Fires when the process is gone and everything that it said was read."""
+        """Fires when the process is gone and all of its messages have been read."""
         self._limit = limit
         self._peers: Counter[str] = Counter()
         self._unfinished: defaultdict[int, bytes] = defaultdict(bytes)
@@ -106,7 +106,7 @@ class WorkerProcess(ProcessProtocol):
             self.transport.signalProcess("KILL")
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Take in its messages and its log; a line that it never finishes is dropped."""
+        """Read its messages and its log; an unfinished last line is dropped."""
         *lines, self._unfinished[childFD] = (self._unfinished[childFD] + data).split(b"\n")
         for line in lines:
             if childFD == LOG:

@@ -1,10 +1,10 @@
 """The service of `--workers`: several processes, and the supervisor that starts, replaces and stops them.
 
-The workers accept by themselves: if the supervisor accepted and passed the connections on, each would cost the work of
-two processes, and a health probe is little more than a connection. The supervisor opens a socket of its own for each
-worker and TCP address (SO_REUSEPORT), and the kernel spreads the connections among these. It keeps all of them open,
-so a client in the queue of a worker that ends is served by the next one. All workers share a Unix socket, and one of
-systemd's. The supervisor itself serves UDP, because a process recognises only its own replies.
+The workers accept by themselves: if the supervisor accepted the connections and passed them on, each would cost the
+work of two processes, and a health probe is little more than a connection. The supervisor opens a separate socket for
+each worker and TCP address (SO_REUSEPORT), and the kernel spreads the connections among them. It keeps all of them
+open, so clients in the queue of a worker that ends are served by its replacement. All workers share each Unix socket,
+and each socket from systemd. The supervisor itself serves UDP, because a process recognises only its own replies.
 """
 
 from collections.abc import Callable
@@ -34,19 +34,19 @@ from echoup.server.workers.process import CLEANLY, State, WorkerProcess
 CANNOT_START = "cannot start the workers"
 
 START = 30.0
-"""Seconds within which the workers have to be ready; they need less than one."""
+"""Seconds within which the workers must be ready; they need less than one."""
 
 GRACE = 0.5
 """Seconds after the deadline of a stop until a worker that still runs is killed."""
 
 STEADY = 10.0
-"""Seconds that a worker has to run for its end to count as the first again, in DELAYS."""
+"""Seconds after which the end of a worker counts as its first again, in DELAYS."""
 
 DELAYS = (0.0, *(0.5 * 1.5**i for i in range(11)))
-"""Seconds until a worker is replaced: after its first end, its second and so on."""
+"""Seconds until a worker is replaced: after its first end, its second, and so on."""
 
 TICK = 0.01
-"""Seconds between two looks at what the supervisor waits for."""
+"""Seconds between two checks of what the supervisor waits for."""
 
 
 @implementer(IMainService)
@@ -57,7 +57,7 @@ class WorkersService(Service):
     _page: Page
 
     def __init__(self, reactor: PosixReactorBase, plan: Plan, workers: int) -> None:
-        """The limits of `plan` are those of all `workers` processes together."""
+        """The limits of `plan` apply to all `workers` processes together."""
         self._reactor = reactor
         self._clock = RunningTime(reactor)
         self._plan = plan
@@ -84,14 +84,14 @@ class WorkersService(Service):
             raise
 
     def startService(self) -> None:
-        """Start the workers, and wait until all of them serve; raise StartError if one of them can't."""
+        """Start the workers, and wait until all of them serve; raise StartError if one can't."""
         super().startService()
         if not self._addresses:
             self.privilegedStartService()
         self._datagrams.startService()
         self._page = Page(Shared.make(self._workers, self._plan.limits.maxConnections))
         try:
-            Path(__file__).with_name("worker.py").open().close()  # not every user can (twistd --uid), or in a chroot
+            Path(__file__).with_name("worker.py").open().close()  # a user (twistd --uid) or a chroot may lack it
             for number in range(self._workers):
                 self._processes[number] = self._spawn(number)
             self._awaitWorkers()
@@ -108,9 +108,9 @@ class WorkersService(Service):
         logAddresses(self._addresses, [opening for _, opening in self._openings])
 
     def _awaitWorkers(self) -> None:
-        """Wait until all workers serve; raise StartError if one of them can't.
+        """Wait until all workers serve; raise StartError if one can't.
 
-        The reactor doesn't run yet, so this iterates it: once it runs, no error reaches the process that started the
+        The reactor doesn't run yet, so this iterates it. Once it runs, no error reaches the process that started the
         daemon.
         """
         deadline = self._reactor.seconds() + START
@@ -146,13 +146,13 @@ class WorkersService(Service):
         return process
 
     async def _keep(self, number: int) -> None:
-        """When the worker `number` ends, take back its places and start another one, until the stop."""
+        """Whenever the worker `number` ends, take back its places and start its replacement, until the stop."""
         failures = 0
         while self.running:
             startedAt = self._reactor.seconds()
             try:
                 process = self._processes.get(number) or self._spawn(number)
-            except Exception as error:  # whatever it is may pass, and nothing else would start this worker again
+            except Exception as error:  # of any kind: it may pass, and nothing else would start this worker again
                 reason = f"cannot start a worker: {error}"
             else:
                 self._processes[number] = process
@@ -196,14 +196,14 @@ class WorkersService(Service):
         self._page.close()
 
     def abortDrain(self) -> None:
-        """End a stop that is under way without waiting any longer."""
+        """End the stop that is under way at once."""
         self._datagrams.abortDrain()
         self._killAt = min(self._killAt, self._clock.seconds() + GRACE)
         for process in self._processes.values():
             process.tell("abortDrain")
 
     def reload(self) -> None:
-        """Read the certificates again, for the connections from now on; keep those that can't be read."""
+        """Read the certificates again, for new connections; keep the old ones of those that can't be read."""
         if listeners := reloadCertificates(self._plan.listeners):
             for process in self._processes.values():
                 process.tell("reload", listeners)

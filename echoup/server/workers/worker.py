@@ -66,7 +66,7 @@ class Worker(LineOnlyReceiver):
         )
 
     def connectionMade(self) -> None:
-        """Begin to serve; where that is impossible, tell the supervisor why, and end."""
+        """Begin to serve; if that is impossible, tell the supervisor why, and end."""
         try:
             self._service.listen()
         except ListenError as error:
@@ -137,11 +137,11 @@ def main() -> None:
 
     reactor = cast("PosixReactorBase", installed)
     useMonotonicClock(reactor)
-    # Of what isn't ours only warnings are logged: the rest says, once for each worker, that a port opened or closed.
+    # Only warnings are logged of what isn't ours.
     worthSaying = LogLevelFilterPredicate(LogLevel.warn)
     worthSaying.setLogLevelForNamespace("echoup", LogLevel.info)
     observer = jsonFileLogObserver(os.fdopen(LOG, "w", encoding="utf-8"), recordSeparator="")
-    # What Python writes to stderr, such as an exception that it ignores, is logged, too: stderr may be blocked.
+    # What Python writes to stderr, such as an exception that it ignores, is logged as well: stderr may be blocked.
     globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [worthSaying])])
     (log,) = queueLog(globalLogPublisher)  # the supervisor reads the pipe, unless it is suspended
     atexit.register(log.finish)

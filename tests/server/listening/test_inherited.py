@@ -338,7 +338,7 @@ class InheritedListenerTests(ReactorTestCase):
         """A socket that doesn't listen is refused."""
         for family, domain in ((socket.AF_INET, "INET"), (socket.AF_UNIX, "UNIX")):
             error = self.failure(self.opened(family, backlog=None).fileno(), domain)
-            assert (error.errno, error.strerror) == (EINVAL, "it is not a listening socket")
+            assert (error.errno, error.strerror) == (EINVAL, "not a listening socket")
 
     def test_otherDescriptorIsRefused(self) -> None:
         """A descriptor that isn't a socket, or isn't open, is refused."""

@@ -302,7 +302,7 @@ class HeaderTests(ArrivalTestCase):
             b"GET / HTTP/1.1\r\n": r"b'GET / HTTP/1.1\r\n' does not begin a PROXY protocol header",
             b'\x1b[31m" error="\n': r"b'\x1b[31m\" error=\"\n' does not begin a PROXY protocol header",
             b"PROXY TCP4 1.2.3.4 1.2.3.4 1 66000\r\n": "'66000' is not a port number from 0 to 65535",
-            V2[:12] + b"\x31": "version and command are 0x31, and neither 0x20 nor 0x21",
+            V2[:12] + b"\x31": "version and command are 0x31, not 0x20 or 0x21",
         }
         for data, words in mistakes.items():
             peer, name = self.connect()
