@@ -48,12 +48,12 @@ def _mistake(signature: inspect.Signature, values: list[str], named: dict[str, s
     given = [name for name, field in fields.items() if field.kind is field.POSITIONAL_OR_KEYWORD][: len(values)]
     required = [name for name, field in fields.items() if field.default is field.empty]
     if unknown := [name for name in named if name not in fields]:
-        return f"there is no such field: {unknown[0]}"
+        return f"unknown field {unknown[0]}"
     if twice := [name for name in given if name in named]:
-        return f"it has {twice[0]} twice"
+        return f"{twice[0]} is given twice"
     if missing := [name for name in required if name not in (*given, *named)]:
-        return f"it has no {missing[0]}"
-    return "it has too many values"
+        return f"{missing[0]} is missing"
+    return "too many values"
 
 
 def wholeNumber(text: str) -> int:
@@ -71,9 +71,9 @@ def socketPath(text: str) -> str:
     isAbstract = text.startswith("@")
     name = text[isAbstract:]
     if not name:
-        raise ValueError(f"it has no {'name' if isAbstract else 'path'}")
+        raise ValueError(f"the {'name' if isAbstract else 'path'} is missing")
     if len(os.fsencode(name)) > MAXIMUM_PATH:
-        raise ValueError(f"it is longer than the {MAXIMUM_PATH} bytes that a Unix socket takes")
+        raise ValueError(f"longer than the {MAXIMUM_PATH} bytes that a Unix socket takes")
     return "\0" + name if isAbstract else name
 
 

@@ -75,10 +75,10 @@ class ApplyToTests(SynchronousTestCase):
     def test_mistakeIsNamed(self) -> None:
         """A field that is unknown, repeated, missing or too much is named in a ValueError."""
         for values, named, message in (
-            ([], {}, "it has no first"),
-            (["a"], {"fourth": "d"}, "there is no such field: fourth"),
-            (["a"], {"first": "d"}, "it has first twice"),
-            (["a", "b", "c"], {}, "it has too many values"),
+            ([], {}, "first is missing"),
+            (["a"], {"fourth": "d"}, "unknown field fourth"),
+            (["a"], {"first": "d"}, "first is given twice"),
+            (["a", "b", "c"], {}, "too many values"),
         ):
             assert str(raised(ValueError, applyTo, self.add, values, named)) == message
 
@@ -89,7 +89,7 @@ class ApplyToTests(SynchronousTestCase):
             return "".join(values) + end
 
         assert applyTo(join, ["a", "b"], {"end": "c"}) == "abc"
-        for named, message in (({}, "it has no end"), ({"end": "c", "values": "d"}, "there is no such field: values")):
+        for named, message in (({}, "end is missing"), ({"end": "c", "values": "d"}, "unknown field values")):
             assert str(raised(ValueError, applyTo, join, ["a"], named)) == message
 
 
@@ -103,13 +103,13 @@ class SocketPathTests(SynchronousTestCase):
 
     def test_lengthIsTheSystems(self) -> None:
         """The longest path and the longest name fit exactly, in bytes; more, and nothing, is refused."""
-        for prefix, nothing in (("", "it has no path"), ("@", "it has no name")):
+        for prefix, nothing in (("", "the path is missing"), ("@", "the name is missing")):
             with socket.socket(socket.AF_UNIX) as longest:
                 error = raised(OSError, longest.connect, socketPath(prefix + "é" * 53 + "x"))
                 assert error is not None
                 assert error.errno in (ENOENT, ECONNREFUSED)
             assert str(raised(ValueError, socketPath, prefix)) == nothing
-            message = "it is longer than the 107 bytes that a Unix socket takes"
+            message = "longer than the 107 bytes that a Unix socket takes"
             assert str(raised(ValueError, socketPath, prefix + "é" * 54)) == message
 
 

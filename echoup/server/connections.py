@@ -129,7 +129,7 @@ class Connections:
         if not self._open:
             self._sweeping.stop()  # until the next connection
         swept = Deferred.fromCoroutine(self.checkProgress())
-        return swept.addErrback(lambda failure: self._log.failure("a sweep failed", failure))
+        return swept.addErrback(lambda failure: self._log.failure("a check of the connections failed", failure))
 
     async def checkProgress(self) -> None:
         """End the connections that have had no traffic for too long."""

@@ -165,7 +165,7 @@ class Options(usage.Options):
         certificate, key = self["tls-cert"], self["tls-key"]
         if certificate is None:
             if key is not None:
-                raise usage.UsageError("--tls-key: it needs --tls-cert FILE, the certificate")
+                raise usage.UsageError("--tls-key: --tls-cert FILE is missing")
             return None
         try:
             return ServerCertificate(key or certificate, certificate, clientCA=self["tls-client-ca"])

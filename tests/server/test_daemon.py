@@ -74,7 +74,7 @@ class CannotStartTests(DaemonTestCase):
     def test_rootWithoutNull(self) -> None:
         """A root folder without /dev/null, which each of Twisted's ports opens, ends the process in one line."""
         self.patch(os, "devnull", "/no/such/null")
-        reason = "there is no /no/such/null: cannot start; with --chroot it has to be in that folder"
+        reason = "no /no/such/null: cannot start; with --chroot, create it in that folder"
         assert self.failure() == reason
 
     def test_unknownUser(self) -> None:

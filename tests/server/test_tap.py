@@ -298,10 +298,10 @@ class MistakeTests(OptionsTestCase):
         unused = "--tls-cert: no --listen tls:... uses it"
         assert self.refusal(f"--tls-cert={both}") == unused
         assert self.refusal(f"--listen=ssl:0:privateKey={both}", ECHOUP_TLS_CERT=both) == unused
-        needed = "'tls:8443' is not a tls endpoint: it needs --tls-cert FILE"
+        needed = "'tls:8443' is not a tls endpoint: --tls-cert FILE is missing"
         assert self.refusal("--listen=tls:8443") == f"--listen: {needed}"
         assert self.refusal(ECHOUP_LISTEN="tls:8443") == f"ECHOUP_LISTEN: {needed}"
-        alone = "--tls-key: it needs --tls-cert FILE, the certificate"
+        alone = "--tls-key: --tls-cert FILE is missing"
         assert self.refusal("--listen=tls:0", f"--tls-key={both}") == alone
 
     def test_unusableTLSFilesAreNamed(self) -> None:

@@ -52,12 +52,12 @@ OPTION_FAILURES = [
     ("--no-such-option", "option --no-such-option not recognized"),
     ("superfluous", "unexpected argument 'superfluous'; an address is --listen superfluous"),
     ("--listen=udp:8081", "--listen: 'udp:8081' is a UDP address; write --udp 8081"),
-    ("--listen=tcp:1:2:3:4", "--listen: 'tcp:1:2:3:4' is not a tcp endpoint: it has too many values"),
+    ("--listen=tcp:1:2:3:4", "--listen: 'tcp:1:2:3:4' is not a tcp endpoint: too many values"),
     ("--listen=https://localhost:443", "--listen: 'https://localhost:443' is a URL; write --listen tls:localhost:443"),
-    ("--listen=tls:8443", "--listen: 'tls:8443' is not a tls endpoint: it needs --tls-cert FILE"),
+    ("--listen=tls:8443", "--listen: 'tls:8443' is not a tls endpoint: --tls-cert FILE is missing"),
     (
         "--listen=ssl:8443",
-        "--listen: 'ssl:8443' is not an ssl endpoint: it has no privateKey=, and server.pem: No such",
+        "--listen: 'ssl:8443' is not an ssl endpoint: no privateKey= is given, and server.pem: No such",
     ),
     ("--tls-cert=missing.pem", "--tls-cert: missing.pem: No such file or directory"),
 ]
@@ -71,7 +71,7 @@ TWISTD_FAILURES = [
     (["--rundir=missing"], "--rundir: there is no folder missing"),
     (["--pidfile=missing/pid"], "--pidfile: there is no folder "),
     (["--logfile=missing/log"], "--logfile: there is no folder "),
-    (["--chroot=."], "there is no /dev/null: cannot start; with --chroot it has to be in that folder"),
+    (["--chroot=."], "no /dev/null: cannot start; with --chroot, create it in that folder"),
     (["--uid=4000000000"], "/etc/passwd has no user 4000000000: cannot change to that user"),
 ]
 """Options of twistd, of which it would print a traceback."""

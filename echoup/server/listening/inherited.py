@@ -49,7 +49,7 @@ def parseInherited(
     if domain not in ("INET", "INET6", "UNIX"):
         raise ValueError(f"domain={domain} is not INET, INET6 or UNIX")
     if (index is None) == (name is None):
-        raise ValueError("it needs index= or name=, and not both")
+        raise ValueError("give index= or name=, not both")
     inherited = _inheritedDescriptors()
     if name is not None:
         descriptor = inherited.inheritedNamedDescriptors().get(name)

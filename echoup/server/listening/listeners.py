@@ -166,7 +166,7 @@ def _parseUNIX(
     if path.startswith("\0"):
         for name, value in (("mode", mode), ("lockfile", lockfile)):
             if value is not None:
-                raise ValueError(f"it has {name}=, but an abstract socket has no file")
+                raise ValueError(f"an abstract socket has no file, so it takes no {name}=")
         return UNIXListener(description, path, backlog=length, replacesLeftover=False)
     mode, lockfile = "666" if mode is None else mode, "1" if lockfile is None else lockfile
     if not re.fullmatch("(0|0o)?[0-7]{1,4}", mode):
@@ -177,10 +177,10 @@ def _parseUNIX(
 def _parseTLS(description: str, certificate: ServerCertificate | None, address: str) -> AddressListener:
     """Return the listener of `tls:` and the `address`."""
     if "=" in address:
-        raise ValueError("it takes no fields; --tls-cert and --tls-key name its files")
+        raise ValueError("no fields are possible here; --tls-cert and --tls-key name its files")
     host, port = parseOwnAddress(address)
     if certificate is None:
-        raise ValueError("it needs --tls-cert FILE")
+        raise ValueError("--tls-cert FILE is missing")
     return AddressListener(description, host, port, certificate=certificate)
 
 
@@ -199,13 +199,13 @@ def _parseSSL(
     """Return the listener for the arguments of Twisted's `ssl:` endpoint, which are named and ordered like these."""
     for name, value in (("sslmethod", sslmethod), ("dhParameters", dhParameters)):
         if value is not None:
-            raise ValueError(f"it has {name}=, but only TLS 1.2 and 1.3 with ECDHE are supported")
+            raise ValueError(f"{name}= is not supported; only TLS 1.2 and 1.3 with ECDHE are")
     listener = _parseTCP(description, "", port, interface, backlog)
     try:
         certificate = ServerCertificate(privateKey or DEFAULT_KEY, certKey, extraCertChain, clientCA)
     except ValueError as error:
         if privateKey is None and str(error).startswith(f"{DEFAULT_KEY}: "):
             hint = "" if certKey else "; or write tls: with --tls-cert"
-            raise ValueError(f"it has no privateKey=, and {error}{hint}") from None
+            raise ValueError(f"no privateKey= is given, and {error}{hint}") from None
         raise
     return replace(listener, certificate=certificate)

@@ -119,9 +119,9 @@ class WorkersService(Service):
             reapAllProcesses()  # only the running reactor catches SIGCHLD
             for process in self._processes.values():
                 if process.state is State.ENDED:
-                    raise StartError(process.error or f"one ended {process.end}", CANNOT_START)
+                    raise StartError(process.error or f"a worker ended {process.end}", CANNOT_START)
             if self._reactor.seconds() > deadline:
-                raise StartError(f"they are not ready after {START:g} seconds", CANNOT_START)
+                raise StartError(f"not ready after {START:g} seconds", CANNOT_START)
 
     def _spawn(self, number: int) -> WorkerProcess:
         sockets = [opening.sockets[number % len(opening.sockets)] for _, opening in self._openings]

@@ -113,7 +113,7 @@ class ParseInheritedTests(ParseTestCase):
             words = f"domain={domain} is not INET, INET6 or UNIX"
             assert self.refusal(f"systemd:domain={domain}:index=0") == words
         for which in ("", ":index=0:name=echo"):
-            assert self.refusal(INET + which) == "it needs index= or name=, and not both"
+            assert self.refusal(INET + which) == "give index= or name=, not both"
         assert self.refusal(f"{INET}:index=x") == "'x' is not a whole number"
         for description in ("systemd", "systemd:", "systemd:index=0", f"{INET}:index=0:mode=660", "systemd:INET:0:a:b"):
             assert self.refusal(description)

@@ -206,7 +206,7 @@ class StartTests(WorkersTestCase):
         self.spawner.answer = ()
         self.spawner.callLater(0, lambda: self.spawner.spawned[1].end(ProcessTerminated(3)))
         error = raised(StartError, self.build().startService)
-        assert str(error) == "one ended with exit code 3: cannot start the workers"
+        assert str(error) == "a worker ended with exit code 3: cannot start the workers"
         assert self.spawner.alive == []
 
     def test_missingProcessEndsStart(self) -> None:
@@ -233,7 +233,7 @@ class StartTests(WorkersTestCase):
         self.spawner.answer = ()
         self.spawner.callLater(0, self.spawner.clock.advance, workers.START + 1)
         error = raised(StartError, self.build().startService)
-        assert str(error) == "they are not ready after 30 seconds: cannot start the workers"
+        assert str(error) == "not ready after 30 seconds: cannot start the workers"
         assert self.spawner.alive == []
 
 
