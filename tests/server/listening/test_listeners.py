@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.addresses import joinAddress
 from echoup.server.listening import certificate
 from echoup.server.listening import listeners as listen
+from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import (
     BACKLOG,
     AddressListener,
@@ -43,7 +44,7 @@ LETTERS = ":::===\\\\[]%*.,/-+_ 0123456789abcfglmnpstux\n\0\x7f\xa0\u200bé²日
 GOOD = (
     *("8081", "*:8081", "127.0.0.1:8081", "localhost:8081", "[::1]:8081", "[fe80::1%lo]:8081"),
     *("tcp:8081", "tcp:8081:interface=127.0.0.1:backlog=5", r"tcp:8081:interface=\:\:1", "tcp6:8081:interface=\\:\\:"),
-    "unix:@echoup",
+    *("unix:@echoup", "tls:8081", "tls:*:8081", "tls:localhost:8081", "tls:[::1]:8081"),
     *("unix:/run/echoup", "unix:/run/echoup:mode=660:backlog=5:lockfile=0", "unix:address=/run/echoup"),
     *("systemd:domain=INET:index=0", "systemd:UNIX:name=echo"),
     *("ssl:8081", "ssl:8081:privateKey=server.pem:certKey=server.pem:extraCertChain=ca.pem"),
@@ -51,7 +52,10 @@ GOOD = (
     *("ssl:8081:server.pem:server.pem:TLS_METHOD", r"ssl:8081:interface=\:\:1:dhParameters=none.pem"),
 )
 
-KINDS = st.sampled_from(["", "*:", "tcp:", "tcp6:", "unix:", "systemd:", "ssl:", "haproxy:", "systemd:domain=INET:"])
+OTHER_KINDS = ("udp:", "http://", "haproxy:")
+KINDS = st.sampled_from(
+    ["", "*:", "tls:", "tcp:", "tcp6:", "unix:", "systemd:", "systemd:domain=INET:", "ssl:", *OTHER_KINDS]
+)
 
 
 class ParseListenerTests(SynchronousTestCase):
@@ -96,6 +100,14 @@ class ParseListenerTests(SynchronousTestCase):
             ("unix:./@echoup", UNIXListener("", "./@echoup")),
         ):
             assert parseListener(text) == replace(listener, description=text)
+
+    def test_tlsAddresses(self) -> None:
+        """The forms of an address have the same host and port after `tls:`, and the certificate that is given."""
+        enterFolder(self)
+        own = ServerCertificate()
+        for text, (host, port) in OWN_ADDRESSES.items():
+            expected = AddressListener(f"tls:{text}", host, port, certificate=own)
+            assert parseListener(f"tls:{text}", certificate=own) == expected
 
     def test_mistakeIsNamed(self) -> None:
         """A text that is near to a form is refused with the reason."""
@@ -249,12 +261,13 @@ class AnyTextTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Go to a folder of certificates; elsewhere there are no files."""
         enterFolder(self)
+        self.certificate = ServerCertificate()
         self.patch(certificate, "Path", inFolder)
 
     def parses(self, text: str) -> bool:
         """Return whether `text` is a listener, after a check of what becomes of it."""
         try:
-            listener = parseListener(text, "ca.pem")
+            listener = parseListener(text, "ca.pem", self.certificate)
         except ValueError as error:
             assert str(error).isprintable(), str(error)  # noqa: PT017  # other errors are shown whole
             return False
