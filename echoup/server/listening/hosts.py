@@ -36,7 +36,7 @@ def parseOwnAddress(text: str, otherForms: str = "") -> tuple[str | None, int]:
 
 
 def refuseForeignForms(text: str) -> None:
-    """Raise ValueError for a URL, and for an address of UDP, as other programs take them; say what to write here."""
+    """Raise ValueError for an address as other programs take it, such as a URL; the message says what to write here."""
     if url := _URL.fullmatch(text):
         scheme, address = url[1].lower(), url[2] or "HOST"
         if not re.search(r":\d+$", address):
@@ -46,6 +46,8 @@ def refuseForeignForms(text: str) -> None:
     kind, colon, rest = text.partition(":")
     if colon and kind in DATAGRAMS:
         raise ValueError(f"{text!r} is a UDP address; write --udp {rest or 'PORT'}")
+    if kind == "haproxy" and ":" in rest:
+        raise ValueError(f"{text!r} is not supported; write --listen {rest} --proxy-from NETWORK")
 
 
 def _parsePort(text: str) -> int:

@@ -115,7 +115,7 @@ class ParseListenerTests(SynchronousTestCase):
             **NO_OWN_ADDRESSES,
             "*8081": "'*8081' is not a port number",
             "::1:8081": "neither HOST:PORT nor [V6]:PORT, nor of the kinds tls, tcp, tcp6, ssl, unix, systemd",
-            "haproxy:tcp:8081": "nor of the kinds tls, tcp, tcp6, ssl, unix, systemd",
+            "haproxy:tcp:8081": "'haproxy:tcp:8081' is not supported; write --listen tcp:8081 --proxy-from NETWORK",
             "udp:8081": "'udp:8081' is a UDP address; write --udp 8081",
             "udp4:127.0.0.1:8081": "is a UDP address; write --udp 127.0.0.1:8081",
             "udp6:": "is a UDP address; write --udp PORT",
