@@ -189,7 +189,7 @@ class DescribeAddressTests(SynchronousTestCase):
             assert describeAddress(address) == text
 
     def test_linkLocalAddressHasInterface(self) -> None:
-        """A link-local address is described with its interface, whether that is in the host or beside it."""
+        """A link-local address is described with its interface, whether that is in the host or next to it."""
         scope = socket.if_nametoindex("lo")
         for address in (IPv6Address("TCP", "fe80::1", 1, 0, scope), IPv6Address("TCP", "fe80::1%lo", 1, 0, scope)):
             assert describeAddress(address) == "[fe80::1%lo]:1"

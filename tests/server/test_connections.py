@@ -132,7 +132,7 @@ class EndedTests(ConnectionsTestCase):
         assert self.connections.ended == {("here", EndReason.REFUSED): 1}
 
     def test_sweepOutlivesAnError(self) -> None:
-        """An error while one connection is checked is logged, and the next sweep comes all the same."""
+        """An error while one connection is checked is logged, and the next sweep still comes."""
         self.connect()
         (connection,) = self.connections
         self.patch(connection.protocol, "checkProgress", lambda *_: 1 / 0)

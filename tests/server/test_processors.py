@@ -85,7 +85,7 @@ class CountTests(SynchronousTestCase):
         assert countProcessors(self.root) == 3
 
     def test_versionOne(self) -> None:
-        """The quota of version 1 counts, with a group of version 2 beside it that has no controllers."""
+        """The quota of version 1 counts, next to a group of version 2 that has no controllers."""
         self.begin("4:cpu,cpuacct:/a\n3:memory:/b\n0::/c\n", V1.format(top="/") + V2.format(top="/"))
         self.limitV1("/a", "-1\n")
         assert countProcessors(self.root) == CORES

@@ -183,7 +183,7 @@ class StopTests(ServiceTestCase):
             assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == ECONNREFUSED
 
     def test_connectionMayReceiveDuringTheStop(self) -> None:
-        """A connection that inherits from its port that it must not receive does so all the same."""
+        """A connection that inherits from its port that it must not receive still receives."""
         peer = self.connect()
         (connection,) = self.service.connections
         assert connection.protocol
@@ -441,7 +441,7 @@ class ReloadTests(ArrivalsTestCase):
         assert client.receive(5) == b"HELLO"
 
     def test_unreadableCertificateIsKept(self) -> None:
-        """One that can't be read is kept, with a line that is an error; the others are read all the same."""
+        """One that can't be read is kept, with a line that is an error; the others are still read."""
         before = self.shown(1), self.shown(2)
         writeCertificates(self.folder)
         path = Path(self.folder, "own.pem")

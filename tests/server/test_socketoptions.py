@@ -21,7 +21,7 @@ class Forbidding(socket.socket):
     """A socket none of whose options may be set."""
 
     def setsockopt(self, *arguments: Any) -> None:
-        """Fail, as for want of a privilege."""
+        """Fail, as for lack of a privilege."""
         raise OSError(EPERM, "Operation not permitted")
 
 

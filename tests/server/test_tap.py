@@ -328,7 +328,7 @@ class MistakeTests(OptionsTestCase):
         assert self.refusal("--listen=tls:0", f"--tls-cert={folder}/server.crt") == message
 
     def test_inheritedSocketTwice(self) -> None:
-        """A socket of systemd's can be listened on once, by any of its names; others beside it as well."""
+        """Each socket from systemd can be named once, by its name or its index."""
         path = Path(self.enterContext(TemporaryDirectory()), "environ")
         path.write_text(f"LISTEN_PID={os.getpid()}\0LISTEN_FDS=2\0LISTEN_FDNAMES=echo:other\0")
         self.patch(inherited, "Path", {"/proc/self/environ": path}.__getitem__)

@@ -90,7 +90,7 @@ class WriteThroughTests(SynchronousTestCase):
     """`write` asks the kernel first."""
 
     def transport(self, room: int, error: int = EAGAIN) -> tuple[TCPTransport, FakeSocket, Watch]:
-        """Return a transport whose kernel has room for so many bytes, its socket, and its reactor."""
+        """Return a transport whose kernel has room for `room` bytes, its socket, and its reactor."""
         socket, reactor = FakeSocket(room, error), Watch()
         transport = TCPTransport(socket, Protocol(), ("192.0.2.1", 1), None, 0, reactor)  # type: ignore[arg-type]
         return transport, socket, reactor

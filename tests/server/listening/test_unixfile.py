@@ -65,7 +65,7 @@ class ReplaceTests(UNIXFileTestCase):
     """A socket that no process has open is replaced."""
 
     def test_leftoverIsReplaced(self) -> None:
-        """The socket of a process that is gone is replaced, and nothing else is left beside the new one."""
+        """The socket of a process that is gone is replaced, and nothing else is left next to the new one."""
         self.leave()
         self.open()
         self.connect().send(b"hello")
@@ -83,7 +83,7 @@ class ReplaceTests(UNIXFileTestCase):
             assert self.files == []
 
     def test_lockWithoutSocket(self) -> None:
-        """A lock without a socket beside it is in nobody's way, and may be another program's."""
+        """A lock without a socket next to it does no harm, and may be another program's."""
         self.lock.symlink_to(str(os.getpid()))
         self.open().close()
         assert self.files == ["socket.lock"]
@@ -106,7 +106,7 @@ class InUseTests(UNIXFileTestCase):
     """What is not a leftover stays as it is."""
 
     def refuses(self) -> None:
-        """Check that listening fails, with a lock of a process that is gone beside the file, and without."""
+        """Check that listening fails, with the lock of a process that is gone next to the file, and without."""
         before = self.path.lstat().st_ino
         assert self.failure() == EADDRINUSE
         assert self.files == ["socket"]
@@ -170,7 +170,7 @@ class RemoveTests(UNIXFileTestCase):
     """The end of a socket removes its file."""
 
     def test_fileIsGone(self) -> None:
-        """A socket whose file is gone is closed all the same."""
+        """A socket whose file is gone is still closed."""
         listening = self.open()
         self.path.unlink()
         listening.close()

@@ -201,7 +201,7 @@ class FinishTests(EchoUpTestCase):
         self.assertGone(stream, EndReason.IDLE)
 
     def test_finishAfterThePeersEndFlushes(self) -> None:
-        """A connection that the peer ended already is flushed all the same."""
+        """A connection that the peer has ended is still flushed."""
         stream, peer = self.connect()
         stream.dataReceived(MUCH)
         stream.readConnectionLost()
