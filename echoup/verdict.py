@@ -4,6 +4,7 @@ from collections import deque
 from enum import Enum
 
 from echoup.escaping import printable
+from echoup.plurals import counted
 from echoup.upper import upper
 
 START = 24
@@ -72,7 +73,7 @@ class Reply:
         if self.wrongAt is None:
             return f"{self.received} of {self.sent} bytes came back"
         if self.wrongAt >= self.sent:
-            return f"more came back than was sent: {describeSize(self.received)} for {self.sent}{self._hint}"
+            return f"more came back than was sent: {counted(self.received, 'byte')} for {self.sent}{self._hint}"
         return f"byte {self.wrongAt} of the reply is not the upper case of the one sent{self._hint}"
 
     @property
@@ -112,11 +113,6 @@ class Reply:
             taken.append(chunk)
             size -= len(chunk)
         return b"".join(taken)
-
-
-def describeSize(size: int) -> str:
-    """Return a number of bytes in words."""
-    return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def firstDifference(data: bytes, expected: bytes) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from echoup.server.plurals import counted
+from echoup.plurals import counted
 
 _log = Logger()
 

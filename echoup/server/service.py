@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from echoup.addresses import describeName
+from echoup.plurals import counted
 from echoup.server.admission.gate import Gate
 from echoup.server.connection import Connection
 from echoup.server.connections import Connections
@@ -21,7 +22,6 @@ from echoup.server.drain import Drain
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import Listener, ListenError, listeningOn
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
-from echoup.server.plurals import counted
 from echoup.server.settings import Plan
 from echoup.server.socketoptions import passesOptions
 from echoup.server.stream.arrival import ArrivalFactory

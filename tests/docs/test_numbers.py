@@ -13,9 +13,10 @@ from echoup.client.cli import cli
 from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.ping import datagram as pings
 from echoup.client.ping import session
-from echoup.server import connections, drain, logqueue, settings
+from echoup.server import connections, drain, settings
 from echoup.server.datagram import port, reflection
 from echoup.server.listening.listeners import BACKLOG
+from echoup.server.log import logqueue
 from echoup.server.workers import supervisor
 from tests.support.documents import Document, locate, readDocuments
 

@@ -23,11 +23,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
 
+from echoup.plurals import counted
 from echoup.server.admission.peers import IPeers, PeerLimit
 from echoup.server.admission.slots import ISlots, LocalSlots
 from echoup.server.connection import ADMITTED, REFUSED, WAITING, Admission, Connection, Pass
-from echoup.server.plurals import counted
-from echoup.server.ratelimitedlog import RateLimitedLog
+from echoup.server.log.ratelimitedlog import RateLimitedLog
 from echoup.server.settings import Limits
 from echoup.server.twistedports import limitAccepts, reportExhaustion
 

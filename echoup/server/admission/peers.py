@@ -7,8 +7,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
-from echoup.server.plurals import counted
-from echoup.server.ratelimitedlog import RateLimitedLog
+from echoup.plurals import counted
+from echoup.server.log.ratelimitedlog import RateLimitedLog
 
 
 class IPeers(Interface):

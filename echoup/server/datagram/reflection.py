@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from echoup.addresses import describeName
-from echoup.server.plurals import counted
-from echoup.server.ratelimitedlog import RateLimitedLog
+from echoup.plurals import counted
+from echoup.server.log.ratelimitedlog import RateLimitedLog
 
 K = TypeVar("K")
 

@@ -11,9 +11,9 @@ from typing import cast
 from twisted.python.systemd import ListenFDs
 
 from echoup.endpointstrings import wholeNumber
+from echoup.plurals import counted
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.sockets import ListeningAddress
-from echoup.server.plurals import counted
 from echoup.server.socketoptions import prepare
 
 

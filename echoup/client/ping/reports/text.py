@@ -23,7 +23,7 @@ from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
 from echoup.escaping import shown
-from echoup.verdict import describeSize
+from echoup.plurals import counted
 
 ERASE = "\r\x1b[K"
 """Goes to the start of the line and clears it (ECMA-48, 8.3.41: EL)."""
@@ -47,7 +47,7 @@ class TextReport(Report):
         """Print the heading."""
         self._target = shown(target)
         if not self._quiet:
-            self._print(f"ECHOUP {self._target}: {describeSize(size)}")
+            self._print(f"ECHOUP {self._target}: {counted(size, 'byte')}")
 
     def add(self, result: Result) -> None:
         """Print the outcome of a probe."""
@@ -108,7 +108,7 @@ class TextReport(Report):
         address = (error and error.address) or result.remote
         between = f" from {shown(address)}{here}" if address else ""
         if error is None:
-            size = describeSize(result.reply.received)
+            size = counted(result.reply.received, "byte")
             return f"{size} {self._colour('uppercased', 'green')}{between}: {seq} {time}"
         if verdict is None:
             word = result.step.value if result.step else "failed"
@@ -155,8 +155,7 @@ def _certificate(der: bytes, at: float) -> str:
         return "certificate unreadable"
     now = datetime.fromtimestamp(at, UTC)
     days = certificate.daysLeft(now)
-    whole = round(-days) if days < 0 else int(days)
-    left = f"{whole} {'day' if whole == 1 else 'days'}"
+    left = counted(round(-days) if days < 0 else int(days), "day")
     left = f"expired {left} ago" if days < 0 else f"{left} left"
     if now < certificate.notBefore:
         left = f"not valid before {certificate.notBefore:%Y-%m-%d %H:%M:%S} UTC"

@@ -31,9 +31,9 @@ from twisted.python.logfile import LogFile
 from twisted.python.syslog import SyslogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server import logqueue
-from echoup.server.logqueue import LogQueue, queueLog
-from echoup.server.plurals import counted
+from echoup.plurals import counted
+from echoup.server.log import logqueue
+from echoup.server.log.logqueue import LogQueue, queueLog
 from tests.support.waiting import eventually
 
 

@@ -5,7 +5,7 @@ import itertools
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server.ratelimitedlog import RateLimitedLog
+from echoup.server.log.ratelimitedlog import RateLimitedLog
 from tests.support.properties import given, st
 
 

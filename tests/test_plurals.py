@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server.plurals import counted
+from echoup.plurals import counted
 
 
 class CountedTests(SynchronousTestCase):

@@ -34,7 +34,7 @@ from twisted.logger import (
 from twisted.python.logfile import DailyLogFile, LogFile
 from twisted.python.syslog import DEFAULT_FACILITY, SyslogObserver
 
-from echoup.server.plurals import counted
+from echoup.plurals import counted
 from echoup.server.twistedports import fileOf, observersOf, setFile, streamOf
 
 L = TypeVar("L")

@@ -1,0 +1,1 @@
+"""How the daemon logs: from a thread of its own, and nothing too often."""
