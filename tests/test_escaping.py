@@ -1,9 +1,57 @@
 """Bytes and texts from outside can be shown, and command nothing."""
 
+import re
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.escaping import printable, quoted, shown, word
+from echoup.escaping import LineEscaper, printable, quoted, shown, word
 from tests.support.properties import given, st
+
+JOINED = (
+    "👨\u200d👩\u200d👧",
+    "👩🏽\u200d❤\ufe0f\u200d👨🏽",
+    "🏳\ufe0f\u200d🌈",
+    "🙂\u200d↔\ufe0f",
+    "🏴" + "".join(chr(0xE0000 + ord(c)) for c in "gbeng\x7f"),
+    "می\u200cخواهم",
+    "ب\u064e\u200cب",
+    "क्\u200dष",
+    "ර්\u200dය",
+    "র\u200d্যাব",
+    "അവന്\u200d",
+)
+"""Text in which each invisible character is part of a visible one: emoji, a flag, and Persian and Indic words."""
+
+HIDDEN = (
+    "a\u200db",
+    "a\u200cb",
+    "\u200d",
+    "\u200d👨",
+    "👨\u200d",
+    "👨\u200da",
+    "👨\u200d\u200d👩",
+    "a\u200d👨",
+    "س\u200c",
+    "س\u200ca",
+    "ا\u200cل",
+    "س\u200c\u202eس",
+    "a\u094d\u200db",
+    "a\u200d\u094d",
+    "\ue000\u200cس",
+    "a\U000e0061",
+    "🏴\U000e0067\U000e0062",
+    "🏴" + "".join(chr(0xE0000 + ord(c)) for c in "usca\x7f"),
+    "\u202eA\u2066\u00ad\ufeff\u200b\u2028",
+)
+"""Text in which no invisible character has a part in what is seen."""
+
+PARTS = st.text(sorted(set("".join((*JOINED, *HIDDEN, "\n\\\xe9")))))
+"""Text of all these characters, in any order."""
+
+
+def isShowable(text: str) -> bool:
+    """Return whether `text` is printable, but for joiners and tags that follow a character outside of ASCII."""
+    return re.sub(r"(?<=[^\x00-\x7f])[\u200c\u200d\U000e0020-\U000e007f]", "", text).isprintable()
 
 
 class PrintableTests(SynchronousTestCase):
@@ -21,10 +69,23 @@ class PrintableTests(SynchronousTestCase):
         ):
             assert printable(data) == text
 
-    @given(st.binary() | st.text().map(str.encode))
+    def test_joinersInsideCharacterAreKept(self) -> None:
+        """A joined emoji, a flag and a word with joiners are shown as they are, also next to other text."""
+        for text in JOINED:
+            for whole in (text, f"a {text} b", f"{text}\\"):
+                assert printable(whole.encode()) == whole, ascii(whole)
+
+    def test_hiddenCharactersAreEscaped(self) -> None:
+        """A joiner or a tag that changes nothing that is seen is escaped, like other invisible characters."""
+        for text in HIDDEN:
+            escaped = printable(text.encode())
+            assert escaped.isprintable(), ascii(escaped)
+            assert escaped == "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+    @given(st.binary() | st.text().map(str.encode) | PARTS.map(str.encode))
     def test_anyBytesArePrintable(self, data: bytes) -> None:
         """Any bytes become one line without control characters."""
-        assert printable(data).isprintable()
+        assert isShowable(printable(data))
 
 
 class ShownTests(SynchronousTestCase):
@@ -39,11 +100,47 @@ class ShownTests(SynchronousTestCase):
         ):
             assert shown(text) == expected
 
-    @given(st.text(st.characters()))
+    @given(st.text(st.characters()) | PARTS)
     def test_anyTextIsPrintable(self, text: str) -> None:
         """Any text becomes one line, which a second call leaves unchanged."""
-        assert shown(text).isprintable()
+        assert isShowable(shown(text))
         assert shown(shown(text)) == shown(text)
+
+
+class LineEscaperTests(SynchronousTestCase):
+    """`LineEscaper` escapes a stream, however it is split."""
+
+    def test_newlinesStay(self) -> None:
+        """Newlines stay newlines, everything else is escaped as in a line; no newline is added."""
+        escaper = LineEscaper()
+        assert (
+            escaper.escape(b"\x1b]0;title\x07\x1b[31mRED\r\nA\tB\n\n") == "\\x1b]0;title\\x07\\x1b[31mRED\\r\nA\\tB\n\n"
+        )
+        assert escaper.escape(b"END") == "END"
+        assert escaper.escape(b"", isLast=True) == ""
+
+    def test_splitCharacterIsWhole(self) -> None:
+        """A character is shown once all its bytes have come; an unfinished one is escaped at the end."""
+        escaper = LineEscaper()
+        assert [escaper.escape(bytes([byte])) for byte in "é你".encode()] == ["", "é", "", "", "你"]
+        assert escaper.escape("👍".encode()[:3]) == ""
+        assert escaper.escape(b"", isLast=True) == "\\xf0\\x9f\\x91"
+
+    def test_nothingVisibleIsHeldBack(self) -> None:
+        """What can be shown is returned at once; a joiner waits for what it joins."""
+        escaper = LineEscaper()
+        pieces = [escaper.escape(c.encode()) for c in "a👨\u200d👩\u200db"]
+        assert pieces == ["a", "👨", "", "\u200d👩", "", "\\u200db"]
+
+    @given(st.lists(st.binary(max_size=5)) | PARTS.map(lambda text: [bytes([byte]) for byte in text.encode()]))
+    def test_anySplitShowsTheSame(self, pieces: list[bytes]) -> None:
+        """However a stream is split, the same is shown as for the whole of it, and little of it is kept."""
+        escaper = LineEscaper()
+        split = "".join(map(escaper.escape, pieces)) + escaper.escape(b"", isLast=True)
+        whole = LineEscaper().escape(b"".join(pieces), isLast=True)
+        assert split == whole
+        assert all(map(isShowable, split.split("\n")))
+        assert whole.replace("\n", "\\n") == printable(b"".join(pieces))
 
 
 class WordTests(SynchronousTestCase):
@@ -66,7 +163,7 @@ class WordTests(SynchronousTestCase):
         """Any bytes become at most one word, without quotation marks and `=`."""
         text = word(data)
         assert len(text.split()) == (1 if data else 0)
-        assert text.isprintable()
+        assert isShowable(text)
         assert not set(text) & set("='\"")
 
 
@@ -91,7 +188,7 @@ class QuotedTests(SynchronousTestCase):
     def test_anyTextEndsAtTheLastCharacter(self, text: str) -> None:
         """The quotation of any text ends at its last character, and not before."""
         line = quoted(text)
-        assert line.isprintable()
+        assert isShowable(line)
         assert line[0] == line[-1] == '"'
         assert endOfQuotation(line) == len(line)
 
