@@ -67,11 +67,11 @@ def connect(target: Any, timeout: float) -> int:
     if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
         from twisted.internet import asyncioreactor
 
-        from echoup.client.console import converse as talk
+        from echoup.client.conversation.console import converse as talk
 
         asyncioreactor.install()
     else:
-        from echoup.client.pipe import pipe as talk
+        from echoup.client.conversation.pipe import pipe as talk
 
     from twisted.internet import reactor
 

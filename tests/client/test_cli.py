@@ -20,7 +20,8 @@ from echoup.client import cli as module
 from echoup.client import run as runModule
 from echoup.client.cli import cli, main
 from echoup.client.connect.resolve import Family
-from echoup.client.console import converse
+from echoup.client.conversation.console import converse
+from echoup.client.conversation.pipe import pipe
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.reports.jsonlines import JSONReport
 from echoup.client.ping.reports.nagios import NagiosReport, NagiosStatus
@@ -30,7 +31,6 @@ from echoup.client.ping.requirement import parseRequirement
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.session import ping
 from echoup.client.ping.statistics import Statistics
-from echoup.client.pipe import pipe
 from echoup.client.run import complain
 from echoup.client.target.parse import parseTarget
 from echoup.durations import parseDuration

@@ -1,5 +1,6 @@
 """Standard input through the service to standard output."""
 
+import os
 import sys
 from collections.abc import Callable
 from threading import Thread
@@ -14,19 +15,21 @@ from echoup.client.datagram import DatagramClient
 from echoup.client.exchange import Exchange
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import Target
+from echoup.escaping import LineEscaper
 
 WINDOW = 4 * 2**20
-"""Bytes that may be on their way before no more of the input is read; more would only fill memory."""
+"""Bytes sent and not yet answered at which reading of the input pauses; more would only fill memory."""
 
 UNWRITTEN = 4 * standardio.PIECE
-"""Bytes that may wait for a slow standard output before no more is taken from the server."""
+"""Bytes waiting for a slow standard output at which reading from the server pauses."""
 
 
 async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
-    """Send standard input to `target`, and write all that comes back to standard output.
+    """Send standard input to `target`, and write the reply to standard output.
 
-    The end of the input becomes our end of the connection. Return when the server has ended its side too and
-    everything is written and was right; raise PathError otherwise.
+    The reply is written as it came; on a terminal it is escaped, except for newlines. The end of the input half-closes
+    the connection. Return when the server has ended its side too and the whole reply is right and written; raise
+    PathError otherwise.
     """
     streams = Pipe(reactor)
     client = streams.client = await target.connect(reactor, timeout, streams.write)
@@ -43,22 +46,22 @@ async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
 
 
 class Pipe:
-    """The standard streams, beside the client that they feed and drain.
+    """The standard streams, and the client that they feed and drain.
 
-    A thread reads and another one writes, piece by piece. Each gives or gets its piece in the reactor's thread, where
-    everything else happens, and waits there: for room in the window, or for something to write.
+    One thread reads and another one writes, piece by piece. Each passes or takes its piece in the reactor's thread,
+    where everything else happens, and waits there: for room in the window, or for something to write.
     """
 
     client: EchoUpClient | DatagramClient
     exchange: Exchange
-    """The only one: all of the input, and the reply to it."""
+    """The only one: the whole input, and the reply to it."""
 
     def __init__(self, reactor: ReactorBase) -> None:
         self.failure: Failure | None = None
-        """Why the input can't be read, or the output can't be written."""
+        """Why the input can't be read or the output can't be written."""
         self._reactor = reactor
-        self._room: Deferred[None] | None = None  # for which the thread waits that reads
-        self._piece: Deferred[bytes] | None = None  # for which the thread waits that writes
+        self._room: Deferred[None] | None = None  # the reading thread waits for it
+        self._piece: Deferred[bytes] | None = None  # the writing thread waits for it
         self._unwritten: list[bytes] = []
         self._size = 0  # of what is unwritten
         self._isPaused = False
@@ -66,14 +69,14 @@ class Pipe:
         self._isClosed = False
 
     def open(self) -> None:
-        """Begin to read and to write; learn at once when standard output's reader exits."""
+        """Begin to read and to write; stop as soon as the reader of standard output exits."""
         source, sink = standardio.descriptor(sys.stdin), standardio.descriptor(sys.stdout)
         _inThread(self._reactor, self._read, source).addCallbacks(self._end, self._fail)
         _inThread(self._reactor, standardio.watch, sink).addErrback(self._fail)
         self._written = _inThread(self._reactor, self._write, sink).addErrback(self._fail)
 
     def write(self, data: bytes) -> None:
-        """Write what comes back; let a slow output slow the server down, and read on if there is room again."""
+        """Write what came; pause the server while the output is slow, and read on once there is room again."""
         self._unwritten.append(data)
         self._size += len(data)
         if self._piece:
@@ -93,7 +96,7 @@ class Pipe:
         return self._written
 
     def close(self) -> None:
-        """Let both threads end, as soon as the system lets them."""
+        """End both threads as soon as their system calls return."""
         self._isClosed = True
         for waiting in (self._room, self._piece):
             if waiting:
@@ -105,11 +108,13 @@ class Pipe:
 
     def _write(self, sink: int) -> None:
         data: bytes
+        escape = _escape() if os.isatty(sink) else bytes
         while data := blockingCallFromThread(self._reactor, self._next):  # type: ignore[arg-type]  # it infers Never
-            standardio.write(sink, data)
+            standardio.write(sink, escape(data))
+        standardio.write(sink, escape(b""))
 
     def _send(self, data: bytes) -> "Deferred[None] | None":
-        """Send what was read; return what fires when there is room for more, if that isn't now."""
+        """Send what was read; return a Deferred that fires when there is room for more, None if there is room now."""
         if self._isClosed:
             raise CancelledError
         self.exchange.send(data)
@@ -118,12 +123,12 @@ class Pipe:
         return self._room
 
     def _end(self, _: None) -> None:
-        """Let the end of the input be our end of the connection."""
+        """Half-close the connection at the end of the input."""
         if not self._isClosed:
             self.exchange.end()
 
     def _next(self) -> "Deferred[bytes]":
-        """Return a Deferred of what is to be written next; it is empty at the end."""
+        """Return a Deferred of the next bytes to write; none at the end."""
         piece: Deferred[bytes] = Deferred()
         if self._isClosed:
             piece.cancel()
@@ -141,10 +146,17 @@ class Pipe:
         piece.callback(data)
 
     def _fail(self, failure: Failure) -> None:
-        """Stop at once: what still comes is of no use."""
+        """Stop at once: the rest of the reply is of no use."""
         if not self._isClosed:
             self.failure = self.failure or failure
             self.client.stopProducing()
+
+
+def _escape() -> Callable[[bytes], bytes]:
+    """Return a function that escapes the next piece of the reply for a terminal; an empty one is the last."""
+    escaper = LineEscaper()
+    encoding = getattr(sys.stdout, "encoding", "utf-8")
+    return lambda data: escaper.escape(data, isLast=not data).encode(encoding, "backslashreplace")
 
 
 def _inThread(reactor: ReactorBase, function: Callable[[int], None], descriptor: int) -> "Deferred[None]":

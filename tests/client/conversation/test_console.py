@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.console import Screen, converse
+from echoup.client.conversation.console import Screen, converse
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.standardio import useWaitingStreams
 from echoup.client.target.parse import parseTarget

@@ -4,14 +4,16 @@ import fcntl
 import os
 import sys
 import threading
-from io import FileIO
+import tty
+from io import FileIO, TextIOWrapper
 from tempfile import TemporaryFile
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory
 
+from echoup.client.conversation.pipe import WINDOW, pipe
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.pipe import WINDOW, pipe
 from echoup.client.target.parse import parseTarget
 from tests.support.chance import randomBytes
 from tests.support.descriptors import keepsDescriptors
@@ -57,9 +59,28 @@ class PipeTestCase(ReactorTestCase):
         self.feed = self.enterContext(FileIO(feed, "w"))
         self.drain = self.enterContext(FileIO(drain, "r"))
 
+    def terminal(self) -> None:
+        """Let standard output be a terminal that changes nothing, whose far end is `drain`, non-blocking."""
+        drain, sink = os.openpty()
+        tty.setraw(sink)
+        os.set_blocking(drain, False)
+        self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
+        self.drain = self.enterContext(FileIO(drain, "r"))
+
     def begin(self) -> "Deferred[None]":
         """Begin to pipe."""
         return Deferred.fromCoroutine(pipe(self.reactor, self.target, TIMEOUT))
+
+    def assertComes(self, data: bytes) -> None:
+        """Check that `data` comes out."""
+        came = bytearray()
+
+        def complete() -> bool:
+            came.extend(self.drain.read(len(data) - len(came)) or b"")
+            return len(came) == len(data)
+
+        self.reactor.until(complete)
+        assert came == data
 
     def output(self) -> bytes:
         """Return all that was written to the file that is standard output."""
@@ -101,17 +122,6 @@ class ExactTests(PipeTestCase):
         self.feed.close()
         self.assertSucceeds(piping)
         assert self.drain.read() is None or self.drain.read() == b""
-
-    def assertComes(self, data: bytes) -> None:
-        """Check that `data` comes out."""
-        came = bytearray()
-
-        def complete() -> bool:
-            came.extend(self.drain.read(len(data) - len(came)) or b"")
-            return len(came) == len(data)
-
-        self.reactor.until(complete)
-        assert came == data
 
     def test_closedStreamsAreEmpty(self) -> None:
         """Streams that were closed before the start are empty, and accept everything."""
@@ -157,6 +167,60 @@ class ExactTests(PipeTestCase):
         with keepsDescriptors():
             self.assertSucceeds(self.begin())
             self.reactor.turn(50)
+
+
+class TerminalTests(PipeTestCase):
+    """On a terminal the reply is escaped."""
+
+    def test_replyDoesNotCommandTerminal(self) -> None:
+        """A reply with control sequences is shown escaped, line by line, and nothing is added to it."""
+        self.serve(Titler)
+        self.files(b"x\n")
+        self.terminal()
+        piping = self.begin()
+        self.assertComes(b"\\x1b]0;pwned\\x07\\x1b[31mRED\\r\n\n\\u202eend")
+        why = 'corrupted: byte 0 of the reply is not the upper case of the one sent; it begins with "{}"'
+        self.assertFails(piping, ExitCode.WRONG, why.format("\\x1b]0;pwned\\x07\\x1b[31mRED\\r\\n\\n\\u202e"))
+        assert self.drain.read() is None
+
+    def test_splitCharacterIsWhole(self) -> None:
+        """A character whose bytes come back in two pieces is shown once it is whole; half a character at the end."""
+        self.serve()
+        self.pipes()
+        self.terminal()
+        piping = self.begin()
+        self.feed.write("a\n你".encode()[:4])
+        self.assertComes(b"A\n")
+        self.reactor.until(lambda: self.server.taken == 4)
+        self.feed.write("你".encode()[2:] + b"\xc3")
+        self.assertComes("你".encode())
+        self.feed.close()
+        self.assertComes(b"\\xc3")
+        self.assertSucceeds(piping)
+        assert self.drain.read() is None
+
+    def test_encodingIsTheTerminals(self) -> None:
+        """What the encoding of standard output hasn't is escaped."""
+        self.serve()
+        self.files("é你".encode())
+        self.terminal()
+        self.patch(sys, "stdout", self.enterContext(TextIOWrapper(cast("FileIO", sys.stdout), "latin-1")))
+        piping = self.begin()
+        self.assertComes(b"\xe9\\u4f60")
+        self.assertSucceeds(piping)
+
+    def test_slowTerminalStopsInput(self) -> None:
+        """While the terminal isn't read no more input is taken than the window and the kernel's buffers hold."""
+        self.serve()
+        self.files(b"\x01" * (4 * WINDOW))
+        self.terminal()
+        piping = self.begin()
+        self.reactor.until(lambda: self.source.tell() >= WINDOW)
+        self.reactor.turn(2000)
+        assert not piping.called
+        assert self.source.tell() <= 2 * WINDOW
+        self.drain.close()
+        self.assertFails(piping, ExitCode.BROKEN_PIPE, "the output can't be written")
 
 
 class BoundedTests(PipeTestCase):
@@ -328,3 +392,11 @@ class LateResetter(Server):
     def readConnectionLost(self) -> None:
         """Reset."""
         self.transport.abortConnection()
+
+
+class Titler(Server):
+    """A server that answers with control sequences."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer so."""
+        self.transport.write(b"\x1b]0;pwned\x07\x1b[31mRED\r\n\n\xe2\x80\xaeend")

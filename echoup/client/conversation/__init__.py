@@ -1,0 +1,1 @@
+"""Talking to a server: the interactive prompt, and the pipe."""
