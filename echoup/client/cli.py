@@ -39,24 +39,26 @@ def cli() -> None:
 @cli.command()
 @pathOptions
 @secondsOption(
+    "-W",
     "--timeout",
     default=10.0,
-    text="Give up when connecting, or waiting for a reply of which nothing comes, takes longer.",
+    text="Give up when connecting takes longer, or when nothing of a reply comes for as long.",
 )
-def connect(target: Any, timeout: float) -> int:
+@click.option("--no-history", is_flag=True, help="Don't keep the lines that are typed at the prompt.")
+def connect(target: Any, timeout: float, no_history: bool) -> int:
     """Talk to the echo service at TARGET.
 
-    TARGET is HOST, HOST:PORT, [V6]:PORT, udp: before one of these, or a Twisted client endpoint string (tcp:, tls:,
-    unix:; unix:@NAME is an abstract socket); without one it is 127.0.0.1:8081.
+    TARGET is HOST, HOST:PORT, [V6]:PORT, tls: or udp: before one of these, or a Twisted client endpoint string (tcp:,
+    tls:, unix:; unix:@NAME is an abstract socket). The default is 127.0.0.1:8081.
 
-    On a terminal it prompts for lines and prints the reply under each; Ctrl-D ends it. Otherwise it sends standard
-    input, then its end, and writes all that comes back to standard output.
+    On a terminal, connect prompts for lines and prints the reply under each. Ctrl-D ends it, Ctrl-Z suspends it.
+    Otherwise it sends standard input, half-closes the connection, and writes the whole reply to standard output.
 
-    UDP may lose what it carries, and doesn't tell. So each datagram has to be answered before the next is sent, and
-    when one isn't within the --timeout that is the end.
+    UDP may lose datagrams without notice. So each datagram is sent after the answer to the one before, and connect
+    gives up when an answer takes longer than the timeout.
 
     \b
-    Exit codes: 0 all came back in upper case    7 closed or reset early
+    Exit codes: 0 everything uppercased          7 closed or reset early
                 1 wrong reply                    8 not sent: local trouble
                 2 usage                        130 Ctrl-C
                 3 name not resolved            141 output can't be written
@@ -67,15 +69,18 @@ def connect(target: Any, timeout: float) -> int:
     if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
         from twisted.internet import asyncioreactor
 
-        from echoup.client.conversation.console import converse as talk
+        from echoup.client.conversation.console import converse
 
         asyncioreactor.install()
+        command = [converse, target, timeout, not no_history]
     else:
-        from echoup.client.conversation.pipe import pipe as talk
+        from echoup.client.conversation.pipe import pipe
+
+        command = [pipe, target, timeout]
 
     from twisted.internet import reactor
 
-    return run(reactor, talk, target, timeout)
+    return run(reactor, *command)
 
 
 def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[Any]:

@@ -49,6 +49,11 @@ class CommandTestCase(SynchronousTestCase):
         self.patch(asyncioreactor, "install", lambda: self.installed.append("asyncio"))
         self.patch(module, "run", self.run_)
 
+    def terminal(self) -> None:
+        """Let standard input and output be terminals."""
+        self.patch(sys, "stdin", Terminal())
+        self.patch(sys, "stdout", Terminal())
+
     def run_(self, reactor: object, *command: object) -> int:
         """Replace `run`; no other code is the one that this returns."""
         self.ran.append(command)
@@ -75,9 +80,9 @@ class MainTests(CommandTestCase):
             (["connect", "8081"], "Invalid value for TARGET: '8081' is a port without a host"),
             (["connect", "a", "b"], "unexpected b after TARGET a"),
             (["connect", "--timeout"], "Option '--timeout' requires an argument."),
-            (["connect", "--timeout=soon"], "Invalid value for '--timeout': 'soon' is not a duration"),
-            (["connect", "--timeout=0"], "Invalid value for '--timeout': '0' is not more than 0"),
-            (["connect", "--timeout=-1"], "Invalid value for '--timeout': '-1' is not a duration"),
+            (["connect", "--timeout=soon"], "Invalid value for '-W' / '--timeout': 'soon' is not a duration"),
+            (["connect", "--timeout=0"], "Invalid value for '-W' / '--timeout': '0' is not more than 0"),
+            (["connect", "--timeout=-1"], "Invalid value for '-W' / '--timeout': '-1' is not a duration"),
             (
                 ["ping", "-i", "inf"],
                 "Invalid value for '-i' / '--interval': 'inf' is not a duration such as 5, 0.5, 500ms, 5s or 2m",
@@ -100,7 +105,7 @@ class MainTests(CommandTestCase):
             (["connect", "a", "two\nlines"], "unexpected two\\nlines after TARGET a"),
             (
                 ["connect", "--timeout=nan"],
-                "Invalid value for '--timeout': 'nan' is not a duration such as 5, 0.5, 500ms, 5s or 2m",
+                "Invalid value for '-W' / '--timeout': 'nan' is not a duration such as 5, 0.5, 500ms, 5s or 2m",
             ),
         ):
             code, stdout, stderr = self.main(*arguments)
@@ -339,6 +344,18 @@ class ConnectTests(CommandTestCase):
             self.patch(sys, "stdout", output)
             self.installed.clear()
             assert (self.called()[0], self.installed) == expected
+
+    def test_timeoutIsThatOfPing(self) -> None:
+        """The timeout has the same names as that of `ping`."""
+        for arguments in (["-W", "0.5"], ["-W0.5"], ["--timeout=0.5"]):
+            assert self.called(*arguments)[2] == 0.5
+
+    def test_historyIsKeptUnlessRefused(self) -> None:
+        """The prompt keeps its history, unless --no-history is given; the pipe takes the option too."""
+        assert self.called("--no-history")[0] is pipe
+        self.terminal()
+        for arguments, keepsHistory in (([], True), (["--no-history"], False)):
+            assert self.called(*arguments) == (converse, parseTarget("127.0.0.1:8081"), 10.0, keepsHistory)
 
     def test_infiniteTimeoutIsRefused(self) -> None:
         """A timeout that is no finite number of seconds is refused, also where Python has a float for it."""

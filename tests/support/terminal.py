@@ -1,8 +1,10 @@
 """A pseudo-terminal, its keys, and its screen."""
 
+import os
 import termios
 from pathlib import Path
 from select import select
+from tempfile import TemporaryDirectory
 from typing import Self
 
 import pyte
@@ -11,14 +13,26 @@ from ptyprocess import PtyProcess
 from tests.support.waiting import eventually
 
 UP, LEFT, BACKSPACE = "\x1b[A", "\x1b[D", "\x7f"
-CTRL_C, CTRL_D = "\x03", "\x04"
+CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
+
+
+def paste(text: str) -> str:
+    """Return what a terminal sends when `text` is pasted, to a program that has asked to be told so (XTerm's 2004)."""
+    return f"\x1b[200~{text}\x1b[201~"
 
 
 class Terminal:
-    """A program on a terminal of its own, and its screen."""
+    """A program on a terminal of its own, and its screen.
 
-    def __init__(self, *command: str) -> None:
-        self._process = PtyProcess.spawn(list(command), dimensions=(24, 100))
+    Unless `state` is given, its state folder (XDG) is its own, and deleted at the end.
+    """
+
+    def __init__(self, *command: str, state: Path | None = None) -> None:
+        self._folder = TemporaryDirectory()
+        environment = {**os.environ, "XDG_STATE_HOME": str(state or self._folder.name)}
+        self._process = PtyProcess.spawn(list(command), dimensions=(24, 100), env=environment)
+        self.written = b""
+        """What the program has written."""
         self._screen = pyte.Screen(100, 24)
         # Programs ask a terminal for its cursor position, and wait for the answer.
         self._screen.write_process_input = self._answer  # type: ignore[method-assign]  # as its documentation says
@@ -29,6 +43,7 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         self._process.close(force=True)
+        self._folder.cleanup()
 
     def _answer(self, data: str) -> None:
         self._process.write(data.encode())
@@ -43,6 +58,11 @@ class Terminal:
         """Whether the terminal edits and echoes lines itself, as a shell expects it."""
         flags: int = termios.tcgetattr(self._process.fd)[3]
         return flags & (termios.ICANON | termios.ECHO | termios.ISIG) == termios.ICANON | termios.ECHO | termios.ISIG
+
+    @property
+    def isSignalling(self) -> bool:
+        """Whether Ctrl-C and Ctrl-Z are signals."""
+        return bool(termios.tcgetattr(self._process.fd)[3] & termios.ISIG)
 
     def isCatching(self, number: int) -> bool:
         """Whether the program catches a signal yet."""
@@ -76,7 +96,9 @@ class Terminal:
         """Read what the program writes in the next moment; return False at the end of its output."""
         if select([self._process.fd], [], [], 0.05)[0]:
             try:
-                self._stream.feed(self._process.read(65536))
+                data = self._process.read(65536)
+                self.written += data
+                self._stream.feed(data)
             except EOFError:
                 return False
         return True

@@ -333,7 +333,7 @@ def test_badTimeoutIsMistake(timeout: str) -> None:
     """A timeout that is no number of seconds is a mistake of usage."""
     ended = connect("127.0.0.1", b"", f"--timeout={timeout}")
     assert ended.returncode == 2
-    assert ended.stderr.startswith(b"echoup: Invalid value for '--timeout'")
+    assert ended.stderr.startswith(b"echoup: Invalid value for '-W' / '--timeout'")
     assert ended.stderr.count(b"\n") == 1
 
 

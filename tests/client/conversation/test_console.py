@@ -2,14 +2,16 @@
 
 import asyncio
 import os
+import signal
+import ssl
 import sys
 from io import StringIO
-from typing import TextIO, cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 from prompt_toolkit.application import AppSession, create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
-from prompt_toolkit.output.flush_stdout import flush_stdout
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import Deferred
 from twisted.internet.main import CONNECTION_DONE
@@ -17,14 +19,19 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.conversation.console import Screen, converse
+from echoup.client.conversation.console import converse, greeting
+from echoup.client.datagram import DatagramClient
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.standardio import useWaitingStreams
+from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import parseTarget
 from echoup.clock import BEAT
+from echoup.tls.context import makeContext
+from echoup.tls.transport import TLSTransport
+from tests.support.doubles import raised
 from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Server, Silence, Stutterer
+from tests.support.terminal import CTRL_C, CTRL_D, CTRL_Z, paste
 
-ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
+ENTER = "\r"
 
 PATIENCE = 120
 """How many seconds a conversation may take, and the client waits for a reply."""
@@ -51,14 +58,15 @@ class ConverseTests(SynchronousTestCase):
             reader.connectionLost(Failure(CONNECTION_DONE))
 
     def converse(self, server: type[Server], *typed: str) -> str:
-        """Return what the user sees who types one text at each prompt, in a conversation with `server`."""
+        """Return what a user who types one text at each prompt sees below the greeting of a conversation."""
         port = self.reactor.listenTCP(0, Factory.forProtocol(server), interface="127.0.0.1")
         target = parseTarget(f"tcp:127.0.0.1:{port.getHost().port}")
         self.target = str(target)
         self.patch(sys, "stdout", stdout := StringIO())
 
         async def conversation(keyboard: PipeInput, session: AppSession) -> None:
-            conversing = Deferred.fromCoroutine(converse(self.reactor, target, PATIENCE)).asFuture(self.loop)
+            coroutine = converse(self.reactor, target, PATIENCE, keepsHistory=False)
+            conversing = Deferred.fromCoroutine(coroutine).asFuture(self.loop)
             for text in typed:
                 while not session.app:
                     await asyncio.sleep(0)
@@ -71,7 +79,9 @@ class ConverseTests(SynchronousTestCase):
             try:
                 self.loop.run_until_complete(asyncio.wait_for(conversation(keyboard, session), PATIENCE))
             finally:
-                self.seen = stdout.getvalue()
+                greeting = f"connected to {self.target}; Ctrl-D ends\n"
+                assert stdout.getvalue().startswith(greeting)
+                self.seen = stdout.getvalue().removeprefix(greeting)
         return self.seen
 
     def assertFails(self, server: type[Server], typed: list[str], seen: str, code: ExitCode, why: str) -> None:
@@ -92,8 +102,9 @@ class ConverseTests(SynchronousTestCase):
         assert self.converse(Server, f"你好 é a{ENTER}", CTRL_D) == "你好 é A\n"
 
     def test_blankLinesAreNotSent(self) -> None:
-        """Blank lines are skipped, blanks in a line are not."""
-        assert self.converse(Server, ENTER, f"  {ENTER}", f" a  b {ENTER}", CTRL_D) == " A  B \n"
+        """Blank lines are skipped, and said to be; blanks in a line are sent."""
+        seen = self.converse(Server, ENTER, f"  {ENTER}", f" a  b {ENTER}", CTRL_D)
+        assert seen == 2 * "(blank line skipped)\n" + " A  B \n"
 
     def test_endAtFirstPrompt(self) -> None:
         """Ctrl-D at the first prompt is no failure."""
@@ -118,10 +129,11 @@ class ConverseTests(SynchronousTestCase):
 
     def test_unaskedIsShownAndWrong(self) -> None:
         """What comes before anything is sent is shown as unasked, and is wrong, also if nothing is ever sent."""
-        why = "TARGET: 7 bytes came unasked"
         for typed, reply in ((f"hello{ENTER}", "HELLO\n"), (ENTER, "")):
-            seen = f"220 hi\n(came unasked)\n{reply}"
-            self.assertFails(Greeter, [ENTER] * 5 + [typed, CTRL_D], seen, ExitCode.WRONG, why)
+            error = raised(PathError, self.converse, Greeter, *[ENTER] * 5, typed, CTRL_D)
+            assert error
+            assert (error.code, str(error)) == (ExitCode.WRONG, f"{self.target}: 7 bytes came unasked")
+            assert self.seen.replace("(blank line skipped)\n", "") == f"220 hi\n(came unasked)\n{reply}"
 
     def test_unaskedBeforeCloseIsWrong(self) -> None:
         """Bytes that come unasked before the server closes count more than that it closes."""
@@ -172,7 +184,7 @@ class ConverseTests(SynchronousTestCase):
 
     def test_closedAtPrompt(self) -> None:
         """When the server closes at the prompt, the prompt ends without the user."""
-        why = "TARGET: the server closed the connection, 6 of 6 bytes came back"
+        why = "TARGET: the server closed the connection"
         self.assertFails(Goodbye, [f"hello{ENTER}"], "HELLO\n", ExitCode.SHORT, why)
 
     def test_silenceTimesOut(self) -> None:
@@ -197,34 +209,37 @@ class ConverseTests(SynchronousTestCase):
         why = "TARGET: timed out: nothing came back in 120 s"
         self.assertFails(Late, [f"hello{ENTER}"], seen, ExitCode.TIMED_OUT, why)
 
+    def test_pastedLinesAreExchanged(self) -> None:
+        """Of a paste of several lines all but the last are exchanged at once; blank ones are skipped."""
+        seen = self.converse(Server, "a" + paste("b\rtwo\n\nthree\n"), ENTER, CTRL_D)
+        assert seen == "AB\n>>: two\nTWO\n>>: \n(blank line skipped)\nTHREE\n"
 
-class ScreenTests(SynchronousTestCase):
-    """What prompt_toolkit draws on."""
+    def test_pastedLineWaits(self) -> None:
+        """A pasted line waits for Enter, with or without a newline at its end."""
+        for end in ("", "\r", "\n", "\r\n"):
+            assert self.converse(Server, paste(f"hello{end}") + "!" + ENTER, CTRL_D) == "HELLO!\n"
 
-    def draw(self, terminal: int) -> Screen:
-        """Draw on `terminal`, as on standard output, and return the screen."""
-        stream = self.enterContext(open(terminal, "w", encoding="ascii"))  # of a descriptor
-        self.patch(sys, "stdout", stream)
-        useWaitingStreams()
-        screen = Screen()
-        flush_stdout(cast("TextIO", screen), "é\x1b[K")
-        return screen
+    def test_pastedControlsAreShownEscaped(self) -> None:
+        """Of a pasted line that is entered at once nothing commands the terminal."""
+        seen = self.converse(Server, paste("a\n\x1b[31m\nb"), ENTER, CTRL_D)
+        assert seen == "A\n>>: \\x1b[31m\n\\x1b[31M\nB\n"
 
-    def test_flagsStay(self) -> None:
-        """A non-blocking terminal, which other processes share, isn't made blocking even for a moment."""
-        changed: list[object] = []
-        master, slave = os.openpty()
-        self.addCleanup(os.close, master)
-        os.set_blocking(slave, False)
-        self.patch(os, "set_blocking", lambda *arguments: changed.append(arguments))
-        assert self.draw(slave).error is None
-        assert os.read(master, 100) == b"\\xe9\x1b[K"
-        assert changed == []
+    def test_suspendIsSignalToJob(self) -> None:
+        """Ctrl-Z at the prompt is what it is elsewhere: a SIGTSTP for each process of the job; the line stays."""
+        killed: list[tuple[int, int]] = []
+        self.patch(os, "kill", lambda *arguments: killed.append(arguments))
+        assert self.converse(Server, f"hel{CTRL_Z}lo{ENTER}", CTRL_D) == "HELLO\n"
+        assert killed == [(0, signal.SIGTSTP)]
 
-    def test_goneTerminalIsRecorded(self) -> None:
-        """A terminal that is gone is no error for prompt_toolkit, which would print a traceback."""
-        master, slave = os.openpty()
-        os.close(master)
-        error = self.draw(slave).error
-        assert error
-        assert error.code is ExitCode.BROKEN_PIPE
+    def test_greetingTellsVersion(self) -> None:
+        """The greeting tells which version of TLS is spoken; over UDP there is no connection to tell of."""
+        client = EchoUpClient(self.reactor)
+        client.server = "localhost:1 (\x1b)"
+        assert greeting(client) == "connected to localhost:1 (\\x1b); Ctrl-D ends"
+        tls = TLSTransport(makeContext(ssl.PROTOCOL_TLS_CLIENT), Server)
+        self.patch(tls, "tls", SimpleNamespace(version=lambda: "TLSv1.3"))
+        client.transport = cast("Any", tls)
+        assert greeting(client) == "connected to localhost:1 (\\x1b), TLSv1.3; Ctrl-D ends"
+        datagrams = DatagramClient(self.reactor, PATIENCE, None)
+        datagrams.server = "udp:localhost:1"
+        assert greeting(datagrams) == "sending to udp:localhost:1; Ctrl-D ends"
