@@ -38,13 +38,8 @@ def cli() -> None:
 
 @cli.command()
 @pathOptions
-@secondsOption(
-    "-W",
-    "--timeout",
-    default=10.0,
-    text="Give up when connecting takes longer, or when nothing of a reply comes for as long.",
-)
-@click.option("--no-history", is_flag=True, help="Don't keep the lines that are typed at the prompt.")
+@secondsOption("-W", "--timeout", default=10.0, text="Longest time to connect, and to wait for more of a reply.")
+@click.option("--no-history", is_flag=True, help="Do not read or write the history file.")
 def connect(target: Any, timeout: float, no_history: bool) -> int:
     """Talk to the echo service at TARGET.
 
