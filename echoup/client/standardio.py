@@ -1,8 +1,9 @@
-"""Standard input and output, by calls that wait; nothing here changes a flag of their descriptors.
+"""Standard input and output by blocking calls, which change no flag of the descriptors.
 
-O_NONBLOCK belongs to the open file description (fcntl(2), F_SETFL): to every process that shares the terminal or the
-pipe, and it stays when this one is killed. Twisted's StandardIO sets it. Here a read or a write that may block is for a
-thread, as it has to be with regular files. A stream that another process made non-blocking is waited for with poll(2).
+O_NONBLOCK belongs to the open file description (fcntl(2), F_SETFL): every process that shares the terminal or the pipe
+has it, and it stays when this process is killed. Twisted's StandardIO sets it. Here, reads and writes may block, so
+they belong in a thread, as those of regular files do anyway. If another process has made a stream non-blocking, poll(2)
+waits for it.
 """
 
 import os
@@ -16,19 +17,19 @@ from typing import Any
 from echoup.client.exitcodes import ExitCode, PathError
 
 PIECE = 2**16
-"""Bytes that are read at once: what a pipe holds (pipe(7))."""
+"""Bytes of one read: the capacity of a pipe (pipe(7))."""
 
 
 def descriptor(stream: Any) -> int:
-    """Return the descriptor of a standard stream; one of /dev/null if the stream was closed before we started."""
+    """Return the descriptor of a standard stream; one of /dev/null if it was closed before this process started."""
     number: int = stream.fileno() if stream else os.open(os.devnull, os.O_RDWR)
     return number
 
 
 def read(source: int) -> bytes:
-    """Wait for input and return what there is of it, PIECE bytes at most; none at its end. Raise PathError otherwise.
+    """Wait for input and return it, PIECE bytes at most; return no bytes at its end.
 
-    A terminal that is gone is at its end.
+    Raise PathError if it can't be read. A terminal that is gone counts as the end.
     """
     while True:
         try:
@@ -42,7 +43,7 @@ def read(source: int) -> bytes:
 
 
 def write(sink: int, data: bytes | memoryview) -> None:
-    """Write `data`, and wait until that is done; raise PathError if it can't be."""
+    """Write all of `data`; raise PathError if that fails."""
     rest = memoryview(data)
     while rest:
         try:
@@ -54,24 +55,24 @@ def write(sink: int, data: bytes | memoryview) -> None:
 
 
 def watch(sink: int) -> None:
-    """Wait until the reader of `sink` is gone, and raise PathError; return if it isn't a pipe, which alone has one."""
+    """Wait until the reader of `sink` exits, and raise PathError; return at once if it isn't a pipe."""
     if isPipe(sink):
         _wait(sink, 0)
         raise _broken()
 
 
 def isPipe(descriptor: int) -> bool:
-    """Return whether it is a pipe or a socket, whose reader may exit without that being an error."""
+    """Return whether it is a pipe or a socket, whose reader may exit without an error."""
     mode = os.fstat(descriptor).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def useWaitingStreams() -> None:
-    """Let whatever is printed be written as `write` does, in standard output's encoding, with escapes for the rest."""
+    """Have everything printed written by `write`, with escapes for what the encoding of the stream lacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, TextIOWrapper):
-            # With write_through nothing is left that Python would write at the exit, once more, after an error.
+            # With write_through nothing is left that Python would write again at the exit, after an error.
             waiting = TextIOWrapper(
                 _Output(stream.fileno(), "w", closefd=False),
                 stream.encoding,
@@ -82,7 +83,7 @@ def useWaitingStreams() -> None:
 
 
 class _Output(FileIO):
-    """A descriptor to which everything is written, or PathError is raised."""
+    """A descriptor whose `write` writes everything, or raises PathError."""
 
     def write(self, data: Any) -> int:
         """Write `data`, and return its size in bytes."""

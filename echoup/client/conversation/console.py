@@ -25,11 +25,11 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float, keepsHi
     """
     prompt = Prompt(openHistory(keepsHistory))
     console = Console(prompt)
-    client = console.client = await target.connect(reactor, timeout, console.take)
-    client.closed.addCallback(lambda _: prompt.leave())
-    print(greeting(client))
     prompt.open()
     try:
+        client = console.client = await target.connect(reactor, timeout, console.take)
+        client.closed.addCallback(lambda _: prompt.leave())
+        print(greeting(client))
         wrong, exchanges = await console.converse()
     finally:
         prompt.close()
@@ -41,7 +41,8 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float, keepsHi
     if wrong:
         raise PathError(ExitCode.WRONG, f"{client.server}: {wrong} of {exchanges} replies were wrong")
     if unasked := client.unasked.received:
-        raise PathError(ExitCode.WRONG, f"{client.server}: {unasked} bytes came unasked")
+        came = "1 byte" if unasked == 1 else f"{unasked} bytes"
+        raise PathError(ExitCode.WRONG, f"{client.server}: {came} came unasked")
 
 
 def greeting(client: EchoUpClient | DatagramClient) -> str:

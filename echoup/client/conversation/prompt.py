@@ -46,7 +46,7 @@ class Prompt:
         self._pasted: deque[str] = deque()
 
     def open(self) -> None:
-        """Set the terminal for a conversation."""
+        """Set the terminal, which keeps what is typed from now on for the prompts."""
         self._keyboard.open()
 
     def close(self) -> None:
