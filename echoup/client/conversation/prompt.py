@@ -26,9 +26,9 @@ PROMPT = ">>: "
 class Prompt:
     """Asks for one line after the other.
 
-    A paste of several lines is taken as lines: all but the last are entered, and that one waits for Enter, as a paste
-    of one line does, with or without a newline at its end. So there is never a newline inside of a line: above one,
-    prompt_toolkit doesn't show a part of a line that is taller than the screen, and the screen would be blank.
+    Of several pasted lines, all but the last are entered one by one. The last one waits for Enter, as a single pasted
+    line does, with or without a newline at its end. So no line contains a newline: prompt_toolkit shows part of a line
+    that is taller than the screen only while the cursor is in it, and with the cursor below it the screen is blank.
     """
 
     def __init__(self, history: History) -> None:
@@ -95,6 +95,9 @@ class Prompt:
         @bindings.add(Keys.BracketedPaste)
         def paste(event: KeyPressEvent) -> None:
             first, *others = re.split("\r\n?|\n", re.sub("(\r\n?|\n)\\Z", "", event.data))
+            if event.current_buffer is not self._session.default_buffer:  # but that of Ctrl-R
+                event.current_buffer.insert_text(" ".join((first, *others)))
+                return
             event.current_buffer.insert_text(first)
             if others:
                 self._pasted.extendleft(reversed(others))

@@ -31,7 +31,7 @@ from tests.support.doubles import raised
 from tests.support.serverprotocols import Deserter, Goodbye, Greeter, Mirror, Server, Silence, Stutterer
 from tests.support.terminal import CTRL_C, CTRL_D, CTRL_Z, paste
 
-ENTER = "\r"
+ENTER, CTRL_R = "\r", "\x12"
 
 PATIENCE = 120
 """How many seconds a conversation may take, and the client waits for a reply."""
@@ -218,6 +218,10 @@ class ConverseTests(SynchronousTestCase):
         """A pasted line waits for Enter, with or without a newline at its end."""
         for end in ("", "\r", "\n", "\r\n"):
             assert self.converse(Server, paste(f"hello{end}") + "!" + ENTER, CTRL_D) == "HELLO!\n"
+
+    def test_pasteCanBeSearchedFor(self) -> None:
+        """What is pasted after Ctrl-R is searched for, and enters nothing."""
+        assert self.converse(Server, f"a b{ENTER}", CTRL_R + paste("a\nb\n") + 2 * ENTER, CTRL_D) == 2 * "A B\n"
 
     def test_pastedControlsAreShownEscaped(self) -> None:
         """Of a pasted line that is entered at once nothing commands the terminal."""
