@@ -16,7 +16,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from twisted.internet.defer import Deferred
 
 from echoup.client.conversation.keyboard import Keyboard
-from echoup.client.conversation.screen import ControlCharacters, Screen
+from echoup.client.conversation.screen import Screen, countRows
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.escaping import printable
 
@@ -37,9 +37,8 @@ class Prompt:
         output = self._running.output
         if isinstance(output, Vt100_Output):
             output.stdout = StringIO()  # the constructor shows the cursor, by a sequence that a dumb terminal prints
-        self._session: PromptSession[str] = PromptSession(
-            PROMPT, history=history, key_bindings=self._bindings(), input_processors=[ControlCharacters()]
-        )
+        self._session: PromptSession[str] = PromptSession(PROMPT, history=history, key_bindings=self._bindings())
+        countRows(self._session.layout.current_control)
         if isinstance(output, Vt100_Output):
             output.stdout = self._screen  # type: ignore[assignment]  # it needs no more of a TextIO
         self._keyboard = Keyboard(self._running)

@@ -1,14 +1,12 @@
 """What prompt_toolkit draws, and where."""
 
 import sys
-from bisect import bisect_right
-from itertools import accumulate
 
 from prompt_toolkit.application import get_app_or_none
-from prompt_toolkit.formatted_text import StyleAndTextTuples, fragment_list_to_text
-from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
+from prompt_toolkit.formatted_text import fragment_list_to_text, fragment_list_width, to_formatted_text
+from prompt_toolkit.layout.controls import GetLinePrefixCallable, UIContent, UIControl
 from prompt_toolkit.layout.screen import Char
-from prompt_toolkit.layout.utils import explode_text_fragments
+from prompt_toolkit.utils import get_cwidth
 
 from echoup.client.exitcodes import PathError
 
@@ -39,26 +37,37 @@ class Screen:
         return sys.stdout.isatty()
 
 
-class ControlCharacters(Processor):
-    """Replaces control characters by what is drawn for them, `^I` for example.
+class Content(UIContent):
+    """The content of the prompt, with the rows of each line counted as they are drawn.
 
-    prompt_toolkit does that when it draws a line, but counts no columns for them when it looks how tall the line is:
-    the end of a tall one, with the cursor, would be below the screen.
+    prompt_toolkit divides the width of a line by that of the screen. It takes control characters, which it draws as
+    `^I` for example, as no columns, and leaves out those that stay empty because a wide character doesn't fit. The end
+    of a tall line, with the cursor, would be below the screen.
     """
 
-    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
-        """See `Processor`."""
-        fragments = transformation_input.fragments
-        text = fragment_list_to_text(fragments)
-        if Char.display_mappings.keys().isdisjoint(text):
-            return Transformation(fragments)
-        drawn: StyleAndTextTuples = [
-            (f"{style} class:control-character", Char.display_mappings[c]) if c in Char.display_mappings else (style, c)
-            for style, c, *_ in explode_text_fragments(fragments)
-        ]
-        starts = list(accumulate((len(text) for _, text, *_ in drawn), initial=0))
-        return Transformation(
-            drawn,
-            source_to_display=lambda i: starts[i] if i < len(starts) else starts[-1] + i - len(starts) + 1,
-            display_to_source=lambda i: bisect_right(starts, i) - 1,
+    def __init__(self, content: UIContent) -> None:
+        super().__init__(
+            content.get_line, content.line_count, content.cursor_position, content.menu_position, content.show_cursor
         )
+
+    def get_height_for_line(
+        self, lineno: int, width: int, get_line_prefix: GetLinePrefixCallable | None, slice_stop: int | None = None
+    ) -> int:
+        """See `UIContent`."""
+        text = fragment_list_to_text(self.get_line(lineno))[:slice_stop]
+        prefix = get_line_prefix(lineno, 0) if get_line_prefix else ""
+        column = fragment_list_width(to_formatted_text(prefix))
+        rows = 1
+        for c in text:
+            size = get_cwidth(Char.display_mappings.get(c, c))
+            if column + size > width:
+                rows += 1
+                column = 0
+            column += size
+        return rows
+
+
+def countRows(control: UIControl) -> None:
+    """Have `control` count the rows of its lines as they are drawn."""
+    create = control.create_content
+    control.create_content = lambda width, height: Content(create(width, height))  # type: ignore[method-assign]

@@ -4,13 +4,11 @@ import os
 import sys
 from typing import TextIO, cast
 
-from prompt_toolkit.document import Document
-from prompt_toolkit.layout.controls import BufferControl
-from prompt_toolkit.layout.processors import TransformationInput
+from prompt_toolkit.layout.controls import UIContent
 from prompt_toolkit.output.flush_stdout import flush_stdout
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.conversation.screen import ControlCharacters, Screen
+from echoup.client.conversation.screen import Content, Screen
 from echoup.client.exitcodes import ExitCode
 from echoup.client.standardio import useWaitingStreams
 
@@ -47,22 +45,29 @@ class ScreenTests(SynchronousTestCase):
         assert error.code is ExitCode.BROKEN_PIPE
 
 
-class ControlCharactersTests(SynchronousTestCase):
-    """Control characters take the columns that they are drawn in."""
+class ContentTests(SynchronousTestCase):
+    """The rows of a line are counted as they are drawn."""
 
-    def test_positionsAreMapped(self) -> None:
-        """Each position of the line has its column, and each column its position."""
-        line = "a\tb\x80c"
-        given = TransformationInput(BufferControl(), Document(line), 0, lambda i: i, [("bold", line)], 80, 24)
-        done = ControlCharacters().apply_transformation(given)
-        drawn = "".join(fragment[1] for fragment in done.fragments)
-        assert drawn == "a^Ib<80>c"
-        assert {fragment[0] for fragment in done.fragments if len(fragment[1]) > 1} == {"bold class:control-character"}
-        assert [done.source_to_display(i) for i in range(8)] == [0, 1, 3, 4, 8, 9, 10, 11]
-        assert [done.display_to_source(i) for i in range(10)] == [0, 1, 1, 2, 3, 3, 3, 3, 4, 5]
+    def test_rowsAreCounted(self) -> None:
+        """Control characters take the columns that they are drawn in; a wide one that doesn't fit leaves one empty."""
+        for line, width, rows in (
+            ("", 10, 1),
+            ("0123456789", 10, 2),
+            ("012345", 10, 1),
+            ("0123456", 10, 2),
+            ("\t\t\t", 10, 1),
+            ("\t\t\t\t", 10, 2),
+            ("\x80", 7, 2),
+            ("你好", 7, 2),
+            ("你好世", 7, 2),
+            ("你好世界", 7, 2),
+            ("你好世界啊", 7, 3),
+            ("e\u0301" * 6, 10, 1),
+        ):
+            assert contentOf(line).get_height_for_line(0, width, lambda *_: ">>: ") == rows, line
+        assert contentOf("0123456").get_height_for_line(0, 3, None, slice_stop=6) == 2
 
-    def test_otherLinesStay(self) -> None:
-        """A line without control characters stays as it is."""
-        given = TransformationInput(BufferControl(), Document("é"), 0, lambda i: i, [("", "é")], 80, 24)
-        done = ControlCharacters().apply_transformation(given)
-        assert (done.fragments, done.source_to_display(3), done.display_to_source(3)) == ([("", "é")], 3, 3)
+
+def contentOf(line: str) -> Content:
+    """Return the content of a prompt with `line`."""
+    return Content(UIContent(lambda _: [("", line)], 1))
