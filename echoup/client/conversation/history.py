@@ -51,7 +51,7 @@ class KeptHistory(FileHistory):
         """Add a line to the file, unless it is blank, or would displace half of the others."""
         if string.strip() and len(string) < LIMIT // 8:
             with suppress(OSError), self._locked() as file:
-                super().store_string(string)
+                super().store_string(string.encode(errors="replace").decode())  # 3.0.50 raises an error instead
                 _shorten(file)
 
     @contextmanager
