@@ -278,6 +278,7 @@ def test_suspendedAtPrompt(daemon: Daemon) -> None:
         terminal.shows("\n$")
         assert "Stopped" in terminal.text
         assert terminal.isCooked
+        terminal.type("bg; until jobs -s | grep echoup; do sleep 0.1; done\r")  # it needs the terminal
         terminal.type("fg\r")
         terminal.shows(">>: half")
         terminal.type(" a line\r")

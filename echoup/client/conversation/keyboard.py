@@ -29,6 +29,8 @@ class Keyboard:
 
     def open(self) -> None:
         """Set the terminal; stop in an orderly way at SIGTSTP, unless that is ignored."""
+        with suppress(termios.error):  # it is no terminal
+            self._settings = termios.tcgetattr(self._descriptor)
         self._set()
         if (former := signal.getsignal(signal.SIGTSTP)) is not signal.SIG_IGN:
             self._formerStop = former
@@ -60,15 +62,18 @@ class Keyboard:
         self._set()
 
     def _set(self) -> None:
-        with suppress(termios.error):  # it is no terminal, or one that prompt_toolkit can't use either
-            self._settings = termios.tcgetattr(self._descriptor)
-            changed = termios.tcgetattr(self._descriptor)
+        if self._settings:
+            changed = [*self._settings[:6], list(self._settings[6])]
             changed[3] &= ~(termios.ICANON | termios.ECHO)
             changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
             changed[6][termios.VQUIT] = DISABLED
-            termios.tcsetattr(self._descriptor, termios.TCSANOW, changed)
+            self._apply(changed)
 
     def _restore(self) -> None:
         if self._settings:
-            with suppress(termios.error):
-                termios.tcsetattr(self._descriptor, termios.TCSANOW, self._settings)
+            self._apply(self._settings)
+
+    def _apply(self, settings: list[Any]) -> None:
+        """Change the terminal; after `bg` that stops this process again, until `fg` (SIGTTOU)."""
+        with suppress(termios.error):  # it is gone, or belongs to another session
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, settings)
