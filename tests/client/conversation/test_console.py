@@ -237,13 +237,13 @@ class ConverseTests(SynchronousTestCase):
 
     def test_greetingTellsVersion(self) -> None:
         """The greeting tells which version of TLS is spoken; over UDP there is no connection to tell of."""
+        self.patch(EchoUpClient, "server", "localhost:1 (\x1b)")
         client = EchoUpClient(self.reactor)
-        client.server = "localhost:1 (\x1b)"
         assert greeting(client) == "connected to localhost:1 (\\x1b); Ctrl-D ends"
         tls = TLSTransport(makeContext(ssl.PROTOCOL_TLS_CLIENT), Server)
         self.patch(tls, "tls", SimpleNamespace(version=lambda: "TLSv1.3"))
         client.transport = cast("Any", tls)
         assert greeting(client) == "connected to localhost:1 (\\x1b), TLSv1.3; Ctrl-D ends"
+        self.patch(DatagramClient, "server", "udp:localhost:1")
         datagrams = DatagramClient(self.reactor, PATIENCE, None)
-        datagrams.server = "udp:localhost:1"
         assert greeting(datagrams) == "sending to udp:localhost:1; Ctrl-D ends"
