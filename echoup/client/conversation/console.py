@@ -10,6 +10,7 @@ from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient, Ending
 from echoup.client.target.parse import Target
 from echoup.escaping import printable, shown
+from echoup.plurals import counted
 from echoup.tls.transport import TLSTransport
 from echoup.verdict import Reply, Verdict
 
@@ -41,8 +42,7 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float, keepsHi
     if wrong:
         raise PathError(ExitCode.WRONG, f"{client.server}: {wrong} of {exchanges} replies were wrong")
     if unasked := client.unasked.received:
-        came = "1 byte" if unasked == 1 else f"{unasked} bytes"
-        raise PathError(ExitCode.WRONG, f"{client.server}: {came} came unasked")
+        raise PathError(ExitCode.WRONG, f"{client.server}: {counted(unasked, 'byte')} came unasked")
 
 
 def greeting(client: EchoUpClient | DatagramClient) -> str:
