@@ -65,7 +65,8 @@ def _option(option: click.Parameter, words: set[str]) -> list[str]:
     """Return the entry of an option; none for an argument."""
     if not isinstance(option, click.Option):
         return []
-    names = ", ".join(rf"\fB{_typed(name)}\fR" for name in option.opts)
+    # Sorted, because click 8.2 gives the names of --help in any order.
+    names = ", ".join(rf"\fB{_typed(name)}\fR" for name in sorted(option.opts, key=len))
     if not option.is_flag:
         choices = getattr(option.type, "choices", ())
         names += rf" \fI{option.metavar}\fR" if option.metavar else " " + "|".join(rf"\fB{each}\fR" for each in choices)
