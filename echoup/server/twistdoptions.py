@@ -31,7 +31,9 @@ def checkTwistdOptions(given: Mapping[str, Any]) -> None:
     for name, folder in [*folders.items(), *((name, file.parent) for name, file in files.items())]:
         _checkFolder(name, folder)
     for name, file in files.items():
-        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        if file.exists() and not file.is_file() and str(file) != os.devnull:
+            raise UsageError(f"--{name}: {file} is not a regular file")
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
             raise UsageError(f"--{name}: cannot write {file}")
     _checkPrivileges(given)
 

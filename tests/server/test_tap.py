@@ -402,10 +402,13 @@ class TwistdOptionsTests(OptionsTestCase):
         assert self.under(rundir=str(self.folder), pidfile="here/pid", logfile="here/log") == ""
 
     def test_filesThatCannotBeWritten(self) -> None:
-        """A folder in the place of a file, and a folder where none can be made or none can be seen, are refused."""
+        """A folder or a pipe in the place of a file, and a folder that can't be written or seen, are refused."""
         (self.folder / "here").mkdir()
+        os.mkfifo("pipe")
         for name in ("pidfile", "logfile"):
-            assert self.under(**{name: "here"}) == f"--{name}: cannot write {self.folder}/here"
+            for file in ("here", "pipe"):
+                assert self.under(**{name: file}) == f"--{name}: {self.folder}/{file} is not a regular file"
+        assert self.under(logfile=os.devnull) == ""
         allowed = os.access
         self.patch(os, "access", lambda path, mode: mode != os.W_OK and allowed(path, mode))
         assert self.under(logfile="here/log") == f"--logfile: cannot write {self.folder}/here/log"

@@ -5,8 +5,10 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from errno import EINVAL
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 
 from echoup.tls.context import makeContext, naming, refusePassphrase
 
@@ -36,8 +38,11 @@ class ServerCertificate:
     def __post_init__(self) -> None:
         self._certificates = [path for path in (self.file, self.extraCertChain) if path]
         paths = (self.privateKey, *self._certificates, *([self.clientCA] if self.clientCA else []))
-        # Absolute, because `reload` may run after the process went to another folder (`twistd --rundir`).
-        self._paths = {path: Path(path).absolute() for path in paths}
+        self._paths = {}
+        for path in paths:
+            with naming(path):
+                # Absolute, because `reload` may run after the process went to another folder (`twistd --rundir`).
+                self._paths[path] = Path(path).absolute()
         self.reload()
 
     @property
@@ -59,6 +64,8 @@ class ServerCertificate:
         contents = {}
         for name, path in self._paths.items():
             with naming(name):
+                if not S_ISREG(path.stat().st_mode):
+                    raise OSError(EINVAL, "not a regular file")  # to open a named pipe might block
                 contents[name] = path.read_bytes()
         self.context = self._makeContext(contents)
         self._contents = contents

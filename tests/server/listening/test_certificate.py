@@ -1,6 +1,7 @@
 """A certificate is read from every form that its files may have, and can be read again."""
 
 import contextlib
+import os
 import pickle
 import ssl
 import warnings
@@ -178,16 +179,18 @@ class MistakeTests(CertificateTestCase):
         self.file("torn.pem", self.leaf.cert_chain_pems[0].bytes()[:-30])
         self.file("text.pem", b"hello\n\0\xff")
         Path(self.folder, "folder.pem").mkdir()
+        os.mkfifo(self.folder / "pipe.pem")  # to open it would wait for a writer, forever
 
     def path(self, name: str) -> str:
         """Return the path of a file in the folder."""
         return f"{self.folder}/{name}.pem"
 
     def test_unusableFileIsNamed(self) -> None:
-        """For each argument, a file that is missing, a folder or of another format is refused."""
+        """For each argument, a file that is missing, not a regular one or of another format is refused."""
         reasons = {
             "missing": "No such file or directory",
-            "folder": "Is a directory",
+            "folder": "not a regular file",
+            "pipe": "not a regular file",
             "empty": "",
             "text": "",
             "garbage": "",
@@ -236,6 +239,13 @@ class MistakeTests(CertificateTestCase):
         link = Path(self.folder, "loop.pem")
         link.symlink_to(link)
         assert self.refusal(str(link)) == "loop.pem: Too many levels of symbolic links"
+
+    def test_removedFolder(self) -> None:
+        """In a folder that was removed, a relative path names no file."""
+        self.addCleanup(os.chdir, Path.cwd())
+        with TemporaryDirectory() as folder:
+            os.chdir(folder)
+        assert str(raised(ValueError, ServerCertificate, "key.pem")) == "key.pem: No such file or directory"
 
 
 class ReloadTests(CertificateTestCase):
