@@ -77,7 +77,7 @@ class EchoUpService(Service):
             addresses = [address for listener in self._plan.listeners for address in self._listen(listener)]
             makeProtocol = partial(EchoUpDatagram, self._reflectionGuard)
             for datagramListener in self._plan.datagramListeners:
-                with listeningOn(datagramListener.description):
+                with listeningOn(f"udp:{datagramListener.description}"):
                     ports = datagramListener.open(self._reactor, makeProtocol)
                 self.ports += ports
                 addresses += [f"udp:{describeName(port.getHandle().getsockname())}" for port in ports]

@@ -298,7 +298,7 @@ class MistakeTests(OptionsTestCase):
         unused = "--tls-cert: no --listen tls:... uses it"
         assert self.refusal(f"--tls-cert={both}") == unused
         assert self.refusal(f"--listen=ssl:0:privateKey={both}", ECHOUP_TLS_CERT=both) == unused
-        needed = "'tls:8443' is not a tls endpoint: --tls-cert FILE is missing"
+        needed = "'tls:8443': --tls-cert FILE is missing"
         assert self.refusal("--listen=tls:8443") == f"--listen: {needed}"
         assert self.refusal(ECHOUP_LISTEN="tls:8443") == f"ECHOUP_LISTEN: {needed}"
         alone = "--tls-key: --tls-cert FILE is missing"

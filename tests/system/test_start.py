@@ -43,7 +43,11 @@ BACKGROUND_FAILURES = [
     (["--listen=127.0.0.1:{taken}"], "address already in use", "cannot listen on 127.0.0.1:{taken}"),
     (["--listen=unix:taken:mode=600:lockfile=0"], "address already in use", "cannot listen on unix:taken:mode"),
     (["--listen=unix:missing/" + "socket" * 16], "no such file or directory", "cannot listen on unix:missing/socket"),
-    (["--listen=127.0.0.1:0", "--udp=192.0.2.1:0"], "cannot assign requested address", "cannot listen on 192.0.2.1:0"),
+    (
+        ["--listen=127.0.0.1:0", "--udp=192.0.2.1:0"],
+        "cannot assign requested address",
+        "cannot listen on udp:192.0.2.1:0",
+    ),
     (["--listen=127.0.0.1:0", "--uid=4000000000"], "/etc/passwd has no user 4000000000", "cannot change to that user"),
     (["--listen=127.0.0.1:{taken}", "--workers=2"], "address already in use", "cannot listen on 127.0.0.1:{taken}"),
 ]
@@ -54,7 +58,7 @@ OPTION_FAILURES = [
     ("--listen=udp:8081", "--listen: 'udp:8081' is a UDP address; write --udp 8081"),
     ("--listen=tcp:1:2:3:4", "--listen: 'tcp:1:2:3:4' is not a tcp endpoint: too many values"),
     ("--listen=https://localhost:443", "--listen: 'https://localhost:443' is a URL; write --listen tls:localhost:443"),
-    ("--listen=tls:8443", "--listen: 'tls:8443' is not a tls endpoint: --tls-cert FILE is missing"),
+    ("--listen=tls:8443", "--listen: 'tls:8443': --tls-cert FILE is missing"),
     (
         "--listen=ssl:8443",
         "--listen: 'ssl:8443' is not an ssl endpoint: no privateKey= is given, and server.pem: No such",

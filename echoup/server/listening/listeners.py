@@ -12,7 +12,7 @@ from pathlib import Path
 from echoup.addresses import parsePort, unmapHost
 from echoup.endpointstrings import applyTo, parsing, socketPath, splitDescription, wholeNumber
 from echoup.server.listening.certificate import DEFAULT_KEY, ServerCertificate
-from echoup.server.listening.hosts import parseOwnAddress, refuseForeignForms
+from echoup.server.listening.hosts import DATAGRAMS, STREAMS, parseOwnAddress, refuseForeignForms
 from echoup.server.listening.inherited import InheritedListener, parseInherited
 from echoup.server.listening.sockets import ListeningAddress, openEach, openTCP
 from echoup.server.listening.unixfile import bindFile
@@ -127,8 +127,7 @@ def parseListener(
     }
     kind, _, rest = description.partition(":")
     if kind == "tls":
-        with parsing(description, kind):
-            return _parseTLS(description, certificate, rest)
+        return _parseTLS(description, certificate, rest)
     if kind not in parsers:
         kinds = ", ".join(["tls", *parsers])
         return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {kinds}"))
@@ -176,11 +175,15 @@ def _parseUNIX(
 
 def _parseTLS(description: str, certificate: ServerCertificate | None, address: str) -> AddressListener:
     """Return the listener of `tls:` and the `address`."""
-    if "=" in address:
-        raise ValueError("no fields are possible here; --tls-cert and --tls-key name its files")
-    host, port = parseOwnAddress(address)
-    if certificate is None:
-        raise ValueError("--tls-cert FILE is missing")
+    try:
+        if "=" in address or address.partition(":")[0] in (*STREAMS, *DATAGRAMS):
+            forms = "write tls:PORT or tls:HOST:PORT, and --tls-cert and --tls-key for its files"
+            raise ValueError(f"no endpoint string is possible here; {forms}")
+        host, port = parseOwnAddress(address)
+        if certificate is None:
+            raise ValueError("--tls-cert FILE is missing")
+    except ValueError as error:
+        raise ValueError(f"{description!r}: {error}") from None
     return AddressListener(description, host, port, certificate=certificate)
 
 

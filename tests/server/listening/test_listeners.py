@@ -134,11 +134,15 @@ class ParseListenerTests(SynchronousTestCase):
             "/run/echoup": "'/run/echoup' is not a port number from 0 to 65535; a Unix socket is unix:/run/echoup",
             "@echoup": "'@echoup' is not a port number from 0 to 65535; a Unix socket is unix:@echoup",
             "tcp:8081:interface=::1": r"endpoint string, write each : of an IPv6 address as \:",
-            "tls": "'tls' is not a tls endpoint: '' is not a port number",
-            "tls:": "'tls:' is not a tls endpoint: '' is not a port number",
-            "tls:localhost": "'tls:localhost' is not a tls endpoint: 'localhost' is not a port number",
-            "tls:8443:privateKey=x": "no fields are possible here; --tls-cert and --tls-key name its files",
-            "tls:8443": "'tls:8443' is not a tls endpoint: --tls-cert FILE is missing",
+            "tls": "'tls': '' is not a port number",
+            "tls:": "'tls:': '' is not a port number",
+            "tls:localhost": "'tls:localhost': 'localhost' is not a port number",
+            "tls:[::1]": "'tls:[::1]': '[::1]' has no port; write [::1]:PORT",
+            "tls:8443:privateKey=x": "write tls:PORT or tls:HOST:PORT, and --tls-cert and --tls-key for its files",
+            "tls:tcp:8443": "'tls:tcp:8443': no endpoint string is possible here; write tls:PORT or tls:HOST:PORT",
+            "tls:udp:8443": "'tls:udp:8443': no endpoint string is possible here",
+            "tls:unix:/run/echoup": "'tls:unix:/run/echoup': no endpoint string is possible here",
+            "tls:8443": "'tls:8443': --tls-cert FILE is missing",
             "unix:/run/a\nb": "'unix:/run/a\\nb' is not an address",
             "tcp": "'tcp' is not a tcp endpoint",
             "tcp:": "'tcp:' is not a tcp endpoint",
@@ -163,6 +167,7 @@ class ParseListenerTests(SynchronousTestCase):
         }
         for text, message in mistakes.items():
             assert message in str(raised(ValueError, parseListener, text))
+        assert "endpoint" not in str(raised(ValueError, parseListener, "tls:[::1]"))
 
 
 class ParseTLSTests(SynchronousTestCase):

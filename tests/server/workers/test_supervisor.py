@@ -186,7 +186,7 @@ class StartTests(WorkersTestCase):
             raised(ListenError, self.build(f"unix:{self.folder}/socket", taken).startService)  # Twisted keeps one open
             for service, address in (
                 (self.build("127.0.0.1:0", f"unix:{self.folder}/socket", taken), taken),
-                (self.build(f"unix:{self.folder}/socket", udp=(takenToo,)), takenToo),
+                (self.build(f"unix:{self.folder}/socket", udp=(takenToo,)), f"udp:{takenToo}"),
             ):
                 with keepsDescriptors():
                     error = raised(ListenError, service.startService)
