@@ -95,6 +95,8 @@ class Options(usage.Options):
         self.docs = {name: " ".join((text or "").split()) for name, text in self.docs.items()}
         for name in ("listen", "udp", "proxy-from"):
             self[name] = []
+        self._sources: dict[str, str] = {}
+        """Where each value is from: its option, or its variable."""
 
     def opt_listen(self, description: str) -> None:
         """Address to serve streams at. Repeatable.
@@ -156,16 +158,16 @@ class Options(usage.Options):
         self._evaluate("proxy-from", lambda texts: [*map(parseNetwork, texts)], [])
         used = [listener.certificate for listener in self["listen"] if listener.certificate]
         if certificate and certificate not in used:
-            raise usage.UsageError("--tls-cert: no --listen tls:... uses it")
+            raise usage.UsageError(f"{self._sources['tls-cert']}: no --listen tls:... uses it")
         if clientCA and not used:
-            raise usage.UsageError("--tls-client-ca: no --listen tls:... uses it")
+            raise usage.UsageError(f"{self._sources['tls-client-ca']}: no --listen tls:... uses it")
 
     def _readCertificate(self) -> ServerCertificate | None:
         """Return the certificate of `tls:` addresses; raise UsageError if it can't be used."""
         certificate, key = self["tls-cert"], self["tls-key"]
         if certificate is None:
             if key is not None:
-                raise usage.UsageError("--tls-key: --tls-cert FILE is missing")
+                raise usage.UsageError(f"{self._sources['tls-key']}: --tls-cert FILE is missing")
             return None
         try:
             return ServerCertificate(key or certificate, certificate, clientCA=self["tls-client-ca"])
@@ -174,7 +176,7 @@ class Options(usage.Options):
             (name, *_) = [name for name in self._files if str(error).startswith(f"{self[name]}: ")]
             isKeyMissing = name == "tls-cert" and key is None and "private key" in str(error)
             hint = "; --tls-key names its file" if isKeyMissing else ""
-            raise usage.UsageError(f"--{name}: {shown(error)}{hint}") from None
+            raise usage.UsageError(f"{self._sources[name]}: {shown(error)}{hint}") from None
 
     def _evaluate(self, name: str, parse: Callable[[Any], object], default: object) -> None:
         """Set an option from the command line, else from its variable if that isn't empty, else to `default`."""
@@ -183,6 +185,7 @@ class Options(usage.Options):
             source = "ECHOUP_" + name.upper().replace("-", "_")
             text = os.environ.get(source, "").strip()
             given = (text if given is None else text.split()) or None
+        self._sources[name] = source
         try:
             self[name] = default if given is None else parse(given)
         except ValueError as error:

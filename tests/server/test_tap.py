@@ -278,9 +278,9 @@ class MistakeTests(OptionsTestCase):
 
     def test_uselessTLSClientCA(self) -> None:
         """`--tls-client-ca` without a listener with TLS is a mistake, and so is an unusable file."""
-        refusal = "--tls-client-ca: no --listen tls:... uses it"
-        assert self.refusal("--tls-client-ca=/nowhere/ca.pem") == refusal
-        assert self.refusal("--listen=8081", ECHOUP_TLS_CLIENT_CA="/nowhere/ca.pem") == refusal
+        unused, file = "no --listen tls:... uses it", "/nowhere/ca.pem"
+        assert self.refusal(f"--tls-client-ca={file}") == f"--tls-client-ca: {unused}"
+        assert self.refusal("--listen=8081", ECHOUP_TLS_CLIENT_CA=file) == f"ECHOUP_TLS_CLIENT_CA: {unused}"
         folder = Path(self.enterContext(TemporaryDirectory()))
         writeCertificates(folder)
         listen = f"--listen=ssl:0:privateKey={folder}/server.pem"
@@ -295,17 +295,19 @@ class MistakeTests(OptionsTestCase):
         folder = Path(self.enterContext(TemporaryDirectory()))
         writeCertificates(folder)
         both = f"{folder}/server.pem"
-        unused = "--tls-cert: no --listen tls:... uses it"
-        assert self.refusal(f"--tls-cert={both}") == unused
-        assert self.refusal(f"--listen=ssl:0:privateKey={both}", ECHOUP_TLS_CERT=both) == unused
+        unused = "no --listen tls:... uses it"
+        assert self.refusal(f"--tls-cert={both}") == f"--tls-cert: {unused}"
+        listen = f"--listen=ssl:0:privateKey={both}"
+        assert self.refusal(listen, ECHOUP_TLS_CERT=both) == f"ECHOUP_TLS_CERT: {unused}"
         needed = "'tls:8443': --tls-cert FILE is missing"
         assert self.refusal("--listen=tls:8443") == f"--listen: {needed}"
         assert self.refusal(ECHOUP_LISTEN="tls:8443") == f"ECHOUP_LISTEN: {needed}"
-        alone = "--tls-key: --tls-cert FILE is missing"
-        assert self.refusal("--listen=tls:0", f"--tls-key={both}") == alone
+        alone = "--tls-cert FILE is missing"
+        assert self.refusal("--listen=tls:0", f"--tls-key={both}") == f"--tls-key: {alone}"
+        assert self.refusal("--listen=tls:0", ECHOUP_TLS_KEY=both) == f"ECHOUP_TLS_KEY: {alone}"
 
     def test_unusableTLSFilesAreNamed(self) -> None:
-        """A file that can't be read or used, and a key that doesn't match, are told by the option that names it."""
+        """A file that can't be read or used, or a key that doesn't match, is told by its option or variable."""
         folder = Path(self.enterContext(TemporaryDirectory()))
         writeCertificates(folder)
         (folder / "garbage").write_text("garbage")
@@ -323,6 +325,9 @@ class MistakeTests(OptionsTestCase):
         ):
             message = self.refusal("--listen=tls:0", *(f"--{name}={folder}/{path}" for name, path in files.items()))
             assert message.startswith(f"--{option}: {folder}/{file}: {reason}"), message
+            variables = {f"ECHOUP_{name.upper().replace('-', '_')}": f"{folder}/{path}" for name, path in files.items()}
+            message = self.refusal("--listen=tls:0", **variables)
+            assert message.startswith(f"ECHOUP_{option.upper().replace('-', '_')}: {folder}/{file}: {reason}"), message
         hint = "no usable private key in it; --tls-key names its file"
         message = f"--tls-cert: {folder}/server.crt: {hint}"
         assert self.refusal("--listen=tls:0", f"--tls-cert={folder}/server.crt") == message
