@@ -118,7 +118,10 @@ class Arrival(Protocol):
         """Record why the handshake failed; an alert tells the peer, which has until the deadline to end its side."""
         if isinstance(failure.value, ssl.SSLError):
             self.connection.reason = EndReason.TLS
-            self.connection.details["error"] = quoted(explain(failure.value))
+            why = explain(failure.value)
+            if failure.value.reason == "WRONG_VERSION_NUMBER":  # the beginning of plain text, read as a version
+                why += "; the client does not seem to speak TLS"
+            self.connection.details["error"] = quoted(why)
 
     def readConnectionLost(self) -> None:
         """End the connection, because the peer has ended its side too early."""

@@ -50,6 +50,8 @@ V2 = encodeProxyHeader(2, CLIENT, SERVER)
 AUTHORITY = V2[:14] + pack("!H", 12 + 14) + V2[16:] + b"\x02\x00\x0bexample.org"
 """A header of version 2 that says which host the client asked for."""
 
+NO_TLS = "wrong version number; the client does not seem to speak TLS"
+
 
 class ArrivalTestCase(ReactorTestCase):
     """A test whose connections, whatever becomes of them, leave nothing behind."""
@@ -433,8 +435,8 @@ class TLSTests(ArrivalTestCase):
         """What isn't TLS isn't answered as if it were anything else, and is over at once if the peer ends, too."""
         for data, words in (
             (b"GET / HTTP/1.1\r\n\r\n", "http request"),
-            (b"hello, is anybody there?", "wrong version number"),
-            (V1, "wrong version number"),
+            (b"hello, is anybody there?", NO_TLS),
+            (V1, NO_TLS),
             (b"\x15\x03\x01\x00\x02\x01\x00", "unexpected message"),  # a close_notify
             (b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00", "unexpected message"),
         ):
@@ -450,7 +452,7 @@ class TLSTests(ArrivalTestCase):
         peer.offer(AUTHORITY + b"hello, is anybody there?")
         peer.end()
         line = "connection peer=192.0.2.7:40000 bytes=0 seconds=0.000 reason=tls"
-        self.assertGone(f'{line} via={name} authority=example.org error="wrong version number"')
+        self.assertGone(f'{line} via={name} authority=example.org error="{NO_TLS}"')
 
     def test_peerThatStaysIsAbortedAtTheDeadline(self) -> None:
         """A peer that doesn't end when there is no TLS is aborted at the deadline, whatever it sends until then."""
@@ -461,7 +463,7 @@ class TLSTests(ArrivalTestCase):
         self.reactor.turn()
         assert isinstance(self.protocol(), Arrival)
         self.reactor.advance(INSTANT)
-        line = f'connection peer={name} bytes=0 seconds=5.000 reason=tls error="wrong version number"'
+        line = f'connection peer={name} bytes=0 seconds=5.000 reason=tls error="{NO_TLS}"'
         self.assertGone(line)
 
 
