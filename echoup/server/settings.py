@@ -67,11 +67,6 @@ def parseCount(text: str) -> int:
     return int(text)
 
 
-def parseSeconds(text: str) -> float:
-    """Return the seconds of the duration that `text` is; raise ValueError for anything else."""
-    return parseDuration(text)
-
-
 def parsePositiveSeconds(text: str) -> float:
     """Return the seconds of the duration that `text` is, which isn't 0; raise ValueError for anything else."""
     if not (seconds := parseDuration(text)):

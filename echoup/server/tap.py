@@ -11,6 +11,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 from twisted.python import usage
 
+from echoup.durations import parseDuration
 from echoup.escaping import shown
 from echoup.server.daemon import Daemon
 from echoup.server.datagram.port import parseDatagramListener
@@ -25,7 +26,6 @@ from echoup.server.settings import (
     parseFlag,
     parseNetwork,
     parsePositiveSeconds,
-    parseSeconds,
     parseWorkers,
 )
 from echoup.server.twistdoptions import checkTwistdOptions
@@ -55,7 +55,7 @@ class Options(usage.Options):
             "Close connections beyond this number from one address. 0: no limit.",
         ),
         "idle-timeout": (
-            parseSeconds,
+            parseDuration,
             Limits.idleTimeout,
             "End a connection after this time without traffic. 0: never.",
         ),
@@ -69,7 +69,7 @@ class Options(usage.Options):
             Limits.handshakeTimeout,
             "Time for the PROXY header and the TLS handshake together.",
         ),
-        "drain-timeout": (parseSeconds, Plan.drainTimeout, "Deadline of a graceful stop."),
+        "drain-timeout": (parseDuration, Plan.drainTimeout, "Deadline of a graceful stop."),
         "workers": (
             parseWorkers,
             1,
