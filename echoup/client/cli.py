@@ -170,9 +170,9 @@ def ping(
     UNKNOWN.
     """  # noqa: D301  # as above
     if keep and half_close:
-        raise click.UsageError("--keep and --half-close exclude each other: a half-closed connection can't be kept")
+        raise click.UsageError("--keep and --half-close are mutually exclusive: a half-closed connection can't be kept")
     if json and form not in ("text", "json"):
-        raise click.UsageError(f"--json and --format {form} exclude each other")
+        raise click.UsageError(f"--json and --format {form} are mutually exclusive")
     if count is None and form in ("nagios", "prometheus"):
         raise click.UsageError(f"--format {form} needs --count, such as -c 3")
 

@@ -65,7 +65,7 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
         names = {"cafile": "cafile", "cert": "cert", "key": "key", "serverName": "server_name", "insecure": "insecure"}
         security = {field: others.pop(name) for field, name in names.items()}
         if only4 and only6:
-            raise click.UsageError("-4 and -6 exclude each other")
+            raise click.UsageError("-4 and -6 are mutually exclusive")
         for name in ("cafile", "cert", "key"):
             if security[name] == "":
                 raise click.UsageError(f"--{name}: '' is not a file")

@@ -96,8 +96,8 @@ class MainTests(CommandTestCase):
                 "--size 65508 does not fit a UDP datagram, which has at most 65507 bytes",
             ),
             (["ping", "--half-close", "udp:a"], "--half-close needs a stream, not UDP"),
-            (["ping", "--half-close", "--keep"], "--keep and --half-close exclude each other"),
-            (["ping", "--json", "--format", "prometheus", "-c1"], "--json and --format prometheus exclude each other"),
+            (["ping", "--half-close", "--keep"], "--keep and --half-close are mutually exclusive"),
+            (["ping", "--json", "--format", "prometheus", "-c1"], "--json and --format prometheus are mutually"),
             (["ping", "--format", "xml"], "Invalid value for '--format': 'xml' is not one of"),
             (["ping", "--require", "p99<5"], "Invalid value for '--require': 'p99<5' is not METRIC<VALUE"),
             (["ping", "--require", "wrong<1"], "Invalid value for '--require': 'wrong<1' is not METRIC<VALUE"),
@@ -217,8 +217,8 @@ class MainTests(CommandTestCase):
             (["-c1", "8081"], "Invalid value for TARGET: '8081' is a port without a host"),
             (["-c1", "a", "80"], "TARGET is one word: write a:80 instead of a 80"),
             (["-c1", "--require=p99<5|s"], "Invalid value for '--require': 'p99<5/s' is not METRIC<VALUE"),
-            (["-c1", "--keep", "--half-close"], "--keep and --half-close exclude each other"),
-            (["-c1", "--json"], "--json and --format nagios exclude each other"),
+            (["-c1", "--keep", "--half-close"], "--keep and --half-close are mutually exclusive"),
+            (["-c1", "--json"], "--json and --format nagios are mutually exclusive"),
             (["-c"], "Option '-c' requires an argument."),
         ):
             for form in (["--format", "nagios"], ["--format=nagios"]):

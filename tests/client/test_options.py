@@ -90,7 +90,7 @@ class PathOptionsTests(SynchronousTestCase):
             (["--tls", "--cafile="], "--cafile: '' is not a file"),
             (["--tls", "--cert="], "--cert: '' is not a file"),
             (["unix:a", "--tls"], f"unix:a {host}"),
-            (["a", "-4", "-6"], "-4 and -6 exclude each other"),
+            (["a", "-4", "-6"], "-4 and -6 are mutually exclusive"),
             (["unix:a", "-6"], "-4 and -6 need a host, and unix:a has none"),
             (["udp:a", "--tls"], streams),
             (["udp:a", "--insecure"], streams),

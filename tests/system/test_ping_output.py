@@ -485,7 +485,7 @@ def test_prometheusHasGauges(daemon: Daemon, certificates: Certificates) -> None
 
 
 USAGE = [
-    (["--keep", "--half-close", "127.0.0.1"], "--keep and --half-close exclude each other"),
+    (["--keep", "--half-close", "127.0.0.1"], "--keep and --half-close are mutually exclusive"),
     (["-c0", "127.0.0.1"], "Invalid value for '-c'"),
     (["--tls", "--cafile=/no\nfile", "-c1", "127.0.0.1"], "/no\\nfile: No such file or directory"),
 ]
