@@ -15,8 +15,8 @@ from echoup.verdict import Reply
 PIECE = 1200
 """Bytes in one datagram: with its headers it fits into the packets that every path takes (RFC 8200, 5: 1280)."""
 
-LOST = "the datagram or its answer was lost, or nothing answers there; UDP cannot tell which"
-"""Why no answer may have come."""
+LOST = "the datagram or its reply was lost, or nothing answers there; UDP cannot tell which"
+"""Why no reply may have come."""
 
 FORGOTTEN = 2.0
 """Seconds after which a service has forgotten what it answered to a port; ours remembers it for one."""
@@ -85,7 +85,7 @@ class DatagramClient(ExchangeClient, ConnectedPort):
         self._stopWaiting()
         self.deliver(data)
         if due is not None and len(data) < len(due):
-            self._fail(ExitCode.SHORT, f"the answer to datagram {self._count} has {len(data)} of {len(due)} bytes")
+            self._fail(ExitCode.SHORT, f"the reply to datagram {self._count} has {len(data)} of {len(due)} bytes")
         else:
             self._sendNext()
 
@@ -114,7 +114,7 @@ class DatagramClient(ExchangeClient, ConnectedPort):
             piece = self._pieces.popleft()
             self._due = upper(piece)
             self._count += 1
-            why = f"no answer to datagram {self._count} within {self._timeout:g} s: {LOST}"
+            why = f"no reply to datagram {self._count} within {self._timeout:g} s: {LOST}"
             self._giveUpCall = self.clock.callLater(self._timeout, self._fail, ExitCode.TIMED_OUT, why)
             try:
                 if self._due == piece and self.attempt and self._count > 1:

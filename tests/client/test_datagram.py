@@ -26,7 +26,7 @@ from tests.support.properties import given, manyBytes, st
 from tests.support.sockets import leave
 
 TIMEOUT = 10.0
-LOST = "the datagram or its answer was lost, or nothing answers there; UDP cannot tell which"
+LOST = "the datagram or its reply was lost, or nothing answers there; UDP cannot tell which"
 
 
 class ClientTestCase(ReactorTestCase):
@@ -279,7 +279,7 @@ class JudgementTests(ClientTestCase):
             self.answer(b"X" * PIECE)
             self.swap(b"more", answer)
             size = len(answer)
-            self.assertFails(ExitCode.SHORT, f"the answer to datagram 2 has {size} of 5 bytes")
+            self.assertFails(ExitCode.SHORT, f"the reply to datagram 2 has {size} of 5 bytes")
             assert not self.came()
 
     def test_wrongCountsMoreThanShort(self) -> None:
@@ -329,7 +329,7 @@ class FailureTests(ClientTestCase):
         self.reactor.advance(TIMEOUT - 0.5, step=0.5)
         assert not self.client.closed.called
         self.reactor.advance(0.5)
-        self.assertFails(ExitCode.TIMED_OUT, f"no answer to datagram 2 within 10 s: {LOST}")
+        self.assertFails(ExitCode.TIMED_OUT, f"no reply to datagram 2 within 10 s: {LOST}")
 
     def test_nothingDueNeverTimesOut(self) -> None:
         """While no answer is due, as at a prompt, it waits without a limit."""

@@ -369,7 +369,7 @@ def test_lossRequirementForgivesLosses(daemon: Daemon) -> None:
             pinged = probe(relay.target, "-i0.02", "-W2", f"--require={requirement}", count=4)
             assert (pinged.code, pinged.summary["lost"], pinged.summary["loss"]) == (code, 1, 0.25)
             if code == 1:
-                assert pinged.error.startswith(f"loss<25%: not met (25 %); {relay.target}: no answer within 2 s: ")
+                assert pinged.error.startswith(f"loss<25%: not met (25 %); {relay.target}: no reply within 2 s: ")
     closed = unused().target
     assert probe(closed, "--require=loss<=100%").code == 0
     assert probe(closed, "--require=loss<=100%", "--require=p99<1s").code == 1  # no probe was answered
@@ -383,8 +383,8 @@ def test_outageRequirementForgivesPastLosses(daemon: Daemon) -> None:
     (server,) = ports(daemon)
     for drop, requirement, code, why in (
         ({1}, "outage<=9m", 0, ""),
-        ({2}, "outage<1.9s", 1, rf"outage<1.9s: not met \({NUMBER} ms\); udp:[\d.:]+: no answer within 2 s: "),
-        ({3}, "outage<=9m", 5, r"1 of 3 failed: udp:[\d.:]+: no answer within 2 s: "),
+        ({2}, "outage<1.9s", 1, rf"outage<1.9s: not met \({NUMBER} ms\); udp:[\d.:]+: no reply within 2 s: "),
+        ({3}, "outage<=9m", 5, r"1 of 3 failed: udp:[\d.:]+: no reply within 2 s: "),
     ):
         # One by one: otherwise the next probe's answer ends an outage at once.
         with DatagramRelay(server, drop=drop) as relay:

@@ -60,7 +60,7 @@ def test_troubleIsCounted(server: tuple[str, int]) -> None:
         pinged = probe(relay.target, "-i0.2", "-W3", count=18)
     expected = {"sent": 18, "answered": 16, "lost": 2, "duplicates": 1, "reordered": 1, "late": 1}
     assert (counts(pinged), lost(pinged)) == (expected, [1, 3])
-    why = "no answer within 3 s: the datagram or its answer was lost, or nothing answers there; UDP cannot tell which"
+    why = "no reply within 3 s: the datagram or its reply was lost, or nothing answers there; UDP cannot tell which"
     assert (pinged.code, pinged.error) == (5, f"2 of 18 failed: {relay.target}: {why}")
     assert pinged.summary["loss"] == 2 / 18
     assert pinged.summary["outage"]["first"] == pinged.summary["outage"]["last"]
@@ -180,8 +180,8 @@ WRONG: list[tuple[Callable[[bytes], bytes], str, int, str, int | None]] = [
         "corrupted: byte 0 of the reply is not the upper case of the one sent; it begins ",
         0,
     ),
-    (lambda data: data[:50], "short", 7, "the answer has 50 of 56 bytes", None),
-    (lambda _: b"", "short", 7, "the answer has 0 of 56 bytes", None),
+    (lambda data: data[:50], "short", 7, "the reply has 50 of 56 bytes", None),
+    (lambda _: b"", "short", 7, "the reply has 0 of 56 bytes", None),
     (lambda data: data + b"!", "corrupted", 1, "corrupted: more came back than was sent: 57 bytes for 56", 56),
 ]
 
@@ -227,7 +227,7 @@ def test_closedPortRefuses() -> None:
         host, port = silent.getsockname()
         pinged = probe(f"udp:{host}:{port}", "-W0.5")
         assert pinged.found == (None, "first byte", 5)
-        assert "no answer within 0.5 s" in pinged.error
+        assert "no reply within 0.5 s" in pinged.error
     pinged = probe("udp:no.such.name.invalid")
     assert pinged.found == (None, "resolve", 3)
     assert pinged.error == "cannot resolve no.such.name.invalid: no address found"

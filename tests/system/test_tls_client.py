@@ -199,8 +199,8 @@ def test_datagramFaultsAreReported() -> None:
     assert (ended.returncode, ended.stderr.decode()) == (4, f"echoup: {closed}: Connection refused\n")
     with answering(None) as target:
         ended = connect(target, b"hello", "--timeout=1")
-        why = "the datagram or its answer was lost, or nothing answers there; UDP cannot tell which"
-        message = f"no answer to datagram 1 within 1 s: {why}"
+        why = "the datagram or its reply was lost, or nothing answers there; UDP cannot tell which"
+        message = f"no reply to datagram 1 within 1 s: {why}"
         assert (ended.returncode, ended.stderr.decode()) == (5, f"echoup: {target}: {message}\n")
     for wrong, code, message in (
         (bytes.lower, 1, "unchanged: the bytes came back as they were sent, so something in between answered"),
@@ -209,7 +209,7 @@ def test_datagramFaultsAreReported() -> None:
             1,
             "corrupted: byte 4 of the reply is not the upper case of the one sent",
         ),
-        (lambda data: data[:-1].upper(), 7, "the answer to datagram 1 has 4 of 5 bytes"),
+        (lambda data: data[:-1].upper(), 7, "the reply to datagram 1 has 4 of 5 bytes"),
     ):
         with answering(wrong) as target:
             ended = connect(target, b"hello", "--timeout=30")

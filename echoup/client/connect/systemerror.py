@@ -58,7 +58,7 @@ def explainError(error: OSError, host: str = "") -> tuple[ExitCode, str]:
     if number == EAGAIN:
         if not host:  # a Unix socket
             return ExitCode.UNREACHABLE, f"{words} (the server's queue is full)"
-        trouble = "this machine has not yet sent what it was given before"
+        trouble = "the send buffer of this machine is full"
     elif host and number in _ROUTING and not _hasRoute(host):
         trouble = _whyUnrouted(host, number)
     if trouble:

@@ -130,7 +130,7 @@ class DatagramProbes:
         except DeferredTimeout:
             probe.isLost = True
             self._known = None
-            why = f"no answer within {self._schedule.timeout:g} s: {LOST}"
+            why = f"no reply within {self._schedule.timeout:g} s: {LOST}"
             raise PathError(ExitCode.TIMED_OUT, why, self._target, port.address) from None
         except PathError as error:
             trace.end(phase, error=error.reason)
@@ -141,7 +141,7 @@ class DatagramProbes:
         trace.end(phase)
         reply = probe.reply
         if reply.verdict is Verdict.SHORT:
-            why = f"the answer has {reply.received} of {reply.sent} bytes"
+            why = f"the reply has {reply.received} of {reply.sent} bytes"
             raise PathError(ExitCode.SHORT, why, self._target, port.address)
         if reply.verdict is not Verdict.UPPERCASED:
             raise PathError(ExitCode.WRONG, str(reply), self._target, port.address)

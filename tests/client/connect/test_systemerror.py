@@ -75,7 +75,7 @@ class ExplainTests(SynchronousTestCase):
         again = OSError(EAGAIN, "")
         words = "Resource temporarily unavailable"
         assert explainError(again) == (ExitCode.UNREACHABLE, f"{words} (the server's queue is full)")
-        mine = f"{words} (this machine has not yet sent what it was given before)"
+        mine = f"{words} (the send buffer of this machine is full)"
         assert explainError(again, ROUTED) == (ExitCode.LOCAL, mine)
 
     def test_missingInterfaceIsLocal(self) -> None:

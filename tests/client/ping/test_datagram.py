@@ -114,8 +114,8 @@ class FreshTests(DatagramTestCase):
                 "unchanged: the bytes came back as they were sent, ",
             ),
             (lambda data: data.upper()[:5] + b"?" + data.upper()[6:], Verdict.CORRUPTED, ExitCode.WRONG, corrupted),
-            (lambda data: data.upper()[:7], Verdict.SHORT, ExitCode.SHORT, f"the answer has 7 of {SIZE} bytes"),
-            (lambda _: b"", Verdict.SHORT, ExitCode.SHORT, f"the answer has 0 of {SIZE} bytes"),
+            (lambda data: data.upper()[:7], Verdict.SHORT, ExitCode.SHORT, f"the reply has 7 of {SIZE} bytes"),
+            (lambda _: b"", Verdict.SHORT, ExitCode.SHORT, f"the reply has 0 of {SIZE} bytes"),
         ):
             probing, data, sender = self.start(1)
             self.answer(change(data), sender)
@@ -129,7 +129,7 @@ class FreshTests(DatagramTestCase):
         """A probe without an answer is given up; an answer that comes later is late, a second one a duplicate."""
         probing, data, sender = self.start(1)
         self.reactor.advance(TIMEOUT + 0.1)
-        why = f"no answer within {TIMEOUT:g} s: {LOST}"
+        why = f"no reply within {TIMEOUT:g} s: {LOST}"
         self.assertFailed(probing, None, ExitCode.TIMED_OUT, f"{self.called}: {why}")
         self.answer(data.upper(), sender)
         assert self.counts() == (1, 0, 0)
@@ -320,7 +320,7 @@ class AddressesTests(DatagramTestCase):
         first = self.serveFirst()
         probing = self.begin(2)
         self.reactor.advance(TIMEOUT + 0.1)
-        why = f"no answer within {TIMEOUT:g} s: {LOST}"
+        why = f"no reply within {TIMEOUT:g} s: {LOST}"
         message = f"{self.target} (127.0.0.1:{self.target.port}): {why}"
         self.assertFailed(probing, None, ExitCode.TIMED_OUT, message)
         assert self.came(self.server)

@@ -42,9 +42,9 @@ class Report:
 
 
 def untimed(statistics: Statistics) -> str:
-    """Say how many answers have no time, and why."""
-    answers = "answer has" if statistics.untimed == 1 else "answers have"
-    return f"{statistics.untimed} {answers} no time: echoup was paused meanwhile"
+    """Say how many replies have no time, and why."""
+    replies = "reply has" if statistics.untimed == 1 else "replies have"
+    return f"{statistics.untimed} {replies} no time: echoup was paused meanwhile"
 
 
 def counts(statistics: Statistics) -> str:

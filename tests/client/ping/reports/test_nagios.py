@@ -39,7 +39,7 @@ class NagiosTests(SynchronousTestCase):
     def test_answerInAPauseHasNoTime(self) -> None:
         """An answer that was read after a pause of this process is OK, and has no part in the time."""
         text, _, data = self.line(replace(probe(1), seconds=None)).partition(" | ")
-        why = "1 answer has no time: echoup was paused meanwhile"
+        why = "1 reply has no time: echoup was paused meanwhile"
         assert text == f"ECHOUP OK - 1 of 1 answered by there:1; {why}"
         assert data.startswith("time=U;")
 

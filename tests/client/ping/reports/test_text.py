@@ -90,7 +90,7 @@ class ProbeTests(SynchronousTestCase):
         assert second.split() == ["connect", "-", "127.0.0.1:1"]
         statistics = summed(probe(1, 0.25), replace(probe(2), seconds=None))
         told = summary(statistics, "max<1s")
-        assert "1 answer has no time: echoup was paused meanwhile" in told
+        assert "1 reply has no time: echoup was paused meanwhile" in told
         assert "max<1s: met (250 ms)" in told
 
     def test_failureNamesStep(self) -> None:
