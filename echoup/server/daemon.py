@@ -56,7 +56,7 @@ class Daemon(MultiService):
     def _checkRoot(self) -> None:
         """Raise StartError where the root folder, which `twistd --chroot` has changed, lacks what Twisted needs."""
         if not Path(os.devnull).exists():
-            raise StartError(f"no {os.devnull}", "cannot start; with --chroot, create it in that folder")
+            raise StartError(f"no {os.devnull}", "cannot start; with --chroot, create it in that directory")
         if self._user is not None:
             try:
                 getpwuid(self._user)

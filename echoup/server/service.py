@@ -162,7 +162,7 @@ def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> li
             certificate.reload()
         except ValueError as error:
             _log.error(
-                "cannot reload the certificate in {file}, the old one stays in use: {error}",
+                "cannot reload the certificate in {file}; the old one stays in use: {error}",
                 file=certificate.file,
                 error=str(error),
             )

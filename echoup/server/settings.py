@@ -70,7 +70,7 @@ def parseCount(text: str) -> int:
 def parsePositiveSeconds(text: str) -> float:
     """Return the seconds of the duration that `text` is, which isn't 0; raise ValueError for anything else."""
     if not (seconds := parseDuration(text)):
-        raise ValueError("0 would let a dead peer hang forever")
+        raise ValueError("0 would keep the connection of a dead peer forever")
     return seconds
 
 

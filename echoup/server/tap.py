@@ -38,9 +38,9 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = (
-        "Send every byte back in upper case. Times are in seconds, or have a unit: 500ms, 5s, 2m. Every option can "
-        "also be set in the environment, as ECHOUP_LISTEN, ECHOUP_MAX_CONNECTIONS and so on; repeatable options take "
-        "several values there, separated by blanks."
+        "Send every byte back in upper case. Times are in seconds, or have a unit: 500ms, 5s, 2m. Every option is also "
+        "an environment variable, such as ECHOUP_LISTEN or ECHOUP_MAX_CONNECTIONS; that of a repeatable option takes "
+        "several values, separated by blanks. The command line takes precedence."
     )
 
     _settings: ClassVar[dict[str, tuple[Callable[[str], object], float, str]]] = {  # the parser, the default, the help
@@ -57,29 +57,29 @@ class Options(usage.Options):
         "idle-timeout": (
             parseDuration,
             Limits.idleTimeout,
-            "End a connection after this time without traffic. 0: never.",
+            "End a connection on which nothing has moved for this time. 0: never.",
         ),
         "stall-timeout": (
             parsePositiveSeconds,
             Limits.stallTimeout,
-            "Abort a connection whose peer takes no data for this time while data waits for it.",
+            "Abort a connection whose peer accepts nothing for this time while bytes wait for it.",
         ),
         "handshake-timeout": (
             parsePositiveSeconds,
             Limits.handshakeTimeout,
-            "Time for the PROXY header and the TLS handshake together.",
+            "Time limit for the PROXY header and the TLS handshake together.",
         ),
-        "drain-timeout": (parseDuration, Plan.drainTimeout, "Deadline of a graceful stop."),
+        "drain-timeout": (parseDuration, Plan.drainTimeout, "Deadline of a graceful shutdown."),
         "workers": (
             parseWorkers,
             1,
-            "Number of processes; auto: one per core, within the CPU quota. The limits are for all of them together.",
+            "Number of processes; auto: one per core, within the CPU quota. Limits apply to all of them together.",
         ),
     }
     _files: ClassVar[dict[str, str]] = {
-        "tls-cert": "Certificate of the tls: addresses, a PEM file with the chain.",
-        "tls-key": "Private key of the certificate, a PEM file, unless --tls-cert has it.",
-        "tls-client-ca": "Require a client certificate signed by one in this file, on every TLS address.",
+        "tls-cert": "Certificate chain for tls: addresses (PEM file).",
+        "tls-key": "Private key of the certificate (PEM file), unless it is in the file of --tls-cert.",
+        "tls-client-ca": "On every TLS address, demand a client certificate signed by a CA in this file (PEM).",
     }
     optParameters: ClassVar[list[list[str | None]]] = [
         *[[name, None, None, f"{text} [default: {default:g}]"] for name, (_, default, text) in _settings.items()],
@@ -99,9 +99,9 @@ class Options(usage.Options):
         """Where each value is from: its option, or its variable."""
 
     def opt_listen(self, description: str) -> None:
-        """Address to serve streams at. Repeatable.
+        """Address to listen on. Repeatable.
 
-        PORT or *:PORT (every address), HOST:PORT, [V6]:PORT; the same after tls:, with TLS; unix:PATH or unix:@NAME
+        PORT or *:PORT (all addresses), HOST:PORT, [V6]:PORT; with TLS, tls: and one of these; unix:PATH or unix:@NAME
         (abstract); or a Twisted endpoint string (tcp:, tcp6:, ssl:, unix:, systemd:). [default: 127.0.0.1:8081]
         """
         self["listen"].append(description)
@@ -109,16 +109,16 @@ class Options(usage.Options):
     opt_l = opt_listen
 
     def opt_udp(self, description: str) -> None:
-        """Address to answer UDP datagrams at. Repeatable.
+        """Address on which to answer UDP datagrams. Repeatable.
 
-        PORT or *:PORT (every address), HOST:PORT or [V6]:PORT. [default: none]
+        PORT or *:PORT (all addresses), HOST:PORT or [V6]:PORT. [default: none]
         """
         self["udp"].append(description)
 
     def opt_proxy_from(self, network: str) -> None:
-        """Network, in CIDR notation, whose connections begin with a PROXY header. Repeatable.
+        """Network (CIDR) whose connections must begin with a PROXY header. Repeatable.
 
-        All other connections begin without one. [default: none]
+        Other connections have none. [default: none]
         """
         self["proxy-from"].append(network)
 
@@ -130,7 +130,8 @@ class Options(usage.Options):
     def parseArgs(self, *arguments: str) -> None:
         """Refuse arguments: an address belongs to --listen."""
         if arguments:
-            raise usage.UsageError(f"unexpected argument {arguments[0]!r}; an address is --listen {arguments[0]}")
+            argument = arguments[0]
+            raise usage.UsageError(f"unexpected argument {argument!r}; write --listen {argument} for an address")
 
     def parseOptions(self, options: Iterable[str] | None = None) -> None:
         """Parse; under twistd a mistake is one line on stderr, not a page of help on stdout."""
@@ -207,7 +208,7 @@ def makeService(options: Options) -> IService:
     )
     limits = asked.within(reactor)
     if limits != asked:
-        _log.warn("the select reactor takes {maximum} connections at most", maximum=limits.maxConnections)
+        _log.warn("the select reactor serves at most {maximum} connections", maximum=limits.maxConnections)
     plan = Plan(
         listeners=tuple(options["listen"]),
         limits=limits,

@@ -27,7 +27,7 @@ def checkTwistdOptions(given: Mapping[str, Any]) -> None:
         if logfile != "-":
             files["logfile"] = Path(logfile).absolute()
     except FileNotFoundError:
-        raise UsageError("the current folder has been removed; change to another one") from None
+        raise UsageError("the working directory has been removed; change to another one") from None
     for name, folder in [*folders.items(), *((name, file.parent) for name, file in files.items())]:
         _checkFolder(name, folder)
     for name, file in files.items():
@@ -41,7 +41,7 @@ def checkTwistdOptions(given: Mapping[str, Any]) -> None:
 def _checkFolder(name: str, folder: Path) -> None:
     try:
         if not folder.is_dir():
-            raise UsageError(f"--{name}: there is no folder {folder}")
+            raise UsageError(f"--{name}: no such directory: {folder}")
     except PermissionError as error:
         raise UsageError(f"--{name}: {folder}: {error.strerror}") from None
     if not os.access(folder, os.X_OK):
@@ -53,7 +53,7 @@ def _checkPrivileges(given: Mapping[str, Any]) -> None:
         try:
             os.chroot("/")  # changes nothing, and needs the same privilege
         except PermissionError:
-            raise UsageError("--chroot: only root can change the root folder") from None
+            raise UsageError("--chroot: only root can change the root directory") from None
     for name, kind, own in (("uid", "user", os.getuid()), ("gid", "group", os.getgid())):
         if os.geteuid() and given.get(name) not in (None, own):
             raise UsageError(f"--{name}: only root can change the {kind}")

@@ -74,7 +74,7 @@ class CannotStartTests(DaemonTestCase):
     def test_rootWithoutNull(self) -> None:
         """A root folder without /dev/null, which each of Twisted's ports opens, ends the process in one line."""
         self.patch(os, "devnull", "/no/such/null")
-        reason = "no /no/such/null: cannot start; with --chroot, create it in that folder"
+        reason = "no /no/such/null: cannot start; with --chroot, create it in that directory"
         assert self.failure() == reason
 
     def test_unknownUser(self) -> None:
@@ -161,7 +161,7 @@ class DaemonTests(DaemonTestCase):
         assert self.hangUp() == [f"info: reloaded the certificate in {path}"]
         path.unlink()
         (line,) = self.hangUp()
-        assert line.startswith(f"error: cannot reload the certificate in {path}, the old one stays in use: {path}: No ")
+        assert line.startswith(f"error: cannot reload the certificate in {path}; the old one stays in use: {path}: No ")
         writeCertificates(folder)
         assert self.hangUp() == [f"info: reloaded the certificate in {path}"]
 

@@ -449,7 +449,7 @@ class ReloadTests(ArrivalsTestCase):
         reason = f"{path}: No such file or directory"
         assert self.reload() == [
             f"info: reloaded the certificate in {self.folder}/server.pem",
-            f"error: cannot reload the certificate in {path}, the old one stays in use: {reason}",
+            f"error: cannot reload the certificate in {path}; the old one stays in use: {reason}",
         ]
         assert self.shown(2) == before[1]
         path.write_bytes(Path(self.folder, "server.pem").read_bytes())

@@ -64,4 +64,5 @@ class SecondsTests(SynchronousTestCase):
     def test_zeroIsRefused(self) -> None:
         """0 is refused, because it would let a peer hang."""
         for text in ("0", "0ms"):
-            assert str(raised(ValueError, parsePositiveSeconds, text)) == "0 would let a dead peer hang forever"
+            why = "0 would keep the connection of a dead peer forever"
+            assert str(raised(ValueError, parsePositiveSeconds, text)) == why

@@ -249,9 +249,9 @@ class MistakeTests(OptionsTestCase):
             ("idle-timeout", "inf", "'inf' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
             ("drain-timeout", "-1", "'-1' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
             ("drain-timeout", "10h", "'10h' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
-            ("stall-timeout", "0", "0 would let a dead peer hang forever"),
-            ("handshake-timeout", "0", "0 would let a dead peer hang forever"),
-            ("handshake-timeout", "0.0", "0 would let a dead peer hang forever"),
+            ("stall-timeout", "0", "0 would keep the connection of a dead peer forever"),
+            ("handshake-timeout", "0", "0 would keep the connection of a dead peer forever"),
+            ("handshake-timeout", "0.0", "0 would keep the connection of a dead peer forever"),
             ("handshake-timeout", "-5", "'-5' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
             ("proxy-from", "10.0.0.1/8", "'10.0.0.1/8' is an address in a network; write 10.0.0.0/8, or 10.0.0.1 for "),
             ("proxy-from", "2001:db8::1/32", "'2001:db8::1/32' is an address in a network; write 2001:db8::/32, or"),
@@ -339,7 +339,7 @@ class MistakeTests(OptionsTestCase):
         self.patch(inherited, "Path", {"/proc/self/environ": path}.__getitem__)
         first, name, other = (f"systemd:domain=INET:{which}" for which in ("index=0", "name=echo", "name=other"))
         for again in first, name:
-            message = f": '{again}' is the same socket as one before it"
+            message = f": '{again}' is the same socket as an earlier one"
             assert self.refusal(f"--listen={first}", f"--listen={other}", f"--listen={again}") == "--listen" + message
             assert self.refusal(ECHOUP_LISTEN=f"{first} {other} {again}") == "ECHOUP_LISTEN" + message
         assert len(self.parse("-l", first, "-l", other, "-l", "8081", "-l", "8081")["listen"]) == 4
@@ -351,7 +351,7 @@ class MistakeTests(OptionsTestCase):
     def test_unknownOptionOrArgument(self) -> None:
         """An unknown option is a mistake, and so is an argument."""
         assert "--colour" in self.refusal("--colour=red")
-        assert self.refusal("8081") == "unexpected argument '8081'; an address is --listen 8081"
+        assert self.refusal("8081") == "unexpected argument '8081'; write --listen 8081 for an address"
 
     @given(st.sampled_from(sorted(DEFAULTS.keys() - {"log-connections"})), st.text(st.characters()))
     def test_anyValue(self, name: str, text: str) -> None:
@@ -397,7 +397,7 @@ class TwistdOptionsTests(OptionsTestCase):
             ("pidfile", "none/pid", f"{self.folder}/none"),
             ("logfile", "none/log", f"{self.folder}/none"),
         ):
-            assert self.under(**{name: value}) == f"--{name}: there is no folder {folder}"
+            assert self.under(**{name: value}) == f"--{name}: no such directory: {folder}"
 
     def test_presentFolders(self) -> None:
         """The defaults of twistd, and folders that are there, are taken."""
@@ -428,8 +428,8 @@ class TwistdOptionsTests(OptionsTestCase):
         """With --chroot the pid file, and a folder that begins with a slash, are inside of that."""
         (self.folder / "root" / "var").mkdir(parents=True)
         assert self.under(chroot="root", rundir="/var", pidfile="/var/pid") == ""
-        assert self.under(chroot="root", rundir="/tmp") == "--rundir: there is no folder root/tmp"  # noqa: S108
-        assert self.under(chroot="root", pidfile="pid") == f"--pidfile: there is no folder root{self.folder}"
+        assert self.under(chroot="root", rundir="/tmp") == "--rundir: no such directory: root/tmp"  # noqa: S108
+        assert self.under(chroot="root", pidfile="pid") == f"--pidfile: no such directory: root{self.folder}"
 
     def test_optionsOfRoot(self) -> None:
         """Only root can change its root folder, its user and its group; keeping one's own is no change."""
@@ -443,7 +443,7 @@ class TwistdOptionsTests(OptionsTestCase):
             raise PermissionError
 
         self.patch(os, "chroot", chroot)
-        assert self.under(chroot=".") == "--chroot: only root can change the root folder"
+        assert self.under(chroot=".") == "--chroot: only root can change the root directory"
         assert roots == ["/"]
         assert self.under(uid=0) == "--uid: only root can change the user"
         assert self.under(gid=0) == "--gid: only root can change the group"
@@ -456,7 +456,7 @@ class TwistdOptionsTests(OptionsTestCase):
         self.folder.rmdir()
         self.addCleanup(self.folder.mkdir)
         for named in ({"pidfile": "pid"}, {"logfile": "log"}):
-            assert self.under(**named) == "the current folder has been removed; change to another one"
+            assert self.under(**named) == "the working directory has been removed; change to another one"
         assert self.under(rundir=".", pidfile="", logfile="-") == ""
 
 
@@ -575,7 +575,7 @@ class MakeServiceTests(ReactorTestCase):
         with capturedLogs() as events:
             self.make("--max-connections=0")
             self.make("--max-connections=960")
-        assert [formatEvent(event) for event in events] == ["the select reactor takes 960 connections at most"]
+        assert [formatEvent(event) for event in events] == ["the select reactor serves at most 960 connections"]
 
 
 class PluginTests(SynchronousTestCase):

@@ -393,7 +393,7 @@ def test_reloadUnderLoadLosesNoConnection(
             assert tls.receiveAll() == b"BYE"
         eventually(lambda: len(daemon.connections) == len(outcomes) + len(old))
     assert [one["reason"] for one in daemon.connections] == ["done"] * (len(outcomes) + len(old))
-    assert daemon.text.count(f"cannot reload the certificate in {file}, the old one stays in use: {file}: ") == 1
+    assert daemon.text.count(f"cannot reload the certificate in {file}; the old one stays in use: {file}: ") == 1
     failed = [outcome for outcome in outcomes if outcome]
     figure(f"{len(outcomes)} sessions, {len(failed)} failed, over {len(contents) + 1} signals")
     assert not failed

@@ -287,7 +287,7 @@ def test_selectReactorStopsAcceptingBeforeItsLimit(tmp_path: Path) -> None:
         for connection in connections:
             connection.close()
         eventually(lambda: daemon.descriptors == before)
-    assert "the select reactor takes 960 connections at most" in daemon.text
+    assert "the select reactor serves at most 960 connections" in daemon.text
 
 
 def test_softLimitOfDescriptorsIsRaised(tmp_path: Path) -> None:

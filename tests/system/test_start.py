@@ -54,7 +54,7 @@ BACKGROUND_FAILURES = [
 OPTION_FAILURES = [
     ("--max-connections=many", "--max-connections: 'many' is not a whole number from 0 to 999999999"),
     ("--no-such-option", "option --no-such-option not recognized"),
-    ("superfluous", "unexpected argument 'superfluous'; an address is --listen superfluous"),
+    ("superfluous", "unexpected argument 'superfluous'; write --listen superfluous for an address"),
     ("--listen=udp:8081", "--listen: 'udp:8081' is a UDP address; write --udp 8081"),
     ("--listen=tcp:1:2:3:4", "--listen: 'tcp:1:2:3:4' is not a tcp endpoint: too many values"),
     ("--listen=https://localhost:443", "--listen: 'https://localhost:443' is a URL; write --listen tls:localhost:443"),
@@ -71,16 +71,16 @@ CERTIFICATE_FAILURES = [
     ("ssl:0:privateKey=encrypted.pem:certKey=certificate.pem", "encrypted.pem: the private key is encrypted"),
 ]
 TWISTD_FAILURES = [
-    (["--chroot=missing"], "--chroot: there is no folder missing"),
-    (["--rundir=missing"], "--rundir: there is no folder missing"),
-    (["--pidfile=missing/pid"], "--pidfile: there is no folder "),
-    (["--logfile=missing/log"], "--logfile: there is no folder "),
-    (["--chroot=."], "no /dev/null: cannot start; with --chroot, create it in that folder"),
+    (["--chroot=missing"], "--chroot: no such directory: missing"),
+    (["--rundir=missing"], "--rundir: no such directory: missing"),
+    (["--pidfile=missing/pid"], "--pidfile: no such directory: "),
+    (["--logfile=missing/log"], "--logfile: no such directory: "),
+    (["--chroot=."], "no /dev/null: cannot start; with --chroot, create it in that directory"),
     (["--uid=4000000000"], "/etc/passwd has no user 4000000000: cannot change to that user"),
 ]
 """Options of twistd, of which it would print a traceback."""
 ROOT_FAILURES = [
-    ("--chroot=.", "only root can change the root folder"),
+    ("--chroot=.", "only root can change the root directory"),
     ("--uid=0", "only root can change the user"),
     ("--gid=0", "only root can change the group"),
 ]

@@ -74,7 +74,7 @@ def test_filesAreReadAgain(tmp_path: Path, certificates: Certificates, workers: 
         (after,) = eventually(lambda: len(found := shown(daemon, context)) == 1 and before not in found and found)
         key.unlink()
         daemon.signal(signal.SIGHUP)
-        failure = f"cannot reload the certificate in {cert}, the old one stays in use: {key}: No such file or directory"
+        failure = f"cannot reload the certificate in {cert}; the old one stays in use: {key}: No such file or directory"
         eventually(lambda: failure in daemon.text)
         assert shown(daemon, context) == {after}
         assert daemon.stop() == 143

@@ -144,7 +144,7 @@ def parseListeners(
     # A listener closes the inherited descriptor, which may be another file's when a second one opens it.
     for first, other in combinations((each for each in listeners if isinstance(each, InheritedListener)), 2):
         if first.descriptor == other.descriptor:
-            raise ValueError(f"{other.description!r} is the same socket as one before it")
+            raise ValueError(f"{other.description!r} is the same socket as an earlier one")
     return listeners
 
 

@@ -100,7 +100,7 @@ class Worker(LineOnlyReceiver):
         try:
             await self._service.drain(max(deadline - self._reactor.seconds(), 0))
         except Exception:
-            self._log.failure("the stop failed")
+            self._log.failure("the shutdown failed")
         self._end(0)
 
     def _end(self, code: int) -> None:

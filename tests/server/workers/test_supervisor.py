@@ -402,7 +402,7 @@ class ReloadTests(WorkersTestCase):
         reason = f"{other}: No such file or directory"
         assert self.said(self.service.reload) == [
             f"info: reloaded the certificate in {self.folder}/server.pem",
-            f"error: cannot reload the certificate in {other}, the old one stays in use: {reason}",
+            f"error: cannot reload the certificate in {other}; the old one stays in use: {reason}",
         ]
         self.spawner.turn()
         assert [child.told for child in self.spawner.alive] == [[["reload", names], ["reload", names[:1]]]] * 2
