@@ -43,7 +43,7 @@ class State:
 
 STATES = (
     State("idle", 5000),
-    State("64 KiB have come", 1000, 65536, more=65536),
+    State("64 KiB have arrived", 1000, 65536, more=65536),
     State("its peer never reads", 50, endless=True),
 )
 

@@ -175,7 +175,7 @@ class SizingTests(SynchronousTestCase):
         row = f"every 10 s: {each:.1f} µs each | {share:.1%} of a core | {share * 50:.1f} cores |"
         assert row.replace("%", " %") in self.page
         seconds = connect * 20_000 / 1e6
-        row = f"all connect anew: {connect:.1f} µs each | {seconds:.1f} s of a core | {seconds * 50:.0f} s of a core |"
+        row = f"all reconnect: {connect:.1f} µs each | {seconds:.1f} s of a core | {seconds * 50:.0f} s of a core |"
         assert row in self.page
         assert f"At {connect:.1f} µs each that is {connect * 4096 / 1e6:.1f} s of connecting" in self.page
 
@@ -185,7 +185,7 @@ class SizingTests(SynchronousTestCase):
             replica = self.DAEMON + 20_000 * size / 1024
             row = f"memory, idle, {kind}: {self.DAEMON} MiB + {size:.1f} KiB each | {replica:.0f} MiB |"
             assert f"{row} {replica * 50 / 1024:.2g} GiB |" in self.page
-        buffers = 200 * self.memory["64 KiB have come"][2] / 1024
+        buffers = 200 * self.memory["64 KiB have arrived"][2] / 1024
         assert f"1 % have 64 KiB in a buffer | {buffers:.0f} MiB | {buffers * 50 / 1024:.1f} GiB |" in self.page
         assert f"buffers limited to 256 KiB | {self.stuck:.2f} MiB |" in self.page
 
@@ -196,7 +196,7 @@ class SizingTests(SynchronousTestCase):
 
     def test_memoryLimitIsEnough(self) -> None:
         """The Deployment's limit is enough for all connections with peers that never read, and for three probes."""
-        assert f"{self.DAEMON} MiB, 1024 peers that never read\nat {self.stuck:.2f} MiB, three probes" in self.page
+        assert f"{self.DAEMON} MiB, 1024 peers that\nnever read at {self.stuck:.2f} MiB each, three probes" in self.page
         assert f"a probe {self.PROBE} MiB while it runs" in self.page
         assert self.DAEMON + 1024 * self.stuck + 3 * self.PROBE <= 1024 / 1.2
         peers = (1024 - self.DAEMON - 20_000 * self.replica["without TLS"] / 1024 - 3 * self.PROBE) / self.stuck
