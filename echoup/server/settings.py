@@ -61,21 +61,21 @@ class Plan:
 
 
 def parseCount(text: str) -> int:
-    """Return the whole number that `text` is; raise ValueError for anything else."""
+    """Parse a whole number; raise ValueError for anything else."""
     if not re.fullmatch("[0-9]{1,9}", text):
         raise ValueError(f"{text!r} is not a whole number from 0 to 999999999")
     return int(text)
 
 
 def parsePositiveSeconds(text: str) -> float:
-    """Return the seconds of the duration that `text` is, which isn't 0; raise ValueError for anything else."""
+    """Parse a duration other than 0, and return its seconds; raise ValueError for anything else."""
     if not (seconds := parseDuration(text)):
         raise ValueError("0 would keep the connection of a dead peer forever")
     return seconds
 
 
 def parseFile(text: str) -> str:
-    """Return the path `text`; raise ValueError for what no path can be."""
+    """Return `text`, a path; raise ValueError if it can't be one."""
     if not text or "\0" in text:
         raise ValueError(f"{text!r} is not a file")
     return text
@@ -90,7 +90,7 @@ def parseFlag(text: str) -> bool:
 
 
 def parseWorkers(text: str) -> int:
-    """Return the number that `text` is, or for `auto` that of the usable cores; raise ValueError for anything else."""
+    """Parse a number of workers, or `auto` for that of the usable cores; raise ValueError for anything else."""
     if text == "auto":
         return min(countProcessors(), MOST_WORKERS)
     if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_WORKERS:

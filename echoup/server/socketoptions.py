@@ -5,7 +5,7 @@ from contextlib import suppress
 from errno import ENOPROTOOPT, EOPNOTSUPP
 
 _LEAST_HOPS = {socket.AF_INET: (socket.IPPROTO_IP, 21), socket.AF_INET6: (socket.IPPROTO_IPV6, 73)}
-"""IP_MINTTL and IPV6_MINHOPCOUNT, which Linux has and Python doesn't: of packets with less, nothing is received."""
+"""IP_MINTTL and IPV6_MINHOPCOUNT, which Linux has and Python doesn't: packets with less are dropped."""
 
 
 def prepare(stream: socket.socket) -> None:

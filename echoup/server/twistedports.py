@@ -1,6 +1,6 @@
-"""Every private name of Twisted that the server leans on.
+"""Every private name of Twisted that the server depends on.
 
-Each has its reason here, where in Twisted it stands, and the test that fails first when it changes.
+For each this says why, where Twisted has it, and which test fails first when it changes.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,1 +1,1 @@
-"""Which connections may be served: places, limits for each peer, and the ports that are paused."""
+"""Which connections may be served: places, limits per peer, and paused ports."""

@@ -1,4 +1,4 @@
-"""The limit to the connections of each peer."""
+"""The limit on the connections from each peer."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from echoup.server.log.ratelimitedlog import RateLimitedLog
 
 
 class IPeers(Interface):
-    """The limit to the connections of each peer; another process may keep it."""
+    """The limit on the connections from each peer; another process may keep it."""
 
     def enter(peer: str) -> "bool | Deferred[bool]":
         """Count a connection from the address `peer` if that is within the limit; return whether it is."""
@@ -58,7 +58,7 @@ class PeerLimit:
 
 
 def uncount(counts: Counter[str], peer: str) -> None:
-    """Count one less of `peer`, and drop the entry at zero, so that the counter stays bounded."""
+    """Decrement the count of `peer`, and drop the entry at zero, so that the counter stays bounded."""
     counts[peer] -= 1
     if not counts[peer]:
         del counts[peer]

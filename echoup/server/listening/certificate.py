@@ -13,7 +13,7 @@ from stat import S_ISREG
 from echoup.tls.context import makeContext, naming, refusePassphrase
 
 DEFAULT_KEY = "server.pem"
-"""The file of the private key where none is named, as in Twisted's `ssl:` endpoint."""
+"""The default file of the private key, as in Twisted's `ssl:` endpoint."""
 
 
 @dataclass(eq=False)

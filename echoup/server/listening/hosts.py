@@ -18,7 +18,7 @@ def parseOwnAddress(text: str, otherForms: str = "") -> tuple[str | None, int]:
     """Return the host and the port that `text` names; the host is None for every address of this machine.
 
     The forms are `PORT` or `*:PORT` (every address, IPv4 and IPv6), `HOST:PORT` and `[V6]:PORT`. Raise ValueError, with
-    one line that says what is wrong, for anything else; that line also names `otherForms` for a text of no known form.
+    one line that says what is wrong, for anything else; for an unknown form, that line also names `otherForms`.
     """
     if not text.isprintable():
         raise ValueError(f"{text!r} is not an address")
@@ -51,7 +51,7 @@ def refuseForeignForms(text: str) -> None:
 
 
 def _parsePort(text: str) -> int:
-    """Return the port number that `text` is; raise ValueError, with what to write instead, for anything else."""
+    """Parse a port number; raise ValueError, with what to write instead, for anything else."""
     try:
         return parsePort(text)
     except ValueError as error:

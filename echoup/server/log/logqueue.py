@@ -40,7 +40,7 @@ from echoup.server.twistedports import fileOf, observersOf, setFile, streamOf
 L = TypeVar("L")
 
 BOUND = 1 << 20
-"""Characters that wait at most, unless a single line has more; a line of --log-connections has about a hundred."""
+"""The most characters that wait, unless a single line has more; a line of --log-connections has about a hundred."""
 
 GATHERING = 0.01
 """Seconds for which lines gather, to be written together; a turn of the thread costs the service 30 to 60 us."""

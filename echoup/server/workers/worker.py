@@ -107,7 +107,7 @@ class Worker(LineOnlyReceiver):
         self._finishLog()
         os._exit(code)
 
-    # The limit to the connections of each peer, which the supervisor counts: see `IPeers`.
+    # The limit on the connections from each peer, which the supervisor counts: see `IPeers`.
 
     def enter(self, peer: str) -> "Deferred[bool]":
         """Ask the supervisor; answers come in the order of the questions."""
@@ -137,7 +137,7 @@ def main() -> None:
 
     reactor = cast("PosixReactorBase", installed)
     useMonotonicClock(reactor)
-    # Only warnings are logged of what isn't ours.
+    # Of other packages, only warnings are logged.
     worthSaying = LogLevelFilterPredicate(LogLevel.warn)
     worthSaying.setLogLevelForNamespace("echoup", LogLevel.info)
     observer = jsonFileLogObserver(os.fdopen(LOG, "w", encoding="utf-8"), recordSeparator="")
