@@ -95,7 +95,7 @@ def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str,
     "-i",
     "--interval",
     default=1.0,
-    text="Time between the starts of two probes; 0: start each when the last one ends.",
+    text="Time between the starts of two probes; 0: start each when the previous one ends.",
     isPositive=False,
 )
 @secondsOption("-W", "--timeout", default=5.0, text="Give up on a probe after this time, whatever step it is in.")
@@ -162,9 +162,9 @@ def ping(
                 4 refused or unreachable       143 SIGTERM
                 5 timed out
 
-    A wrong reply decides the exit code; otherwise the first failure does. A limit for the loss allows lost probes; so
-    does a limit for the outage, if the outage has ended. Probes that this machine could not send, for lack of a route
-    or a file descriptor for example, count as neither answered nor lost.
+    A wrong reply decides the exit code; otherwise the first failure does. A limit on the loss forgives lost probes; so
+    does a limit on the outage, if the outage has ended. Probes that this machine could not send, for example for lack
+    of a route or a file descriptor, count as neither answered nor lost.
 
     With --format nagios, the exit codes are those of a plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. A usage error is
     UNKNOWN.
