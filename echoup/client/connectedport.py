@@ -1,9 +1,9 @@
-"""UDP ports of ours that are connected to a server.
+"""UDP ports that are connected to a server.
 
-Theory of operation. Only an answer tells that a datagram has arrived. So a `ConnectedPort` tries the addresses of a
+Theory of operation. Only a reply tells that a datagram has arrived. So a `ConnectedPort` tries the addresses of a
 server as RFC 8305 does, with datagrams in place of connections. Each address has an attempt, a UDP port of its own. It
 begins when the one before has failed (the machine refuses, or the system doesn't send), or next to it when that has
-been silent for a while. It first sends everything that was sent before. The first answer, right or wrong, decides: the
+been silent for a while. It first sends everything that was sent before. The first reply, right or wrong, decides: the
 attempt that it came to is the only one from then on, and silence doesn't end it.
 """
 
@@ -70,7 +70,7 @@ class Attempt(DatagramProtocol):
         self.owner.attemptAnswered(self, data)
 
     def connectionRefused(self) -> None:
-        """Report a refusal, of which an ICMP message tells."""
+        """Report a refusal, which came as an ICMP message."""
         self.owner.attemptFailed(self, OSError(ECONNREFUSED, ""))
 
     def stopProtocol(self) -> None:

@@ -19,7 +19,7 @@ LOST = "the datagram or its reply was lost, or nothing answers there; UDP cannot
 """Why no reply may have come."""
 
 FORGOTTEN = 2.0
-"""Seconds after which a service has forgotten what it answered to a port; ours remembers it for one."""
+"""Seconds after which a service has forgotten its replies to a port; ours remembers them for one."""
 
 
 @implementer(IPushProducer)

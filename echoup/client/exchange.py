@@ -88,7 +88,7 @@ class ExchangeClient(ABC):
 
     @abstractmethod
     def end(self) -> None:
-        """Send our end; what was sent before it still comes back, and then the server's end."""
+        """Half-close; what was sent before still comes back, and then the server closes."""
 
     @abstractmethod
     def failure(self, reply: Reply) -> PathError | None:

@@ -36,7 +36,7 @@ def fileOption(name: str, text: str) -> Callable[[F], F]:
 
 @contextmanager
 def badParameter(hint: str | None = None) -> Iterator[None]:
-    """Turn a ValueError into a mistake of the user, in the parameter that is being parsed or in `hint`."""
+    """Turn a ValueError into a usage error about the parameter that is being parsed, or about `hint`."""
     try:
         yield
     except ValueError as error:

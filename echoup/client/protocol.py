@@ -94,7 +94,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         self.transport.write(data)
 
     def end(self) -> None:
-        """Send our end; what was sent before it still comes back, and then the server's end."""
+        """Half-close; what was sent before still comes back, and then the server closes."""
         self._ended = True
         self._expect()
         self.transport.loseWriteConnection()

@@ -21,12 +21,12 @@ from echoup.client.exitcodes import ExitCode, PathError
 from echoup.clock import RunningTime
 
 ATTEMPT_DELAY = 0.25
-"""Seconds that an address has before the next one is tried next to it (RFC 8305, 5)."""
+"""Seconds after which the next address is tried in parallel (RFC 8305, 5)."""
 
 RESET = (ECONNRESET, EPIPE)
-"""The errors of a connection that was made, and reset: of one that isn't made, a reset is ECONNREFUSED.
+"""The errors of a connection that was made, and then reset; a reset before that is ECONNREFUSED.
 
-See tcp_reset in linux/net/ipv4/tcp_input.c. EPIPE is that of a connection whose other end had been closed before.
+See tcp_reset in linux/net/ipv4/tcp_input.c. EPIPE means that the other end had been closed before.
 """
 
 Way = tuple[str, Callable[[ClientFactory], Any]]

@@ -34,7 +34,7 @@ class TCPInfo:
     rtt: float
     """The smoothed round-trip time between the two kernels, in seconds; 0 before the first."""
     retransmits: int
-    """How many segments, SYN included, were sent again since the beginning."""
+    """The number of retransmitted segments, SYN included."""
 
     @classmethod
     def of(cls, handle: Any) -> Self | None:

@@ -21,7 +21,7 @@ class Step(Enum):
     ALL_BYTES = "all bytes"
     """From then on to the last byte of the reply."""
     END = "end"
-    """From our end to the server's."""
+    """From our half-close to the server's close."""
 
 
 @dataclass

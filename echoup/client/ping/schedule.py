@@ -18,4 +18,4 @@ class Schedule:
     keep: bool = False
     """Whether all use the same connection, until one fails on it, or the same UDP port."""
     halfClose: bool = False
-    """Whether our end follows the payload, and the server's has to follow the reply."""
+    """Whether a probe half-closes after the payload, and the server has to close after the reply."""

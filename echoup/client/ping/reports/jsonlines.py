@@ -14,7 +14,7 @@ from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
 
 SCHEMA = 1
-"""The version of the JSON; it grows when a member changes or goes, not when one is added."""
+"""The version of the JSON; it increases when a member changes or is removed, not when one is added."""
 
 
 class JSONReport(Report):
