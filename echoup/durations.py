@@ -28,5 +28,5 @@ def parseDuration(text: str) -> float:
 def parsePositiveDuration(text: str) -> float:
     """Return the seconds of a duration, as `parseDuration` does; raise ValueError for 0 as well."""
     if not (seconds := parseDuration(text)):
-        raise ValueError(f"{text!r} is not more than 0")
+        raise ValueError(f"{text!r} is not a duration of more than 0")
     return seconds

@@ -79,13 +79,12 @@ def socketPath(text: str) -> str:
 
 @contextmanager
 def parsing(description: str, kind: str) -> Iterator[None]:
-    """Turn a ValueError into one that names `description`, which is no endpoint of `kind`, and gives the reason."""
+    """Turn a ValueError into one that names `description`, an invalid endpoint of `kind`, and gives the reason."""
     try:
         yield
     except ValueError as error:
-        article = "an" if kind == "ssl" else "a"
         hint = r"; in an endpoint string, write each : of an IPv6 address as \:" if "::" in description else ""
-        raise ValueError(f"{description!r} is not {article} {kind} endpoint: {error}{hint}") from None
+        raise ValueError(f"{description!r} is not a valid {kind} endpoint: {error}{hint}") from None
 
 
 def _unquoted(text: str) -> str:

@@ -55,7 +55,7 @@ class DurationTests(SynchronousTestCase):
         """Where 0 makes no sense it is refused, whatever its unit, and so is what a float can't tell from it."""
         for text in ("0", "0.0", "0ms", "0m", f".{'0' * 400}1s"):
             assert parseDuration(text) == 0
-            assert str(raised(ValueError, parsePositiveDuration, text)) == f"{text!r} is not more than 0"
+            assert str(raised(ValueError, parsePositiveDuration, text)) == f"{text!r} is not a duration of more than 0"
         assert parsePositiveDuration("1us") == 1e-6
         assert raised(ValueError, parsePositiveDuration, "-1")
 

@@ -119,7 +119,7 @@ class ParsingTests(SynchronousTestCase):
     def test_description(self) -> None:
         """`parsing` adds the description and its kind."""
         parse = parsing("ssl:x", "ssl")(wholeNumber)
-        assert str(raised(ValueError, parse, "x")) == "'ssl:x' is not an ssl endpoint: 'x' is not a whole number"
+        assert str(raised(ValueError, parse, "x")) == "'ssl:x' is not a valid ssl endpoint: 'x' is not a whole number"
 
     def test_wholeNumbers(self) -> None:
         """`wholeNumber` takes the digits of a number that the system's calls can take, and a sign."""

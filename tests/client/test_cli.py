@@ -81,7 +81,7 @@ class MainTests(CommandTestCase):
             (["connect", "a", "b"], "unexpected b after TARGET a"),
             (["connect", "--timeout"], "Option '--timeout' requires an argument."),
             (["connect", "--timeout=soon"], "Invalid value for '-W' / '--timeout': 'soon' is not a duration"),
-            (["connect", "--timeout=0"], "Invalid value for '-W' / '--timeout': '0' is not more than 0"),
+            (["connect", "--timeout=0"], "Invalid value for '-W' / '--timeout': '0' is not a duration of more than 0"),
             (["connect", "--timeout=-1"], "Invalid value for '-W' / '--timeout': '-1' is not a duration"),
             (
                 ["ping", "-i", "inf"],

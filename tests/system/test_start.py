@@ -56,12 +56,12 @@ OPTION_FAILURES = [
     ("--no-such-option", "option --no-such-option not recognized"),
     ("superfluous", "unexpected argument 'superfluous'; write --listen superfluous for an address"),
     ("--listen=udp:8081", "--listen: 'udp:8081' is a UDP address; write --udp 8081"),
-    ("--listen=tcp:1:2:3:4", "--listen: 'tcp:1:2:3:4' is not a tcp endpoint: too many values"),
+    ("--listen=tcp:1:2:3:4", "--listen: 'tcp:1:2:3:4' is not a valid tcp endpoint: too many values"),
     ("--listen=https://localhost:443", "--listen: 'https://localhost:443' is a URL; write --listen tls:localhost:443"),
     ("--listen=tls:8443", "--listen: 'tls:8443': --tls-cert FILE is missing"),
     (
         "--listen=ssl:8443",
-        "--listen: 'ssl:8443' is not an ssl endpoint: no privateKey= is given, and server.pem: No such",
+        "--listen: 'ssl:8443' is not a valid ssl endpoint: no privateKey= is given, and server.pem: No such",
     ),
     ("--tls-cert=missing.pem", "--tls-cert: missing.pem: No such file or directory"),
 ]
@@ -235,7 +235,7 @@ def test_badCertificate(pems: Occupied, description: str, reason: str) -> None:
     """A certificate that can't be used ends the start with one line that says which file it is, and why."""
     ended = pems.start(twistd("-n", "--pidfile="), f"--listen={description}")
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"twistd echoup: --listen: '{description}' is not an ssl endpoint: {reason}")
+    assert ended.stderr.startswith(f"twistd echoup: --listen: '{description}' is not a valid ssl endpoint: {reason}")
     assert ended.stderr.count("\n") == 1
     assert not ended.stdout
 

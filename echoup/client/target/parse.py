@@ -39,13 +39,13 @@ def parseTarget(description: str) -> Target:
     if colon and kind in PARSERS:
         with parsing(description, kind):
             if re.search(r":(port=|timeout=)?-[0-9]", description):
-                raise ValueError("it has a negative number")
+                raise ValueError("a number is negative")
             (_, *values), named = splitDescription(description)
             return applyTo(partial(PARSERS[kind], description), values, named)
     if description.isdigit():
         raise ValueError(f"{description!r} is a port without a host; for this machine write {HOST}:{description}")
     if colon and kind == "ssl" and not rest.isdigit():
-        raise ValueError(f"{description!r} is an endpoint for servers; write tls:HOST:PORT")
+        raise ValueError(f"{description!r} is not supported; write tls:HOST:PORT")
     if ":" in rest and _KIND.fullmatch(kind):
         kinds = ", ".join(f"{name}:" for name in PARSERS)
         raise ValueError(f"{description!r} has an unknown kind; the kinds are {kinds} and udp:")

@@ -130,7 +130,7 @@ def parseListener(
         return _parseTLS(description, certificate, rest)
     if kind not in parsers:
         kinds = ", ".join(["tls", *parsers])
-        return AddressListener(description, *parseOwnAddress(description, f", nor of the kinds {kinds}"))
+        return AddressListener(description, *parseOwnAddress(description, f", nor an endpoint of the kinds {kinds}"))
     with parsing(description, kind):
         (_, *values), named = splitDescription(description)
         return applyTo(parsers[kind], values, named)

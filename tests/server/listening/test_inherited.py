@@ -49,7 +49,7 @@ class ParseTestCase(SynchronousTestCase):
         """Return the words with which `description` is refused."""
         error = raised(ValueError, parseListener, description)
         assert error is not None
-        start = f"'{description}' is not a systemd endpoint: "
+        start = f"'{description}' is not a valid systemd endpoint: "
         assert str(error).startswith(start)
         return str(error).removeprefix(start)
 

@@ -114,7 +114,7 @@ class ParseListenerTests(SynchronousTestCase):
         mistakes = {
             **NO_OWN_ADDRESSES,
             "*8081": "'*8081' is not a port number",
-            "::1:8081": "neither HOST:PORT nor [V6]:PORT, nor of the kinds tls, tcp, tcp6, ssl, unix, systemd",
+            "::1:8081": "nor [V6]:PORT, nor an endpoint of the kinds tls, tcp, tcp6, ssl, unix, systemd",
             "haproxy:tcp:8081": "'haproxy:tcp:8081' is not supported; write --listen tcp:8081 --proxy-from NETWORK",
             "udp:8081": "'udp:8081' is a UDP address; write --udp 8081",
             "udp4:127.0.0.1:8081": "is a UDP address; write --udp 127.0.0.1:8081",
@@ -144,26 +144,26 @@ class ParseListenerTests(SynchronousTestCase):
             "tls:unix:/run/echoup": "'tls:unix:/run/echoup': no endpoint string is possible here",
             "tls:8443": "'tls:8443': --tls-cert FILE is missing",
             "unix:/run/a\nb": "'unix:/run/a\\nb' is not an address",
-            "tcp": "'tcp' is not a tcp endpoint",
-            "tcp:": "'tcp:' is not a tcp endpoint",
-            "tcp:port": "'tcp:port' is not a tcp endpoint",
-            "tcp:99999": "'tcp:99999' is not a tcp endpoint: '99999' is not a port number from 0 to 65535",
-            "tcp:1:colour=red": "'tcp:1:colour=red' is not a tcp endpoint",
-            "tcp:1:2:3:4": "'tcp:1:2:3:4' is not a tcp endpoint: too many values",
-            "tcp:foo": "'tcp:foo' is not a tcp endpoint: 'foo' is not a port number from 0 to 65535",
-            "tcp:1:certificate=x": "'tcp:1:certificate=x' is not a tcp endpoint: unknown field certificate",
-            "unix:": "'unix:' is not a unix endpoint: the path is missing",
-            "unix:@": "'unix:@' is not a unix endpoint: the name is missing",
-            "unix:@x:mode=660": "is not a unix endpoint: an abstract socket has no file, so it takes no mode=",
-            "unix:@x:660": "is not a unix endpoint: an abstract socket has no file, so it takes no mode=",
-            "unix:@x:lockfile=0": "is not a unix endpoint: an abstract socket has no file, so it takes no lockfile=",
-            f"unix:@{'x' * 108}": "is not a unix endpoint: longer than the 107 bytes that a Unix socket takes",
-            f"unix:/{'long' * 50}": "is not a unix endpoint: longer than the 107 bytes that a Unix socket takes",
-            "unix:/run/echoup:mode=": "is not a unix endpoint: '' is not an octal mode",
-            "unix": "'unix' is not a unix endpoint: address is missing",
-            "unix:/run/echoup:mode=9": "'unix:/run/echoup:mode=9' is not a unix endpoint: '9' is not an octal mode",
-            "unix:/run/echoup:lockfile=x": "is not a unix endpoint: 'x' is not a whole number",
-            "systemd:domain=INET:index=0": "'systemd:domain=INET:index=0' is not a systemd endpoint",
+            "tcp": "'tcp' is not a valid tcp endpoint",
+            "tcp:": "'tcp:' is not a valid tcp endpoint",
+            "tcp:port": "'tcp:port' is not a valid tcp endpoint",
+            "tcp:99999": "'tcp:99999' is not a valid tcp endpoint: '99999' is not a port number from 0 to 65535",
+            "tcp:1:colour=red": "'tcp:1:colour=red' is not a valid tcp endpoint",
+            "tcp:1:2:3:4": "'tcp:1:2:3:4' is not a valid tcp endpoint: too many values",
+            "tcp:foo": "'tcp:foo' is not a valid tcp endpoint: 'foo' is not a port number from 0 to 65535",
+            "tcp:1:certificate=x": "'tcp:1:certificate=x' is not a valid tcp endpoint: unknown field certificate",
+            "unix:": "'unix:' is not a valid unix endpoint: the path is missing",
+            "unix:@": "'unix:@' is not a valid unix endpoint: the name is missing",
+            "unix:@x:mode=660": "is not a valid unix endpoint: an abstract socket has no file, so it takes no mode=",
+            "unix:@x:660": "is not a valid unix endpoint: an abstract socket has no file, so it takes no mode=",
+            "unix:@x:lockfile=0": "valid unix endpoint: an abstract socket has no file, so it takes no lockfile=",
+            f"unix:@{'x' * 108}": "is not a valid unix endpoint: longer than the 107 bytes that a Unix socket takes",
+            f"unix:/{'long' * 50}": "is not a valid unix endpoint: longer than the 107 bytes that a Unix socket takes",
+            "unix:/run/echoup:mode=": "is not a valid unix endpoint: '' is not an octal mode",
+            "unix": "'unix' is not a valid unix endpoint: address is missing",
+            "unix:/run/echoup:mode=9": "is not a valid unix endpoint: '9' is not an octal mode",
+            "unix:/run/echoup:lockfile=x": "is not a valid unix endpoint: 'x' is not a whole number",
+            "systemd:domain=INET:index=0": "'systemd:domain=INET:index=0' is not a valid systemd endpoint",
         }
         for text, message in mistakes.items():
             assert message in str(raised(ValueError, parseListener, text))
@@ -254,10 +254,10 @@ class ParseTLSTests(SynchronousTestCase):
             error = raised(ValueError, parseListener, f"ssl{rest}")
             assert error is not None, rest
             description = repr(f"ssl{rest}")
-            assert str(error).startswith(f"{description} is not an ssl endpoint: {reason}"), str(error)
+            assert str(error).startswith(f"{description} is not a valid ssl endpoint: {reason}"), str(error)
             assert str(error).isprintable()
         error = raised(ValueError, parseListener, "ssl:8081", "none.pem")
-        assert str(error) == "'ssl:8081' is not an ssl endpoint: none.pem: No such file or directory"
+        assert str(error) == "'ssl:8081' is not a valid ssl endpoint: none.pem: No such file or directory"
 
 
 class AnyTextTests(SynchronousTestCase):
@@ -609,4 +609,4 @@ class DefaultFileTests(SynchronousTestCase):
             ("ssl:many:privateKey=other.pem", "'many' is not a port number from 0 to 65535"),
         ):
             error = str(raised(ValueError, parseListener, description))
-            assert error.startswith(f"'{description}' is not an ssl endpoint: {reason}"), error
+            assert error.startswith(f"'{description}' is not a valid ssl endpoint: {reason}"), error
