@@ -30,6 +30,12 @@ ACCENT = {
     r"counts most\b": "decides",
     r"answers nothing\b": "does not answer",
     r"needs no right\b": "needs no privileges",
+    r"unless it's so\b": "unless the limit is met",
+    r"ends? our side\b": "half-closes",
+    r"who is in\b": "queued clients",
+    r"more of it is\b": "scale by adding",
+    r"another one starts\b": "starting a replacement",
+    r"exclude each other\b": "are mutually exclusive",
 }
 """What is never plain English here, and what is: the style of the project is the one of the best man pages."""
 
