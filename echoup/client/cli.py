@@ -38,19 +38,21 @@ def cli() -> None:
 
 @cli.command()
 @pathOptions
-@secondsOption("-W", "--timeout", default=10.0, text="Longest time to connect, and to wait for more of a reply.")
-@click.option("--no-history", is_flag=True, help="Do not read or write the history file.")
+@secondsOption(
+    "-W", "--timeout", default=10.0, text="Give up if connecting, or a wait for more of a reply, takes longer."
+)
+@click.option("--no-history", is_flag=True, help="Neither read nor write the history file.")
 def connect(target: Any, timeout: float, no_history: bool) -> int:
     """Talk to the echo service at TARGET.
 
     TARGET is HOST, HOST:PORT, [V6]:PORT, tls: or udp: before one of these, or a Twisted client endpoint string (tcp:,
     tls:, unix:; unix:@NAME is an abstract socket). The default is 127.0.0.1:8081.
 
-    On a terminal, connect prompts for lines and prints the reply under each. Ctrl-D ends it, Ctrl-Z suspends it.
-    Otherwise it sends standard input, half-closes the connection, and writes the whole reply to standard output.
+    On a terminal, connect prompts for lines and prints the reply under each. Ctrl-D ends it; Ctrl-Z suspends it.
+    Otherwise it sends standard input, half-closes the connection, and writes the full reply to standard output.
 
-    UDP may lose datagrams without notice. So each datagram is sent after the answer to the one before, and connect
-    gives up when an answer takes longer than the timeout.
+    UDP may lose datagrams without notice. So connect sends each datagram only after the reply to the previous one, and
+    gives up when a reply takes longer than the timeout.
 
     \b
     Exit codes: 0 everything uppercased          7 closed or reset early

@@ -217,7 +217,7 @@ def test_unaskedIsEscaped() -> None:
         terminal.type("hello\r")
         assert connection.recv(65536) == b"hello\n"
         connection.sendall(b"HELLO\n")
-        terminal.shows("\\x1b[31mWELCOME\\r\n(came unasked)\nHELLO\n>>:")
+        terminal.shows("\\x1b[31mWELCOME\\r\n(unsolicited)\nHELLO\n>>:")
         terminal.type(CTRL_D)
         assert terminal.exits() == 1
 
@@ -229,7 +229,7 @@ def test_unaskedSetsExitCode() -> None:
         terminal.shows(">>:")
         terminal.type(CTRL_D)
         assert terminal.exits() == 1
-        assert f"WELCOME\\r\n(came unasked)\nechoup: {host}:{port}: 14 bytes came unasked" in terminal.text
+        assert f"WELCOME\\r\n(unsolicited)\nechoup: {host}:{port}: 14 unsolicited bytes arrived" in terminal.text
 
 
 def test_addressFollowsName() -> None:

@@ -42,7 +42,7 @@ async def converse(reactor: ReactorBase, target: Target, timeout: float, keepsHi
     if wrong:
         raise PathError(ExitCode.WRONG, f"{client.server}: {wrong} of {exchanges} replies were wrong")
     if unasked := client.unasked.received:
-        raise PathError(ExitCode.WRONG, f"{client.server}: {counted(unasked, 'byte')} came unasked")
+        raise PathError(ExitCode.WRONG, f"{client.server}: {counted(unasked, 'unsolicited byte')} arrived")
 
 
 def greeting(client: EchoUpClient | DatagramClient) -> str:
@@ -60,7 +60,7 @@ class Console:
 
     def __init__(self, prompt: Prompt) -> None:
         self.reply = Reply()
-        """The latest reply, and what came unasked after it."""
+        """The latest reply, and what came unsolicited after it."""
         self._prompt = prompt
         self._came = b""
 
@@ -94,7 +94,7 @@ class Console:
         if self._came:
             self.reply.receive(self._came)
             self._show()
-            print("(came unasked)")
+            print("(unsolicited)")
 
     def take(self, data: bytes) -> None:
         """Keep what came until it is printed."""

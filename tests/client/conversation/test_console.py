@@ -132,8 +132,8 @@ class ConverseTests(SynchronousTestCase):
         for typed, reply in ((f"hello{ENTER}", "HELLO\n"), (ENTER, "")):
             error = raised(PathError, self.converse, Greeter, *[ENTER] * 5, typed, CTRL_D)
             assert error
-            assert (error.code, str(error)) == (ExitCode.WRONG, f"{self.target}: 7 bytes came unasked")
-            assert self.seen.replace("(blank line skipped)\n", "") == f"220 hi\n(came unasked)\n{reply}"
+            assert (error.code, str(error)) == (ExitCode.WRONG, f"{self.target}: 7 unsolicited bytes arrived")
+            assert self.seen.replace("(blank line skipped)\n", "") == f"220 hi\n(unsolicited)\n{reply}"
 
     def test_unaskedBeforeCloseIsWrong(self) -> None:
         """Bytes that come unasked before the server closes count more than that it closes."""
@@ -147,7 +147,7 @@ class ConverseTests(SynchronousTestCase):
                 self.transport.loseConnection()
 
         why = 'TARGET: corrupted: more came back than was sent: 7 bytes for 0; it begins with "220 hi\\n"'
-        self.assertFails(Usher, [], "220 hi\n(came unasked)\n", ExitCode.WRONG, why)
+        self.assertFails(Usher, [], "220 hi\n(unsolicited)\n", ExitCode.WRONG, why)
 
     def test_unaskedAfterReplyIsWrong(self) -> None:
         """Bytes that come unasked after a right reply, before the server closes, make that reply too long."""
@@ -174,7 +174,7 @@ class ConverseTests(SynchronousTestCase):
         case = self
 
         why = "TARGET: corrupted: more came back than was sent: 8 bytes for 6"
-        self.assertFails(Lingerer, [f"hello{ENTER}"], "HELLO\nhi\n(came unasked)\n", ExitCode.WRONG, why)
+        self.assertFails(Lingerer, [f"hello{ENTER}"], "HELLO\nhi\n(unsolicited)\n", ExitCode.WRONG, why)
 
     def test_closedDuringReply(self) -> None:
         """When the server closes during a reply, the part that came is shown, and that it is short."""
