@@ -107,7 +107,7 @@ class RunningTimeTests(ReactorTestCase):
         assert made[1] == made[0] <= 60 / BEAT + 1
 
     def _callsOfTheReactor(self, waiting: int) -> int:
-        """Return how many calls the reactor makes in a minute in which so many wait for a later one."""
+        """Return how many calls the reactor makes in a minute in which this many wait for a later one."""
         calls = [self.clock.callLater(61, self.called.append, "called") for _ in range(waiting)]
         with patch.object(self.reactor, "callLater", wraps=self.reactor.callLater) as made:
             for _ in range(int(60 / BEAT)):

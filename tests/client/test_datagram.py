@@ -289,7 +289,7 @@ class JudgementTests(ClientTestCase):
         self.assertFails(ExitCode.WRONG, why)
 
     def test_unaskedIsWrong(self) -> None:
-        """A datagram that answers nothing is wrong, and is passed on."""
+        """A datagram that is not a reply is wrong, and is passed on."""
         self.swap(b"one", b"ONE")
         self.answer(b"hi")
         self.exchange.end()

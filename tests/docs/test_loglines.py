@@ -10,7 +10,7 @@ from tests.support.documents import PACKAGE, Document, literalsIn, readDocuments
 PAGE, SECTION = "docs/operating.md", "The log"
 
 LEAST = 6
-"""Letters that a format must have beside its fields, to say anything about a line."""
+"""Letters that a format must have besides its fields, to say anything about a line."""
 
 
 def linesIn(page: Document, title: str) -> list[str]:

@@ -11,7 +11,7 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 LARGEST = 60e6
-"""The most bytes of the image beside its base. It has 48 million, and 4 more where the base has no bytecode of the
+"""The most bytes of the image on top of its base. It has 48 million, and 4 more where the base has no bytecode of the
 standard library. Twisted's tests, or one library's debugging information, are 14 million and more."""
 
 
@@ -80,7 +80,7 @@ def test_daemonAnswersAfterRestart(podman: Podman, figure: Callable[[str], None]
 
 
 def test_stalePidfileIsIgnored(podman: Podman, tmp_path: Path) -> None:
-    """The daemon starts beside a pidfile that names process 1, which exists in every container."""
+    """The daemon starts next to a pidfile that names process 1, which exists in every container."""
     (tmp_path / "twistd.pid").write_text("1")
     tmp_path.chmod(0o755)
     with podman.container("-v", f"{tmp_path}:/work", "-w", "/work"):

@@ -179,7 +179,7 @@ def test_systemPortsAndOwnPortsGetNothing(tmp_path: Path) -> None:
     """Ports below 1024, and the daemon's own at any address, get no answer; other ports do."""
     with Daemon.start(tmp_path, "--udp=127.0.0.1:0", "--udp=127.0.0.1:0") as daemon:
         address, other = ports(daemon)
-        host = f"127.2.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # of no other run of the test beside this
+        host = f"127.2.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # of no other run of the test at the same time
         for number in (address[1], other[1], 1023):
             with suppress(PermissionError), client(address, (host, number), 0.2) as asking:  # of the port below 1024
                 asking.send(b"hello")

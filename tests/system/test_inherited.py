@@ -79,7 +79,7 @@ def test_restartsLoseNothing(tmp_path: Path, figure: Callable[[str], None], doma
         shares = [len(daemon.connections) for daemon in daemons]
     failed = [outcome for outcome in outcomes if outcome]
     figure(
-        f"{len(outcomes)} sessions, {shares} by each daemon, {len(failed)} failed, {len(late)} cut for want of turns, "
+        f"{len(outcomes)} sessions, {shares} by each daemon, {len(failed)} failed, {len(late)} cut for lack of turns, "
         f"stopped in {gaps[0]:.2f}, {gaps[1]:.2f} s"
     )
     assert not failed

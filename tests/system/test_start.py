@@ -270,7 +270,7 @@ def test_failureLeavesNoFile(occupied: Occupied) -> None:
 
 
 def test_usedUnixSocketIsNotReplaced(occupied: Occupied) -> None:
-    """A start that fails on a Unix socket in use leaves it as it is, and nothing beside it."""
+    """A start that fails on a Unix socket in use leaves it as it is, and nothing next to it."""
     before = sorted(occupied.folder.iterdir())
     for _ in range(2):
         ended = occupied.start(twistd("-n", "--pidfile="), "--listen=unix:taken")

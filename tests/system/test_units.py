@@ -62,7 +62,7 @@ def test_unitsAreValid(tmp_path: Path, figure: Callable[[str], None], isTLS: boo
 
 @VARIANTS
 def test_commandServesTheSocket(tmp_path: Path, certificates: Certificates, isTLS: bool) -> None:
-    """The service's command serves the socket of the socket unit, IPv4 and IPv6, on uvloop, and TLS beside it."""
+    """The service's command serves the socket of the socket unit, IPv4 and IPv6, on uvloop, and TLS as well."""
     unit = service(isTLS).replace("tls:8443", "tls:127.0.0.1:0").replace("/etc/echoup", str(tmp_path))
     (command,) = re.findall("^ExecStart=(.*) echoup$", unit, re.MULTILINE)
     runner = command.split()[1:]

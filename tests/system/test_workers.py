@@ -510,7 +510,7 @@ def test_reloadReachesAllWorkers(tmp_path: Path, certificates: Certificates) -> 
         daemon.signal(signal.SIGHUP)
         eventually(lambda: daemon.text.count("cannot reload the certificate") == 2)
         assert shown() == after
-        # A new worker can't read the file, and has the same certificate as the others all the same.
+        # A new worker can't read the file, and still has the same certificate as the others.
         for worker in workers(daemon):
             os.kill(worker, signal.SIGKILL)
             eventually(lambda worker=worker: worker not in workers(daemon) and len(workers(daemon)) == 2)  # type: ignore[misc]

@@ -29,7 +29,7 @@ class Keyboard:
 
     def open(self) -> None:
         """Set the terminal; stop in an orderly way at SIGTSTP, unless that is ignored."""
-        with suppress(termios.error):  # it is no terminal
+        with suppress(termios.error):  # it is not a terminal
             self._settings = termios.tcgetattr(self._descriptor)
         self._set()
         if (former := signal.getsignal(signal.SIGTSTP)) is not signal.SIG_IGN:

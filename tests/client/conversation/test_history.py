@@ -98,7 +98,7 @@ class KeptHistoryTests(HistoryTestCase):
         assert self.lines() == ["hello"]
 
     def test_hugeFileIsShortened(self) -> None:
-        """A file that is too large, whoever wrote it, is shortened before it is read."""
+        """A file that is too large, whatever wrote it, is shortened before it is read."""
         self.path.parent.mkdir(parents=True)
         for data, expected in ((b"x" * 3 * LIMIT, []), (b"\n# then\n+" + b"x" * LIMIT + b"\n# now\n+last\n", ["last"])):
             self.path.write_bytes(data)
