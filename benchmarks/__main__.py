@@ -56,7 +56,7 @@ LOADS = [scenario.name for scenario in SCENARIOS]
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write the results into this folder. Without it, only a complete run saves them, in benchmarks/.",
+    help="Write the results into DIRECTORY. Without it, only a complete run saves them, in benchmarks/.",
 )
 def main(
     rounds: int,

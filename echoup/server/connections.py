@@ -30,7 +30,7 @@ SLICE = 50
 """Connections that are acted on in one turn of the reactor; ending them takes longest."""
 
 QUIET = 0.3
-"""Seconds without traffic after which a stop ends a connection."""
+"""Seconds without traffic after which a shutdown ends a connection."""
 
 
 class Connections:

@@ -1,9 +1,9 @@
-"""The graceful stop: one sequence, in the order of its table in docs/promises.md.
+"""The graceful shutdown: one sequence, in the order of its table in docs/promises.md.
 
 Theory of operation. A client whose connection the kernel has accepted believes that it is connected, so a listening
 socket is closed only when its queue is empty, or at half of the timeout. The queue becomes empty because no new
-handshake begins. From the beginning of the stop, the sweep of the open connections ends those that are quiet. Each wait
-ends when its condition holds, at its share of the timeout, or when the stop is aborted, so the stop always ends.
+handshake begins. From the beginning of the shutdown, the sweep of the open connections ends those that are quiet. Each
+wait ends when its condition holds, at its share of the timeout, or when the shutdown is aborted, so it always ends.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,13 +18,13 @@ from echoup.server.connections import Connections
 from echoup.server.stream.progress import isReady
 
 LAST_CALL = 0.1
-"""Seconds for which a stop at least goes on accepting, for handshakes under way; at most half the timeout."""
+"""Seconds for which a shutdown at least goes on accepting, for handshakes under way; at most half the timeout."""
 
 FINISH_ALL = 0.8
-"""The share of the timeout after which a stop ends busy connections as well."""
+"""The share of the timeout after which a shutdown ends busy connections as well."""
 
 TICK = 0.05
-"""Seconds between two checks of what a stop waits for."""
+"""Seconds between two checks of what a shutdown waits for."""
 
 
 class Drain:

@@ -38,7 +38,7 @@ class IMainService(IService):
         """Read the certificates again."""
 
     def abortDrain() -> None:
-        """End the stop that is under way at once."""
+        """End the shutdown that is under way at once."""
 
 
 @implementer(IMainService)
@@ -123,7 +123,7 @@ class EchoUpService(Service):
         reloadCertificates(self._plan.listeners)
 
     def abortDrain(self) -> None:
-        """End the stop that is under way at once."""
+        """End the shutdown that is under way at once."""
         self._drain.abort()
 
     async def drain(self, timeout: float) -> None:
@@ -183,7 +183,7 @@ def logAddresses(addresses: Iterable[str], opened: Iterable[ListeningAddress]) -
 
 
 def logTotals(connections: int, size: int) -> None:
-    """Log the totals at the end of a stop: the connections that were served, and the bytes received on them."""
+    """Log the totals at the end of a shutdown: the connections that were served, and the bytes received on them."""
     _log.info(
         "served {connections}, {bytes}", connections=counted(connections, "connection"), bytes=counted(size, "byte")
     )

@@ -53,7 +53,7 @@ class Plan:
     listeners: tuple[Listener, ...]
     limits: Limits
     drainTimeout: float = 10.0
-    """Seconds from the beginning of a stop to the deadline, when the last connections are cut."""
+    """Seconds from the beginning of a shutdown to its deadline, when the last connections are cut."""
     logConnections: bool = False
     proxies: tuple[Network, ...] = ()
     """Connections from these networks begin with a PROXY header; clients of IPv4 are in networks of IPv4 only."""

@@ -50,7 +50,7 @@ class ListeningAddress:
         if not isMultipath(self.sockets[0]):
             return ""
         urgent = "if a TCP client begins with several urgent bytes, only the last may be echoed"
-        return urgent if self.isInherited else f"{urgent}; a client that connects during a stop may be reset"
+        return urgent if self.isInherited else f"{urgent}; a client that connects during a shutdown may be reset"
 
     def stopHandshakes(self) -> None:
         """Stop TCP handshakes at sockets that close with this process; see `socketoptions.stopHandshakes`."""

@@ -153,7 +153,7 @@ class Arrival(Protocol):
     finish = abort
 
     def checkProgress(self, now: float, limits: Limits, idleReason: EndReason) -> None:
-        """Do nothing: the deadline ends this, also during a stop, so a handshake that is under way keeps its time."""
+        """Do nothing: the deadline ends this, also during a shutdown, so a handshake under way keeps its time."""
 
 
 class ArrivalFactory(Factory[Protocol]):

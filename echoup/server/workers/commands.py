@@ -3,8 +3,8 @@
 A worker is started with its `Configuration`. After that each message is a line of JSON on a pipe, a list of a name and
 its arguments:
 
-    to a worker:    drain DEADLINE      stop gracefully, and end; DEADLINE is in seconds of the monotonic clock
-                    abortDrain          end a stop that is under way without waiting any longer
+    to a worker:    drain DEADLINE      shut down gracefully, and end; DEADLINE is in seconds of the monotonic clock
+                    abortDrain          end a shutdown that is under way without waiting any longer
                     reload LISTENERS    read the certificates of the listeners with these descriptions again
                     entered IS_WITHIN   the answer to the oldest `enter` that has none
     from a worker:  ready               it serves

@@ -37,7 +37,7 @@ START = 30.0
 """Seconds within which the workers must be ready; they need less than one."""
 
 GRACE = 0.5
-"""Seconds after the deadline of a stop until a worker that still runs is killed."""
+"""Seconds after the deadline of a shutdown until a worker that still runs is killed."""
 
 STEADY = 10.0
 """Seconds after which the end of a worker counts as its first again, in DELAYS."""
@@ -146,7 +146,7 @@ class WorkersService(Service):
         return process
 
     async def _keep(self, number: int) -> None:
-        """Whenever the worker `number` ends, take back its places and start its replacement, until the stop."""
+        """Whenever the worker `number` ends, take back its places and start its replacement, until the shutdown."""
         failures = 0
         while self.running:
             startedAt = self._reactor.seconds()
@@ -196,7 +196,7 @@ class WorkersService(Service):
         self._page.close()
 
     def abortDrain(self) -> None:
-        """End the stop that is under way at once."""
+        """End the shutdown that is under way at once."""
         self._datagrams.abortDrain()
         self._killAt = min(self._killAt, self._clock.seconds() + GRACE)
         for process in self._processes.values():
