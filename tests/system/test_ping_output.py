@@ -118,6 +118,18 @@ def test_quitLeavesOutputValid(daemon: Daemon, form: str) -> None:
         assert {family.type for family in text_string_to_metric_families(output)} == {"gauge"}
 
 
+def test_quitDoesNotSpoilTheEnd(daemon: Daemon) -> None:
+    """Ctrl-Backslash after the statistics, while Python exits, leaves the exit code as it is."""
+    command = [*PING, "-qc1", daemon.address.target]
+    with ending(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as client:
+        assert client.stdout
+        while "p50" not in client.stdout.readline():
+            pass
+        while client.poll() is None:
+            client.send_signal(signal.SIGQUIT)
+        assert client.returncode == 0
+
+
 def test_liveLineShowsOutage() -> None:
     """While nothing is answered, the live line shows for how long; the error comes last."""
     target = unused().target

@@ -44,12 +44,16 @@ async def ping(
     probes = makeProbes(reactor, clock, target, schedule, statistics)
     session = Session(reactor, clock, probes, schedule, report, statistics)
     signal.signal(signal.SIGQUIT, session.ask)
-    if isinstance(target, StreamTarget):
-        target.prepare()
-    report.begin(target, schedule.size)
-    await session.run()
-    code, message = judge(statistics, requirements)
-    report.end(statistics, requirements, code)
+    try:
+        if isinstance(target, StreamTarget):
+            target.prepare()
+        report.begin(target, schedule.size)
+        await session.run()
+        code, message = judge(statistics, requirements)
+        report.end(statistics, requirements, code)
+    finally:
+        # While Python exits it restores the default of a signal that has a handler.
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     if code:
         raise PathError(code, message)
 

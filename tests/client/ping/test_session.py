@@ -285,14 +285,15 @@ class SessionTests(ReactorTestCase):
         self.probes.lingering.callback(None)
         self.assertEnds(pinging, 1)
 
-    def test_quitAfterTheEndDoesNothing(self) -> None:
-        """After the report SIGQUIT shows nothing more, and doesn't end the process, which is about to exit."""
+    def test_quitAfterTheEndIsIgnored(self) -> None:
+        """After the report SIGQUIT shows nothing more, and is ignored, because Python would restore its default."""
         pinging = self.ping(1)
+        self.quit()
         self.probes.end(1)
         self.assertEnds(pinging, 1)
-        self.quit()
         self.reactor.turn()
         assert self.report.shown == []
+        assert signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN
 
     def test_unwritableStatisticsEndIt(self) -> None:
         """When the statistics so far can't be written it ends."""
