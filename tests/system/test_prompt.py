@@ -1,5 +1,6 @@
 """`echoup connect` on a pseudo-terminal, with keys that are typed and a screen that is read."""
 
+import re
 import signal
 import sys
 import time
@@ -170,33 +171,33 @@ def test_closedAtPrompt(daemon: Daemon) -> None:
         (
             "unchanged",
             1,
-            "hello\n(unchanged: the bytes came back as they were sent, so something in between answered)",
+            "hello\n(unchanged: the bytes came back as they were sent, so something in between answered)\n",
             "1 of 1 replies were wrong",
         ),
         (
             "short",
             7,
-            "HEL\n(short: 3 of 6 bytes came back)",
+            "HEL\n",
             "the server closed the connection, 3 of 6 bytes came back",
         ),
         (
             "resetting",
             7,
-            "HEL\n(short: 3 of 6 bytes came back)",
+            "HEL\n",
             "the server reset the connection, 3 of 6 bytes came back",
         ),
-        ("silent", 5, "\n(short: 0 of 6 bytes came back)", "timed out: nothing came back in 3 s"),
+        ("silent", 5, "", "timed out: nothing came back in 3 s"),
     ],
 )
 def test_wrongReplyIsShown(server: str, code: int, shown: str, told: str) -> None:
-    """A wrong reply is shown as it came, with its verdict, and sets the exit code."""
+    """A wrong reply is shown as it came, with its verdict or the error, and sets the exit code."""
     timeout = f"--timeout={3 if server == 'silent' else 30}"
     with serving(server) as address, converse(address, timeout) as terminal:
         terminal.shows(">>:")
         terminal.type("hello\r" + CTRL_D)
         assert terminal.exits() == code
-        assert f">>: hello\n{shown}\n" in terminal.text
-        assert terminal.text.replace("\n", "").endswith(f"echoup: {address.target}: {told}")
+        (said,) = re.findall(r">>: hello\n(.*?)(?:>>:\n)?(echoup: .*)", terminal.text, re.DOTALL)
+        assert (said[0], said[1].replace("\n", "")) == (shown, f"echoup: {address.target}: {told}")
 
 
 @contextmanager

@@ -81,12 +81,16 @@ class Console:
         return wrong, exchanges
 
     async def exchange(self, data: bytes) -> None:
-        """Send `data`, and print what comes back until the reply is complete or the connection ends."""
+        """Send `data`, and print what comes back until the reply is complete or the connection ends.
+
+        The verdict on a wrong reply follows it; after the end of the connection that is the error of the conversation.
+        """
         exchange = Exchange(self.client)
         exchange.send(data)
         self.reply = await exchange.done
-        self._show()
-        if self.reply.verdict is not Verdict.UPPERCASED:
+        if self._came:
+            self._show()
+        if self.reply.verdict is not Verdict.UPPERCASED and not self.client.closed.called:
             print(f"({self.reply})")
 
     def showUnasked(self) -> None:
