@@ -41,8 +41,6 @@ class PathError(Exception):
         self.code = code
         self.reason = reason
         """Why it failed, without the server."""
-        self.server = str(server)
-        """What messages call the server; empty where the error names none."""
         self.address = address
         """The address that was reached, or those that were tried; None where there was none."""
 

@@ -6,7 +6,7 @@ from echoup.client.exitcodes import ExitCode, PathError, describeServer
 
 
 class PathErrorTests(SynchronousTestCase):
-    """`PathError` keeps the reason and the server apart, and is one line of both."""
+    """`PathError` keeps the reason apart from the server, and is one line of both."""
 
     def test_lineNamesServerAndReason(self) -> None:
         """The line says what failed, with which server, at which address, and why."""
@@ -19,7 +19,6 @@ class PathErrorTests(SynchronousTestCase):
         ):
             error = PathError(ExitCode.SHORT, *arguments)
             assert (error.code, error.reason, str(error)) == (ExitCode.SHORT, "why", line)
-        assert (error.server, error.address) == ("there:1", None)
 
 
 class DescribeServerTests(SynchronousTestCase):
