@@ -16,6 +16,7 @@ _SCHEMES = {
     "http": ("", 80),
     "https": ("tls:", 443),
     "ssl": ("tls:", None),
+    "tcp": ("", None),
     "tls": ("tls:", None),
     "udp": ("udp:", None),
 }
@@ -96,9 +97,9 @@ def joinWords(target: str, rest: Sequence[str]) -> str:
 def suggestTarget(url: str) -> str:
     """Return the TARGET that is meant by a URL; empty if none is."""
     scheme, slashes, rest = url.partition("://")
-    if not slashes:
+    if not slashes or scheme.lower() not in _SCHEMES:
         return ""
-    kind, port = _SCHEMES.get(scheme.lower(), ("", None))
+    kind, port = _SCHEMES[scheme.lower()]
     address = rest.partition("/")[0].rpartition("@")[2]
     if port and not address.rpartition("]")[2].count(":"):
         address = f"{address}:{port}"

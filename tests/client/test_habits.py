@@ -111,7 +111,7 @@ class CommandsTests(SynchronousTestCase):
             expected = f"Invalid value for TARGET: {url!r} is a URL"
             assert told("connect", url).startswith(expected)
             assert told("connect", url).endswith(f"; write {target}")
-        for url in ("http://", "http://a b", "tcp:///"):
+        for url in ("http://", "http://a b", "tcp:///", "wss://a", "ftp://a:21"):
             assert suggestTarget(url) == ""
             assert told("connect", url).startswith(f"Invalid value for TARGET: {url!r} is ")
 
@@ -124,5 +124,5 @@ class CommandsTests(SynchronousTestCase):
     @given(st.text(), st.text())
     def test_suggestionsAreTargets(self, host: str, port: str) -> None:
         """What is suggested is a TARGET."""
-        suggestions: list[Any] = [joinWords(host, [port]), suggestTarget(f"{host}://{port}")]
+        suggestions: list[Any] = [joinWords(host, [port]), suggestTarget(f"tcp://{host}:{port}")]
         assert all(parseTarget(target) for target in suggestions if target)
