@@ -43,7 +43,8 @@ class KeptHistory(FileHistory):
         with suppress(OSError), self._locked() as file:
             _shorten(file)
         with suppress(OSError):
-            if self._path.is_file():
+            found = self._path.stat()
+            if stat.S_ISREG(found.st_mode) and found.st_size <= LIMIT:
                 return list(super().load_history_strings())
         return []
 
@@ -64,6 +65,7 @@ class KeptHistory(FileHistory):
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError("not a regular file")
+            os.fchmod(file, 0o600)
             flock(file, LOCK_EX)
             yield file
         finally:

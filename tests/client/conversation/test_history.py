@@ -10,8 +10,14 @@ from threading import Thread
 from prompt_toolkit.history import InMemoryHistory
 from twisted.trial.unittest import SynchronousTestCase
 
+from echoup.client.conversation import history as module
 from echoup.client.conversation.history import LIMIT, KeptHistory, historyFile, openHistory
 from tests.support.doubles import raised
+
+
+def refuse(*_: object) -> None:
+    """Do nothing, for lack of a right."""
+    raise PermissionError
 
 
 class HistoryTestCase(SynchronousTestCase):
@@ -73,11 +79,14 @@ class KeptHistoryTests(HistoryTestCase):
         assert self.lines() == ["?", *reversed(kept)]
 
     def test_fileIsPrivate(self) -> None:
-        """Only the user can read the file, and enter the folders that were made for it."""
+        """Only the user can read the file, whatever its mode was, and enter the folders made for it."""
         self.addCleanup(os.umask, os.umask(0))
         KeptHistory(self.path).store_string("hello")
         modes = [stat.S_IMODE(path.stat().st_mode) for path in (self.path, *self.path.parents[:2])]
         assert modes == [0o600, 0o700, 0o700]
+        self.path.chmod(0o644)
+        assert self.lines() == ["hello"]
+        assert stat.S_IMODE(self.path.stat().st_mode) == 0o600
 
     def test_fileIsBounded(self) -> None:
         """When the file grows too large the older half of the lines is dropped, and whole lines stay."""
@@ -104,6 +113,14 @@ class KeptHistoryTests(HistoryTestCase):
             self.path.write_bytes(data)
             assert self.lines() == expected
             assert self.path.stat().st_size <= LIMIT
+
+    def test_hugeFileIsNotRead(self) -> None:
+        """A file that is too large and can't be shortened isn't read; one that only can't be written is."""
+        self.path.parent.mkdir(parents=True)
+        self.patch(module, "flock", refuse)
+        for lines, expected in ((1, ["last"]), (LIMIT, [])):
+            self.path.write_bytes(b"\n# now\n+last\n" * lines)
+            assert self.lines() == expected
 
     def test_unusablePlaceIsSilent(self) -> None:
         """Where the file can't be made, or isn't a file, lines can be recalled until the end, and nothing is raised."""
