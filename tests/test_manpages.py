@@ -31,6 +31,11 @@ class ManualPageTests(SynchronousTestCase):
                 names = ", ".join(f"\\fB{each}\\fR" for each in option.opts).replace("-", "\\-")
                 assert re.search(rf"^\.TP\n{re.escape(names)}", page, re.MULTILINE), names
 
+    def test_wordsAreNotHyphenated(self) -> None:
+        """No word is divided at the end of a line: what is copied from a page can be typed."""
+        for path in FOLDER.glob("*.1"):
+            assert ".nh" in path.read_text().splitlines()[:3], path
+
     def test_exitCodesAreListed(self) -> None:
         """Every page lists every exit code."""
         for path in FOLDER.glob("*.1"):

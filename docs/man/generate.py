@@ -41,6 +41,7 @@ def _lines(context: click.Context) -> list[str]:
     lines = [
         '.\\" Written by docs/man/generate.py.',
         f'.TH {_typed(name.upper())} 1 "" echoup "User Commands"',
+        ".nh",  # a hyphen at the end of a line would become part of what is copied
         ".SH NAME",
         rf"{_typed(name)} \- {summary[0].lower()}{summary[1:]}",
         ".SH SYNOPSIS",
