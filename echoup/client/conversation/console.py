@@ -5,7 +5,7 @@ from twisted.internet.base import ReactorBase
 from echoup.client.conversation.history import openHistory
 from echoup.client.conversation.prompt import Prompt
 from echoup.client.datagram import DatagramClient
-from echoup.client.exchange import Exchange, ExchangeClient
+from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient, Ending
 from echoup.client.target.parse import Target
@@ -15,6 +15,9 @@ from echoup.tls.transport import TLSTransport
 from echoup.verdict import Reply, Verdict
 
 GONE = {Ending.CLOSED, Ending.RESET}
+
+UNSEEN = 2**20
+"""Bytes that came unasked at which reading pauses until they are shown, with the next line."""
 
 
 async def converse(reactor: ReactorBase, target: Target, timeout: float, keepsHistory: bool) -> None:
@@ -56,7 +59,7 @@ def greeting(client: EchoUpClient | DatagramClient) -> str:
 class Console:
     """A prompt on the terminal, and the client whose replies it prints."""
 
-    client: ExchangeClient
+    client: EchoUpClient | DatagramClient
 
     def __init__(self, prompt: Prompt) -> None:
         self.reply = Reply()
@@ -99,10 +102,13 @@ class Console:
             self.reply.receive(self._came)
             self._show()
             print("(unsolicited)")
+            self.client.resumeProducing()
 
     def take(self, data: bytes) -> None:
-        """Keep what came until it is printed."""
+        """Keep what came until it is printed; read no more for now if much of it is unsolicited."""
         self._came += data
+        if len(self._came) >= UNSEEN and not self.client.underway:
+            self.client.pauseProducing()
 
     def _show(self) -> None:
         """Print what came, without the newline at its end."""

@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.conversation.console import converse, greeting
+from echoup.client.conversation.console import UNSEEN, Console, converse, greeting
 from echoup.client.datagram import DatagramClient
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
@@ -175,6 +175,27 @@ class ConverseTests(SynchronousTestCase):
 
         why = "TARGET: corrupted: more came back than was sent: 8 bytes for 6"
         self.assertFails(Lingerer, [f"hello{ENTER}"], "HELLO\nhi\n(unsolicited)\n", ExitCode.WRONG, why)
+
+    def test_floodIsNotRead(self) -> None:
+        """When much came unasked nothing more is read until it is shown; a reply of any size is read."""
+        done: list[str] = []
+        client = SimpleNamespace(
+            underway=True,
+            pauseProducing=lambda: done.append("paused"),
+            resumeProducing=lambda: done.append("resumed"),
+        )
+        console = Console(cast("Any", None))
+        console.client = cast("Any", client)
+        console.take(b"A" * 2 * UNSEEN)
+        assert done == []
+        client.underway = False
+        console.take(b"B")
+        assert done == ["paused"]
+        self.patch(sys, "stdout", StringIO())
+        console.showUnasked()
+        assert done == ["paused", "resumed"]
+        console.take(b"C")
+        assert done == ["paused", "resumed"]
 
     def test_closedDuringReply(self) -> None:
         """When the server closes during a reply, the part that came is shown, and the error tells how much that is."""
