@@ -123,9 +123,7 @@ def wheel(session: nox.Session) -> None:
     if not {"License: MIT", "Author: The echoup contributors"} <= set(shown):
         session.error("the wheel has no author or licence that `pip show` shows")
     with TarFile.open(_wheel(session).with_name(f"{release}.tar.gz")) as source:
-        missing = {f"{release}/{path}" for path in [*Path().glob("*.md"), *Path("docs").rglob("*.*")]} - {
-            *source.getnames()
-        }
+        missing = {f"{release}/{name}" for name in _tracked(":(glob)*.md", "docs")} - {*source.getnames()}
     if missing:
         session.error(f"the source distribution lacks {missing}")
 
@@ -234,12 +232,16 @@ def _wheel(session: nox.Session) -> Path:
 def _copy(session: nox.Session, *without: str) -> Path:
     """Return a new copy of the files that git tracks, without the folders `without`."""
     copy = _folder(session, "copy")
-    tracked = subprocess.check_output(["git", "ls-files", "-z"], text=True).split("\0")
-    for name in tracked[:-1]:
+    for name in _tracked():
         if not name.startswith(without):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, copy / name)
     return copy
+
+
+def _tracked(*paths: str) -> list[str]:
+    """Return the files that git tracks, or those of them that match one of the `paths` of git."""
+    return subprocess.check_output(["git", "ls-files", "-z", *paths], text=True).split("\0")[:-1]
 
 
 def _testAway(session: nox.Session, expression: str) -> None:

@@ -553,7 +553,7 @@ def test_takenPortIsRefused(tmp_path: Path) -> None:
             other.bind(("127.0.0.1", 0))
             name = f"127.0.0.1:{other.getsockname()[1]}"
             options = ("--workers=2", f"--listen=unix:{tmp_path}/socket", f"--udp={name}")
-            assert failure(tmp_path, *options) == words.format(name)
+            assert failure(tmp_path, *options) == words.format(f"udp:{name}")
         assert {path.name for path in tmp_path.iterdir()} == {"log"}
         assert daemon.address.echo(b"hello") == b"HELLO"
 
