@@ -17,7 +17,7 @@ from echoup.verdict import Reply, Verdict
 GONE = {Ending.CLOSED, Ending.RESET}
 
 UNSEEN = 2**20
-"""Bytes that came unasked at which reading pauses until they are shown, with the next line."""
+"""Unsolicited bytes at which reading pauses until they are shown, with the next line."""
 
 
 async def converse(reactor: ReactorBase, target: Target, timeout: float, keepsHistory: bool) -> None:

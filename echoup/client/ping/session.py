@@ -127,9 +127,8 @@ class Session:
     async def run(self) -> None:
         """Make all probes, or those until a cancel; raise PathError if the target or the output can't be used."""
         self._isRunning = True
-        never = self._clock.callLater(
-            inf, self._wake
-        )  # so that the clock notices every pause, also when a probe begins
+        # With it the clock notices every pause, also when a probe begins.
+        never = self._clock.callLater(inf, self._wake)
         try:
             with suppress(CancelledError):
                 await self._makeAll()
@@ -151,12 +150,8 @@ class Session:
             if seq == schedule.count:
                 break
             now = self._clock.seconds()
-            due = (
-                now if now > due + schedule.interval else due
-            ) + schedule.interval  # those that were missed are left out
-            clock = (
-                self._clock if due > now else self._reactor
-            )  # without an interval an extra look at the time would cost speed
+            due = (now if now > due + schedule.interval else due) + schedule.interval  # missed ones are left out
+            clock = self._clock if due > now else self._reactor  # without an interval a look first would cost speed
             self._pause = deferLater(clock, max(due - now, 0)).addBoth(self._wake)
             while not self._pause.called or len(self._underway) >= limit:
                 await self._somethingElse()
