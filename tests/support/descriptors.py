@@ -4,7 +4,7 @@ import fcntl
 import gc
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from struct import pack, unpack
@@ -48,15 +48,22 @@ def keepsDescriptors() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def fewDescriptors(spare: int = 0) -> Iterator[None]:
-    """Limit this process to `spare` more descriptors."""
+    """Limit this process to `spare` more descriptors.
+
+    The limit is a number that no descriptor reaches. So the numbers below the highest open one are used up, or one that
+    is closed, such as the one that Twisted reserves for EMFILE, could not be opened again. The garbage collector is
+    off, because it would close what earlier tests have left.
+    """
+    gc.collect()
     soft, hard = getrlimit(RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    setrlimit(RLIMIT_NOFILE, (free + spare, hard))
-    try:
+    highest = max(map(int, openDescriptors()))
+    with uncollected(), ExitStack() as opened:
+        while (free := os.dup(0)) < highest:
+            opened.callback(os.close, free)
+        os.close(free)
+        opened.callback(setrlimit, RLIMIT_NOFILE, (soft, hard))
+        setrlimit(RLIMIT_NOFILE, (free + spare, hard))
         yield
-    finally:
-        setrlimit(RLIMIT_NOFILE, (soft, hard))
 
 
 def unread(pipe: IO[Any]) -> int:
