@@ -11,8 +11,10 @@ from echoup.client import datagram as datagrams
 from echoup.client import protocol
 from echoup.client.cli import cli
 from echoup.client.connect.race import ATTEMPT_DELAY
+from echoup.client.conversation import history, pipe
 from echoup.client.ping import datagram as pings
 from echoup.client.ping import session
+from echoup.client.target.stream import PORT
 from echoup.server import connections, drain, settings
 from echoup.server.datagram import port, reflection
 from echoup.server.listening.listeners import BACKLOG
@@ -29,9 +31,8 @@ AUTOSCALER = "docker/kubernetes/horizontalpodautoscaler.yaml"
 
 
 def inFile(path: str, pattern: str) -> float:
-    """Return the only number in a file of the checkout that a pattern finds, or NaN; the path may have wildcards."""
-    texts = [file.read_text() for file in locate(path.partition("/")[0]).parent.glob(path)]
-    found = [float(number) for text in texts for number in re.findall(pattern, text)]
+    """Return the only number in a file of the checkout that a pattern finds, or NaN."""
+    found = [float(number) for number in re.findall(pattern, locate(path).read_text())]
     return found[0] if len(found) == 1 else nan
 
 
@@ -49,9 +50,10 @@ def statements() -> list[tuple[str, str, float]]:
         ("README.md", "Python # or newer", inFile("pyproject.toml", r'requires-python = ">=([0-9.]+)"')),
         ("CONTRIBUTING.md", "Python # or newer", inFile("pyproject.toml", r'requires-python = ">=([0-9.]+)"')),
         ("SECURITY.md", "serves # connections", settings.Limits.maxConnections),
+        ("docs/client.md", "the default port is #", PORT),
         ("docs/client.md", r"this long \(default # s\)", defaultOf("connect", "--timeout")),
         ("docs/client.md", r"this time \(default # s\)", defaultOf("ping", "--timeout")),
-        ("docs/client.md", "at most # KiB", 2 ** inFile("echoup/client/**/history.py", r"LIMIT = 2\*\*(\d+)") / KIB),
+        ("docs/client.md", "at most # KiB", history.LIMIT / KIB),
         ("docs/transports.md", "0 to # bytes", pings.MAXIMUM),
         ("docs/transports.md", "IPv6,? #", pings.MAXIMUM + 20),  # the length of IPv6 leaves out its own header
         ("docs/transports.md", "# datagrams a second", reflection.RATE),
@@ -67,7 +69,7 @@ def statements() -> list[tuple[str, str, float]]:
         (
             "docs/promises.md",
             "at most # MiB in flight",
-            inFile("echoup/client/**/pipe.py", r"WINDOW = (\d+) \* 2\*\*20"),
+            pipe.WINDOW / MIB,
         ),
         ("docs/promises.md", "pause of the daemon of more than # s", clock.LONGEST),
         ("docs/promises.md", "has moved for # s", connections.QUIET),

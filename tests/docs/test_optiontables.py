@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.cli import cli
 from tests.support.documents import Document, Table, codesIn, readDocuments
-from tests.support.invocations import CLIENT, DAEMON, daemonIn
+from tests.support.invocations import CLIENT, DAEMON, daemonIn, optionsOf
 
 CLIENT_PAGES = ("README.md", "docs/client.md", "docs/ping.md")
 """Where the options of the client are described."""
@@ -109,6 +109,11 @@ class OptionTests(SynchronousTestCase):
         text = "\n".join(self.pages[name].text for name in CLIENT_PAGES if name in self.pages)
         described = set(re.findall(r"(?<![\w-])--?[a-zA-Z0-9][\w-]*", text))
         assert CLIENT - described - {"-h", "--help"} == set()
+
+    def test_everyOptionOfConnectIsOnTheClientsPage(self) -> None:
+        """docs/client.md names every option of `connect`, most of which all commands share, and only real ones."""
+        named = set(re.findall(r"`(-[a-zA-Z0-9]|--[a-z-]+)\b", self.pages["docs/client.md"].text))
+        assert optionsOf("connect") - {"-h", "--help"} <= named <= CLIENT
 
     def test_everyDefaultIsReal(self) -> None:
         """Every table of options states the real defaults: docs/ping.md those of `echoup ping`."""

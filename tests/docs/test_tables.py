@@ -60,6 +60,12 @@ class TableTests(SynchronousTestCase):
         assert [(where, codes - known) for where, codes in tables if codes - known] == []
         assert known in [codes for _, codes in tables]
 
+    def test_everyExitCodeOfTheClientIsListed(self) -> None:
+        """docs/client.md's table of exit codes has every code, in their order."""
+        ((_, table),) = tablesOf({"docs/client.md": self.pages["docs/client.md"]}, "code")
+        listed = [int(row[0]) for row in table.rows]
+        assert listed == [*ExitCode, SIGNALLED] == sorted(listed)
+
     def test_helpHasTheExitCodes(self) -> None:
         """What `--help` of a command says of exit codes has them all."""
         for command in cli.commands.values():
