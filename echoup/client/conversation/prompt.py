@@ -32,7 +32,7 @@ class Prompt:
     """
 
     def __init__(self, history: History) -> None:
-        self._screen = Screen()
+        self._screen = Screen(self.leave)
         self._running = get_app_session()  # its `app` is the prompt's while there is a prompt
         output = self._running.output
         if isinstance(output, Vt100_Output):

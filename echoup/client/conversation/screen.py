@@ -1,8 +1,8 @@
 """What prompt_toolkit draws, and where."""
 
 import sys
+from collections.abc import Callable
 
-from prompt_toolkit.application import get_app_or_none
 from prompt_toolkit.formatted_text import fragment_list_to_text, fragment_list_width, to_formatted_text
 from prompt_toolkit.layout.controls import GetLinePrefixCallable, UIContent, UIControl
 from prompt_toolkit.layout.screen import Char
@@ -14,10 +14,12 @@ from echoup.client.exitcodes import PathError
 class Screen:
     """Standard output for prompt_toolkit, without its descriptor, which prompt_toolkit would make blocking."""
 
-    def __init__(self) -> None:
+    def __init__(self, leave: Callable[[], None]) -> None:
+        """`leave` ends the prompt, if there is one."""
         self.encoding = sys.stdout.encoding
         self.error: PathError | None = None
         """Why the output can't be written; the prompt has ended then."""
+        self._leave = leave
 
     def write(self, text: str) -> None:
         """Write `text`; end the prompt if that fails, because prompt_toolkit would print a traceback."""
@@ -25,9 +27,7 @@ class Screen:
             sys.stdout.write(text)
         except PathError as error:
             self.error = error
-            app = get_app_or_none()
-            if app and app.is_running and not app.is_done:
-                app.exit(exception=EOFError)
+            self._leave()
 
     def flush(self) -> None:
         """Do nothing: text is written at once."""

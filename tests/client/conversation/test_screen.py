@@ -21,7 +21,7 @@ class ScreenTests(SynchronousTestCase):
         stream = self.enterContext(open(terminal, "w", encoding="ascii"))  # of a descriptor
         self.patch(sys, "stdout", stream)
         useWaitingStreams()
-        screen = Screen()
+        screen = Screen(lambda: None)
         flush_stdout(cast("TextIO", screen), "é\x1b[K")
         return screen
 
