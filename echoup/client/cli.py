@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 
-from echoup.client.connect.systemerror import explainError
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.habits import Commands
 from echoup.client.options import badParameter, pathOptions, secondsOption
 from echoup.client.plugin import isPlugin, reportUnknown
-from echoup.client.run import complain, conclude, run
+from echoup.client.run import complain, conclude, explainFailure, run
 from echoup.client.standardio import useWaitingStreams
 
 
@@ -259,12 +258,8 @@ def _complain(error: Exception) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         complain(*error.format_message().splitlines())
         return ExitCode.USAGE
-    if isinstance(error, click.ClickException):
-        complain(f"echoup: {error.format_message()}")
-        return error.exit_code
-    if isinstance(error, OSError):
-        code, why = explainError(error)
-        if code is ExitCode.LOCAL:
-            complain(f"echoup: {why}")
-            return code
+    if explained := explainFailure(error):
+        code, why = explained
+        complain(f"echoup: {why}")
+        return code
     raise error

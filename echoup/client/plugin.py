@@ -7,11 +7,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import click
-
-from echoup.client.connect.systemerror import explainError
-from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.run import complain, conclude
+from echoup.client.exitcodes import PathError
+from echoup.client.run import complain, conclude, explainFailure
 from echoup.escaping import shown
 
 UNKNOWN = 3
@@ -37,8 +34,9 @@ def reportUnknown(error: Exception) -> int:
 
     The traceback of an unexpected error goes to standard error.
     """
-    why = _explain(error)
-    if why is None:
+    if explained := explainFailure(error):
+        _, why = explained
+    else:
         complain(*"".join(traceback.format_exception(error)).splitlines())
         why = f"{type(error).__name__}: {error}"
     if not sys.stdout:
@@ -50,13 +48,3 @@ def reportUnknown(error: Exception) -> int:
     except PathError as broken:
         conclude(broken)
     return UNKNOWN
-
-
-def _explain(error: Exception) -> str | None:
-    """Return the words for a mistake of the user, or for trouble of this machine or the path; None for any other."""
-    if isinstance(error, click.ClickException):
-        return error.format_message()
-    if isinstance(error, OSError):
-        code, why = explainError(error)
-        return why if code is ExitCode.LOCAL else None
-    return str(error) if isinstance(error, PathError) else None

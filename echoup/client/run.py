@@ -7,6 +7,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+import click
+
+from echoup.client.connect.systemerror import explainError
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.standardio import isPipe
 from echoup.escaping import shown
@@ -48,6 +51,21 @@ def run(reactor: Any, command: Callable[..., Coroutine[Any, Any, None]], *argume
     if isinstance(results[0], Failure):
         results[0].raiseException()
     return ExitCode.OK
+
+
+def explainFailure(error: Exception) -> tuple[int, str] | None:
+    """Return the exit code and the words for a mistake of the user, or for trouble of this machine or the path.
+
+    Return None for any other error, which is a fault of the program.
+    """
+    if isinstance(error, click.ClickException):
+        return error.exit_code, error.format_message()
+    if isinstance(error, PathError):
+        return error.code, str(error)
+    if isinstance(error, OSError):
+        code, why = explainError(error)
+        return (code, why) if code is ExitCode.LOCAL else None
+    return None
 
 
 def conclude(error: PathError) -> int:
