@@ -14,6 +14,7 @@ from echoup.client.options import badParameter, pathOptions, secondsOption
 from echoup.client.plugin import isPlugin, reportUnknown
 from echoup.client.run import complain, conclude, explainFailure, run
 from echoup.client.standardio import useWaitingStreams
+from echoup.upper import IMPLEMENTATION
 
 
 @click.group(
@@ -21,7 +22,7 @@ from echoup.client.standardio import useWaitingStreams
     context_settings={"help_option_names": ["-h", "--help"]},
     short_help="Prove a network path with an echo service.",
 )
-@click.version_option(package_name="echoup", message="echoup %(version)s")
+@click.version_option(package_name="echoup", message=f"echoup %(version)s (upper-casing in {IMPLEMENTATION})")
 def cli() -> None:
     """Prove a network path: send bytes, and check that the real application answers.
 

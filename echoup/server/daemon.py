@@ -19,6 +19,7 @@ from echoup.clock import useMonotonicClock
 from echoup.server.listening.listeners import StartError
 from echoup.server.log.logqueue import LogQueue, queueLog
 from echoup.server.service import IMainService
+from echoup.upper import IMPLEMENTATION
 
 
 class CannotStart(SystemExit, Exception):
@@ -76,6 +77,7 @@ class Daemon(MultiService):
         self._reactor.callWhenRunning(self._queueLog)
         with self._failingInOneLine():
             super().startService()
+        self._log.info("upper-casing in {implementation}", implementation=IMPLEMENTATION)
 
     def _queueLog(self) -> None:
         """Write the log in a thread from now on; every runner has begun to log by now."""

@@ -34,6 +34,7 @@ from echoup.client.ping.statistics import Statistics
 from echoup.client.run import complain
 from echoup.client.target.parse import parseTarget
 from echoup.durations import parseDuration
+from echoup.upper import IMPLEMENTATION
 from tests.support.doubles import raised
 from tests.support.properties import given, st
 from tests.support.samples import probe, summed
@@ -134,8 +135,9 @@ class MainTests(CommandTestCase):
                 assert re.search(rf" {code:d} \w", text), code
 
     def test_versionIsPrinted(self) -> None:
-        """`--version` prints the version."""
-        assert self.main("--version") == (ExitCode.OK, f"echoup {version('echoup')}\n", "")
+        """`--version` prints the version, and what it is that runs."""
+        shown = f"echoup {version('echoup')} (upper-casing in {IMPLEMENTATION})\n"
+        assert self.main("--version") == (ExitCode.OK, shown, "")
 
     def test_commandSetsExitCode(self) -> None:
         """What the command returns is the exit code."""

@@ -6,7 +6,7 @@ from math import nan
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup import clock, proxyheader, upper
+from echoup import clock, proxyheader
 from echoup.client import datagram as datagrams
 from echoup.client import protocol
 from echoup.client.cli import cli
@@ -89,7 +89,6 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/ping.md", "takes # times", inFile("docs/benchmarks.md", r"\bratios\b[^:]*: ([0-9.]+[0-9])")),
         ("docs/library.md", "nothing for # s", protocol.TIMEOUT),
         ("docs/benchmarks.md", "acts on # connections", connections.SLICE),
-        ("docs/benchmarks.md", "below # bytes", upper._LONG),
         ("docs/deploying.md", r"up to # s; docker's default", settings.Plan.drainTimeout),
         ("docs/deploying.md", r"as user #", inFile(DOCKERFILE, r"USER (\d+):")),
         ("docs/deploying.md", r"for # s \(preStop\)", inFile(DEPLOYMENT, r'command: \[/bin/sleep, "(\d+)"\]')),

@@ -21,6 +21,7 @@ from echoup.server.listening.listeners import parseListener
 from echoup.server.service import EchoUpService
 from echoup.server.settings import Limits, Plan
 from echoup.server.twistedports import fileOf
+from echoup.upper import IMPLEMENTATION
 from tests.support.certificates import writeCertificates
 from tests.support.doubles import ReactorTestCase, raised
 
@@ -129,6 +130,12 @@ class DaemonTests(DaemonTestCase):
         setrlimit(RLIMIT_NOFILE, (min(most, 256), most))
         self.start()
         assert getrlimit(RLIMIT_NOFILE) == (most, most)
+
+    def test_startNamesWhatUpperCases(self) -> None:
+        """When it serves, it logs which implementation upper-cases."""
+        with capturedLogs() as events:
+            self.start()
+        assert f"upper-casing in {IMPLEMENTATION}" in map(formatEvent, events)
 
     def test_userSignalsAreIgnored(self) -> None:
         """SIGUSR1 and SIGUSR2 don't end the process."""

@@ -14,6 +14,7 @@ from threading import Thread
 
 import pytest
 
+from echoup.upper import IMPLEMENTATION
 from tests.support.addresses import Address, receiveAll
 from tests.support.authorities import Certificates
 from tests.support.commands import COMMANDS, listenTLS
@@ -132,6 +133,7 @@ def test_everyLineIsForOperators(reactor: str, tmp_path: Path, certificates: Cer
         rf"listening on unix:{tmp_path}/socket",
         r"listening on tls:127\.0\.0\.1:\d+",
         r"listening on udp:127\.0\.0\.1:\d+",
+        rf"upper-casing in {IMPLEMENTATION}",
         r"connection peer=127\.0\.0\.1:\d+ bytes=5 seconds=\d\.\d{3} reason=done",
         rf"reloaded the certificate in {certificates.server}",
         r"Received SIGTERM, shutting down\.",
