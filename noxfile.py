@@ -108,10 +108,20 @@ def image(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the source distribution, and the wheel from it, and check what they contain."""
-    session.install("build")
-    session.run("python", "-m", "build", "--outdir", str(_folder(session, "dist")))
+    """Build the source distribution, and the wheels with and without a compiler, and check what they contain."""
+    session.install("build[uv]")
+    dist = str(_folder(session, "dist"))
+    build = ("python", "-m", "build", "--installer", "uv", "--outdir", dist)
+    session.run(*build)
+    said = str(session.run(*build, "--wheel", env={"CC": "/nonexistent"}, silent=True))
+    why = "built without the C accelerator (/nonexistent: No such file or directory); bytes.upper is used"
+    if [line for line in said.splitlines() if "accelerator" in line] != [f"echoup: {why}"]:
+        session.error(f"without a compiler, the build says {said}")
     built = ZipFile(_wheel(session))
+    accelerator = "echoup/_upper.abi3.so"
+    more = {*built.namelist()} ^ {*ZipFile(_wheel(session, isPure=True)).namelist()}
+    if more != {accelerator} or built.getinfo(accelerator).file_size > 64 * 1024:
+        session.error(f"the wheels differ in {more}")
     release = f"echoup-{PROJECT['project']['version']}"
     contents = {name.partition("/")[0] for name in built.namelist()}
     if contents != {"echoup", "twisted", f"{release}.data", f"{release}.dist-info"}:
@@ -123,15 +133,20 @@ def wheel(session: nox.Session) -> None:
     if not {"License: MIT", "Author: The echoup contributors"} <= set(shown):
         session.error("the wheel has no author or licence that `pip show` shows")
     with TarFile.open(_wheel(session).with_name(f"{release}.tar.gz")) as source:
-        missing = {f"{release}/{name}" for name in _tracked(":(glob)*.md", "docs")} - {*source.getnames()}
+        needed = _tracked(":(glob)*.md", "docs", "echoup", "hatch_build.py")
+        missing = {f"{release}/{name}" for name in needed} - {*source.getnames()}
     if missing:
         session.error(f"the source distribution lacks {missing}")
 
 
 @nox.session(python=OTHERS, requires=["wheel"])
 def portable(session: nox.Session) -> None:
-    """Run the unit tests, and the system tests marked `portable`, on another Python, with the wheel."""
-    session.install(f"echoup[test] @ {_wheel(session).as_uri()}")
+    """Run the unit tests, and the system tests marked `portable`, on another Python, with a wheel.
+
+    The newest Python has the wheel that was built without a compiler.
+    """
+    built = _wheel(session, isPure=session.python == OTHERS[-1])
+    session.install(f"echoup[test] @ {built.as_uri()}")
     _testAway(session, PORTABLE)
 
 
@@ -189,6 +204,7 @@ def benchmarks(session: nox.Session) -> None:
     session.install("-e", ".", *_group("bench"))
     session.run("python", "-m", "benchmarks", "--quick")
     session.run("python", "-m", "benchmarks.ping")
+    session.run("python", "-m", "benchmarks.uppercase")
 
 
 @nox.session(venv_backend="none")
@@ -223,9 +239,9 @@ def _folder(session: nox.Session, name: str) -> Path:
     return folder
 
 
-def _wheel(session: nox.Session) -> Path:
-    """Return the wheel that was built."""
-    (built,) = Path(session.cache_dir, "dist").glob("*.whl")
+def _wheel(session: nox.Session, isPure: bool = False) -> Path:
+    """Return the wheel that was built with a compiler, or the one without."""
+    (built,) = Path(session.cache_dir, "dist").glob("*-py3-none-any.whl" if isPure else "*-cp311-abi3-*.whl")
     return built
 
 

@@ -130,6 +130,11 @@ class UpperTests(SynchronousTestCase):
                 error = raised(TypeError, each, wrong)
                 assert f"a bytes-like object is required, not '{type(wrong).__name__}'" in str(error)
 
+    def test_acceleratorRunsWhereItIsBuilt(self) -> None:
+        """Where the accelerator was built, it runs."""
+        isBuilt = Path(module.__file__).with_name("_upper.abi3.so").exists()
+        assert isBuilt == (IMPLEMENTATION != FALLBACK.IMPLEMENTATION)
+
     def test_fallbackIsNamed(self) -> None:
         """Without the accelerator Python upper-cases, and its name says so."""
         assert FALLBACK.IMPLEMENTATION == "Python, without the C accelerator"

@@ -53,6 +53,12 @@ def test_nothingIsWritable(podman: Podman, daemon: str) -> None:
         assert "Read-only" in podman("exec", daemon, "sh", "-c", f"touch {folder}/x 2>&1", codes=[1])
 
 
+def test_acceleratorRunsWithoutCompiler(podman: Podman, daemon: str) -> None:
+    """The daemon upper-cases in C, and the compiler has stayed in the build."""
+    assert "upper-casing in C" in podman("logs", daemon)
+    podman("exec", daemon, "sh", "-c", "command -v cc || command -v gcc", codes=[1, 127])
+
+
 def test_healthCheckPasses(podman: Podman, daemon: str, figure: Callable[[str], None]) -> None:
     """The image's own health check passes."""
     began = time.monotonic()

@@ -37,7 +37,7 @@ def makeBase(podman: "Podman", name: str, folder: Path) -> None:
     else:
         assert version == "3.13", f"there is no CPython {version} under pyenv, and Debian has only 3.13"
         suite = "trixie"
-        packages = [*_PACKAGES, "python3-venv"]
+        packages = [*_PACKAGES, "python3-dev", "python3-venv"]
     root = folder / "root"
     shutil.rmtree(root, ignore_errors=True)  # left by an interrupted build
     _bootstrap(suite, packages, root)
