@@ -5,8 +5,10 @@ import platform
 import sys
 from array import array
 from collections.abc import Callable
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from timeit import repeat
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -166,6 +168,13 @@ class AcceleratorTests(SynchronousTestCase):
             flags = Path("/proc/cpuinfo").read_text().split()
             needed = {"C, SSE2": {"sse2"}, "C, AVX2": {"avx2"}, "C, AVX-512": {"avx512bw", "avx512vl"}}
             assert [*VARIANTS] == [name for name, features in needed.items() if features <= {*flags}]
+
+    def test_everyVariantHasVectorInstructions(self) -> None:
+        """Every variant takes less than half the time of `bytes.upper`, which goes byte by byte."""
+        plain, *vectors = (
+            min(repeat(partial(each, bytes(65536)), number=1, repeat=20)) for each in (bytes.upper, *VARIANTS.values())
+        )
+        assert max(vectors) < plain / 2
 
     def test_scatteredBytesAreRefused(self) -> None:
         """A view of bytes that do not follow each other is refused, as Python's own functions do."""

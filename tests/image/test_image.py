@@ -36,7 +36,7 @@ def test_imageAddsLittleToItsBase(podman: Podman, figure: Callable[[str], None])
     size, base = (int(podman("image", "inspect", "--format={{.Size}}", each)) for each in (IMAGE, baseOf()))
     for name, seconds in podman.seconds.items():
         figure(f"{name} built in {seconds:.1f} s")
-    figure(f"{size / 1e6:.0f} MB, {(size - base) / 1e6:.0f} MB of them beside {baseOf()}")
+    figure(f"{size / 1e6:.0f} MB, {(size - base) / 1e6:.0f} MB of them on top of {baseOf()}")
     assert size - base <= LARGEST
 
 
