@@ -202,6 +202,15 @@ class TimeoutTests(ClientTestCase):
         self.assertPatient(TIMEOUT - 0.5)
         self.assertGivesUp("5 of 10 bytes came back, then nothing for 10 s")
 
+    def test_largePiecesAreReceived(self) -> None:
+        """What has arrived is received in one piece, even if it is larger than Twisted's 64 KiB."""
+        self.connect(socket.AF_UNIX)
+        self.client.pauseProducing()
+        self.server.socket.sendall(b"x" * 100_000)
+        self.client.resumeProducing()
+        self.reactor.until(lambda: self.taken != b"")
+        assert len(self.taken) == 100_000
+
     def test_pausedClientNeverTimesOut(self) -> None:
         """While the consumer has paused it, it doesn't give up."""
         self.exchange.send(b"hello")
