@@ -68,7 +68,7 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/promises.md", "select reactor the limit is at most # connections", settings.SELECT_MAXIMUM),
         (
             "docs/promises.md",
-            "at most # MiB in flight",
+            "while # MiB are in flight",
             pipe.WINDOW / MIB,
         ),
         ("docs/promises.md", "pause of the daemon of more than # s", clock.LONGEST),

@@ -15,7 +15,7 @@ import pytest
 from tests.support.addresses import Address
 from tests.support.chance import randomBytes
 from tests.support.commands import CONNECT, connect
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, residentMemory
 from tests.support.descriptors import unread
 from tests.support.ending import ending
 from tests.support.servers import serving
@@ -108,7 +108,7 @@ def test_constantMemory(daemon: Daemon, figure: Callable[[str], None]) -> None:
 
 
 def test_unreadOutputStopsInput(daemon: Daemon, figure: Callable[[str], None]) -> None:
-    """While the output isn't read, no more of the input is read, and that is no timeout."""
+    """While the output isn't read, no more input is read, memory stays bounded, and nothing times out."""
     command = [*CONNECT, "--timeout=3", daemon.address.target]  # enough for the daemon's answer, under load too
     with ending(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) as client:
         assert client.stdin
@@ -121,8 +121,10 @@ def test_unreadOutputStopsInput(daemon: Daemon, figure: Callable[[str], None]) -
                 quiet = time.monotonic()
             except BlockingIOError:
                 time.sleep(0.01)
-        figure(f"took {sent / MIB:.1f} MiB of an endless input while its output wasn't read")
+        memory = residentMemory(client.pid) / MIB
+        figure(f"took {sent / MIB:.1f} MiB of an endless input while its output wasn't read, memory {memory:.0f} MiB")
         assert client.poll() is None
+        assert memory < 100
         client.stdin.close()
         assert client.stdout.read() == b"X" * sent
         assert client.wait(60) == 0

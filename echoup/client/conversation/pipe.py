@@ -3,11 +3,11 @@
 import os
 import sys
 from collections.abc import Callable
-from threading import Thread
+from queue import SimpleQueue
+from threading import Semaphore, Thread
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.threads import blockingCallFromThread
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from echoup.client import standardio
@@ -20,7 +20,10 @@ from echoup.escaping import LineEscaper
 WINDOW = 4 * 2**20
 """Bytes sent and not yet answered at which reading of the input pauses; more would only fill memory."""
 
-UNWRITTEN = 4 * standardio.PIECE
+AHEAD = 8
+"""Pieces of the input read and not yet sent, so that reading and sending overlap."""
+
+UNWRITTEN = 2**20
 """Bytes waiting for a slow standard output at which reading from the server pauses."""
 
 
@@ -48,8 +51,10 @@ async def pipe(reactor: ReactorBase, target: Target, timeout: float) -> None:
 class Pipe:
     """The standard streams, and the client that they feed and drain.
 
-    One thread reads and another one writes, piece by piece. Each passes or takes its piece in the reactor's thread,
-    where everything else happens, and waits there: for room in the window, or for something to write.
+    One thread reads and another one writes, because both may block. The rest happens in the reactor's thread, which
+    never waits for them. The reading thread passes each piece and reads on: at most AHEAD pieces that are not yet sent,
+    and none while the window is full. The writing thread takes pieces from a queue. Before the queue grows beyond
+    UNWRITTEN, the server is paused.
     """
 
     client: EchoUpClient | DatagramClient
@@ -60,12 +65,12 @@ class Pipe:
         self.failure: Failure | None = None
         """Why the input can't be read or the output can't be written."""
         self._reactor = reactor
-        self._room: Deferred[None] | None = None  # the reading thread waits for it
-        self._piece: Deferred[bytes] | None = None  # the writing thread waits for it
-        self._unwritten: list[bytes] = []
-        self._size = 0  # of what is unwritten
+        self._room = Semaphore(AHEAD)  # pieces that may be read
+        self._sent = 0  # pieces, since pieces were last admitted
+        self._unwritten: SimpleQueue[bytes] = SimpleQueue()  # empty bytes are the end
+        self._came = 0  # bytes
+        self._written = 0  # bytes; changed by the writing thread only
         self._isPaused = False
-        self._isEnded = False
         self._isClosed = False
 
     def open(self) -> None:
@@ -73,77 +78,69 @@ class Pipe:
         source, sink = standardio.descriptor(sys.stdin), standardio.descriptor(sys.stdout)
         _inThread(self._reactor, self._read, source).addCallbacks(self._end, self._fail)
         _inThread(self._reactor, standardio.watch, sink).addErrback(self._fail)
-        self._written = _inThread(self._reactor, self._write, sink).addErrback(self._fail)
+        self._flushed = _inThread(self._reactor, self._write, sink).addErrback(self._fail)
 
     def write(self, data: bytes) -> None:
         """Write what came; pause the server while the output is slow, and read on once there is room again."""
-        self._unwritten.append(data)
-        self._size += len(data)
-        if self._piece:
-            self._pass(self._piece)
-        elif self._size >= UNWRITTEN and not self._isPaused:
+        self._came += len(data)
+        self._unwritten.put(data)
+        if self._came - self._written >= UNWRITTEN and not self._isPaused:
             self._isPaused = True
             self.client.pauseProducing()
-        if self._room and self.exchange.reply.outstanding <= WINDOW // 2:
-            room, self._room = self._room, None
-            room.callback(None)
+            self._resume()  # the thread may have written everything before it could see that it has to call this
+        if self._sent and self.exchange.reply.outstanding <= WINDOW // 2:
+            self._admit()
 
     def flush(self) -> "Deferred[None]":
         """Return a Deferred that fires when everything is written, or can't be."""
-        self._isEnded = True
-        if self._piece:
-            self._pass(self._piece)
-        return self._written
+        self._unwritten.put(b"")
+        return self._flushed
 
     def close(self) -> None:
         """End both threads as soon as their system calls return."""
         self._isClosed = True
-        for waiting in (self._room, self._piece):
-            if waiting:
-                waiting.cancel()
+        self._room.release()
+        self._unwritten.put(b"")
 
     def _read(self, source: int) -> None:
-        while data := standardio.read(source):
-            blockingCallFromThread(self._reactor, self._send, data)
+        while self._room.acquire() and not self._isClosed and (data := standardio.read(source)):
+            self._reactor.callFromThread(self._send, data)
 
     def _write(self, sink: int) -> None:
-        data: bytes
         escape = _escape() if os.isatty(sink) else bytes
-        while data := blockingCallFromThread(self._reactor, self._next):  # type: ignore[arg-type]  # it infers Never
+        while (data := self._unwritten.get()) and not self._isClosed:
             standardio.write(sink, escape(data))
-        standardio.write(sink, escape(b""))
+            self._written += len(data)
+            if self._isPaused:
+                self._reactor.callFromThread(self._resume)
+        if not self._isClosed:
+            standardio.write(sink, escape(b""))
 
-    def _send(self, data: bytes) -> "Deferred[None] | None":
-        """Send what was read; return a Deferred that fires when there is room for more, None if there is room now."""
+    def _send(self, data: bytes) -> None:
+        """Send what was read, and let more be read if the window has room."""
         if self._isClosed:
-            raise CancelledError
+            return
+        self._sent += 1
         self.exchange.send(data)
-        if self.exchange.reply.outstanding >= WINDOW:
-            self._room = Deferred()
-        return self._room
+        if self.exchange.reply.outstanding < WINDOW:
+            self._admit()
+
+    def _admit(self) -> None:
+        """Let as many pieces be read as were sent."""
+        self._room.release(self._sent)
+        self._sent = 0
 
     def _end(self, _: None) -> None:
         """Half-close the connection at the end of the input."""
         if not self._isClosed:
             self.exchange.end()
 
-    def _next(self) -> "Deferred[bytes]":
-        """Return a Deferred of the next bytes to write; none at the end."""
-        piece: Deferred[bytes] = Deferred()
-        if self._isClosed:
-            piece.cancel()
-        elif self._unwritten or self._isEnded:
-            self._pass(piece)
-        else:
-            self._piece = piece
-        return piece
-
-    def _pass(self, piece: "Deferred[bytes]") -> None:
-        data, self._unwritten, self._size, self._piece = b"".join(self._unwritten), [], 0, None
-        if self._isPaused and not self.client.closed.called:
+    def _resume(self) -> None:
+        """Resume the server if at least half of what it was paused for is written."""
+        if self._isPaused and self._came - self._written <= UNWRITTEN // 2:
             self._isPaused = False
-            self.client.resumeProducing()
-        piece.callback(data)
+            if not self.client.closed.called:
+                self.client.resumeProducing()
 
     def _fail(self, failure: Failure) -> None:
         """Stop at once: the rest of the reply is of no use."""

@@ -12,8 +12,9 @@ from typing import cast
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory
 
-from echoup.client.conversation.pipe import WINDOW, pipe
+from echoup.client.conversation.pipe import AHEAD, WINDOW, pipe
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.standardio import PIECE
 from echoup.client.target.parse import parseTarget
 from tests.support.chance import randomBytes
 from tests.support.descriptors import keepsDescriptors
@@ -21,6 +22,7 @@ from tests.support.doubles import ReactorTestCase
 from tests.support.serverprotocols import Deserter, Mirror, Resetter, Server, Silence
 from tests.support.sizes import MIB
 from tests.support.sockets import unheard
+from tests.support.waiting import eventually
 
 TIMEOUT = 10.0
 
@@ -31,8 +33,12 @@ class PipeTestCase(ReactorTestCase):
     def setUp(self) -> None:
         """Have the threads end before the reactor is closed, which they call."""
         super().setUp()
-        others = set(threading.enumerate())
-        self.addCleanup(self.reactor.until, lambda: set(threading.enumerate()) <= others)
+        self.others = set(threading.enumerate())
+        self.addCleanup(self.reactor.until, self.threadsHaveEnded)
+
+    def threadsHaveEnded(self) -> bool:
+        """Return whether the threads of the pipe have ended."""
+        return set(threading.enumerate()) <= self.others
 
     def serve(self, kind: type[Server] = Server) -> None:
         """Listen for one client."""
@@ -123,6 +129,16 @@ class ExactTests(PipeTestCase):
         self.assertSucceeds(piping)
         assert self.drain.read() is None or self.drain.read() == b""
 
+    def test_readingGoesAhead(self) -> None:
+        """The input is read in several pieces without waiting until each was sent."""
+        self.serve()
+        self.files(b"x" * (4 * WINDOW))
+        piping = self.begin()
+        self.reactor.until(lambda: self.source.tell() > 0)
+        eventually(lambda: self.source.tell() >= AHEAD * PIECE)  # without another turn of the reactor
+        self.assertSucceeds(piping)
+        assert self.output() == b"X" * (4 * WINDOW)
+
     def test_closedStreamsAreEmpty(self) -> None:
         """Streams that were closed before the start are empty, and accept everything."""
         for name in ("stdin", "stdout"):
@@ -197,6 +213,20 @@ class TerminalTests(PipeTestCase):
         self.feed.close()
         self.assertComes(b"\\xc3")
         self.assertSucceeds(piping)
+        assert self.drain.read() is None
+
+    def test_cancellationWritesNothing(self) -> None:
+        """When it is cancelled, half a character that has come isn't written."""
+        self.serve()
+        self.pipes()
+        self.terminal()
+        piping = self.begin()
+        self.feed.write("a你".encode()[:3])
+        self.assertComes(b"A")
+        piping.cancel()
+        self.failureResultOf(piping, CancelledError)
+        self.feed.close()
+        self.reactor.until(self.threadsHaveEnded)
         assert self.drain.read() is None
 
     def test_encodingIsTheTerminals(self) -> None:
