@@ -1,0 +1,118 @@
+"""`python -m benchmarks.pipe`: a stream through `echoup connect` and back, compared to socat and ncat."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from shutil import which
+from statistics import median
+from tempfile import TemporaryDirectory
+from threading import Thread
+from time import monotonic
+from typing import IO
+
+import click
+
+from benchmarks.load import LoadError
+from benchmarks.machine import describeMachine, inWords
+from benchmarks.process import running
+from benchmarks.scenario import MIB, inBytes
+
+COMMANDS = Path(sys.executable).parent
+DAEMON = (str(COMMANDS / "twistd"), "-n", "--reactor=uvloop", "--pidfile=", "echoup", "--listen", "127.0.0.1:0")
+
+BASELINE = "socat"
+"""The client that the table compares the others to."""
+
+BLOCK = bytes(range(256)) * 4096
+"""What the stream repeats."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The wall time and the client's CPU time of one transfer, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+@click.command()
+@click.option(
+    "--rounds", default=5, type=click.IntRange(1), show_default=True, metavar="COUNT", help="Measure COUNT rounds."
+)
+@click.option(
+    "--size", default=1024, type=click.IntRange(1), show_default=True, metavar="MIB", help="Size of the stream in MiB."
+)
+def main(rounds: int, size: int) -> None:
+    """Print the median wall and CPU time of each client in ms, and the medians of their ratios to socat's."""
+    if not which(BASELINE):
+        raise click.UsageError(f"{BASELINE} is not on PATH")
+    try:
+        runs = measure(rounds, size)
+    except LoadError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{inBytes(size * MIB)} through each client to the daemon on uvloop and back:\n")
+    click.echo(f"| client | wall, ms | CPU, ms | wall / {BASELINE} | CPU / {BASELINE} |\n|---|---:|---:|---:|---:|")
+    for name in runs[0]:
+        values = [(run[name].wall, run[name].cpu, run[BASELINE].wall, run[BASELINE].cpu) for run in runs]
+        wall, cpu = (median(value[kind] for value in values) * 1000 for kind in (0, 1))
+        ratios = (median(value[kind] / value[kind + 2] for value in values) for kind in (0, 1))
+        click.echo(f"| {name} | {wall:.0f} | {cpu:.0f} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
+    click.echo(f"\n{inWords(describeMachine())}")
+
+
+def measure(rounds: int, size: int) -> list[dict[str, Run]]:
+    """Start the daemon, and return the runs of all installed clients with `size` MiB, by round and name."""
+    with TemporaryDirectory() as folder, running(DAEMON, os.sched_getaffinity(0), Path(folder) / "log") as server:
+        commands = {
+            "echoup connect": (str(COMMANDS / "echoup"), "connect", f"127.0.0.1:{server.port}"),
+            BASELINE: ("socat", "-b", "65536", "-t", "60", "-", f"TCP:127.0.0.1:{server.port}"),
+            "ncat": ("ncat", "127.0.0.1", str(server.port)),
+        }
+        commands = {name: command for name, command in commands.items() if which(command[0])}
+        for command in commands.values():
+            transfer(command, 1)  # compiles the modules that it imports
+        return [{name: transfer(command, size) for name, command in commands.items()} for _ in range(rounds)]
+
+
+def transfer(command: Sequence[str], size: int) -> Run:
+    """Send `size` MiB through a client; raise LoadError unless exactly their upper case comes out."""
+    began, before = monotonic(), getrusage(RUSAGE_CHILDREN)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdin
+        assert client.stdout
+        feeding = Thread(target=feed, args=(client.stdin, size))
+        feeding.start()
+        came = check(client.stdout)
+        feeding.join()
+    ended, after = monotonic(), getrusage(RUSAGE_CHILDREN)
+    if (came, client.returncode) != (size * MIB, 0):
+        raise LoadError(f"{command[0]}: {came} of {size * MIB} bytes came back, exit code {client.returncode}")
+    return Run(ended - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def feed(sink: IO[bytes], size: int) -> None:
+    """Write `size` MiB, and close."""
+    with suppress(BrokenPipeError), sink:
+        for _ in range(size):
+            sink.write(BLOCK)
+
+
+def check(source: IO[bytes]) -> int:
+    """Read to the end, and return the number of bytes before the first wrong one."""
+    expected, buffer, right = memoryview(BLOCK.upper() * 2), bytearray(MIB), 0
+    while size := os.readv(source.fileno(), [buffer]):
+        start = right % MIB
+        if buffer[:size] != expected[start : start + size]:
+            break
+        right += size
+    source.close()
+    return right
+
+
+if __name__ == "__main__":
+    main()
