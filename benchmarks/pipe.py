@@ -87,11 +87,11 @@ def transfer(command: Sequence[str], size: int) -> Run:
         assert client.stdout
         feeding = Thread(target=feed, args=(client.stdin, size))
         feeding.start()
-        came = check(client.stdout)
+        isRight = check(client.stdout, size)
         feeding.join()
     ended, after = monotonic(), getrusage(RUSAGE_CHILDREN)
-    if (came, client.returncode) != (size * MIB, 0):
-        raise LoadError(f"{command[0]}: {came} of {size * MIB} bytes came back, exit code {client.returncode}")
+    if client.returncode or not isRight:
+        raise LoadError(f"{command[0]}: {'right' if isRight else 'wrong'} output, exit code {client.returncode}")
     return Run(ended - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
@@ -102,16 +102,16 @@ def feed(sink: IO[bytes], size: int) -> None:
             sink.write(BLOCK)
 
 
-def check(source: IO[bytes]) -> int:
-    """Read to the end, and return the number of bytes before the first wrong one."""
-    expected, buffer, right = memoryview(BLOCK.upper() * 2), bytearray(MIB), 0
-    while size := os.readv(source.fileno(), [buffer]):
-        start = right % MIB
-        if buffer[:size] != expected[start : start + size]:
-            break
-        right += size
-    source.close()
-    return right
+def check(source: IO[bytes], size: int) -> bool:
+    """Read to the end, or to the first wrong byte; return whether exactly the upper case of what `feed` writes came."""
+    expected, buffer, came = memoryview(BLOCK.upper() * 2), bytearray(MIB), 0
+    with source:
+        while count := os.readv(source.fileno(), [buffer]):
+            start = came % MIB
+            if buffer[:count] != expected[start : start + count]:
+                return False
+            came += count
+    return came == size * MIB
 
 
 if __name__ == "__main__":
