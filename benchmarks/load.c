@@ -4,6 +4,8 @@
                                                         whole reply and sends the next, for SECONDS; 0: just one
    load connect PORT CONNECTIONS SIZE SECONDS WARMUP    the same, with a new connection for each message
    load idle PORT CONNECTIONS SIZE SECONDS WARMUP       each connection exchanges one message and stays open
+   load udp PORT CONNECTIONS SIZE SECONDS WARMUP        like exchange, with a datagram for each message; a lost one is
+                                                        an error
 
    It prints "begin" before the measurement and "end" after it, and waits for a line on stdin after each. No message is
    in flight at that time, so the server is idle. A JSON object with the figures comes last. On an error it prints one
@@ -44,7 +46,7 @@ static struct connection *connections;
 static struct sockaddr_in server = {.sin_family = AF_INET};
 static int poller, active;
 static size_t size;
-static bool reconnect;
+static bool reconnect, datagrams;
 static int64_t until; /* when the last message begins, in nanoseconds */
 static uint64_t messages, histogram[BUCKETS];
 
@@ -103,7 +105,7 @@ static bool pull(struct connection *c) {
         return false;
     if (n < 0)
         fail("reset after %zu of %zu bytes: %s", c->received, c->size, strerror(errno));
-    if (n == 0)
+    if (n == 0 && !datagrams)
         fail("short reply: the end came after %zu of %zu bytes", c->received, c->size);
     if ((size_t)n > left)
         fail("long reply: more than %zu bytes", c->size);
@@ -116,6 +118,8 @@ static bool pull(struct connection *c) {
              text[at + i], expected[at + i], buffer[i] & 255);
     }
     c->received += n;
+    if (datagrams && c->received < c->size)
+        fail("short reply: a datagram with %zu of %zu bytes", c->received, c->size);
     return n == (ssize_t)asked;
 }
 
@@ -140,10 +144,11 @@ static void beginConnection(struct connection *c) {
     int on = 1;
     active++;
     c->since = now();
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    c->fd = socket(AF_INET, (datagrams ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         fail("can't create a socket: %s", strerror(errno));
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (!datagrams)
+        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     /* connect() chooses the port, so one that is in use towards another server is free here. */
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     if (bind(c->fd, (struct sockaddr *)&address, sizeof address))
@@ -223,7 +228,7 @@ static void mark(const char *word) {
 
 int main(int count, char **arguments) {
     if (count != 7)
-        fail("usage: load exchange|connect|idle PORT CONNECTIONS SIZE SECONDS WARMUP");
+        fail("usage: load exchange|connect|idle|udp PORT CONNECTIONS SIZE SECONDS WARMUP");
     int wanted = atoi(arguments[3]);
     double seconds = atof(arguments[5]), warmup = atof(arguments[6]);
     bool idle = !strcmp(arguments[1], "idle");
@@ -231,6 +236,7 @@ int main(int count, char **arguments) {
     server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     size = strtoull(arguments[4], NULL, 10);
     reconnect = !strcmp(arguments[1], "connect");
+    datagrams = !strcmp(arguments[1], "udp");
     connections = calloc(wanted + SETTLED, sizeof *connections);
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (!connections || poller < 0)
