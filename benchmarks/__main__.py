@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from benchmarks.certificate import makeCertificate
 from benchmarks.load import LoadError, compileLoad
 from benchmarks.machine import cores, describeMachine
 from benchmarks.measure import Bench, Record, measureAll, raiseDescriptorLimit, startable
-from benchmarks.peer import Peer, peers
+from benchmarks.peer import CERTIFICATE, Peer, peers
 from benchmarks.process import adoptingOrphans
 from benchmarks.results import FOLDER, PAGE, Results, insert
 from benchmarks.scenario import MIB, SCENARIOS, Scenario, smaller
@@ -79,12 +80,12 @@ def main(
     scenarios = fitting(scenarios)
     with TemporaryDirectory(prefix="benchmarks-") as name, adoptingOrphans():
         folder = Path(name)
-        try:
-            bench = Bench(compileLoad(folder), folder, seconds, *cores())
-        except LoadError as error:
-            complain(str(error))
-            sys.exit(2)
+        bench = Bench(compileLoads(folder, scenarios), folder, seconds, *cores())
+        scenarios = [scenario for scenario in scenarios if scenario.transport in bench.loads]
+        if "tls" in bench.loads:
+            makeCertificate(folder / CERTIFICATE)
         wanted = [peer for peer in peers(folder) if peer.name in peerNames or not peerNames]
+        wanted = [peer for peer in wanted if any(map(peer.isFor, scenarios))]
         records = measureAll(bench, startableOf(bench, wanted), scenarios, rounds, tell)
     results = Results(describeMachine(), rounds, seconds, tuple(scenarios), tuple(records))
     click.echo(results.report(wanted))
@@ -94,6 +95,20 @@ def main(
             complain(missing)
     if isComplete:
         PAGE.write_text(insert(PAGE.read_text(), results.excerpt(wanted)))
+
+
+def compileLoads(folder: Path, scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """Return the load of each transport of the scenarios; exit without a C compiler, and leave out TLS without Go."""
+    loads = {}
+    for transport in sorted({scenario.transport for scenario in scenarios}):
+        try:
+            loads[transport] = compileLoad(folder, transport)
+        except LoadError as error:
+            if transport != "tls":
+                complain(str(error))
+                sys.exit(2)
+            complain(f"leaving out TLS: {error}")
+    return loads
 
 
 def complain(message: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import Record
-from benchmarks.peer import BASELINE, Peer
+from benchmarks.peer import Peer
 from benchmarks.scenario import Scenario
 from benchmarks.targets import ratioOf
 
@@ -28,7 +28,7 @@ def draw(records: Sequence[Record], peers: Sequence[Peer], scenarios: Sequence[S
         byTitle = {
             peer.title: (ratio, peer.name.startswith("echoup"))
             for peer in peers
-            if not peer.everywhere and (ratio := ratioOf(records, scenario.name, peer.name, "cpu", BASELINE))
+            if not peer.everywhere and (ratio := ratioOf(records, scenario.name, peer.name, "cpu", scenario.baseline))
         }
         if scenario.name in SHOWN and byTitle:
             panels.append((scenario.title, sorted(byTitle.items(), key=lambda item: item[1], reverse=True)))

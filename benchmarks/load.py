@@ -1,4 +1,4 @@
-"""Compile and run the load generator, load.c."""
+"""Compile and run the load generators: load.c, and load.go for TLS."""
 
 import json
 import subprocess
@@ -43,16 +43,17 @@ def percentile(histogram: Sequence[tuple[int, int]], percent: float) -> int:
     raise ValueError("there are no messages")
 
 
-def compileLoad(folder: Path) -> str:
-    """Compile the load generator into `folder` and return its path; raise LoadError if that fails."""
-    program = str(folder / "load")
-    command = ("cc", "-O2", "-o", program, str(Path(__file__).parent / "load.c"))
+def compileLoad(folder: Path, transport: str = "tcp") -> str:
+    """Compile the load generator for a transport into `folder`; raise LoadError if that fails. Return its path."""
+    source, compiler = ("load.go", ("go", "build")) if transport == "tls" else ("load.c", ("cc", "-O2"))
+    program = str(folder / source.replace(".", "-"))
+    command = (*compiler, "-o", program, str(Path(__file__).parent / source))
     try:
         compiled = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except FileNotFoundError:
-        raise LoadError("the load generator needs a C compiler: cc is not on PATH") from None
+        raise LoadError(f"{source}: not compiled: {compiler[0]} is not on PATH") from None
     if compiled.returncode:
-        raise LoadError(f"cc failed: {reasonIn(compiled.stderr)}")
+        raise LoadError(f"{source}: not compiled: {reasonIn(compiled.stderr)}")
     return program
 
 

@@ -1,7 +1,7 @@
 """Measure one server under one load, and all servers in turn."""
 
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Bench:
-    """The settings of all measurements: the load program, the folder for logs, the seconds of each, and the cores."""
+    """The settings of all measurements: the load of each transport, the folder for logs, the seconds, and the cores."""
 
-    load: str
+    loads: Mapping[str, str]
     folder: Path
     seconds: float
     serverCores: set[int]
@@ -60,7 +60,8 @@ class Bench:
         if peer.everywhere:
             serverCores = loadCores = serverCores | loadCores
         log = self.folder / f"{peer.name}.log"
-        with running(peer.command, serverCores, log) as server, pinned(loadCores):
+        command = peer.commands[scenario.transport]
+        with running(command, serverCores, log, scenario.transport) as server, pinned(loadCores):
             server.settle()
             alone = server.sockets()
             samples: list[list[Process]] = []
@@ -73,7 +74,7 @@ class Bench:
             seconds, warmup = (self.seconds, self.seconds / 3) if scenario.timed else (0, 0)
             numbers = (server.port, scenario.connections, scenario.size, seconds, warmup)
             try:
-                outcome = runLoad([self.load, scenario.mode, *map(str, numbers)], atMark)
+                outcome = runLoad([self.loads[scenario.transport], scenario.mode, *map(str, numbers)], atMark)
             except LoadError as error:
                 said = f"; the server exited: {reasonIn(log.read_text())}" if server.hasEnded() else ""
                 raise LoadError(f"{error}{said}") from None
@@ -117,7 +118,7 @@ def measureAll(
         first = number * len(peers) // rounds
         for scenario in scenarios:
             for peer in [*peers[first:], *peers[:first]]:
-                if peer.scenarios and scenario.name not in peer.scenarios:
+                if not peer.isFor(scenario):
                     continue
                 try:
                     record = Record(number + 1, scenario.name, peer.name, bench.measure(peer, scenario))
@@ -129,11 +130,14 @@ def measureAll(
 
 
 def startable(bench: Bench, peer: Peer) -> str:
-    """Build and start a peer once; return an empty string, or one line that says why it can't be measured."""
+    """Build a peer, start it once for each transport, and return an empty string, or why it can't be measured."""
     try:
         peer.prepare()
-        with running(peer.command, bench.serverCores, bench.folder / f"{peer.name}.log"):
-            return ""
+        for transport, command in peer.commands.items():
+            if transport in bench.loads:
+                with running(command, bench.serverCores, bench.folder / f"{peer.name}.log", transport):
+                    pass
+        return ""
     except (LeftOutError, OSError) as error:
         return str(error)
 

@@ -2,7 +2,6 @@
 
 import signal
 import ssl
-import subprocess
 import sys
 from array import array
 from contextlib import ExitStack, suppress
@@ -14,8 +13,10 @@ from statistics import median
 from struct import pack
 from tempfile import TemporaryDirectory
 
+from benchmarks.certificate import makeCertificate
 from benchmarks.machine import cores, describeMachine, inWords
 from benchmarks.measure import raiseDescriptorLimit
+from benchmarks.peer import CERTIFICATE
 from benchmarks.process import Server, running
 
 ROUNDS = 3
@@ -27,7 +28,6 @@ SO_MEMINFO = 55
 
 DAEMON = (str(Path(sys.executable).parent / "twistd"), "-n", "--reactor=uvloop", "--pidfile=", "echoup")
 OPTIONS = ("--max-connections=0", "--stall-timeout=600", "--listen")
-CERTIFICATE = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost"
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def main() -> None:
     raiseDescriptorLimit()
     print("| a connection | daemon, KiB | kernel's objects, KiB | kernel's buffers, KiB |\n|---|---:|---:|---:|")
     with TemporaryDirectory() as name:
-        pem = f"{name}/pem"
-        subprocess.run([*CERTIFICATE.split(), "-keyout", pem, "-out", f"{pem}.crt"], check=True, capture_output=True)
-        secured = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}.crt"
+        pem = Path(name, CERTIFICATE)
+        makeCertificate(pem)
+        secured = f"ssl:0:interface=127.0.0.1:privateKey={pem}"
         for state in STATES:
             for title, listen in (state.title, "127.0.0.1:0"), (f"{state.title}, TLS", secured):
                 rounds = [measure(state, listen, Path(name)) for _ in range(ROUNDS)]

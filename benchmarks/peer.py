@@ -2,18 +2,24 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
-BASELINE = "c"
-"""The peer that the tables and the chart compare the others to."""
+from benchmarks.scenario import SCENARIOS, Scenario
+
+CERTIFICATE = "certificate.pem"
+"""The name of the file with the certificate and its key, in the folder of the programs."""
 
 FEW = ("64b-1", "64k-8", "stream", "connect")
 """The scenarios for a server that starts two programs for each connection."""
 
 MANY = ("64b-100", "64b-10000", "64k-8", "connect")
 """The scenarios with enough connections for two workers."""
+
+FULL = tuple(scenario.name for scenario in SCENARIOS if scenario.mode != "resume")
+"""The scenarios for a server that doesn't resume TLS sessions."""
 
 
 class LeftOutError(Exception):
@@ -22,7 +28,7 @@ class LeftOutError(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """A server, with its name, its title in the tables, and its command line.
+    """A server, with its name, its title in the tables, and its command line for each transport that it speaks.
 
     `program` must be on PATH. `build` is a command that runs once, before the first start. `scenarios` names the
     scenarios for this server; none means all. `everywhere` lets the server and the load use all cores.
@@ -30,11 +36,15 @@ class Peer:
 
     name: str
     title: str
-    command: tuple[str, ...]
+    commands: Mapping[str, tuple[str, ...]]
     program: str = ""
     build: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ()
     everywhere: bool = False
+
+    def isFor(self, scenario: Scenario) -> bool:
+        """Return whether this server is measured in a scenario."""
+        return scenario.transport in self.commands and scenario.name in (self.scenarios or (scenario.name,))
 
     def prepare(self) -> None:
         """Build the server; raise LeftOutError if that fails."""
@@ -49,44 +59,57 @@ class Peer:
 def peers(folder: Path) -> list[Peer]:
     """Return all peers. Their programs are built in `folder`."""
     sources = Path(__file__).parent / "peers"
-    binary = str(folder / "echo-c"), str(folder / "echo-go")
+    pem, c, go = (str(folder / name) for name in (CERTIFICATE, "echo-c", "echo-go"))
 
     def python(source: str, *arguments: str) -> tuple[str, ...]:
         return (sys.executable, str(sources / source), *arguments)
 
-    def echoup(*options: str, reactor: str = "") -> tuple[str, ...]:
+    def tcp(*command: str) -> dict[str, tuple[str, ...]]:
+        return {"tcp": command}
+
+    def echoup(*options: str, reactor: str = "") -> dict[str, tuple[str, ...]]:
         twistd = str(Path(sys.executable).parent / "twistd")
         chosen = (f"--reactor={reactor}",) if reactor else ()
-        plain = ("-n", "--pidfile=", "echoup", "--listen", "127.0.0.1:0", "--max-connections", "0")
-        return (twistd, *chosen, *plain, *options)
+        plain = (twistd, *chosen, "-n", "--pidfile=", "echoup", "--max-connections", "0", *options, "--listen")
+        return {
+            "tcp": (*plain, "127.0.0.1:0"),
+            "tls": (*plain, "tls:127.0.0.1:0", "--tls-cert", pem),
+            "udp": (*plain, "127.0.0.1:0", "--udp", "127.0.0.1:0"),
+        }
 
     one, two = (echoup("--workers", count, reactor="uvloop") for count in "12")
+    twisted = {
+        "tcp": python("twisted_echo.py", "tcp:0:interface=127.0.0.1:backlog=4096"),
+        "tls": python("twisted_echo.py", f"ssl:0:interface=127.0.0.1:backlog=4096:privateKey={pem}"),
+    }
+    uvloop = {
+        "tcp": python("asyncio_protocol.py", "uvloop"),
+        "tls": python("asyncio_protocol.py", "uvloop", pem),
+    }
+    goroutines = {"tcp": (go, "tcp"), "tls": (go, "tls", pem), "udp": (go, "udp")}
     tr = "stdbuf -o0 tr a-z A-Z"
-    socat = ("socat", "TCP-LISTEN:0,bind=127.0.0.1,backlog=4096,nodelay,fork", f"EXEC:{tr}")
-    compileC = ("cc", "-O3", "-o", binary[0], str(sources / "echo.c"))  # -O3 uses SIMD, which -O2 doesn't
-    compileGo = ("go", "build", "-o", binary[1], str(sources / "echo.go"))
+    socat = tcp("socat", "TCP-LISTEN:0,bind=127.0.0.1,backlog=4096,nodelay,fork", f"EXEC:{tr}")
+    ncat = tcp("ncat", "-k", "-l", "127.0.0.1", "0", "-e", f"/usr/bin/env {tr}")
+    compileC = ("cc", "-O3", "-o", c, str(sources / "echo.c"))  # -O3 uses SIMD, which -O2 doesn't
+    compileGo = ("go", "build", "-o", go, str(sources / "echo.go"))
     return [
         Peer("echoup", "echoup", echoup()),
         Peer("echoup-uvloop", "echoup on uvloop", echoup(reactor="uvloop")),
         Peer("echoup-1", "echoup on uvloop, 1 worker, all cores", one, scenarios=MANY, everywhere=True),
         Peer("echoup-2", "echoup on uvloop, 2 workers, all cores", two, scenarios=MANY, everywhere=True),
-        Peer("twisted", "Twisted, wire.Echo", python("twisted_echo.py")),
-        Peer("asyncio-protocol", "asyncio Protocol", python("asyncio_protocol.py")),
-        Peer("asyncio-protocol-uvloop", "asyncio Protocol on uvloop", python("asyncio_protocol.py", "uvloop")),
-        Peer("asyncio-streams", "asyncio streams", python("asyncio_streams.py")),
-        Peer("asyncio-streams-uvloop", "asyncio streams on uvloop", python("asyncio_streams.py", "uvloop")),
-        Peer("threads", "Python threads", python("threads.py")),
-        Peer("sequential", "Python, one client at a time", python("sequential.py"), scenarios=("64b-1",)),
-        Peer("go", "Go, one core", (binary[1],), "go", compileGo),
-        Peer("c", "C, epoll", (binary[0],), "cc", compileC),
+        Peer("twisted", "Twisted, wire.Echo", twisted, scenarios=FULL),
+        Peer("twisted-datagram", "Twisted DatagramProtocol", {"udp": python("twisted_datagram.py")}),
+        Peer("asyncio-protocol", "asyncio Protocol", tcp(*python("asyncio_protocol.py", "asyncio"))),
+        Peer("asyncio-protocol-uvloop", "asyncio Protocol on uvloop", uvloop),
+        Peer("asyncio-datagram", "asyncio DatagramProtocol on uvloop", {"udp": python("asyncio_datagram.py")}),
+        Peer("asyncio-streams", "asyncio streams", tcp(*python("asyncio_streams.py"))),
+        Peer("asyncio-streams-uvloop", "asyncio streams on uvloop", tcp(*python("asyncio_streams.py", "uvloop"))),
+        Peer("threads", "Python threads", tcp(*python("threads.py"))),
+        Peer("sequential", "Python, one client at a time", tcp(*python("sequential.py")), scenarios=("64b-1",)),
+        Peer("go", "Go, one core", goroutines, "go", compileGo),
+        Peer("c", "C, epoll", tcp(c), "cc", compileC),
         Peer("socat", "socat and tr", socat, "socat", scenarios=FEW),
-        Peer(
-            "ncat",
-            "ncat and tr",
-            ("ncat", "-k", "-l", "127.0.0.1", "0", "-e", f"/usr/bin/env {tr}"),
-            "ncat",
-            scenarios=FEW,
-        ),
+        Peer("ncat", "ncat and tr", ncat, "ncat", scenarios=FEW),
     ]
 
 

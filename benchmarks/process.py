@@ -18,6 +18,9 @@ START = 20.0
 PAUSE = 0.02
 """The seconds between two checks of a server."""
 
+LISTENING = {"tcp": ("/proc/net/tcp", "0A"), "tls": ("/proc/net/tcp", "0A"), "udp": ("/proc/net/udp", "07")}
+"""By transport: the kernel's table of sockets (proc(5)), and the state of those that listen, LISTEN or CLOSE there."""
+
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -86,8 +89,8 @@ class Server:
 
 
 @contextmanager
-def running(command: Sequence[str], cores: set[int], log: Path) -> Iterator[Server]:
-    """Run a server on given cores with its output in `log`, and kill it at the end.
+def running(command: Sequence[str], cores: set[int], log: Path, transport: str = "tcp") -> Iterator[Server]:
+    """Run a server on given cores with its output in `log`, and kill it at the end. Its port is that of `transport`.
 
     Raises LeftOutError with the server's last line if it doesn't listen.
     """
@@ -96,7 +99,7 @@ def running(command: Sequence[str], cores: set[int], log: Path) -> Iterator[Serv
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=log.parent, start_new_session=True
         )
     try:
-        yield Server(process, awaitPort(process, log))
+        yield Server(process, awaitPort(process, log, transport))
     finally:
         # The process group is the server with its children.
         with suppress(ProcessLookupError):
@@ -107,13 +110,13 @@ def running(command: Sequence[str], cores: set[int], log: Path) -> Iterator[Serv
                 os.waitpid(-process.pid, 0)
 
 
-def awaitPort(process: subprocess.Popen[bytes], log: Path) -> int:
+def awaitPort(process: subprocess.Popen[bytes], log: Path, transport: str) -> int:
     """Wait until a server listens, and return its port."""
     end = time.monotonic() + START
     while process.poll() is None and time.monotonic() < end:
         for listening in processesOf(process.pid):
             sockets = socketsOf(listening.pid)
-            for port, socket in listeners():
+            for port, socket in listeners(transport):
                 if socket in sockets:
                     return port
         time.sleep(PAUSE)
@@ -121,11 +124,12 @@ def awaitPort(process: subprocess.Popen[bytes], log: Path) -> int:
     raise LeftOutError(f"not listening after {START:.0f} s: {said}" if process.poll() is None else said)
 
 
-def listeners() -> Iterator[tuple[int, str]]:
-    """Yield the port and the inode of each listening IPv4 socket (proc(5), /proc/net/tcp; 0A is the state LISTEN)."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+def listeners(transport: str) -> Iterator[tuple[int, str]]:
+    """Yield the port and the inode of each listening IPv4 socket of a transport."""
+    table, listening = LISTENING[transport]
+    for line in Path(table).read_text().splitlines()[1:]:
         _, address, _, state, _, _, _, _, _, inode, *_ = line.split()
-        if state == "0A":
+        if state == listening:
             yield int(address.rpartition(":")[2], 16), inode
 
 

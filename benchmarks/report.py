@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.measure import Record
-from benchmarks.peer import BASELINE, Peer
+from benchmarks.peer import Peer
 from benchmarks.scenario import Scenario, inThousands
 from benchmarks.targets import TARGETS, measured, medianOf, ratioOf
 
@@ -35,10 +35,15 @@ def columnsOf(records: Sequence[Record], scenario: Scenario) -> dict[str, str]:
     """Return the fields of `Figures` in a scenario's table with their headings; `ratio` is CPU to the baseline's."""
     if scenario.mode == "idle":
         return {"memory": "RSS, KiB/connection"}
-    columns = {"cpu": f"CPU, µs/{scenario.unit}", "ratio": "× C", "rate": f"{scenario.unit}s/s", "throughput": "MB/s"}
+    columns = {
+        "cpu": f"CPU, µs/{scenario.unit}",
+        "ratio": f"× {scenario.baseline.title()}",
+        "rate": f"{scenario.unit}s/s",
+        "throughput": "MB/s",
+    }
     if scenario.unit == "MiB":
         return {name: head for name, head in columns.items() if name != "rate"}
-    if scenario.mode == "connect":
+    if scenario.unit == "connection":
         del columns["throughput"]
     columns |= {"p50": "p50, µs", "p99": "p99, µs", "p999": "p99.9, µs"}
     if any(record.figures and record.figures.share for record in records if record.scenario == scenario.name):
@@ -49,7 +54,7 @@ def columnsOf(records: Sequence[Record], scenario: Scenario) -> dict[str, str]:
 def cellOf(records: Sequence[Record], scenario: Scenario, peer: str, column: str) -> str:
     """Return the text of a cell: the median over the rounds, or a dash."""
     if column == "ratio":
-        value = ratioOf(records, scenario.name, peer, "cpu", BASELINE)
+        value = ratioOf(records, scenario.name, peer, "cpu", scenario.baseline)
     else:
         value = medianOf(records, scenario.name, peer, column)
     if value is None:

@@ -9,8 +9,9 @@ MIB = 1 << 20
 class Scenario:
     """One kind of load.
 
-    `mode` is the first argument of load.c. `size` is that of a message in bytes. With `timed` the load runs for
+    `mode` is the first argument of the load. `size` is that of a message in bytes. With `timed` the load runs for
     `--seconds`; otherwise each connection carries one message. `unit` is what is counted: message, connection or MiB.
+    `transport` is tcp, tls or udp.
     """
 
     name: str
@@ -19,17 +20,25 @@ class Scenario:
     size: int
     timed: bool = True
     unit: str = "message"
+    transport: str = "tcp"
 
     @property
     def title(self) -> str:
         """The heading of its table."""
-        if self.mode == "connect":
-            return f"Connect, {inBytes(self.size)} there and back, close; {self.connections} at a time"
+        how = "" if self.transport == "tcp" else f", {self.transport.upper()}"
+        if self.unit == "connection" and self.timed:
+            kind = "Resume" if self.mode == "resume" else "Connect"
+            return f"{kind}, {inBytes(self.size)} there and back, close; {self.connections} at a time{how}"
         if self.mode == "idle":
             return f"{inThousands(self.connections)} idle connections"
         if self.unit == "MiB":
             return f"{inBytes(self.size)} in one stream, sent and received at once"
-        return f"{inBytes(self.size)} × {inThousands(self.connections)}"
+        return f"{inBytes(self.size)} × {inThousands(self.connections)}{how}"
+
+    @property
+    def baseline(self) -> str:
+        """The name of the server that the others are compared to. No server in C speaks TLS or UDP here."""
+        return "c" if self.transport == "tcp" else "go"
 
 
 SCENARIOS = [
@@ -42,6 +51,11 @@ SCENARIOS = [
     Scenario("stream", "exchange", 1, 1 << 30, timed=False, unit="MiB"),
     Scenario("connect", "connect", 32, 64, unit="connection"),
     Scenario("idle", "idle", 15_000, 64, timed=False, unit="connection"),
+    Scenario("tls-64b-100", "exchange", 100, 64, transport="tls"),
+    Scenario("tls-64k-8", "exchange", 8, 64 << 10, transport="tls"),
+    Scenario("tls-connect", "connect", 32, 64, unit="connection", transport="tls"),
+    Scenario("tls-resume", "resume", 32, 64, unit="connection", transport="tls"),
+    Scenario("udp-64b", "udp", 100, 64, transport="udp"),
 ]
 
 

@@ -145,7 +145,7 @@ class ReportTests(SynchronousTestCase):
     def test_bestPeerComesFirst(self) -> None:
         """The best peer comes first, one that failed last and with the reason; the targets follow."""
         records = [record(1, "echoup", 10.0), record(1, "c", 5.0), Record(1, "64b-100", "go", None, "short reply")]
-        everyone = [Peer(name, name.title(), ()) for name in ("echoup", "go", "c", "twisted")]
+        everyone = [Peer(name, name.title(), {}) for name in ("echoup", "go", "c", "twisted")]
         assert reportOf(records, everyone, [EXCHANGE]).splitlines() == [
             "### 64 B × 100",
             "",
@@ -177,6 +177,11 @@ class ReportTests(SynchronousTestCase):
             "16 MiB in one stream, sent and received at once",
             "Connect, 64 B there and back, close; 32 at a time",
             "200 idle connections",
+            "64 B × 100, TLS",
+            "64 KiB × 8, TLS",
+            "Connect, 64 B there and back, close; 32 at a time, TLS",
+            "Resume, 64 B there and back, close; 32 at a time, TLS",
+            "64 B × 100, UDP",
         ]
 
     def test_numbersAreShort(self) -> None:

@@ -1,6 +1,7 @@
-"""An asyncio Protocol that echoes in upper case; on uvloop with the argument `uvloop`."""
+"""An asyncio Protocol that echoes in upper case: `asyncio_protocol.py asyncio|uvloop [PEM]`, with PEM over TLS."""
 
 import asyncio
+import ssl
 import sys
 from typing import cast
 
@@ -17,15 +18,19 @@ class Echo(asyncio.Protocol):
         self.transport.write(data.upper())
 
 
-async def serve() -> None:
+async def serve(*pem: str) -> None:
     """Serve until the process is killed."""
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=4096)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if pem else None
+    if context:
+        context.load_cert_chain(*pem)
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=4096, ssl=context)
     await server.serve_forever()
 
 
-if sys.argv[1:] == ["uvloop"]:
+_, loop, *pem = sys.argv
+if loop == "uvloop":
     import uvloop
 
-    uvloop.run(serve())
+    uvloop.run(serve(*pem))
 else:
-    asyncio.run(serve())
+    asyncio.run(serve(*pem))

@@ -1,9 +1,10 @@
-"""Twisted's `wire.Echo` in upper case, on the default reactor."""
+"""Twisted's `wire.Echo` in upper case, on the default reactor and the endpoint of the argument."""
 
+import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import react
@@ -25,7 +26,7 @@ class Echo(Protocol):
 
 async def serve(reactor: Any) -> None:
     """Serve until the process is killed."""
-    await TCP4ServerEndpoint(reactor, 0, backlog=4096, interface="127.0.0.1").listen(Factory.forProtocol(Echo))
+    await serverFromString(reactor, sys.argv[1]).listen(Factory.forProtocol(Echo))
     await Deferred()
 
 

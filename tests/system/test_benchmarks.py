@@ -179,7 +179,7 @@ def test_missingCompilerIsNamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     done = run("--quick")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "benchmarks: the load generator needs a C compiler: cc is not on PATH\n"
+    assert done.stderr == "benchmarks: load.c: not compiled: cc is not on PATH\n"
 
 
 def test_peerThatCannotBeBuiltIsLeftOut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,9 +221,9 @@ raise SystemExit("server: enough for today")
 
 def test_serverThatEndsIsRecorded(load: str, tmp_path: Path) -> None:
     """A server that exits early is recorded with the load's error and its own last line; others are measured."""
-    bench = Bench(load, tmp_path, 0.1, *cores())
+    bench = Bench({"tcp": load}, tmp_path, 0.1, *cores())
     everyone = [
-        Peer("once", "", (sys.executable, "-c", ONCE)),
+        Peer("once", "", {"tcp": (sys.executable, "-c", ONCE)}),
         next(peer for peer in peers(tmp_path) if peer.name == "sequential"),
     ]
     told: list[Record] = []
@@ -246,4 +246,7 @@ def test_serverThatEndsIsRecorded(load: str, tmp_path: Path) -> None:
 def test_serverThatNeverListensIsLeftOut(load: str, tmp_path: Path) -> None:
     """A server that exits before it listens can't be measured, and its last line is the reason."""
     command = (sys.executable, "-c", "raise SystemExit('server: no port')")
-    assert startable(Bench(load, tmp_path, 0.1, *cores()), Peer("none", "", command)) == "server: no port"
+    assert (
+        startable(Bench({"tcp": load}, tmp_path, 0.1, *cores()), Peer("none", "", {"tcp": command}))
+        == "server: no port"
+    )
