@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from select import select
+from shutil import which
+from ssl import SSLContext, TLSVersion
 from threading import Thread
 
 import pytest
 
+from benchmarks.certificate import makeCertificate
 from benchmarks.load import LoadError, compileLoad, runLoad
 from benchmarks.machine import cores
 from benchmarks.measure import Bench, Record, measureAll, startable
-from benchmarks.peer import Peer, peers
+from benchmarks.peer import CERTIFICATE, Peer, peers
 from benchmarks.scenario import Scenario
+from tests.support.certificates import contexts
 from tests.support.daemon import childrenOf
 from tests.support.doubles import raised
 from tests.support.sockets import reset
@@ -33,13 +37,24 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> str:
     return compileLoad(tmp_path_factory.mktemp("load"))
 
 
+@pytest.fixture(scope="module")
+def secureLoad(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the path of the load generator for TLS."""
+    if not which("go"):
+        pytest.skip("the load for TLS is written in Go, which is not installed")
+    return compileLoad(tmp_path_factory.mktemp("load"), "tls")
+
+
 @contextmanager
-def serveOnce(answer: Callable[[socket.socket, bytes], None]) -> Iterator[int]:
-    """Accept one connection and `answer` its first bytes, in a thread; yield the port."""
+def serveOnce(answer: Callable[[socket.socket, bytes], None], context: SSLContext | None = None) -> Iterator[int]:
+    """Accept a connection, with TLS if there is a context, and `answer` its first bytes in a thread; yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            with suppress(OSError), listener.accept()[0] as connection:
+            with suppress(OSError), ExitStack() as stack:
+                connection = stack.enter_context(listener.accept()[0])
+                if context:
+                    connection = stack.enter_context(context.wrap_socket(connection, server_side=True))
                 answer(connection, connection.recv(65536))
 
         serving = Thread(target=serve)
@@ -79,6 +94,56 @@ def test_wrongReplyEndsLoad(load: str, mode: str, name: str) -> None:
     assert str(error).startswith(message), error
 
 
+@pytest.mark.parametrize("name", WRONG)
+def test_wrongReplyEndsSecureLoad(secureLoad: str, name: str) -> None:
+    """The load for TLS stops at the first wrong reply and says what is wrong."""
+    answer, message = WRONG[name]
+    with serveOnce(answer, contexts(TLSVersion.TLSv1_3)[1]) as port:
+        error = raised(LoadError, runLoad, [secureLoad, "connect", str(port), "1", "64", "0.1", "0.1"], lambda _: None)
+    assert str(error).startswith(message.partition(": Connection")[0]), error
+
+
+def test_serverWithOtherTLSEndsSecureLoad(secureLoad: str) -> None:
+    """The load for TLS refuses a server that encrypts in another way, whose figures would mean something else."""
+    with serveOnce(sendAndReset, contexts(TLSVersion.TLSv1_2)[1]) as port:
+        error = raised(LoadError, runLoad, [secureLoad, "connect", str(port), "1", "64", "0.1", "0.1"], lambda _: None)
+    assert str(error) == "can't connect: remote error: tls: protocol version not supported"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unchanged", "wrong byte "),
+        ("altered", "wrong byte 63 of 64: "),
+        ("short", "short reply: a datagram with 20 of 64 bytes"),
+        ("empty", "short reply: a datagram with 0 of 64 bytes"),
+        ("long", "long reply: more than 64 bytes"),
+    ],
+)
+def test_wrongDatagramEndsLoad(load: str, name: str, message: str) -> None:
+    """The load stops at the first wrong datagram and says what is wrong."""
+    answers = {
+        "unchanged": lambda data: data,
+        "altered": lambda data: data.upper()[:-1] + b"\0",
+        "short": lambda data: data.upper()[:20],
+        "empty": lambda data: data[:0],
+        "long": lambda data: data.upper() + b"!",
+    }
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            data, sender = server.recvfrom(65536)
+            server.sendto(answers[name](data), sender)
+
+        serving = Thread(target=serve)
+        serving.start()
+        port = str(server.getsockname()[1])
+        error = raised(LoadError, runLoad, [load, "udp", port, "1", "64", "0.1", "0.1"], lambda _: None)
+        serving.join()
+    assert str(error).startswith(message), error
+
+
 def test_refusedConnectionEndsLoad(load: str) -> None:
     """The load reports a port that refuses."""
     with socket.socket() as bound:
@@ -88,8 +153,11 @@ def test_refusedConnectionEndsLoad(load: str) -> None:
     assert str(error) == "can't send after 0 of 64 bytes: Connection refused"
 
 
-def test_marksEncloseTheCountedMessages(load: str) -> None:
+@pytest.mark.parametrize(("fixture", "size"), [("load", 1_000_000), ("secureLoad", 200_000)])
+def test_marksEncloseTheCountedMessages(request: pytest.FixtureRequest, fixture: str, size: int) -> None:
     """The load prints `begin` and `end`, and every message that it counts is in the histogram."""
+    load = request.getfixturevalue(fixture)
+    context = contexts(TLSVersion.TLSv1_3)[1] if fixture == "secureLoad" else None
     busy: list[float] = []
     marks: list[str] = []
 
@@ -105,11 +173,11 @@ def test_marksEncloseTheCountedMessages(load: str) -> None:
         if word == "begin":
             busy.clear()
 
-    with serveOnce(echo) as port:
-        outcome = runLoad([load, "exchange", str(port), "1", "1000000", "0.1", "0.1"], mark)
+    with serveOnce(echo, context) as port:
+        outcome = runLoad([load, "exchange", str(port), "1", str(size), "0.1", "0.1"], mark)
     assert marks == ["begin", "end"]
     assert outcome.messages == sum(count for _, count in outcome.histogram) > 0
-    assert outcome.bytes == outcome.messages * 1_000_000
+    assert outcome.bytes == outcome.messages * size
     # The server's time is part of the latencies, and they are part of the whole time: one message follows another.
     waited = sum(latency * count for latency, count in outcome.histogram) / 1e9
     assert sum(busy[: outcome.messages]) * 0.995 < waited < outcome.seconds * 1.005
@@ -142,10 +210,29 @@ def run(*arguments: str, module: str = "benchmarks") -> subprocess.CompletedProc
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
+@pytest.mark.parametrize(
+    ("fixture", "scenario"),
+    [
+        ("secureLoad", Scenario("tls-resume", "resume", 2, 64, unit="connection", transport="tls")),
+        ("load", Scenario("udp-64b", "udp", 2, 64, transport="udp")),
+    ],
+)
+def test_otherTransportsAreMeasured(
+    request: pytest.FixtureRequest, tmp_path: Path, fixture: str, scenario: Scenario
+) -> None:
+    """The daemon is measured with TLS and UDP too; it resumes TLS sessions."""
+    bench = Bench({scenario.transport: request.getfixturevalue(fixture)}, tmp_path, 0.1, *cores())
+    makeCertificate(tmp_path / CERTIFICATE)
+    peer = next(peer for peer in peers(tmp_path) if peer.name == "echoup-uvloop")
+    figures = bench.measure(peer, scenario)
+    assert figures.cpu > 0
+    assert figures.rate > 0
+
+
 @pytest.mark.slow
 def test_quickRunMeasuresEveryFigure(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A quick run of some peers, all of echoup's among them, measures every figure and saves the results."""
-    names = ["c", "asyncio-protocol", "echoup", "echoup-uvloop", "echoup-1", "echoup-2"]
+    names = ["c", "echoup", "echoup-uvloop", "echoup-1", "echoup-2"]
     done = run("--quick", "--output", str(tmp_path), *(f"--peer={name}" for name in names), "--scenario=64b-100")
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
