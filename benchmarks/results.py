@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 """The page with the tables of the scenarios in SHOWN."""
 
-SHOWN = ("64b-100", "64k-8", "connect")
+SHOWN = ("64b-100", "64k-8", "connect", "tls-64b-100", "tls-64k-8", "tls-connect", "udp-64b")
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 
 
