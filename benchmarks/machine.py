@@ -9,20 +9,30 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import which
 
+VECTORS = {
+    "sse2": "SSE2",
+    "avx2": "AVX2",
+    "avx512bw": "AVX-512BW",
+    "avx512vbmi": "AVX-512VBMI",
+    "aes": "AES",
+    "vaes": "VAES",
+    "asimd": "NEON",
+}
+"""The extensions that upper-casing and TLS profit from: their flags in /proc/cpuinfo, and their names."""
+
 PROGRAMS = {"cc": "--version", "go": "version", "socat": "-V", "ncat": "--version"}
 
 
 def describeMachine() -> dict[str, str | int]:
     """Return the processor, the kernel, and the versions of the installed packages and programs."""
-    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     found: dict[str, str | int] = {
         "date": datetime.now(UTC).date().isoformat(),
-        "processor": model[1] if model else platform.machine(),
+        "processor": processorIn(Path("/proc/cpuinfo").read_text()),
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
     }
-    for package in "echoup", "twisted", "uvloop", "stringzilla":
+    for package in "echoup", "twisted", "uvloop":
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -32,6 +42,14 @@ def describeMachine() -> dict[str, str | int]:
             said = subprocess.run([program, option], capture_output=True, text=True, timeout=20, check=False)
             found[program] = versionIn(said.stdout + said.stderr)
     return found
+
+
+def processorIn(text: str) -> str:
+    """Return the model of the first processor in /proc/cpuinfo, with its vector extensions."""
+    fields: dict[str, str] = dict(re.findall(r"^(.+?)\s*: (.+)$", text.partition("\n\n")[0], re.MULTILINE))
+    flags = fields.get("flags", fields.get("Features", "")).split()
+    extensions = ", ".join(name for flag, name in VECTORS.items() if flag in flags)
+    return f"{fields.get('model name', platform.machine())} ({extensions or 'no vector extensions'})"
 
 
 def versionIn(text: str) -> str:

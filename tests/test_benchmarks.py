@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.load import Outcome, parseOutcome, percentile
-from benchmarks.machine import versionIn
+from benchmarks.machine import processorIn, versionIn
 from benchmarks.measure import Figures, Record, figuresOf, largestShare
 from benchmarks.peer import Peer, peers, reasonIn
 from benchmarks.process import Process
@@ -128,6 +128,8 @@ class TargetTests(SynchronousTestCase):
             assert target.field in Figures.__annotations__, target
         for peer in everyone.values():
             assert scenarios.issuperset(peer.scenarios), peer
+        for scenario in SCENARIOS:
+            assert everyone[scenario.baseline].isFor(scenario), scenario
 
 
 class ReportTests(SynchronousTestCase):
@@ -164,6 +166,18 @@ class ReportTests(SynchronousTestCase):
             "| 64 B × 100: CPU, Echoup ÷ Twisted |        – | ≤ 1.00 | not measured |",
         ]
 
+    def test_ratioIsToTheBaselineOfTheTransport(self) -> None:
+        """The ratio is to C over TCP, and to Go otherwise; the column says so."""
+        records = [record(1, "echoup", 10.0, "udp-64b"), record(1, "go", 4.0, "udp-64b")]
+        report = reportOf(
+            records,
+            [Peer(name, name.title(), {}) for name in ("echoup", "go")],
+            [Scenario("udp-64b", "udp", 100, 64, transport="udp")],
+        )
+        cells = [[cell.strip() for cell in line.split("|")[1:4]] for line in report.splitlines() if "|" in line]
+        assert cells[0] == ["server", "CPU, µs/message", "× Go"]
+        assert cells[2:4] == [["Go", "4.0", "1.00"], ["Echoup", "10.0", "2.50"]]
+
     def test_titleNamesSizeAndConnections(self) -> None:
         """A scenario's title names its size and connections, reduced ones included."""
         titles = [smaller(scenario, 200, 1 << 24).title for scenario in SCENARIOS]
@@ -188,6 +202,13 @@ class ReportTests(SynchronousTestCase):
         """Sizes have a unit, and thousands are separated."""
         assert [inBytes(size) for size in (64, 1 << 16, 1 << 30)] == ["64 B", "64 KiB", "1 GiB"]
         assert [inThousands(number) for number in (999.4, 15000, 1e6)] == ["999", "15 000", "1 000 000"]
+
+    def test_processorHasItsVectorExtensions(self) -> None:
+        """The processor is named with those of its vector extensions that count, on x86 and on arm64."""
+        two = "model name\t: Some CPU: fast\nflags\t\t: fpu sse2 avx2 avx512bw\n\nmodel name\t: B\nflags\t\t: aes\n\n"
+        assert processorIn(two) == "Some CPU: fast (SSE2, AVX2, AVX-512BW)"
+        assert processorIn("BogoMIPS\t: 50.00\nFeatures\t: fp asimd\n\n").endswith(" (NEON)")
+        assert processorIn("processor\t: 0\nmodel name\t: Old\n\n") == "Old (no vector extensions)"
 
     def test_versionIsTheFirstNumberWithDot(self) -> None:
         """The version in a program's output is the first number with a dot."""
