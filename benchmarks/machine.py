@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import ssl
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -31,8 +32,9 @@ def describeMachine() -> dict[str, str | int]:
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "openssl": versionIn(ssl.OPENSSL_VERSION),
     }
-    for package in "echoup", "twisted", "uvloop":
+    for package in "echoup", "twisted", "uvloop", "cryptography":
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -277,6 +277,7 @@ class ResultsTests(SynchronousTestCase):
             ratioOf(self.results.records, scenario, "echoup-uvloop", "cpu", "c") for scenario in ("64b-100", "64k-8")
         )
         assert "{:.2f} for 64 bytes, {:.2f} for 64 KiB".format(*ratios) in section[1]
+        assert f"- Processor: {self.results.machine['processor']}. " in section[1]
 
     def test_excerptReplacesTheOneBefore(self) -> None:
         """An excerpt takes the place of the one before, and all else stays; a page without the markers is refused."""
