@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import which
 
+from echoup.upper import IMPLEMENTATION
+
 VECTORS = {
     "sse2": "SSE2",
     "avx2": "AVX2",
@@ -39,6 +41,7 @@ def describeMachine() -> dict[str, str | int]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
+    found["echoup"] = f"{found['echoup']} ({IMPLEMENTATION})"
     for program, option in PROGRAMS.items():
         if which(program):
             said = subprocess.run([program, option], capture_output=True, text=True, timeout=20, check=False)

@@ -23,6 +23,7 @@ from benchmarks.machine import cores
 from benchmarks.measure import Bench, Record, measureAll, startable
 from benchmarks.peer import CERTIFICATE, Peer, peers
 from benchmarks.scenario import Scenario
+from echoup.upper import IMPLEMENTATION
 from tests.support.certificates import contexts
 from tests.support.daemon import childrenOf
 from tests.support.doubles import raised
@@ -240,6 +241,7 @@ def test_quickRunMeasuresEveryFigure(tmp_path: Path, figure: Callable[[str], Non
     for record in results["records"]:
         assert not record["error"], record
         assert all(record["figures"][name] > 0 for name in ("cpu", "rate", "throughput", "p50", "p99", "p999")), record
+    assert results["machine"]["echoup"].endswith(f" ({IMPLEMENTATION})")
     assert results["machine"]["python"] == "{}.{}.{}".format(*sys.version_info)
     report = (tmp_path / "results.md").read_text()
     assert report in done.stdout
