@@ -35,7 +35,7 @@ LOADS = [scenario.name for scenario in SCENARIOS]
     type=click.FloatRange(0.01),
     show_default=True,
     metavar="SECONDS",
-    help="Length of each measurement.",
+    help="Measure each server for SECONDS.",
 )
 @click.option(
     "--peer",
@@ -43,7 +43,7 @@ LOADS = [scenario.name for scenario in SCENARIOS]
     multiple=True,
     type=click.Choice(PEERS),
     metavar="NAME",
-    help=f"Measure only this server; repeatable. One of {', '.join(PEERS)}.",
+    help=f"Measure only the server NAME; repeatable. One of {', '.join(PEERS)}.",
 )
 @click.option(
     "--scenario",
@@ -51,9 +51,9 @@ LOADS = [scenario.name for scenario in SCENARIOS]
     multiple=True,
     type=click.Choice(LOADS),
     metavar="NAME",
-    help=f"Measure only under this load; repeatable. One of {', '.join(LOADS)}.",
+    help=f"Measure only under the load NAME; repeatable. One of {', '.join(LOADS)}.",
 )
-@click.option("--quick", is_flag=True, help="Test the benchmarks themselves: one short round with little load.")
+@click.option("--quick", is_flag=True, help="Test the benchmarks: measure one short round with little load.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),

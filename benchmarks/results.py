@@ -12,6 +12,7 @@ from benchmarks.measure import Figures, Record
 from benchmarks.peer import Peer, peers
 from benchmarks.report import reportOf, scenarioReport
 from benchmarks.scenario import Scenario
+from echoup.plurals import counted
 
 FOLDER = Path(__file__).parent
 """The folder that keeps the results of a complete run."""
@@ -51,7 +52,7 @@ class Results:
     @property
     def origin(self) -> str:
         """Where the figures come from: the machine, the versions, and the rounds."""
-        return f"{inWords(self.machine)} Medians of {self.rounds} rounds of {self.seconds:g} s."
+        return f"{inWords(self.machine)} Medians of {counted(self.rounds, 'round')} of {self.seconds:g} s."
 
     def report(self, among: list[Peer]) -> str:
         """Return all tables, as Markdown."""

@@ -26,9 +26,9 @@ class Scenario:
     def title(self) -> str:
         """The heading of its table."""
         how = "" if self.transport == "tcp" else f", {self.transport.upper()}"
-        if self.unit == "connection" and self.timed:
-            kind = "Resume" if self.mode == "resume" else "Connect"
-            return f"{kind}, {inBytes(self.size)} there and back, close; {self.connections} at a time{how}"
+        if self.mode in {"connect", "resume"}:
+            verb = self.mode.title()
+            return f"{verb}, {inBytes(self.size)} there and back, close; {self.connections} at a time{how}"
         if self.mode == "idle":
             return f"{inThousands(self.connections)} idle connections"
         if self.unit == "MiB":
