@@ -272,13 +272,16 @@ def test_missingCompilerIsNamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_peerThatCannotBeBuiltIsLeftOut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that can't be built is left out, with the reason in one line; the others are measured."""
+    """A peer or a load that can't be built is left out, with the reason in one line; the others are measured."""
     for program in "cc", "as", "ld":
         (tmp_path / program).symlink_to(Path("/usr/bin") / program)
     monkeypatch.setenv("PATH", str(tmp_path))
-    done = run("--quick", "--peer=go", "--peer=sequential", "--scenario=64b-1")
+    done = run("--quick", "--peer=go", "--peer=sequential", "--scenario=64b-1", "--scenario=tls-connect")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0] == "benchmarks: leaving out Go, one core: go is not on PATH"
+    assert done.stderr.splitlines()[:2] == [
+        "benchmarks: leaving out TLS: load.go: not compiled: go is not on PATH",
+        "benchmarks: leaving out Go, one core: go is not on PATH",
+    ]
     assert "| Python, one client at a time |" in done.stdout
 
 
