@@ -74,7 +74,7 @@ def peers(folder: Path) -> list[Peer]:
         return {
             "tcp": (*plain, "127.0.0.1:0"),
             "tls": (*plain, "tls:127.0.0.1:0", "--tls-cert", pem),
-            "udp": (*plain, "127.0.0.1:0", "--udp", "127.0.0.1:0"),
+            "udp": (*plain, "127.0.0.1:0", "--udp", "127.0.0.1:0", "--udp-rate", "0"),
         }
 
     one, two = (echoup("--workers", count, reactor="uvloop") for count in "12")
