@@ -204,6 +204,7 @@ def benchmarks(session: nox.Session) -> None:
     session.install("-e", ".", *_group("bench"))
     session.run("python", "-m", "benchmarks", "--quick")
     session.run("python", "-m", "benchmarks.ping")
+    session.run("python", "-m", "benchmarks.pipe", "--rounds", "1", "--size", "16")
     session.run("python", "-m", "benchmarks.uppercase")
 
 
