@@ -58,7 +58,7 @@ class EchoUpService(Service):
         """Without `gate` the limits are those of `plan`; `report` is called with each connection that was served."""
         self._reactor = reactor
         self._plan = plan
-        self._reflectionGuard = ReflectionGuard(reactor)
+        self._reflectionGuard = ReflectionGuard(reactor, plan.limits.udpRate)
         gate = gate or Gate(reactor, plan.limits)
         self.connections = Connections(reactor, plan.limits, gate, plan.logConnections, report)
         self.ports: list[Any] = []

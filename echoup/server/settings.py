@@ -22,7 +22,7 @@ MOST_WORKERS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one daemon allows: numbers of connections, and times in seconds; 0 is "no limit".
+    """What one daemon allows: numbers of connections, datagrams a second, and times in seconds; 0 is "no limit".
 
     The timeouts of a stall and of a handshake are never 0, because nothing may hang.
     """
@@ -32,6 +32,9 @@ class Limits:
     idleTimeout: float = 600.0
     stallTimeout: float = 60.0
     handshakeTimeout: float = 5.0
+    udpRate: int = 5000
+    """Datagrams per second and address that are answered: plenty for a probe, and a small share of what a core answers
+    (150 000 of 64 bytes), so that no address takes all of it."""
 
     @property
     def tick(self) -> float:

@@ -69,6 +69,11 @@ class Options(usage.Options):
             Limits.handshakeTimeout,
             "Time limit for the PROXY header and the TLS handshake together.",
         ),
+        "udp-rate": (
+            parseCount,
+            Limits.udpRate,
+            "Answer at most this number of datagrams a second from one address. 0: no limit.",
+        ),
         "drain-timeout": (parseDuration, Plan.drainTimeout, "Deadline of a graceful shutdown."),
         "workers": (
             parseWorkers,
@@ -205,6 +210,7 @@ def makeService(options: Options) -> IService:
         idleTimeout=options["idle-timeout"],
         stallTimeout=options["stall-timeout"],
         handshakeTimeout=options["handshake-timeout"],
+        udpRate=options["udp-rate"],
     )
     limits = asked.within(reactor)
     if limits != asked:

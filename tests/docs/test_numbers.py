@@ -56,8 +56,9 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/client.md", "at most # KiB", history.LIMIT / KIB),
         ("docs/transports.md", "0 to # bytes", pings.MAXIMUM),
         ("docs/transports.md", "IPv6,? #", pings.MAXIMUM + 20),  # the length of IPv6 leaves out its own header
-        ("docs/transports.md", "# datagrams a second", reflection.RATE),
-        ("docs/transports.md", "datagrams a second,? and # at once", reflection.BURST),
+        ("docs/transports.md", "# datagrams a second", settings.Limits.udpRate),
+        ("docs/transports.md", "# at once", settings.Limits.udpRate * reflection.BURST),
+        ("docs/transports.md", "the latest #", reflection.REPLIES),
         ("docs/transports.md", "receive buffer is # MiB", port.RECEIVE_BUFFER / MIB),
         ("docs/transports.md", "up to # bytes in a datagram", datagrams.PIECE),
         ("docs/transports.md", "silent for # ms", ATTEMPT_DELAY * 1000),

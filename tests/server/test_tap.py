@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import ssl
 import sys
 from importlib.metadata import version
@@ -42,6 +43,7 @@ DEFAULTS: dict[str, object] = {
     "idle-timeout": 600.0,
     "stall-timeout": 60.0,
     "handshake-timeout": 5.0,
+    "udp-rate": 5000,
     "drain-timeout": 10.0,
     "workers": 1,
     "log-connections": False,
@@ -93,6 +95,8 @@ class OptionsTests(OptionsTestCase):
             ("idle-timeout", "1.5", 1.5),
             ("stall-timeout", "0.1", 0.1),
             ("handshake-timeout", "0.5", 0.5),
+            ("udp-rate", "0", 0),
+            ("udp-rate", "999999999", 999_999_999),
             ("drain-timeout", "0", 0.0),
             ("workers", "7", 7),
             ("workers", "256", 256),
@@ -243,6 +247,8 @@ class MistakeTests(OptionsTestCase):
             ("max-connections", "many", "'many' is not a whole number from 0 to 999999999"),
             ("max-connections", "-1", "'-1' is not a whole number from 0 to 999999999"),
             ("max-connections", "1.5", "'1.5' is not a whole number from 0 to 999999999"),
+            ("udp-rate", "-1", "'-1' is not a whole number from 0 to 999999999"),
+            ("udp-rate", "1000/s", "'1000/s' is not a whole number from 0 to 999999999"),
             ("max-connections-per-peer", "²", "'²' is not a whole number from 0 to 999999999"),
             ("idle-timeout", "nan", "'nan' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
             ("idle-timeout", "1e3", "'1e3' is not a duration such as 5, 0.5, 500ms, 5s or 2m"),
@@ -546,6 +552,21 @@ class MakeServiceTests(ReactorTestCase):
         assert len(service.connections) == 2
         self.reactor.advance(0.1)
         assert len(service.connections) == 1
+
+    def test_udpRateIsKept(self) -> None:
+        """From one address the service answers two seconds' worth of `--udp-rate` at once, and everything without."""
+        for rate, answered in (("1", 2), ("0", 10)):
+            service = self.make("--listen=127.0.0.1:0", "--udp=127.0.0.1:0", f"--udp-rate={rate}")
+            service.startService()
+            host = service.ports[1].getHost()
+            with socket.socket(type=socket.SOCK_DGRAM) as client:
+                client.connect((host.host, host.port))
+                client.setblocking(False)
+                for i in range(10):
+                    client.send(b"a%d" % i)
+                self.reactor.turn()
+                assert [client.recv(2) for _ in range(answered)] == [b"A%d" % i for i in range(answered)]
+                assert raised(BlockingIOError, client.recv, 2)
 
     def test_workersHaveAParent(self) -> None:
         """With several workers the service is their parent, which has opened nothing before its start."""

@@ -1,47 +1,31 @@
 """Which datagrams are answered, so that nobody can use the service to attack a third party."""
 
-from collections import OrderedDict
 from collections.abc import Hashable
-from enum import Enum
-from functools import lru_cache
-from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from echoup.addresses import describeName
 from echoup.plurals import counted
+from echoup.server.datagram.returnpath import DatagramRefusal, ReturnPath
 from echoup.server.log.ratelimitedlog import RateLimitedLog
 
-K = TypeVar("K")
+K = TypeVar("K", bound=Hashable)
 
-RATE = 5000
-"""Datagrams per second and address that are answered: plenty for a probe, and a small share of what a core answers
-(90 000 of 64 bytes), so that no address takes all of it."""
-
-BURST = 10_000
-"""Datagrams from one address that are answered at once: ten of the bursts of 1000 that are promised an answer."""
+BURST = 2.0
+"""Seconds for which an address can save up its rate. At the default rate, 10 000 datagrams are answered at once: ten of
+the bursts of 1000 that are promised an answer."""
 
 ADDRESSES = 10_000
-"""Addresses whose rate is watched. If more addresses send at the same time, none can be near its RATE."""
+"""Addresses whose rate is watched. If more addresses send at the same time, none can be near the default rate."""
 
 RETURN = 1.0
 """Seconds for which a reply that comes back is recognised: longer than a round trip takes."""
 
 REPLIES = 32_768
-"""Replies that are remembered: more than two addresses can get in the time of RETURN, with their bursts."""
-
-
-class DatagramRefusal(Enum):
-    """Why a datagram isn't answered; the values are the words of the log line."""
-
-    SYSTEM_PORT = "the source port is below 1024"  # the services there may answer an answer
-    OWN_PORT = "the source port is one of this daemon's"
-    NO_HOST = "the source is not the address of one host"
-    MANY_HOSTS = "it was sent to more than one host"
-    TOO_MANY = "too many datagrams from this address"
-    OWN_REPLY = "it is a reply of this daemon"
+"""Replies that are recognised. At the default rate two addresses get fewer in the time of RETURN, with their bursts. At
+any rate there are fewer under way between two services: the receive buffer of each holds 11 000 small datagrams."""
 
 
 class ReflectionGuard:
@@ -59,55 +43,49 @@ class ReflectionGuard:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, rate: int) -> None:
+        """Answer up to `rate` datagrams a second from each address; 0 is "no limit"."""
         self.ports: set[int] = set()
         """Our own ports."""
         self._clock = clock
-        self._rates: OrderedDict[str, float] = OrderedDict()
+        self._rate = rate
+        self._rates: _Deadlines[str] = _Deadlines(BURST, ADDRESSES)
         """When the bucket of an address is full again."""
         # By their hashes, since datagrams are large. Python's are keyed and have 64 bits, so no collision can be made.
-        self._replies: OrderedDict[int, float] = OrderedDict()
+        self._replies: _Deadlines[int] = _Deadlines(RETURN, REPLIES)
         """When a reply is forgotten."""
         self._refusals = RateLimitedLog(clock, self._logRefused)
         self._last: tuple[Any, DatagramRefusal]
 
-    def mayAnswer(self, datagram: bytes, reply: bytes, sender: Any, asked: Hashable) -> bool:
-        """Return whether `datagram`, from `sender` to our address `asked`, may get `reply`; count it if it may not."""
-        refusal = self._findRefusal(datagram, reply, sender, asked)
-        if refusal:
-            self._last = sender, refusal
-            self._refusals.count()
-        return not refusal
+    def mayAnswer(self, datagram: bytes, reply: bytes, path: ReturnPath) -> bool:
+        """Return whether `datagram`, which came on `path`, may get `reply`; count it if it may not."""
+        sender, now = path.sender, self._clock.seconds()
+        if refusal := path.refusal:
+            pass
+        elif sender[1] in self.ports:
+            refusal = DatagramRefusal.OWN_PORT
+        elif self._rate and self._isOverRate(sender[0], now):
+            refusal = DatagramRefusal.TOO_MANY
+        else:
+            exchange = hash((sender, path.asked, reply))
+            if datagram != reply or self._replies.get(exchange, now) <= now:
+                self._replies.set(exchange, now + RETURN, now)
+                return True
+            refusal = DatagramRefusal.OWN_REPLY
+        self._last = sender, refusal
+        self._refusals.count()
+        return False
 
     def stop(self) -> None:
         """Log the refusals that are not yet logged, and none afterwards."""
         self._refusals.stop()
 
-    def _findRefusal(self, datagram: bytes, reply: bytes, sender: Any, asked: Hashable) -> DatagramRefusal | None:
-        now = self._clock.seconds()
-        host, port = sender[:2]
-        if port < 1024:
-            return DatagramRefusal.SYSTEM_PORT
-        if port in self.ports:
-            return DatagramRefusal.OWN_PORT
-        if not _isHost(host):
-            return DatagramRefusal.NO_HOST
-        if not asked:
-            return DatagramRefusal.MANY_HOSTS
-        if self._isOverRate(host, now):
-            return DatagramRefusal.TOO_MANY
-        exchange = hash((sender, asked, reply))
-        isOwnReply = datagram == reply and self._replies.get(exchange, now) > now
-        if not isOwnReply:
-            _remember(self._replies, REPLIES, exchange, now + RETURN, now)
-        return DatagramRefusal.OWN_REPLY if isOwnReply else None
-
     def _isOverRate(self, host: str, now: float) -> bool:
         """Take a token out of the bucket of `host`; return whether there was none."""
         before = max(self._rates.get(host, now), now)
-        after = before + 1 / RATE
-        isOver = after > now + BURST / RATE
-        _remember(self._rates, ADDRESSES, host, before if isOver else after, now)
+        after = before + 1 / self._rate
+        isOver = after > now + BURST
+        self._rates.set(host, before if isOver else after, now)
         return isOver
 
     def _logRefused(self, count: int) -> None:
@@ -117,20 +95,35 @@ class ReflectionGuard:
             datagrams=counted(count, "datagram"),
             last="" if count == 1 else ", the last",
             address=describeName(sender),
-            objection=refusal.value,
+            objection=refusal.value.format(rate=self._rate),
         )
 
 
-def _remember(deadlines: OrderedDict[K, float], maximum: int, key: K, deadline: float, now: float) -> None:
-    """Set the deadline of `key`, later than `now`, and drop those that are over or too many, the oldest first."""
-    deadlines[key] = deadline
-    deadlines.move_to_end(key)
-    while len(deadlines) > maximum or next(iter(deadlines.values())) <= now:
-        deadlines.popitem(last=False)
+class _Deadlines(Generic[K]):
+    """Deadlines within a `period` from now, by key: a dict that drops them some time after they are over.
 
+    There are two generations. The old one is dropped as a whole when all its deadlines are over, or when the new one is
+    full, so none is looked at for that. The latest `size` deadlines are kept in any case, and at most twice as many.
+    """
 
-@lru_cache
-def _isHost(host: str) -> bool:
-    """Return whether `host` can be the address of one host; the kernel itself refuses a network's broadcast address."""
-    address = ip_address(host)
-    return not (address.is_multicast or address.is_unspecified or host == "255.255.255.255")
+    def __init__(self, period: float, size: int) -> None:
+        self._period = period
+        self._size = size
+        self._new: dict[K, float] = {}
+        self._old: dict[K, float] = {}
+        self._newUntil = 0.0
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._old)
+
+    def get(self, key: K, default: float) -> float:
+        """Return the deadline of `key`, or `default`."""
+        return self._new.get(key) or self._old.get(key, default)
+
+    def set(self, key: K, deadline: float, now: float) -> None:
+        """Set the deadline of `key`."""
+        if now >= self._newUntil or len(self._new) >= self._size:
+            self._old = self._new if now < self._newUntil + self._period else {}
+            self._new = {}
+            self._newUntil = now + self._period
+        self._new[key] = deadline

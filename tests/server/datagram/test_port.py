@@ -24,8 +24,9 @@ from echoup.server.datagram.port import (
     DatagramPort,
     parseDatagramListener,
 )
-from echoup.server.datagram.protocol import EchoUpDatagram, IDatagramTransport, ReturnPath
+from echoup.server.datagram.protocol import EchoUpDatagram, IDatagramTransport
 from echoup.server.datagram.reflection import RETURN, ReflectionGuard
+from echoup.server.datagram.returnpath import ReturnPath
 from echoup.server.listening.sockets import closePort
 from tests.support.addresses import NO_OWN_ADDRESSES, OWN_ADDRESSES
 from tests.support.chance import randomBytes
@@ -61,7 +62,7 @@ class PortTestCase(ReactorTestCase):
     def setUp(self) -> None:
         """Make a guard."""
         super().setUp()
-        self.guard = ReflectionGuard(self.reactor)
+        self.guard = ReflectionGuard(self.reactor, 5000)
         self.addCleanup(self.guard.stop)
 
     def listen(self, description: str, protocol: DatagramProtocol | None = None) -> list[DatagramPort]:
@@ -132,9 +133,10 @@ class ExactTests(PortTestCase):
         assert self.ask(self.client(), data, address) == (data.upper(), address)
 
     def test_answerComesFromTheAskedAddress(self) -> None:
-        """On a port with many addresses the answer comes from the one that was asked."""
+        """The answer comes from the address that was asked, whether the port has one address or many."""
         number = 0
         for description, host in (
+            ("127.0.0.2:0", "127.0.0.2"),
             ("0", "127.0.0.1"),
             ("0", "127.0.0.2"),
             ("0.0.0.0:0", "127.3.2.1"),
@@ -172,6 +174,17 @@ class ExactTests(PortTestCase):
                 self.reactor.until(lambda count=count: len(events) == count)  # type: ignore[misc]
                 self.reactor.advance(60, 60)
         assert all("it was sent to more than one host" in (formatEvent(event) or "") for event in events)
+        assert raised(BlockingIOError, client.recv, 1)
+
+    def test_portAtABroadcastAddressAnswersNothing(self) -> None:
+        """A port that is bound to a broadcast address gets only datagrams to many hosts, and answers none."""
+        (port,) = self.listen("127.255.255.255:0")
+        client = self.client("127.0.0.1")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        client.sendto(b"hello", ("127.255.255.255", port.getHost().port))
+        with capturedLogs() as events:
+            self.reactor.until(lambda: len(events) == 1)
+        assert "it was sent to more than one host" in (formatEvent(events[0]) or "")
         assert raised(BlockingIOError, client.recv, 1)
 
 
@@ -276,6 +289,22 @@ class DatagramPortTests(PortTestCase):
             port.answer(bytes(65_508), ReturnPath(("127.0.0.1", 5000)))
         assert events == []
 
+    def test_sendErrorsDoNotStopOtherAnswers(self) -> None:
+        """An answer that can't be sent doesn't keep back those after it, nor those of later turns."""
+
+        class Misdirecting(DatagramRecorder):
+            def datagramReceived(self, data: bytes, addr: Any) -> None:
+                self.transport.answer(data, ReturnPath(("127.0.0.1", 0)))
+                self.transport.answer(data, addr)
+
+        port = self.one(protocol=Misdirecting())
+        client = self.client("127.0.0.1")
+        for turn in (b"1", b"2"):
+            for data in (turn + b"a", turn + b"b"):
+                client.sendto(data, ("127.0.0.1", port.getHost().port))
+            self.reactor.turn()
+            assert [client.recv(10), client.recv(10)] == [turn + b"a", turn + b"b"]
+
     def test_receiveErrorsAreIgnored(self) -> None:
         """An error that the kernel reports instead of a datagram isn't logged."""
         port = self.one()
@@ -319,8 +348,10 @@ class DatagramPortTests(PortTestCase):
         ):
             info = datagramport._IPV6.pack(socket.inet_pton(socket.AF_INET6, asked), 3)
             origin = datagramport._IPV6.pack(socket.inet_pton(socket.AF_INET6, asked), interface)
-            found = datagramport._destination(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)
-            assert found == (text, ((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, origin),))
+            sender = ("2001:db8::7", 5000, 0, 0)
+            path = datagramport._returnPath(("::", 8081), sender, socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)
+            control = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, origin)
+            assert path == ReturnPath(sender, (text, 8081) if text else None, (control,))
 
 
 class DatagramListenerTests(PortTestCase):

@@ -7,8 +7,9 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server.datagram.protocol import EchoUpDatagram, IDatagramTransport, ReturnPath
+from echoup.server.datagram.protocol import EchoUpDatagram, IDatagramTransport
 from echoup.server.datagram.reflection import ReflectionGuard
+from echoup.server.datagram.returnpath import ReturnPath
 from tests.support.properties import given, st
 
 US = ("192.0.2.1", 8081)
@@ -44,7 +45,7 @@ class LinkedTransport:
         self.port = port
         self.other = other
         self.air = air
-        self.guard = ReflectionGuard(Clock())
+        self.guard = ReflectionGuard(Clock(), 5000)
         self.protocol = EchoUpDatagram(self.guard)
         self.protocol.makeConnection(cast("IDatagramTransport", self))
 

@@ -8,11 +8,14 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.datagram import reflection
-from echoup.server.datagram.reflection import ADDRESSES, BURST, RATE, REPLIES, RETURN, ReflectionGuard
+from echoup.server.datagram.reflection import ADDRESSES, BURST, REPLIES, RETURN, ReflectionGuard
+from echoup.server.datagram.returnpath import ReturnPath
 from tests.support.properties import given, st
 
 CLIENT = ("198.51.100.7", 40_000)
 US = ("192.0.2.1", 8081)
+
+RATE = 5000
 
 
 class GuardTestCase(SynchronousTestCase):
@@ -21,12 +24,12 @@ class GuardTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Make a guard whose clock the test advances."""
         self.clock = Clock()
-        self.guard = ReflectionGuard(self.clock)
+        self.guard = ReflectionGuard(self.clock, RATE)
         self.addCleanup(self.guard.stop)
 
     def answers(self, data: bytes = b"hello", sender: Any = CLIENT, asked: tuple[str, int] | None = US) -> bool:
         """Whether the guard lets the datagram be answered."""
-        return self.guard.mayAnswer(data, data.upper(), sender, asked)
+        return self.guard.mayAnswer(data, data.upper(), ReturnPath(sender, asked))
 
 
 class ReflectionGuardTests(GuardTestCase):
@@ -59,41 +62,63 @@ class ReflectionGuardTests(GuardTestCase):
         assert not self.answers(asked=None)
 
     def test_burstThenRateIsAnsweredForEachAddress(self) -> None:
-        """From each address BURST datagrams are answered at once, then RATE a second."""
-        assert sum(self.answers(b"a%d" % i) for i in range(BURST + 100)) == BURST
+        """From each address the datagrams of BURST are answered at once, then RATE a second."""
+        burst = int(BURST * RATE)
+        assert sum(self.answers(b"a%d" % i) for i in range(burst + 100)) == burst
         self.clock.advance(1)
         other = ("198.51.100.8", CLIENT[1])
-        assert sum(self.answers(b"b%d" % i, (CLIENT[0], 1024 + i)) for i in range(BURST)) == RATE
-        assert sum(self.answers(b"c%d" % i, other) for i in range(BURST)) == BURST
+        assert sum(self.answers(b"b%d" % i, (CLIENT[0], 1024 + i)) for i in range(burst)) == RATE
+        assert sum(self.answers(b"c%d" % i, other) for i in range(burst)) == burst
+
+    def test_rateZeroIsNoLimit(self) -> None:
+        """With a rate of 0 every datagram of an address is answered, and no address is remembered."""
+        self.guard = ReflectionGuard(self.clock, 0)
+        assert all(self.answers(b"a%d" % i) for i in range(3 * RATE))
+        assert len(self.guard._rates) == 0
+
+    def test_highestRateAnswersEverything(self) -> None:
+        """At the highest rate that the option takes every datagram is answered, and own replies are refused."""
+        self.clock.advance(1e9)  # where two times that are a nanosecond apart are the same number
+        self.guard = ReflectionGuard(self.clock, 999_999_999)
+        assert all(self.answers(b"a%d" % i) for i in range(3 * RATE))
+        assert not self.answers(b"A1")
 
     @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 30)), max_size=20))
     def test_anyBurstsGetTheRate(self, bursts: list[tuple[float, int]]) -> None:
         """However its datagrams come, an address gets its burst and its rate, neither more nor less."""
-        self.patch(reflection, "BURST", 20)
-        self.patch(reflection, "RATE", 10)
         clock = Clock()
-        guard = ReflectionGuard(clock)
+        guard = ReflectionGuard(clock, 10)
         tokens = 20.0
         for pause, count in bursts:
             clock.advance(pause)
             tokens = min(tokens + pause * 10, 20)
-            answered = sum(guard.mayAnswer(b"a", b"A", CLIENT, US) for _ in range(count))
+            answered = sum(guard.mayAnswer(b"a", b"A", ReturnPath(CLIENT, US)) for _ in range(count))
             assert min(count, tokens) - 1.01 < answered < min(count, tokens) + 0.01
             tokens -= answered
         guard.stop()
 
     def test_manySpoofedSendersCostBoundedMemory(self) -> None:
-        """No more than ADDRESSES senders and REPLIES replies are remembered."""
+        """At least ADDRESSES senders and REPLIES replies are remembered, and never more than twice as many."""
         for i in range(3 * max(ADDRESSES, REPLIES)):
             assert self.answers(sender=(f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", 5000))
-        assert len(self.guard._rates) == ADDRESSES
-        assert len(self.guard._replies) == REPLIES
+            assert len(self.guard._rates) <= 2 * ADDRESSES
+            assert len(self.guard._replies) <= 2 * REPLIES
+        assert len(self.guard._rates) >= ADDRESSES
+        assert len(self.guard._replies) >= REPLIES
+
+    def test_latestRepliesAreRecognised(self) -> None:
+        """However many are sent within RETURN, the latest REPLIES replies are recognised."""
+        self.patch(reflection, "REPLIES", 100)
+        self.guard = ReflectionGuard(self.clock, 0)
+        for count in (99, 100, 101, 207):
+            datagrams = [b"A%d %d" % (count, i) for i in range(count)]
+            assert all(map(self.answers, datagrams))
+            assert not any(map(self.answers, datagrams[-100:]))
 
     def test_busyAddressIsRememberedBesideOthers(self) -> None:
         """An address that keeps sending isn't forgotten for others that come and go."""
-        self.patch(reflection, "BURST", 20)
         self.patch(reflection, "ADDRESSES", 10)
-        self.guard = ReflectionGuard(self.clock)
+        self.guard = ReflectionGuard(self.clock, 10)
         answered = 0
         for i in range(40):
             answered += self.answers()
@@ -102,12 +127,15 @@ class ReflectionGuardTests(GuardTestCase):
         assert 19 <= answered <= 20
 
     def test_memoryIsFreedAfterAFlood(self) -> None:
-        """The first datagram after a flood frees what the flood left."""
-        for i in range(1000):
-            self.answers(sender=(f"10.0.{i >> 8}.{i & 255}", 5000))
-        self.clock.advance(RETURN)
-        self.answers()
-        assert (len(self.guard._rates), len(self.guard._replies)) == (1, 1)
+        """What a flood left is freed by the first datagram 2 BURST after it, or by two datagrams with BURST between."""
+        for pauses in ((2 * BURST,), (BURST, BURST)):
+            for i in range(1000):
+                self.answers(sender=(f"10.0.{i >> 8}.{i & 255}", 5000))
+            for pause in pauses:
+                self.clock.advance(pause)
+                self.answers()
+            assert len(self.guard._rates) <= 2
+            assert len(self.guard._replies) <= 2
 
     def test_refusalsAreLoggedOnceAMinute(self) -> None:
         """Refusals are logged at once, with sender and reason, then once a minute, and at the stop."""
@@ -134,23 +162,21 @@ class ReflectionGuardTests(GuardTestCase):
 
     def test_refusalIsLoggedWithItsReason(self) -> None:
         """The log line gives the reason of each kind of refusal."""
-        self.patch(reflection, "BURST", 1)
         host, port = CLIENT
         for ours, sender, asked, answered, reason in (
             (1, (host, 1023), US, 0, "the source port is below 1024"),
             (port, CLIENT, US, 0, "the source port is one of this daemon's"),
             (1, ("ff02::1", port, 0, 0), US, 0, "the source is not the address of one host"),
             (1, CLIENT, None, 0, "it was sent to more than one host"),
-            (1, CLIENT, US, 1, "too many datagrams from this address"),
+            (1, CLIENT, US, 2, "more than 1 a second from this address (--udp-rate)"),
         ):
-            self.guard = ReflectionGuard(self.clock)
+            self.guard = ReflectionGuard(self.clock, 1)
             self.guard.ports.add(ours)
             with capturedLogs() as events:
-                assert sum(self.answers(b"a%d" % i, sender, asked) for i in range(2)) == answered
+                assert sum(self.answers(b"a%d" % i, sender, asked) for i in range(3)) == answered
                 self.guard.stop()
             assert (formatEvent(events[0]) or "").endswith(f": {reason}"), reason
-        self.patch(reflection, "BURST", BURST)
-        self.guard = ReflectionGuard(self.clock)
+        self.guard = ReflectionGuard(self.clock, RATE)
         with capturedLogs() as events:
             assert [self.answers(b"A") for _ in range(2)] == [True, False]
             self.guard.stop()
