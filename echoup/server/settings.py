@@ -34,7 +34,7 @@ class Limits:
     handshakeTimeout: float = 5.0
     udpRate: int = 5000
     """Datagrams per second and address that are answered: plenty for a probe, and a small share of what a core answers
-    (150 000 of 64 bytes), so that no address takes all of it."""
+    (100 000 of 64 bytes), so that no address takes all of it."""
 
     @property
     def tick(self) -> float:

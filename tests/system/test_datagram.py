@@ -138,7 +138,7 @@ def test_spoofedDatagramDiesOutBetweenTwoDaemons(tmp_path: Path, figure: Callabl
         assert len(spoofed) < relayed <= 2 * len(spoofed)
         for daemon in (one, two):
             assert answer(ports(daemon)[0], b"hello") == b"HELLO"
-    assert "it is a reply of this daemon" in two.text
+    assert "it is this daemon's own reply" in two.text
     assert isQuiet(one)
     assert isQuiet(two)
 
@@ -148,7 +148,7 @@ def test_spoofedDatagramsLeaveTwoDaemonsIdle(tmp_path: Path, figure: Callable[[s
     with twoDaemons(tmp_path) as (one, two):
         for i in range(100):
             spoof(ports(one)[0], ports(two)[0], b"spoofed %d" % i)
-        eventually(lambda: "it is a reply of this daemon" in two.text)
+        eventually(lambda: "it is this daemon's own reply" in two.text)
         time.sleep(1)
         cpu, began = one.cpu + two.cpu, time.monotonic()
         time.sleep(1)

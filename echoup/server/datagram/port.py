@@ -25,16 +25,16 @@ LARGEST = 65_536
 """More than the largest datagram: 65 507 bytes over IPv4, 65 527 over IPv6."""
 
 DATAGRAMS_PER_TURN = 64
-"""Datagrams that a port reads before the reactor turns to everything else: 1 ms of work."""
+"""Datagrams that a port serves before the reactor turns to everything else: half a millisecond of work."""
 
 BYTES_PER_TURN = 256 * 1024
-"""Bytes that a port reads before that, at most."""
+"""Bytes that a port reads in a turn, at most."""
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes that the kernel may queue for a port. With its default, half of a burst of 1000 x 1400 is lost."""
 
 PATHS = 1024
-"""Senders whose paths are kept, so that a further datagram costs a look-up."""
+"""Return paths that are kept, so that a further datagram of the sender costs a look-up."""
 
 # Linux has them, Python 3.11 doesn't.
 IP_PKTINFO = 8
@@ -68,7 +68,7 @@ class DatagramPort(Port):
     def doRead(self) -> None:
         """Serve the datagrams that have come, up to the limits of a turn.
 
-        All are read, then all are judged, then all are answered: by turns, they would cost 15 % more.
+        Read all, judge all, then answer all: one datagram after the other costs 15 % more.
         """
         received = self._receive()
         answers: list[tuple[bytes, ReturnPath]] = []
@@ -102,7 +102,7 @@ class DatagramPort(Port):
     def answer(self, datagram: bytes, path: ReturnPath) -> None:
         """Send `datagram` along `path`, at the end of the turn.
 
-        If the kernel doesn't take it, for lack of room, of a route or of permission, it is lost, as a datagram may be.
+        It is lost if the kernel refuses it, for lack of room, of a route or of permission.
         """
         if self._answers is None:
             self._send([(datagram, path)])

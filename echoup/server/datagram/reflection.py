@@ -24,8 +24,9 @@ RETURN = 1.0
 """Seconds for which a reply that comes back is recognised: longer than a round trip takes."""
 
 REPLIES = 32_768
-"""Replies that are recognised. At the default rate two addresses get fewer in the time of RETURN, with their bursts. At
-any rate there are fewer under way between two services: the receive buffer of each holds 11 000 small datagrams."""
+"""Replies that are recognised: more than two addresses get within RETURN at the default rate, with their bursts.
+At a higher rate, a reply that comes back after more others than this is answered again. Only a long path holds so many,
+since a receive buffer takes 11 000 small datagrams."""
 
 
 class ReflectionGuard:

@@ -15,7 +15,7 @@ class DatagramRefusal(Enum):
     NO_HOST = "the source is not the address of one host"
     MANY_HOSTS = "it was sent to more than one host"
     TOO_MANY = "more than {rate} a second from this address (--udp-rate)"
-    OWN_REPLY = "it is a reply of this daemon"
+    OWN_REPLY = "it is this daemon's own reply"
 
 
 @dataclass(frozen=True)

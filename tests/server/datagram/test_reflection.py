@@ -180,7 +180,7 @@ class ReflectionGuardTests(GuardTestCase):
         with capturedLogs() as events:
             assert [self.answers(b"A") for _ in range(2)] == [True, False]
             self.guard.stop()
-        assert (formatEvent(events[0]) or "").endswith(": it is a reply of this daemon")
+        assert (formatEvent(events[0]) or "").endswith(": it is this daemon's own reply")
 
 
 class ReturningTests(GuardTestCase):
