@@ -221,6 +221,13 @@ class ReturningTests(GuardTestCase):
         assert self.answers(b"HELLO", asked=(US[0], US[1] + 1))
         assert self.answers(b"HELLO!")
 
+    def test_ownReplyIsRecognisedUntilReturn(self) -> None:
+        """Until RETURN each of the replies that are sent again and again is recognised."""
+        for i in range(30):
+            assert self.answers(b"A%d" % i)
+            assert not any(self.answers(b"A%d" % j) for j in range(max(i - 3, 0), i + 1))
+            self.clock.advance(RETURN * 0.3)
+
     def test_ownReplyIsForgottenAfterReturn(self) -> None:
         """After RETURN the same bytes are answered again."""
         assert self.answers(b"HELLO")
