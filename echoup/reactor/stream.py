@@ -26,10 +26,14 @@ after connection_made, even if that paused the reading, so one read can arrive i
 uvloop stops reading, so no second one follows. Only _deliver moves RESUMING to FLOWING, and it delivers what was held
 back before it lets uvloop read again. The peer's end is held back in the same way, as b"".
 
-Why each byte that is written is sent: `write` passes it to uvloop while OPEN or ENDING, and the stream has no buffer of
-its own. CLOSING calls uvloop's close(), which sends its buffer first. The end is sent only when that buffer is empty.
-Both wait for a producer that is paused or is a pull producer, and _drained asks that producer for more before it checks
-again.
+Why each byte that is written is sent: `write` takes it while OPEN or ENDING, and joins the small writes of one turn, so
+that they become one segment. _send passes them to uvloop. It is called when the protocol's dataReceived returns, so an
+echo needs no further turn, and at the end of the turn for what is written elsewhere. It is also called before each step
+that depends on what was written: before uvloop closes, aborts or resets, before the end is sent, and before the bytes
+that wait are counted. A call that comes early does no harm.
+
+CLOSING calls uvloop's close(), which sends its buffer first. The end is sent only when that buffer is empty. Both wait
+for a producer that is paused or is a pull producer, and _drained asks that producer for more before it checks again.
 
 Why the protocol's connectionLost is called once: only the stream's connectionLost calls it, and only when it moves
 StreamState to LOST.
@@ -96,6 +100,7 @@ class Stream(WritableStream):
         self._family = family
         self._reading = FLOWING
         self.producer = None  # on the instance, where `write` finds it 9 ns sooner
+        self._unsent = None
         self.reactor = reactor
         reactor.opened(self)
 
@@ -127,10 +132,15 @@ class Stream(WritableStream):
             self._heldBack = (data,)
             self._uv.pause_reading()
             return
+        if self._unsent is None:
+            self._unsent = b""
         try:
             self.protocol.dataReceived(data)
         except BaseException:
             self._fail(Failure())
+        unsent, self._unsent = self._unsent, None  # as _send does, without the cost of a call
+        if unsent:
+            self._uv.write(unsent)
 
     def eof_received(self) -> bool:
         """Tell the protocol that the peer has sent its end; return True to keep uvloop from closing."""
@@ -141,6 +151,7 @@ class Stream(WritableStream):
         if interfaces.IHalfCloseableProtocol.providedBy(self.protocol):
             self._callOrLose(self.protocol.readConnectionLost)
         else:
+            self._send()
             self._uv.abort()
         return True
 
@@ -244,6 +255,7 @@ class Stream(WritableStream):
         self._reading = SHUT
         self._writing = WritingState.SHUT
         if self._uv is not None:
+            self._send()
             self._uv.abort()
         if self.TLS:
             for name in _THROUGH_TLS:

@@ -70,6 +70,10 @@ class UvloopReactor(AsyncioSelectorReactor):
         loop = self._asyncioEventloop  # private; fails first: test_adoptedConnectionIsServed
         loop.create_task(loop.connect_accepted_socket(lambda: stream, connected))
 
+    def atEndOfTurn(self, call: Callable[[], object]) -> None:
+        """See `IStreamReactor`."""
+        self._asyncioEventloop.call_soon(call)
+
     def opened(self, stream: Any) -> None:
         """See `IStreamReactor`."""
         self._opened.add(stream)

@@ -30,6 +30,7 @@ class BufferState(Enum):
     FULL = auto()  # more than the limit, and a streaming producer is paused: called by resume_writing
 
 
+_JOINED = 2**14  # the bytes that are joined at most: copying as many costs less than sending twice
 _SHUT = WritingState.SHUT  # saves `write`, which runs for each message, the look-up in the class
 
 
@@ -43,11 +44,13 @@ class WritableStream(TwistedLike):
 
     _writing = WritingState.SHUT
     _buffer = BufferState.LOW
+    _unsent: bytes | None
+    """What was written in this turn, for `_send`; None if no call of `_send` is due, so that `write` asks for one."""
 
     @property
     def isWriting(self) -> bool:
         """Whether the connection is not made yet, bytes wait for the kernel, or the connection is closing."""
-        return self._uv is None or self._state is not OPEN or self._uv.get_write_buffer_size() > 0
+        return self._uv is None or self._state is not OPEN or bool(self._unsent) or self._uv.get_write_buffer_size() > 0
 
     # uvloop calls these
 
@@ -68,14 +71,24 @@ class WritableStream(TwistedLike):
     # The protocol calls these
 
     def write(self, data: bytes) -> None:
-        """Send the present content of `data`: what the kernel takes at once, and the rest as it makes room.
+        """Send the present content of `data` as soon as the caller returns to the reactor, with what else it writes.
 
+        The kernel gets it at the end of `dataReceived`, or of the turn, and before that if it is too much to join.
         Raises TypeError if it isn't bytes-like.
         """
         if type(data) is not bytes:
             data = _copied(data)
         if self._writing is not _SHUT:
-            self._uv.write(data)
+            unsent = self._unsent
+            if not unsent:
+                self._unsent = data
+                if unsent is None:
+                    self.reactor.atEndOfTurn(self._send)
+            elif len(unsent) + len(data) <= _JOINED:
+                self._unsent = unsent + data
+            else:
+                self._unsent = b""
+                self._uv.writelines((unsent, data))
             if self.producer is not None and not self.streamingProducer:
                 self._awaitDrained()
 
@@ -97,6 +110,7 @@ class WritableStream(TwistedLike):
         if self._state is LOST:
             producer.stopProducing()
             return
+        self._send()
         self.producer = producer
         self.streamingProducer = streaming
         if not streaming:
@@ -112,7 +126,7 @@ class WritableStream(TwistedLike):
         """Remove the producer; close, or send the end, if only the producer delayed that."""
         self.producer = None
         if self.connected and self._state is CLOSING:
-            self._uv.close()
+            self._closeUnlessProducing()
         elif self._writing is WritingState.ENDING:
             self._awaitDrained()
 
@@ -121,11 +135,23 @@ class WritableStream(TwistedLike):
         return self.producer is not None and (self._buffer is BufferState.FULL or not self.streamingProducer)
 
     def _closeUnlessProducing(self) -> None:
+        self._send()
         if not self._awaitsProducer():
             self._uv.close()
 
+    def _send(self) -> None:
+        """Pass what was written in this turn to uvloop: the kernel gets what it takes now, and later the rest."""
+        unsent, self._unsent = self._unsent, None
+        if unsent:
+            self._uv.write(unsent)
+
+    def _reset(self) -> None:
+        self._send()
+        super()._reset()
+
     def _awaitDrained(self) -> None:
         """Arrange a call of `_drained` when the kernel has all that was written, in the next turn at the earliest."""
+        self._send()
         if self._uv.get_write_buffer_size():
             self._uv.set_write_buffer_limits(0)  # FULL, until nothing waits
         elif self._buffer is not BufferState.DUE:
@@ -144,6 +170,7 @@ class WritableStream(TwistedLike):
         if self._state is CLOSING:
             self._closeUnlessProducing()
         elif self._writing is WritingState.ENDING and not self._awaitsProducer():
+            self._send()
             if self._uv.get_write_buffer_size():
                 self._awaitDrained()
             else:

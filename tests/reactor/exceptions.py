@@ -1,7 +1,7 @@
 """Twisted's own tests that the reactor does not pass, and why."""
 
 _LOG_CONTEXT = "a log context around each message costs 2.5 us, a quarter of a message"
-_AT_ONCE = "the kernel gets what is written at once, so the 1000 bytes of the test never wait"
+_AT_ONCE = "the kernel takes the 1000 bytes of the test as soon as a producer is registered, so they never wait"
 _LOST_DESCRIPTOR = (
     "epoll forgets a closed descriptor; Twisted skips it on its own reactors with epoll, and on asyncio's"
 )

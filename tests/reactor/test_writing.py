@@ -8,7 +8,7 @@ import pytest
 from tests.support.addresses import receiveAll
 from tests.support.recorders import HalfCloseableRecorder, Producer, Recorder
 from tests.support.sizes import MUCH
-from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receive
+from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receive, waiting
 
 
 class ProducerTests(UvloopTestCase):
@@ -266,12 +266,6 @@ class WriteTests(UvloopTestCase):
             server.transport.abortConnection()
             assert await self.inThread(receiveAll, peer) == b""
             assert server.events == ["made", "writeLost", "lost"]
-
-
-def waiting(recorder: Recorder) -> int:
-    """Return the number of bytes that wait for the kernel."""
-    size: int = recorder.transport._uv.get_write_buffer_size()
-    return size
 
 
 def partWriter(recorder: Recorder, part: bytes, count: int) -> Callable[[], None]:

@@ -17,7 +17,7 @@ from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.reactor.uvloopreactor import UvloopReactor
-from tests.support.recorders import ClientOf, ServerOf
+from tests.support.recorders import ClientOf, Recorder, ServerOf
 
 T = TypeVar("T")
 C = TypeVar("C", bound="UvloopTestCase")
@@ -152,3 +152,9 @@ def sendAndEnd(peer: socket.socket, data: bytes) -> None:
     """Send `data` and then the end."""
     peer.sendall(data)
     peer.shutdown(socket.SHUT_WR)
+
+
+def waiting(recorder: Recorder) -> int:
+    """Return the number of bytes that wait for the kernel."""
+    size: int = recorder.transport._uv.get_write_buffer_size()
+    return size
