@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable
-from struct import unpack_from
+from struct import Struct
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -15,8 +15,8 @@ from tests.support.uvlooptests import UvloopTestCase, onReactor, receive, waitin
 PIECES = [b"%d," % number for number in range(50)]
 WHOLE = b"".join(PIECES)
 
-_DATA_SEGMENTS = 156
-"""The offset of tcpi_data_segs_out in struct tcp_info (linux/tcp.h)."""
+_SEGMENTS = Struct("=100x I 52x I")
+"""Of struct tcp_info (linux/tcp.h): tcpi_total_retrans, tcpi_data_segs_out."""
 
 
 class Responder(HalfCloseableRecorder):
@@ -39,10 +39,10 @@ def writePieces(recorder: Recorder) -> None:
 
 
 def segments(recorder: Recorder) -> int:
-    """Return the number of segments with data that were sent."""
-    information = recorder.transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _DATA_SEGMENTS + 4)
-    count: int = unpack_from("I", information, _DATA_SEGMENTS)[0]
-    return count
+    """Return the number of segments with data that were sent, without those that were sent again."""
+    handle = recorder.transport.getHandle()
+    again, count = _SEGMENTS.unpack(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SEGMENTS.size))
+    return int(count) - int(again)
 
 
 class TogetherTests(UvloopTestCase):
