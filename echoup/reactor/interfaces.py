@@ -19,8 +19,8 @@ class IStreamReactor(IReactorFDSet, IReactorTime):
     def adopt(connected: socket, stream: Any) -> None:
         """Let uvloop read and write `connected` for the asyncio protocol `stream`, from the next turn on."""
 
-    def atEndOfTurn(call: Callable[[], object]) -> None:
-        """Call `call` once, after what uvloop has still to call in this turn."""
+    def flushLater(stream: Any) -> None:
+        """Call `stream.flush` at the end of the turn, after what uvloop has still to call in it."""
 
     def opened(stream: Any) -> None:
         """Register an open stream, or a port that accepts: it may count as a reader or a writer."""

@@ -27,7 +27,7 @@ uvloop stops reading, so no second one follows. Only _deliver moves RESUMING to 
 back before it lets uvloop read again. The peer's end is held back in the same way, as b"".
 
 Why each byte that is written is sent: `write` takes it while OPEN or ENDING, and joins the small writes of one turn, so
-that they become one segment. _send passes them to uvloop. It is called when the protocol's dataReceived returns, so an
+that they become one segment. flush passes them to uvloop. It is called when the protocol's dataReceived returns, so an
 echo needs no further turn, and at the end of the turn for what is written elsewhere. It is also called before each step
 that depends on what was written: before uvloop closes, aborts or resets, before the end is sent, and before the bytes
 that wait are counted. A call that comes early does no harm.
@@ -138,7 +138,7 @@ class Stream(WritableStream):
             self.protocol.dataReceived(data)
         except BaseException:
             self._fail(Failure())
-        unsent, self._unsent = self._unsent, None  # as _send does, without the cost of a call
+        unsent, self._unsent = self._unsent, None  # as flush does, without the cost of a call
         if unsent:
             self._uv.write(unsent)
 
@@ -151,7 +151,7 @@ class Stream(WritableStream):
         if interfaces.IHalfCloseableProtocol.providedBy(self.protocol):
             self._callOrLose(self.protocol.readConnectionLost)
         else:
-            self._send()
+            self.flush()
             self._uv.abort()
         return True
 
@@ -255,7 +255,7 @@ class Stream(WritableStream):
         self._reading = SHUT
         self._writing = WritingState.SHUT
         if self._uv is not None:
-            self._send()
+            self.flush()
             self._uv.abort()
         if self.TLS:
             for name in _THROUGH_TLS:

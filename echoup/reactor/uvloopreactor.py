@@ -37,6 +37,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         set_event_loop(loop)
         loop.set_exception_handler(self._logError)
         self._opened: set[Stream | Port] = set()
+        self._unsent: list[Stream] = []
         super().__init__(loop)
 
     def startRunning(self, installSignalHandlers: bool = True) -> None:
@@ -70,9 +71,11 @@ class UvloopReactor(AsyncioSelectorReactor):
         loop = self._asyncioEventloop  # private; fails first: test_adoptedConnectionIsServed
         loop.create_task(loop.connect_accepted_socket(lambda: stream, connected))
 
-    def atEndOfTurn(self, call: Callable[[], object]) -> None:
+    def flushLater(self, stream: Any) -> None:
         """See `IStreamReactor`."""
-        self._asyncioEventloop.call_soon(call)
+        if not self._unsent:  # one call for all streams of a turn
+            self._asyncioEventloop.call_soon(self._flushAll)
+        self._unsent.append(stream)
 
     def opened(self, stream: Any) -> None:
         """See `IStreamReactor`."""
@@ -167,6 +170,11 @@ class UvloopReactor(AsyncioSelectorReactor):
         super().disconnectAll()
         for stream in list(self._opened):
             stream.connectionLost(Failure(CONNECTION_LOST))
+
+    def _flushAll(self) -> None:
+        streams, self._unsent = self._unsent, []
+        for stream in streams:
+            stream.flush()
 
     def _check(self, family: int) -> None:
         if family not in self._supportedAddressFamilies:  # private; fails first: test_otherFamiliesAreRefused

@@ -45,7 +45,7 @@ class WritableStream(TwistedLike):
     _writing = WritingState.SHUT
     _buffer = BufferState.LOW
     _unsent: bytes | None
-    """What was written in this turn, for `_send`; None if no call of `_send` is due, so that `write` asks for one."""
+    """What was written in this turn, for `flush`; None if no call of `flush` is due, so that `write` asks for one."""
 
     @property
     def isWriting(self) -> bool:
@@ -83,7 +83,7 @@ class WritableStream(TwistedLike):
             if not unsent:
                 self._unsent = data
                 if unsent is None:
-                    self.reactor.atEndOfTurn(self._send)
+                    self.reactor.flushLater(self)
             elif len(unsent) + len(data) <= _JOINED:
                 self._unsent = unsent + data
             else:
@@ -110,7 +110,7 @@ class WritableStream(TwistedLike):
         if self._state is LOST:
             producer.stopProducing()
             return
-        self._send()
+        self.flush()
         self.producer = producer
         self.streamingProducer = streaming
         if not streaming:
@@ -135,23 +135,23 @@ class WritableStream(TwistedLike):
         return self.producer is not None and (self._buffer is BufferState.FULL or not self.streamingProducer)
 
     def _closeUnlessProducing(self) -> None:
-        self._send()
+        self.flush()
         if not self._awaitsProducer():
             self._uv.close()
 
-    def _send(self) -> None:
+    def flush(self) -> None:
         """Pass what was written in this turn to uvloop: the kernel gets what it takes now, and later the rest."""
         unsent, self._unsent = self._unsent, None
         if unsent:
             self._uv.write(unsent)
 
     def _reset(self) -> None:
-        self._send()
+        self.flush()
         super()._reset()
 
     def _awaitDrained(self) -> None:
         """Arrange a call of `_drained` when the kernel has all that was written, in the next turn at the earliest."""
-        self._send()
+        self.flush()
         if self._uv.get_write_buffer_size():
             self._uv.set_write_buffer_limits(0)  # FULL, until nothing waits
         elif self._buffer is not BufferState.DUE:
@@ -170,7 +170,7 @@ class WritableStream(TwistedLike):
         if self._state is CLOSING:
             self._closeUnlessProducing()
         elif self._writing is WritingState.ENDING and not self._awaitsProducer():
-            self._send()
+            self.flush()
             if self._uv.get_write_buffer_size():
                 self._awaitDrained()
             else:
