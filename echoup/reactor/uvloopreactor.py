@@ -36,7 +36,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         loop = EpollLoop()
         set_event_loop(loop)
         loop.set_exception_handler(self._logError)
-        self._opened: set[Stream | Port] = set()
+        self._opened: dict[Stream | Port, None] = {}
         self._unsent: list[Stream] = []
         super().__init__(loop)
 
@@ -79,11 +79,11 @@ class UvloopReactor(AsyncioSelectorReactor):
 
     def opened(self, stream: Any) -> None:
         """See `IStreamReactor`."""
-        self._opened.add(stream)
+        self._opened[stream] = None
 
     def closed(self, stream: Any) -> None:
         """See `IStreamReactor`."""
-        self._opened.discard(stream)
+        self._opened.pop(stream, None)
 
     def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """See `IReactorTCP`."""
@@ -162,7 +162,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         removed = {stream for stream in self._opened if stream.isReading or stream.isWriting}
         for stream in removed:
             stream.stopReading()
-        self._opened -= removed
+            self.closed(stream)
         return [*removed, *super().removeAll()]
 
     def disconnectAll(self) -> None:

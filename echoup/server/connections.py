@@ -32,6 +32,8 @@ SLICE = 50
 QUIET = 0.3
 """Seconds without traffic after which a shutdown ends a connection."""
 
+_LOST, _REFUSED = EndReason.LOST, EndReason.REFUSED  # in Python 3.11 a look-up in the class costs 0.1 us
+
 
 class Connections:
     """Keeps the records of the open connections, counts those that ended, and ends those without traffic."""
@@ -59,7 +61,7 @@ class Connections:
         self._logConnections = logConnections
         self._report = report
         self._ids = count(1)
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, None] = {}
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = self.clock
         self._isStopping = False
@@ -73,7 +75,7 @@ class Connections:
     @property
     def served(self) -> int:
         """The number of connections that were served and have ended."""
-        return sum(number for (_, reason), number in self.ended.items() if reason is not EndReason.REFUSED)
+        return sum(number for (_, reason), number in self.ended.items() if reason is not _REFUSED)
 
     def make(self, listener: str, peer: IAddress, isProxied: bool = False) -> Connection:
         """Return the record of a connection from `peer`; if it `isProxied`, its source is not known yet."""
@@ -88,7 +90,7 @@ class Connections:
         if not isNew:
             protocol.begin()
             return
-        self._open.add(connection)
+        self._open[connection] = None
         if self._isStopping:
             allowPackets(protocol.transport.getHandle())
         if not self._sweeping.running:
@@ -97,12 +99,12 @@ class Connections:
 
     def remove(self, connection: Connection) -> None:
         """Remove and count a connection that is gone; unless it was refused, report it, and log it if that is on."""
-        self._open.remove(connection)
+        del self._open[connection]
         connection.protocol = None
         self.gate.release(connection)
-        reason = connection.reason = connection.reason or EndReason.LOST
+        reason = connection.reason = connection.reason or _LOST
         self.ended[connection.listener, reason] += 1
-        if reason is EndReason.REFUSED:
+        if reason is _REFUSED:
             return
         self.received += connection.received
         if self._report:

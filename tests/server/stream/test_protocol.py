@@ -23,7 +23,7 @@ from echoup.server.connection import Connection, EndReason, IConnectionProtocol
 from echoup.server.connections import Connections
 from echoup.server.listening.sockets import accept, openTCP
 from echoup.server.settings import SELECT_MAXIMUM, Limits
-from echoup.server.stream.progress import IStreamTransport, TLSProgress
+from echoup.server.stream.progress import IStreamTransport, SocketProgress, TLSProgress
 from echoup.server.stream.protocol import EchoUp, EchoUpFactory
 from echoup.tls.transport import RECORD, TLSTransport
 from tests.support.certificates import contexts
@@ -344,7 +344,7 @@ class ProgressTests(EchoUpTestCase):
         while not self.isFull(stream):  # soon the peer's buffer is full, and not ours
             peer.offer(b"hello" * 4000)
             # What the peer has unread its kernel may acknowledge 40 ms later.
-            self.reactor.until(lambda: not stream._progress.unsent or self.isFull(stream))
+            self.reactor.until(lambda: not SocketProgress(stream.transport).unsent or self.isFull(stream))
         assert select([], [stream.transport.getHandle()], [], 0)[1]
         self.pause(10)
         self.assertGone(stream, EndReason.STALLED)
@@ -406,7 +406,7 @@ class TLSProgressTests(EchoUpTestCase):
         (connection,) = self.factory.connections
         self.stream = stream = streamOf(connection)
         self.far.peer.offer(b"")  # but tell that all has come
-        self.reactor.until(lambda: not stream._progress.unsent)
+        self.reactor.until(lambda: not SocketProgress(stream.transport).unsent)
 
     def pieces(self, data: bytes) -> list[bytes]:
         """Return the record that carries `data`, in pieces."""
