@@ -4,7 +4,6 @@ import ssl
 from collections.abc import Collection
 from enum import Enum, auto
 from ipaddress import ip_address
-from typing import cast
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -176,18 +175,20 @@ class ArrivalFactory(Factory[Protocol]):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Return the protocol of a new connection from `addr`."""
-        peer = cast("IAddress", addr)
-        isProxied = self._isProxy(peer)
+        assert addr
+        isProxied = self._isProxy(addr)
         if not (isProxied or self._certificate):
-            return self.streams.buildProtocol(peer)
-        connection = self.streams.connections.make(self.streams.listener, peer, isProxied)
+            return self.streams.buildProtocol(addr)
+        connection = self.streams.connections.make(self.streams.listener, addr, isProxied)
         arrival = Arrival(connection, ProxyHeaderParser() if isProxied else None, self._certificate)
         arrival.factory = self
         return arrival
 
     def _isProxy(self, address: IAddress) -> bool:
+        if not self._proxies:
+            return False
         host = getattr(address, "host", None)
-        if host is None or not self._proxies:
+        if host is None:
             return False
         ip = ip_address(unmapHost(host))
         return any(ip in network for network in self._proxies)
