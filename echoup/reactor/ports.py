@@ -1,5 +1,6 @@
 """Ports whose connections uvloop accepts."""
 
+from functools import partial
 from socket import IPPROTO_TCP, TCP_INFO
 from struct import unpack_from
 from typing import Any
@@ -38,7 +39,7 @@ class ServerStream(Stream):
             self._uv.abort()
         else:
             self.protocol = protocol
-            super().begin()
+            protocol.makeConnection(self)
 
 
 class Port(tcp.Port):
@@ -61,7 +62,7 @@ class Port(tcp.Port):
             self.place = placeOf(self.getHost())
             if self.backlog is None:  # an adopted TCP port; uvloop calls listen() again, which sets the queue's limit
                 self.backlog = unpack_from("I", self.socket.getsockopt(IPPROTO_TCP, TCP_INFO, 64), _QUEUE_LIMIT)[0]
-            self._server = self.reactor.serve(self.socket.dup(), lambda: ServerStream(self), self.backlog)
+            self._server = self.reactor.serve(self.socket.dup(), partial(ServerStream, self), self.backlog)
             self.reactor.opened(self)
 
     def stopReading(self) -> None:
