@@ -3,19 +3,22 @@
 Theory of operation. A `TLSTransport` stands between a connection's transport, below, and, after the handshake, a
 protocol above. A close_notify ends one direction only (RFC 8446, 6.1), also in TLS 1.2, so each has its own state:
 
-    receiving   HANDSHAKE -> OPEN (handshake done) -> ENDED (the peer's close_notify or FIN)
+    receiving   HANDSHAKE -> OPEN (handshake done) -> ENDING (the peer's close_notify or FIN) -> ENDED (told above)
     sending     OPEN -> ENDED (our close_notify)
     both        -> ENDED (a close from above, a TLS error, the loss of the connection)
 
 Nothing is lost, where Twisted's TLS drops what waits to be written when the peer ends its side (since 23.10):
 - `write` encrypts and hands everything to the transport below within the call; our close_notify and FIN follow it.
-- What arrives waits in a queue for the protocol above, with the peer's end as its last piece. A close_notify is never
-  waited for (twisted#7926), and a FIN alone is an end as well: the protocol above counts bytes to detect a truncation.
+- What arrives waits for the protocol above, and the peer's end behind it. A close_notify is never waited for
+  (twisted#7926), and a FIN alone is an end as well: the protocol above counts bytes to detect a truncation.
 - What arrives is decrypted even in a pause: `unwrap`, which sends our close_notify, fails on data left (`FactTests`).
+
+A message costs no exception: OpenSSL takes one record at a time from the incoming BIO, so an empty BIO has nothing more
+to give. The records of one `dataReceived` are joined into one piece for the protocol above, and those of one `write`
+into one for the transport below. Both BIOs hold little at a time, because a BIO never gives back what it grew to.
 """
 
 import ssl
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
@@ -32,7 +35,10 @@ from zope.interface import implementer
 RECORD = 2**14
 """The most bytes that one TLS record carries (RFC 8446, 5.1)."""
 
-_Receiving = Enum("_Receiving", "HANDSHAKE OPEN ENDED")
+PIECE = 2 * RECORD
+"""The most bytes that are decrypted or encrypted at a time."""
+
+_Receiving = Enum("_Receiving", "HANDSHAKE OPEN ENDING ENDED")
 _Sending = Enum("_Sending", "OPEN ENDED")
 
 
@@ -56,7 +62,7 @@ class TLSTransport(Protocol):
         self._build = build
         self._above: Any = None
         self._receiving, self._sending = _Receiving.HANDSHAKE, _Sending.OPEN
-        self._undelivered: deque[bytes] = deque()  # empty bytes are the peer's end
+        self._undelivered: list[bytes] = []
         self._paused = self._delivering = False  # both may hold: a protocol pauses while it is delivered to
         self._failure: Failure | None = None  # the TLS error or the loss of the connection, whichever came first
 
@@ -67,9 +73,10 @@ class TLSTransport(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Decrypt `data` and deliver what it contains, or go on with the handshake."""
         if self._receiving is _Receiving.OPEN:
-            self._incoming.write(data)
             self.receivedBelow += len(data)
-            self._decrypt()
+            for start in range(0, len(data), PIECE):
+                self._incoming.write(data[start : start + PIECE])
+                self._decrypt()
             self._deliver()
         elif self._receiving is _Receiving.HANDSHAKE:
             self._incoming.write(data)
@@ -81,7 +88,7 @@ class TLSTransport(Protocol):
             self._fail(Failure(ConnectionLost("closed during the TLS handshake")))
             self.transport.loseConnection()
         elif self._receiving is _Receiving.OPEN:
-            self._endReceiving()
+            self._receiving = _Receiving.ENDING
             self._deliver()
 
     def writeConnectionLost(self) -> None:
@@ -115,20 +122,18 @@ class TLSTransport(Protocol):
 
     def _decrypt(self) -> None:
         try:
-            while data := self.tls.read(RECORD):
-                self._undelivered.append(data)
-            self._endReceiving()
+            while self._incoming.pending and self._receiving is _Receiving.OPEN:
+                if data := self.tls.read(RECORD):
+                    self._undelivered.append(data)
+                else:
+                    self._receiving = _Receiving.ENDING
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:  # the same end, after our own close_notify
-            self._endReceiving()
+            self._receiving = _Receiving.ENDING
         except ssl.SSLError:
             self._refuse()
         self._flush()
-
-    def _endReceiving(self) -> None:
-        self._receiving = _Receiving.ENDED
-        self._undelivered.append(b"")
 
     def _drop(self) -> None:
         self._receiving = _Receiving.ENDED
@@ -138,11 +143,16 @@ class TLSTransport(Protocol):
         if self._delivering:
             return
         self._delivering = True
-        while self._undelivered and not self._paused:
-            if data := self._undelivered.popleft():
+        while not self._paused:
+            if self._undelivered:
+                data = b"".join(self._undelivered)
+                self._undelivered.clear()
                 self._above.dataReceived(data)
-            else:
+            elif self._receiving is _Receiving.ENDING:
+                self._receiving = _Receiving.ENDED
                 self._above.readConnectionLost()
+            else:
+                break
         self._delivering = False
 
     def _flush(self) -> None:
@@ -168,12 +178,13 @@ class TLSTransport(Protocol):
                 self.established.errback(reason)
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send `data`; do nothing after our end."""
+        """Encrypt `data` and send all of it at once; do nothing after our end."""
         if self._sending is _Sending.OPEN:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[self.tls.write(rest) :]
-            self._flush()
+            records = []
+            for start in range(0, len(data), PIECE):
+                self.tls.write(data[start : start + PIECE])
+                records.append(self._outgoing.read())
+            self.transport.write(b"".join(records))
 
     def writeSequence(self, data: Any) -> None:
         """Encrypt and send all of `data`."""

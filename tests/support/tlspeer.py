@@ -108,15 +108,20 @@ class TLSPeer:
 
 
 def connectInMemory(
-    client: ssl.SSLContext, server: ssl.SSLContext, name: str = "localhost"
+    client: ssl.SSLContext,
+    server: ssl.SSLContext,
+    name: str = "localhost",
+    session: ssl.SSLSession | None = None,
+    BIOs: tuple[ssl.MemoryBIO, ssl.MemoryBIO] | None = None,
 ) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """Return both ends of a connection, the client's first; raise ssl.SSLError if their handshake fails.
 
-    Each can read at once what the other writes. The client asks for `name`.
+    Each can read at once what the other writes. The client asks for `name`, and to resume `session`. `BIOs` are those
+    that the server and the client read from.
     """
-    upwards, downwards = ssl.MemoryBIO(), ssl.MemoryBIO()
+    upwards, downwards = BIOs or (ssl.MemoryBIO(), ssl.MemoryBIO())
     ends = (
-        client.wrap_bio(downwards, upwards, server_hostname=name),
+        client.wrap_bio(downwards, upwards, server_hostname=name, session=session),
         server.wrap_bio(upwards, downwards, server_side=True),
     )
     steps: list[Callable[[], object]] = [end.do_handshake for end in ends + ends]

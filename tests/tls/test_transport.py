@@ -15,7 +15,7 @@ from zope.interface import implementer, providedBy
 from zope.interface.verify import verifyObject
 
 from echoup.tls.context import explain
-from echoup.tls.transport import TLSTransport
+from echoup.tls.transport import PIECE, RECORD, TLSTransport
 from tests.support.certificates import NAME, VERSIONS, contexts
 from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
@@ -90,6 +90,15 @@ class EndsAtOnce(Above):
         """Send the end."""
         super().connectionMade()
         self.transport.loseWriteConnection()
+
+
+class PausesAtOnce(Above):
+    """Pauses when it is connected."""
+
+    def connectionMade(self) -> None:
+        """Pause."""
+        super().connectionMade()
+        self.transport.pauseProducing()
 
 
 class Connection:
@@ -407,14 +416,14 @@ class StreamTests(TLSTestCase):
             assert isinstance(connection.above.reason, ConnectionDone)
 
     def test_nothingIsDeliveredAfterAClose(self) -> None:
-        """When the protocol above has closed, what was decrypted before that isn't delivered any more."""
+        """When the protocol above has closed, the end that came with the data before that isn't told any more."""
         for close in (TLSTransport.loseConnection, TLSTransport.stopProducing, TLSTransport.abortConnection):
             for connection in self.connections():
                 connection.above.onData = partial(close, connection.near)
                 connection.far.tls.write(b"first")
                 connection.far.offer(b"second", isEnd=True)
                 connection.untilClosed()
-                assert connection.above.received == b"first"
+                assert connection.above.received == b"firstsecond"
                 assert connection.events == ["made", "data", "lost"]
 
     def test_dataAfterACloseIsDropped(self) -> None:
@@ -494,6 +503,58 @@ class StreamTests(TLSTestCase):
         assert connection.above.received == b""
 
 
+class CostTests(TLSTestCase):
+    """A message costs no call that isn't needed, and leaves little memory behind."""
+
+    def test_completeMessageIsReadOnce(self) -> None:
+        """A read of a complete record is the only one: none is made to learn that nothing else has come."""
+        for connection in self.connections():
+            reads = record(connection.near.tls, "read")
+            connection.near.dataReceived(connection.far.seal(b"hello"))
+            assert reads == [(b"hello",)]
+
+    def test_recordsOfOneSegmentAreDeliveredTogether(self) -> None:
+        """The records that come in one piece are delivered in one."""
+        data = randomBytes(5 * PIECE + 1)
+        for connection in self.connections():
+            connection.far.tls.write(b"hello")
+            delivered = record(connection.above, "dataReceived")
+            connection.near.dataReceived(connection.far.seal(data))
+            assert len(delivered) == 1
+            assert connection.above.received == b"hello" + data
+
+    def test_recordsOfOneWriteAreSentTogether(self) -> None:
+        """All records of a write are one write below."""
+        data = randomBytes(5 * RECORD + 1)
+        for connection in self.connections():
+            written = record(connection.near.transport, "write")
+            connection.near.write(data)
+            assert len(written) == 1
+            assert connection.far.receive(len(data)) == data
+
+    def test_memoryOfTheRecordsIsBounded(self) -> None:
+        """However much comes in or is written at once, little encrypted data is in memory that is never given back."""
+        for connection in self.connections():
+            near, held = connection.near, 0
+
+            def watch(call: Callable[..., object], near: TLSTransport, *arguments: object) -> object:
+                nonlocal held
+                before = near._incoming.pending
+                try:
+                    return call(*arguments)
+                finally:
+                    held = max(held, before, near._outgoing.pending)
+
+            for name in ("read", "write"):
+                setattr(near.tls, name, partial(watch, getattr(near.tls, name), near))
+            near.write(bytes(MIB))
+            assert PIECE < held < PIECE + 512  # the records' overhead
+            held = 0
+            near.dataReceived(connection.far.seal(bytes(MIB)))
+            assert RECORD < held <= PIECE
+            assert len(connection.above.received) == MIB
+
+
 class ExactTests(TLSTestCase):
     """Any bytes in any pieces arrive exactly."""
 
@@ -560,19 +621,33 @@ class PauseTests(TLSTestCase):
     """A protocol that pauses gets nothing until it resumes, and then everything."""
 
     def test_decryptedDataWaitsForTheResume(self) -> None:
-        """What is decrypted when the protocol above pauses is delivered when it resumes, the end after it."""
+        """What is decrypted during a pause is delivered at the resume; so is the end, after another."""
         for connection in self.connections():
             connection.above.onData = connection.near.pauseProducing
-            for text in (b"one", b"two"):
-                connection.far.tls.write(text)
-            connection.far.end()
+            connection.far.offer(b"one")
             connection.until("data")
-            for received in (b"one", b"onetwo"):
+            for piece in (connection.far.seal(b"two"), connection.far.seal(b"three", isEnd=True)):
+                connection.near.dataReceived(piece)
+            for received in (b"one", b"onetwothree"):
                 self.reactor.turn()
                 assert connection.above.received == received
                 assert connection.events == ["made", "data"]
                 connection.near.resumeProducing()
             assert connection.events == ["made", "data", "end"]
+
+    def test_dataOfTheHandshakesSegmentWaitsForTheResume(self) -> None:
+        """A protocol that pauses when it is connected gets what came with the handshake when it resumes."""
+        for isServer, version in SIDES:
+            connection = Connection(self, isServer, contexts(version), PausesAtOnce)
+            connection.far.do(connection.far.tls.do_handshake)
+            connection.far.offer(b"hello", isEnd=True)
+            connection.until("established")
+            self.reactor.turn()
+            assert connection.above.received == b""
+            connection.near.resumeProducing()
+            connection.until("end")
+            assert connection.events == ["built", "made", "established", "data", "end"]
+            assert connection.above.received == b"hello"
 
     def test_pausedConnectionIsNotRead(self) -> None:
         """During a pause what the peer sends, its FIN included, stays in the kernel."""
@@ -597,10 +672,9 @@ class PauseTests(TLSTestCase):
         """When the connection is lost during a pause, what wasn't delivered is dropped."""
         for connection in self.connections():
             connection.above.onData = connection.near.pauseProducing
-            for text in (b"one", b"two"):
-                connection.far.tls.write(text)
-            connection.far.offer()
+            connection.far.offer(b"one")
             connection.until("data")
+            connection.near.dataReceived(connection.far.seal(b"two"))
             connection.near.abortConnection()
             connection.untilClosed()
             connection.near.resumeProducing()
@@ -611,10 +685,9 @@ class PauseTests(TLSTestCase):
         """When garbage comes during a pause, what came before it and wasn't delivered is dropped."""
         for connection in self.connections():
             connection.above.onData = connection.near.pauseProducing
-            for text in (b"one", b"two"):
-                connection.far.tls.write(text)
-            connection.far.offer()
+            connection.far.offer(b"one")
             connection.until("data")
+            connection.near.dataReceived(connection.far.seal(b"two"))
             connection.near.transport.resumeProducing()
             connection.peer.offer(BAD_RECORD)
             connection.untilClosed()
@@ -671,11 +744,52 @@ class FactTests(SynchronousTestCase):
             assert near.read(5) == b""
             assert near.write(b"hello") == 5
 
+    def test_recordsAreTakenOneAtATime(self) -> None:
+        """A read takes one whole record, and leaves the next one in the BIO: empty, it has nothing more to give."""
+        for isServer, version in SIDES:
+            incoming, encrypted = ssl.MemoryBIO(), ssl.MemoryBIO()
+            ends = connectInMemory(*contexts(version), BIOs=(incoming, encrypted))
+            near, far = ends[isServer], ends[not isServer]
+            incoming = incoming if isServer else encrypted
+            left = []
+            for text in (bytes(RECORD), b"hello", b""):
+                far.write(text)
+                left.append(incoming.pending)
+            raised(ssl.SSLWantReadError, far.unwrap)
+            left.append(incoming.pending)
+            for text, before in zip((bytes(RECORD), b"hello"), left, strict=False):
+                assert near.read(RECORD) == text
+                assert (near.pending(), incoming.pending) == (0, left[-1] - before)
+            assert near.read(RECORD) == b""
+            assert incoming.pending == 0
+
+    def test_writeTakesEverything(self) -> None:
+        """A write takes all of its data, in as many records as that needs."""
+        for near, far in self.pairs():
+            assert near.write(bytes(2 * RECORD + 1)) == 2 * RECORD + 1
+            for size in (RECORD, RECORD, 1):
+                assert far.read(RECORD) == bytes(size)
+
     def test_emptyRecordIsNoEnd(self) -> None:
         """An empty record isn't read as empty bytes, which only the end is."""
         for near, far in self.pairs():
             far.write(b"")
             assert raised(ssl.SSLWantReadError, near.read, 5)
+
+
+def record(thing: object, name: str) -> list[tuple[object, ...]]:
+    """Let the method `name` of `thing` record its calls in the returned list, each as what it returned."""
+    calls: list[tuple[object, ...]] = []
+    method = getattr(thing, name)
+
+    def recording(*arguments: object) -> object:
+        calls.append(())  # stays, if it raises
+        result = method(*arguments)
+        calls[-1] = (result,)
+        return result
+
+    setattr(thing, name, recording)
+    return calls
 
 
 def recordTypes(data: bytes) -> list[int]:
