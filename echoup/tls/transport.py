@@ -15,7 +15,9 @@ Nothing is lost, where Twisted's TLS drops what waits to be written when the pee
 
 A message costs no exception: OpenSSL takes one record at a time from the incoming BIO, so an empty BIO has nothing more
 to give. The records of one `dataReceived` are joined into one piece for the protocol above, and those of one `write`
-into one for the transport below. Both BIOs hold little at a time, because a BIO never gives back what it grew to.
+into one for the transport below. Both BIOs hold little at a time, because a BIO never gives back what it grew to. In
+TLS 1.2 the end of the handshake and the refusal of another one are sent at once; in TLS 1.3 a server has nothing to
+send then but a session ticket, which goes with its first write.
 """
 
 import ssl
@@ -67,8 +69,9 @@ class TLSTransport(Protocol):
         self._failure: Failure | None = None  # the TLS error or the loss of the connection, whichever came first
 
     def connectionMade(self) -> None:
-        """Begin the handshake; a client sends first."""
-        self._shakeHands()
+        """Begin the handshake, if this is the client, which sends first."""
+        if not self.tls.server_side:
+            self._shakeHands()
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt `data` and deliver what it contains, or go on with the handshake."""
@@ -111,6 +114,8 @@ class TLSTransport(Protocol):
         except ssl.SSLError:
             self._refuse()
         else:
+            if not self.tls.server_side:
+                self._flush()
             self._receiving = _Receiving.OPEN
             self._decrypt()
             if not self._failure:
@@ -133,7 +138,8 @@ class TLSTransport(Protocol):
             self._receiving = _Receiving.ENDING
         except ssl.SSLError:
             self._refuse()
-        self._flush()
+        if self._outgoing.pending and self.tls.version() == "TLSv1.2":
+            self._flush()
 
     def _drop(self) -> None:
         self._receiving = _Receiving.ENDED

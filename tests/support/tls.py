@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import MSG_MORE, SHUT_WR, socket
-from ssl import MemoryBIO, SSLContext, SSLWantReadError, SSLZeroReturnError
+from ssl import MemoryBIO, SSLContext, SSLSession, SSLWantReadError, SSLZeroReturnError
 from typing import Self
 
 from tests.support.addresses import Address
@@ -31,12 +31,14 @@ class TLSConnection:
     ended = ""
     """How the server ended its side, if it has: CLOSE_NOTIFY or FIN."""
 
-    def __init__(self, connection: socket, context: SSLContext, together: bool = False) -> None:
+    def __init__(
+        self, connection: socket, context: SSLContext, together: bool = False, session: SSLSession | None = None
+    ) -> None:
         """The end of the handshake, if it is ours, shares a segment with the stream's beginning if `together`."""
         self.socket = connection
         self._together = together
         self._incoming, self._outgoing = MemoryBIO(), MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost", session=session)
         while not self._shakeHands():
             if not (received := connection.recv(65536)):
                 raise ConnectionError("the server ended the connection during the handshake")

@@ -192,6 +192,32 @@ class HandshakeTests(TLSTestCase):
                 assert connection.above.received == b"hello"
                 assert connection.events[:3] == ["built", "made", "established"]
 
+    def test_ticketGoesWithTheFirstWrite(self) -> None:
+        """The server sends nothing after its flight of TLS 1.3 but with the first write: a session that can resume."""
+        for version in VERSIONS:
+            connection = Connection(self, True, contexts(version)).shakeHands()
+            self.reactor.turn()
+            assert connection.peer.take(1) is None
+            before = connection.far.tls.session
+            connection.far.offer(b"hello")
+            connection.until("data")
+            assert connection.peer.take(1) is None
+            connection.near.write(b"hello")
+            assert connection.far.receive(5) == b"hello"
+            session = connection.far.tls.session
+            assert session is not None
+            assert session.has_ticket
+            assert (session == before) == (version is ssl.TLSVersion.TLSv1_2)
+
+    def test_ticketGoesWithTheEnd(self) -> None:
+        """A server that ends without a write sends its ticket before the end."""
+        connection = Connection(self, True, contexts(ssl.TLSVersion.TLSv1_3)).shakeHands()
+        connection.near.loseConnection()
+        assert connection.far.receiveAll() == b""
+        session = connection.far.tls.session
+        assert session is not None
+        assert session.has_ticket
+
     def test_finDuringTheHandshakeFails(self) -> None:
         """A FIN during the handshake fails it and closes the connection."""
         for connection in self.beginnings():
@@ -548,7 +574,7 @@ class CostTests(TLSTestCase):
             for name in ("read", "write"):
                 setattr(near.tls, name, partial(watch, getattr(near.tls, name), near))
             near.write(bytes(MIB))
-            assert PIECE < held < PIECE + 512  # the records' overhead
+            assert PIECE < held < PIECE + 1024  # what records and tickets add
             held = 0
             near.dataReceived(connection.far.seal(bytes(MIB)))
             assert RECORD < held <= PIECE

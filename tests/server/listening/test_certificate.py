@@ -5,6 +5,7 @@ import os
 import pickle
 import ssl
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -163,6 +164,72 @@ class FormTests(CertificateTestCase):
             assert raised(ssl.SSLError, connectInMemory, client, context)
             self.root.issue_cert("client@example.org").configure_cert(client)
             assert raised(ssl.SSLCertVerificationError, connectInMemory, client, context)
+
+
+class SessionTests(CertificateTestCase):
+    """A client may resume its session, and is let in only if a full handshake would let it in."""
+
+    def clients(self) -> Iterator[ssl.SSLContext]:
+        """Yield clients that keep sessions: in tickets, and in the server's memory, which only TLS 1.2 does."""
+        for version in VERSIONS:
+            yield self.client(version)
+        client = self.client(ssl.TLSVersion.TLSv1_2)
+        client.options |= ssl.OP_NO_TICKET
+        yield client
+
+    def test_sessionIsResumed(self) -> None:
+        """A session is resumed, and so is the one that a resumption leaves."""
+        context = ServerCertificate(self.server()).context
+        for client in self.clients():
+            ends = [connectInMemory(client, context)]  # OpenSSL forgets a session that is freed before its close_notify
+            for _ in range(3):
+                ends.append(connectInMemory(client, context, session=ends[-1][0].session))
+                assert all(end.session_reused for end in ends[-1])
+
+    def test_sessionOfAnotherContextIsNot(self) -> None:
+        """With a session of another worker or address, or from before a reload, the handshake is a full one."""
+        certificate = ServerCertificate(self.server())
+        other = ServerCertificate(self.server())
+        copy = pickle.loads(pickle.dumps(certificate))  # noqa: S301  # our own
+        for client in self.clients():
+            first = connectInMemory(client, certificate.context)
+            certificate.reload()
+            for context in (certificate.context, other.context, copy.context):
+                near, _ = connectInMemory(client, context, session=first[0].session)
+                assert not near.session_reused
+
+    def test_resumedClientKeepsItsCertificate(self) -> None:
+        """A client that had to have a certificate resumes with the same one."""
+        authority = trustme.CA()
+        context = ServerCertificate(self.server(), clientCA=self.file("clients.pem", authority.cert_pem)).context
+        for client in self.clients():
+            authority.issue_cert("client@example.org").configure_cert(client)
+            near, far = connectInMemory(client, context)
+            assert far.getpeercert(binary_form=True)
+            again, resumed = connectInMemory(client, context, session=near.session)
+            assert again.session_reused
+            assert resumed.getpeercert(binary_form=True) == far.getpeercert(binary_form=True)
+
+    def test_sessionWithoutACertificateLetsNobodyIn(self) -> None:
+        """A session of an address that demands no certificate is worth nothing at one that does."""
+        authority = trustme.CA()
+        anyone = ServerCertificate(self.server()).context
+        certified = ServerCertificate(self.server(), clientCA=self.file("clients.pem", authority.cert_pem)).context
+        for client in self.clients():
+            first = connectInMemory(client, anyone)
+            assert raised(ssl.SSLError, connectInMemory, client, certified, "localhost", first[0].session)
+
+    def test_sessionEndsWithItsAuthority(self) -> None:
+        """A session of a client that the new authority did not sign is worth nothing after the reload."""
+        old, new = trustme.CA(), trustme.CA()
+        for client in self.clients():
+            certificate = ServerCertificate(self.server(), clientCA=self.file("clients.pem", old.cert_pem))
+            old.issue_cert("client@example.org").configure_cert(client)
+            first = connectInMemory(client, certificate.context)
+            self.file("clients.pem", new.cert_pem)
+            certificate.reload()
+            refused = (connectInMemory, client, certificate.context, "localhost", first[0].session)
+            assert raised(ssl.SSLCertVerificationError, *refused)
 
 
 class MistakeTests(CertificateTestCase):
