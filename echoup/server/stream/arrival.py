@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Collection
 from enum import Enum, auto
 from ipaddress import ip_address
+from itertools import takewhile
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -46,7 +47,6 @@ class Arrival(Protocol):
     _state = ArrivalState.PLACE
     _rest = b""  # what came after the header
     _tls: TLSTransport | None = None
-    _deadline: IDelayedCall | None = None
 
     def __init__(
         self, connection: Connection, header: ProxyHeaderParser | None, certificate: ServerCertificate | None
@@ -63,9 +63,8 @@ class Arrival(Protocol):
     def begin(self) -> None:
         """Begin with the first step, or go on after the header, now that its client is admitted."""
         if self._state is ArrivalState.PLACE:
-            connections = self.factory.streams.connections
-            self.connection.startedAt = connections.reactor.seconds()
-            self._deadline = connections.clock.callLater(self.factory.timeout, self.abort, EndReason.HANDSHAKE)
+            self.connection.startedAt = self.factory.streams.connections.reactor.seconds()
+            self.factory.startClock(self)
             self._state = ArrivalState.HEADER
             if not self._header:
                 self._secure()
@@ -108,7 +107,7 @@ class Arrival(Protocol):
 
     def _giveWay(self) -> EchoUp:
         """Let a stream take over the connection, and return it."""
-        self._stopClock()
+        self.factory.stopClock(self)
         stream = self.factory.streams.makeStream(self.connection, TLSProgress if self._tls else SocketProgress)
         self.transport.protocol = self._tls or stream
         return stream
@@ -134,14 +133,10 @@ class Arrival(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Leave the open connections."""
-        self._stopClock()
+        self.factory.stopClock(self)
         if self._tls:
             self._tls.connectionLost(reason)
         self.factory.streams.connections.remove(self.connection)
-
-    def _stopClock(self) -> None:
-        if self._deadline and self._deadline.active():
-            self._deadline.cancel()
 
     def abort(self, reason: EndReason) -> None:
         """Drop the connection; there is no data that could be lost."""
@@ -172,6 +167,8 @@ class ArrivalFactory(Factory[Protocol]):
         self.timeout = timeout
         self._proxies = proxies
         self._certificate = certificate
+        self._deadlines: dict[Arrival, float] = {}  # the earliest first
+        self._timer: IDelayedCall | None = None  # for the first, or for one before it that was stopped
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Return the protocol of a new connection from `addr`."""
@@ -183,6 +180,31 @@ class ArrivalFactory(Factory[Protocol]):
         arrival = Arrival(connection, ProxyHeaderParser() if isProxied else None, self._certificate)
         arrival.factory = self
         return arrival
+
+    def startClock(self, arrival: Arrival) -> None:
+        """Abort `arrival` after the timeout. All share a timer, because one each costs a tenth of a TLS handshake."""
+        self._deadlines[arrival] = self.streams.connections.clock.seconds() + self.timeout
+        self._awaitFirst()
+
+    def stopClock(self, arrival: Arrival) -> None:
+        """Let `arrival` take its time, if its clock runs."""
+        self._deadlines.pop(arrival, None)
+        if self._timer and not self._deadlines:
+            self._timer.cancel()
+            self._timer = None
+
+    def _awaitFirst(self) -> None:
+        if self._deadlines and not self._timer:
+            clock, deadline = self.streams.connections.clock, next(iter(self._deadlines.values()))
+            self._timer = clock.callLater(max(deadline - clock.seconds(), 0), self._expire, deadline)
+
+    def _expire(self, deadline: float) -> None:
+        """Abort those whose time was over at `deadline`; what later ones have sent may not have been read yet."""
+        self._timer = None
+        for arrival, _ in list(takewhile(lambda item: item[1] <= deadline, self._deadlines.items())):
+            self._deadlines.pop(arrival, None)
+            arrival.abort(EndReason.HANDSHAKE)
+        self._awaitFirst()
 
     def _isProxy(self, address: IAddress) -> bool:
         if not self._proxies:

@@ -506,6 +506,27 @@ class TimeoutTests(ArrivalTestCase):
         passed = (len(V1) + 64) * 2**-5
         self.assertTimesOut(peer, CLIENT_NAME, f" via={name}", passed)
 
+    def test_eachHasAllOfItsTime(self) -> None:
+        """Arrivals share a timer, but each has its own deadline, whether others are served, gone or aborted before."""
+        factory = self.arrivals()
+        for _ in range(5):
+            self.peers.append(self.peerOf(factory))
+            self.reactor.advance(0.5, step=1)
+        assert len(self.connections.clock.getDelayedCalls()) == 2  # the other one is the sweep's
+        served, gone, *_ = self.peers
+        served.offer(V1 + b"hello")
+        assert served.receive(5) == b"HELLO"
+        gone.reset()
+        self.reactor.until(lambda: len(self.connections) == 4)
+        self.reactor.advance(TIMEOUT - 1.5 - INSTANT, step=TIMEOUT)
+        for left in (4, 3, 2):
+            assert len(self.connections) == left
+            self.reactor.advance(INSTANT)
+            assert len(self.connections) == left - 1
+            self.reactor.advance(0.5 - INSTANT, step=1)
+        served.end()
+        assert served.receiveAll() == b""
+
     def test_streamHasNoHandshakeTimeout(self) -> None:
         """A connection that is in time has no deadline any more."""
         for certificate in (None, self.certificate):
