@@ -35,10 +35,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 RECORD = 2**14
-"""The most bytes that one TLS record carries (RFC 8446, 5.1)."""
-
-PIECE = 2 * RECORD
-"""The most bytes that are decrypted or encrypted at a time."""
+"""The most bytes that one TLS record carries (RFC 8446, 5.1), and that are decrypted or encrypted at a time."""
 
 _Receiving = Enum("_Receiving", "HANDSHAKE OPEN ENDING ENDED")
 _Sending = Enum("_Sending", "OPEN ENDED")
@@ -77,8 +74,8 @@ class TLSTransport(Protocol):
         """Decrypt `data` and deliver what it contains, or go on with the handshake."""
         if self._receiving is _Receiving.OPEN:
             self.receivedBelow += len(data)
-            for start in range(0, len(data), PIECE):
-                self._incoming.write(data[start : start + PIECE])
+            for start in range(0, len(data), RECORD):
+                self._incoming.write(data[start : start + RECORD])
                 self._decrypt()
             self._deliver()
         elif self._receiving is _Receiving.HANDSHAKE:
@@ -187,8 +184,8 @@ class TLSTransport(Protocol):
         """Encrypt `data` and send all of it at once; do nothing after our end."""
         if self._sending is _Sending.OPEN:
             records = []
-            for start in range(0, len(data), PIECE):
-                self.tls.write(data[start : start + PIECE])
+            for start in range(0, len(data), RECORD):
+                self.tls.write(data[start : start + RECORD])
                 records.append(self._outgoing.read())
             self.transport.write(b"".join(records))
 

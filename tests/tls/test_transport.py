@@ -15,7 +15,7 @@ from zope.interface import implementer, providedBy
 from zope.interface.verify import verifyObject
 
 from echoup.tls.context import explain
-from echoup.tls.transport import PIECE, RECORD, TLSTransport
+from echoup.tls.transport import RECORD, TLSTransport
 from tests.support.certificates import NAME, VERSIONS, contexts
 from tests.support.chance import randomBytes
 from tests.support.doubles import ReactorTestCase, raised
@@ -541,7 +541,7 @@ class CostTests(TLSTestCase):
 
     def test_recordsOfOneSegmentAreDeliveredTogether(self) -> None:
         """The records that come in one piece are delivered in one."""
-        data = randomBytes(5 * PIECE + 1)
+        data = randomBytes(5 * RECORD + 1)
         for connection in self.connections():
             connection.far.tls.write(b"hello")
             delivered = record(connection.above, "dataReceived")
@@ -574,10 +574,10 @@ class CostTests(TLSTestCase):
             for name in ("read", "write"):
                 setattr(near.tls, name, partial(watch, getattr(near.tls, name), near))
             near.write(bytes(MIB))
-            assert PIECE < held < PIECE + 1024  # what records and tickets add
+            assert RECORD < held < RECORD + 1024  # what records and tickets add
             held = 0
             near.dataReceived(connection.far.seal(bytes(MIB)))
-            assert RECORD < held <= PIECE
+            assert 0 < held <= RECORD
             assert len(connection.above.received) == MIB
 
 
