@@ -59,19 +59,19 @@ def test_slowReaderIsNotAborted(tmp_path: Path, figure: Callable[[str], None]) -
     """
     data = randomBytes(32 * MIB)
     with (
-        Daemon.start(tmp_path, "--stall-timeout=4") as daemon,
+        Daemon.start(tmp_path, "--stall-timeout=2") as daemon,
         daemon.address.connect(receiveBuffer=4096) as connection,
     ):
         connection.setblocking(False)
         sent, received, began = 0, b"", time.monotonic()
-        while (lived := time.monotonic() - began) < 14 or len(received) < 30 * 1024:
+        while (lived := time.monotonic() - began) < 7 or len(received) < 30 * 1024:
             try:
                 sent += connection.send(data[sent:])
             except BlockingIOError:
-                time.sleep(0.25)
+                time.sleep(0.125)
                 with suppress(BlockingIOError):  # the daemon may have had no processor
                     received += connection.recv(640)
-        figure(f"lived {lived:.0f} s with a stall timeout of 4 s, at {len(received) / lived:.0f} B/s")
+        figure(f"lived {lived:.0f} s with a stall timeout of 2 s, at {len(received) / lived:.0f} B/s")
         assert received == data[: len(received)].upper()
         assert sent < len(data)
         assert not isCut(connection)

@@ -2,8 +2,10 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from socket import MSG_OOB, SHUT_WR
@@ -31,6 +33,8 @@ CELLS = [
 ]
 SIZES = {0: 5, 1: 5, 1000: 5, 65535: 5, 65536: 5, 65537: 5, 2**20: 3, 16 * 2**20: 1}
 """Sizes of the data, and how often each is sent."""
+AT_A_TIME = 4
+"""Sessions that are open at the same time: a late reader mostly waits."""
 
 
 @contextmanager
@@ -54,6 +58,12 @@ def served(transport: str, folder: Path, certificates: Certificates) -> Iterator
             yield daemon, [Way(address) for address in addresses]
 
 
+def exchange(data: bytes, session: tuple[Way, bool, int]) -> bytes:
+    """Return the echo of `data` in a session: its way, whether it reads late, and its number."""
+    way, late, repetition = session
+    return way.exchange(data, late, together=repetition % 2 == 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("reactor", "transport"), CELLS, indirect=["reactor"])
 def test_halfCloseLosesNothing(
@@ -65,13 +75,12 @@ def test_halfCloseLosesNothing(
     before a FIN, or by a FIN alone; the daemon always ends its side with a close_notify. PROXY: version 1 and 2.
     """
     lost = sessions = 0
-    with served(transport, tmp_path, certificates) as (daemon, ways):
+    with served(transport, tmp_path, certificates) as (daemon, ways), ThreadPoolExecutor(AT_A_TIME) as pool:
         before = daemon.descriptors
         for size, repetitions in SIZES.items():
             data = randomBytes(size)
             expected = data.upper()
-            for way, late, repetition in product(ways, (False, True), range(repetitions)):
-                received = way.exchange(data, late, together=repetition % 2 == 0)
+            for received in pool.map(partial(exchange, data), product(ways, (False, True), range(repetitions))):
                 sessions += 1
                 lost += size - len(received)
                 assert received == expected
