@@ -99,8 +99,9 @@ class TLSTransport(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the protocol above, with the TLS error if that is why, or fail `established`."""
         self._fail(reason)
-        if self._above:
-            self._above.connectionLost(self._failure)
+        above, self._above = self._above, None  # breaks a reference cycle, so that both are freed at once
+        if above:
+            above.connectionLost(self._failure)
         self.closed.callback(None)
 
     def _shakeHands(self) -> None:

@@ -1,7 +1,9 @@
 """`TLSTransport`, as a client and as a server, in TLS 1.2 and 1.3, against the standard library's own TLS."""
 
+import gc
 import socket
 import ssl
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -579,6 +581,17 @@ class CostTests(TLSTestCase):
             near.dataReceived(connection.far.seal(bytes(MIB)))
             assert 0 < held <= RECORD
             assert len(connection.above.received) == MIB
+
+    def test_lostConnectionIsFreedAtOnce(self) -> None:
+        """A connection that is gone is freed without the garbage collector."""
+        for connection in self.connections():
+            transport = weakref.ref(connection.near)
+            connection.near.abortConnection()
+            connection.untilClosed()
+            gc.disable()
+            self.addCleanup(gc.enable)
+            del connection.near, connection.above
+            assert transport() is None
 
 
 class ExactTests(TLSTestCase):
