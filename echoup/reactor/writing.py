@@ -31,7 +31,8 @@ class BufferState(Enum):
 
 
 _JOINED = 2**14  # the bytes that are joined at most: copying as many costs less than sending twice
-_SHUT = WritingState.SHUT  # saves `write`, which runs for each message, the look-up in the class
+_SHUT, _OPEN, _ENDING = WritingState  # in Python 3.11 a look-up in the class costs 0.1 us
+_LOW, _DUE, _FULL = BufferState
 
 
 class WritableStream(TwistedLike):
@@ -42,8 +43,8 @@ class WritableStream(TwistedLike):
     producer: Any  # an IPushProducer if it is streaming, else an IPullProducer; Twisted's startTLS reads both
     streamingProducer = False
 
-    _writing = WritingState.SHUT
-    _buffer = BufferState.LOW
+    _writing = _SHUT
+    _buffer = _LOW
     _unsent: bytes | None
     """What was written in this turn, for `flush`; None if no call of `flush` is due, so that `write` asks for one."""
 
@@ -56,7 +57,7 @@ class WritableStream(TwistedLike):
 
     def pause_writing(self) -> None:
         """Pause a streaming producer, because more bytes wait than uvloop's limit allows."""
-        self._buffer = BufferState.FULL
+        self._buffer = _FULL
         if self.producer is not None and self.streamingProducer:
             try:
                 self.producer.pauseProducing()
@@ -99,8 +100,8 @@ class WritableStream(TwistedLike):
 
     def loseWriteConnection(self) -> None:
         """Send the end after what was written."""
-        if self._writing is WritingState.OPEN:
-            self._writing = WritingState.ENDING
+        if self._writing is _OPEN:
+            self._writing = _ENDING
             self._awaitDrained()
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
@@ -119,20 +120,20 @@ class WritableStream(TwistedLike):
             return
         if self._uv is not None:
             self._uv.set_write_buffer_limits()  # uvloop's own, which a pull producer has lowered
-        if self._buffer is BufferState.FULL:
+        if self._buffer is _FULL:
             self.producer.pauseProducing()
 
     def unregisterProducer(self) -> None:
         """Remove the producer; close, or send the end, if only the producer delayed that."""
         self.producer = None
-        if self.connected and self._state is CLOSING:
+        if self._state is CLOSING and self.connected:
             self._closeUnlessProducing()
-        elif self._writing is WritingState.ENDING:
+        elif self._writing is _ENDING:
             self._awaitDrained()
 
     def _awaitsProducer(self) -> bool:
         """Return whether the producer must still be asked for more."""
-        return self.producer is not None and (self._buffer is BufferState.FULL or not self.streamingProducer)
+        return self.producer is not None and (self._buffer is _FULL or not self.streamingProducer)
 
     def _closeUnlessProducing(self) -> None:
         self.flush()
@@ -154,22 +155,22 @@ class WritableStream(TwistedLike):
         self.flush()
         if self._uv.get_write_buffer_size():
             self._uv.set_write_buffer_limits(0)  # FULL, until nothing waits
-        elif self._buffer is not BufferState.DUE:
-            self._buffer = BufferState.DUE
+        elif self._buffer is not _DUE:
+            self._buffer = _DUE
             self.reactor.callLater(0, self._drainIfDue)
 
     def _drainIfDue(self) -> None:
-        if self._buffer is BufferState.DUE:
+        if self._buffer is _DUE:
             self._callOrLose(self._drained)
 
     def _drained(self) -> None:
         asks = self._awaitsProducer()
-        self._buffer = BufferState.LOW
+        self._buffer = _LOW
         if asks:
             self.producer.resumeProducing()
         if self._state is CLOSING:
             self._closeUnlessProducing()
-        elif self._writing is WritingState.ENDING and not self._awaitsProducer():
+        elif self._writing is _ENDING and not self._awaitsProducer():
             self.flush()
             if self._uv.get_write_buffer_size():
                 self._awaitDrained()
@@ -177,7 +178,7 @@ class WritableStream(TwistedLike):
                 self._endWriting()
 
     def _endWriting(self) -> None:
-        self._writing = WritingState.SHUT
+        self._writing = _SHUT
         with suppress(OSError):
             self._socket().shutdown(SHUT_WR)
         if IHalfCloseableProtocol.providedBy(self.protocol):
