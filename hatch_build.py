@@ -22,7 +22,6 @@ class CompilingHook(BuildHookInterface[Any]):
         self._folder = TemporaryDirectory()
         built = Path(self.root if version == "editable" else self._folder.name, MODULE)
         built.parent.mkdir(exist_ok=True)
-        built.unlink(missing_ok=True)  # if compiling fails, no older one may remain
         if why := compileModule(Path(self.root, "echoup/_upper.c"), built):
             self.app.display_warning(f"echoup: built without the C accelerator ({why}); bytes.upper is used")
         elif version == "standard":
@@ -43,15 +42,16 @@ def compileModule(source: Path, built: Path) -> str:
     """
     if sys.implementation.name != "cpython":
         return "this is not CPython"
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    compiler = _flags("CC") or shlex.split(sysconfig.get_config_var("CC") or "cc")
     # With -O2, which packagers have in CFLAGS, GCC makes no vector instructions of the loop.
     flags = [*_flags("CFLAGS"), "-O3", "-fPIC", "-shared", *_flags("LDFLAGS"), f"-I{sysconfig.get_path('include')}"]
     try:
+        built.unlink(missing_ok=True)  # if compiling fails, no older one may remain
         subprocess.run(
             [*compiler, *flags, str(source), "-o", str(built)], check=True, stderr=subprocess.PIPE, text=True
         )
     except OSError as error:
-        return f"{compiler[0]}: {error.strerror}"
+        return f"{error.filename}: {error.strerror}"
     except subprocess.CalledProcessError as error:
         return next((line for line in error.stderr.splitlines() if "error" in line), f"{compiler[0]} failed")
     return ""

@@ -74,6 +74,17 @@ class BuildTests(SynchronousTestCase):
         assert "fatal error: none.h: No such file or directory" in said
         assert len(said.splitlines()) == 1
 
+    def test_blankCompiler(self) -> None:
+        """A blank $CC counts as none."""
+        assert self.build("editable", CC=" ") == self.build("editable", CC="")
+
+    def test_checkoutThatCannotBeChanged(self) -> None:
+        """If an editable installation can't replace the older build, one line says so, and it goes on."""
+        self.built.unlink()
+        self.built.mkdir()
+        _, said = self.build("editable", CC="cc")
+        assert said == f"echoup: built without the C accelerator ({self.built}: Is a directory); bytes.upper is used\n"
+
     def test_withoutCompiler(self) -> None:
         """Without a compiler, one line says so; the wheel is for every platform, and the older build is gone."""
         for compiler, why in {"/none -x": "/none: No such file or directory", "false": "false failed"}.items():
