@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import platform_tags
 
 MODULE = "echoup/_upper.abi3.so"
 
@@ -25,7 +26,8 @@ class CompilingHook(BuildHookInterface[Any]):
         if why := compileModule(Path(self.root, "echoup/_upper.c"), built):
             self.app.display_warning(f"echoup: built without the C accelerator ({why}); bytes.upper is used")
         elif version == "standard":
-            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            # Unlike sysconfig.get_platform(), it knows a Python of 32 bits on a kernel of 64.
+            *_, platform = (tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
             build_data["pure_python"] = False
             build_data["tag"] = f"cp311-abi3-{platform}"
             build_data["force_include"][str(built)] = MODULE

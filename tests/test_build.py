@@ -61,6 +61,14 @@ class BuildTests(SynchronousTestCase):
         assert data["tag"].startswith("cp311-abi3-linux_")
         assert self.built.read_text() == "older"
 
+    def test_wheelFitsItsPython(self) -> None:
+        """The platform is that of the Python, which may have 32 bits on a kernel of 64."""
+        self.needCompiler()
+        platforms = ["linux_armv8l", "linux_armv7l", "manylinux_2_36_armv7l", "musllinux_1_2_armv7l"]
+        with patch("hatch_build.platform_tags", return_value=platforms):
+            data, _ = self.build("standard", CC="cc")
+        assert data["tag"] == "cp311-abi3-linux_armv7l"
+
     def test_checkoutHasIt(self) -> None:
         """For an editable installation the checkout gets it, in place of an older one."""
         self.needCompiler()
