@@ -1,9 +1,8 @@
 """`python -m benchmarks.uppercase`: the time of a call of `bytes.upper`, and of each variant of the accelerator."""
 
+import sys
 from statistics import median
 from timeit import Timer
-
-from echoup import _upper
 
 SIZES = (64, 160, 256, 4096, 65536)
 ROUNDS = 9
@@ -13,6 +12,10 @@ SECONDS = 0.01
 
 def main() -> None:
     """Print the times in ns, by size: medians of rounds in which all of them take turns."""
+    try:
+        from echoup import _upper
+    except ImportError:
+        sys.exit("benchmarks: the accelerator isn't built")
     functions = {"bytes.upper": bytes.upper, **_upper._variants}
     print(f"| bytes | {' | '.join(functions)} |\n|---:|{'---:|' * len(functions)}")
     for size in SIZES:

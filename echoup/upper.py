@@ -16,4 +16,4 @@ except ImportError:  # it was installed without a C compiler
 
     def upper(data: bytes | bytearray | memoryview, /) -> bytes:
         """Return the bytes of `data`, a bytes-like object, with `a` to `z` turned into `A` to `Z`."""
-        return (data if isinstance(data, bytes) else bytes(memoryview(data))).upper()
+        return bytes.upper(data if isinstance(data, bytes) else bytes(memoryview(data)))
