@@ -82,6 +82,8 @@ class Pipe:
 
     def write(self, data: bytes) -> None:
         """Write what came; pause the server while the output is slow, and read on once there is room again."""
+        if not data:  # an empty datagram; in the queue it would be the end
+            return
         self._came += len(data)
         self._unwritten.put(data)
         if self._came - self._written >= UNWRITTEN and not self._isPaused:

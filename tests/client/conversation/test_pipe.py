@@ -7,12 +7,13 @@ import threading
 import tty
 from io import FileIO, TextIOWrapper
 from tempfile import TemporaryFile
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IUDPTransport
+from twisted.internet.protocol import DatagramProtocol, Factory
 
-from echoup.client.conversation.pipe import AHEAD, WINDOW, pipe
+from echoup.client.conversation.pipe import AHEAD, UNWRITTEN, WINDOW, pipe
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.standardio import PIECE
 from echoup.client.target.parse import parseTarget
@@ -280,6 +281,31 @@ class BoundedTests(PipeTestCase):
         assert self.written == 4 * WINDOW
         self.assertSucceeds(piping)
 
+    def test_emptyDatagramDoesNotEndOutput(self) -> None:
+        """An empty datagram that comes while the output isn't read is no end: the rest is written once it is read."""
+        server = DatagramServer()
+        port = self.reactor.listenUDP(0, server, interface="127.0.0.1")
+        self.target = parseTarget(f"udp:127.0.0.1:{port.getHost().port}")
+        data = b"x" * (2 * UNWRITTEN)
+        self.files(data)
+        (drain, sink) = os.pipe()
+        os.set_blocking(drain, False)
+        self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
+        self.drain = self.enterContext(FileIO(drain, "r"))
+        piping = self.begin()
+
+        def isPaused() -> bool:
+            before = server.taken
+            self.reactor.turn(50)
+            return before == server.taken >= UNWRITTEN
+
+        self.reactor.until(isPaused)
+        assert server.taken < len(data)
+        server.sayNothing()
+        self.reactor.turn(50)
+        self.assertComes(data.upper())
+        self.assertSucceeds(piping)
+
     def test_silentServerStopsInput(self) -> None:
         """No more than a window is sent to a server that doesn't answer."""
         self.serve(Silence)
@@ -414,6 +440,23 @@ class FailureTests(PipeTestCase):
         self.files(b"")
         why = "the server reset the connection, 0 of 0 bytes came back"
         self.assertFails(self.begin(), ExitCode.SHORT, why)
+
+
+class DatagramServer(DatagramProtocol):
+    """A server that answers each datagram, and sends an empty one when it is told to."""
+
+    transport: IUDPTransport
+    taken = 0
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Send `datagram` back in upper case."""
+        self.taken += len(datagram)
+        self.client = addr
+        self.transport.write(datagram.upper(), addr)
+
+    def sayNothing(self) -> None:
+        """Send an empty datagram to the last client."""
+        self.transport.write(b"", self.client)
 
 
 class LateResetter(Server):
