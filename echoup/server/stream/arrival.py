@@ -195,13 +195,15 @@ class ArrivalFactory(Factory[Protocol]):
 
     def _awaitFirst(self) -> None:
         if self._deadlines and not self._timer:
-            clock, deadline = self.streams.connections.clock, next(iter(self._deadlines.values()))
-            self._timer = clock.callLater(max(deadline - clock.seconds(), 0), self._expire, deadline)
+            clock = self.streams.connections.clock
+            now = clock.seconds()
+            due = max(now, next(iter(self._deadlines.values())))
+            self._timer = clock.callLater(due - now, self._expire, due)
 
-    def _expire(self, deadline: float) -> None:
-        """Abort those whose time was over at `deadline`; what later ones have sent may not have been read yet."""
+    def _expire(self, due: float) -> None:
+        """Abort those whose time was over when it was `due`; what later ones have sent may not have been read yet."""
         self._timer = None
-        for arrival, _ in list(takewhile(lambda item: item[1] <= deadline, self._deadlines.items())):
+        for arrival, _ in list(takewhile(lambda item: item[1] <= due, self._deadlines.items())):
             self._deadlines.pop(arrival, None)
             arrival.abort(EndReason.HANDSHAKE)
         self._awaitFirst()

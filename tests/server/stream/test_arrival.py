@@ -21,6 +21,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
 from echoup.addresses import Network, describeAddress
+from echoup.clock import LOOKS
 from echoup.proxyheader import SIGNATURE, encodeProxyHeader
 from echoup.server.admission.gate import Gate
 from echoup.server.connection import Connection, EndReason, IConnectionProtocol
@@ -526,6 +527,18 @@ class TimeoutTests(ArrivalTestCase):
             self.reactor.advance(0.5 - INSTANT, step=1)
         served.end()
         assert served.receiveAll() == b""
+
+    def test_allThatAreDueAreAbortedTogether(self) -> None:
+        """Arrivals whose time is over after a long turn do not wait for each other, however many there are."""
+        factory = self.arrivals()
+        for _ in range(20):
+            self.peers.append(self.peerOf(factory))
+            self.reactor.advance(INSTANT, step=1)
+        self.reactor.advance(TIMEOUT - 21 * INSTANT, step=TIMEOUT)
+        assert len(self.connections) == 20
+        self.reactor.advance(21 * INSTANT, step=1)  # a turn in which the times of all are over
+        self.reactor.turn(3 * LOOKS)
+        assert len(self.connections) == 0
 
     def test_streamHasNoHandshakeTimeout(self) -> None:
         """A connection that is in time has no deadline any more."""
