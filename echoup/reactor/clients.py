@@ -7,9 +7,10 @@ from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
+from echoup.reactor.descriptors import passesDescriptors
 from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.sockets import placeOf
-from echoup.reactor.stream import ReadingState, Stream, logPrefixOf, passesDescriptors
+from echoup.reactor.stream import ReadingState, Stream, logPrefixOf
 
 
 class AdoptedStream(Stream):

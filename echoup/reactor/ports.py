@@ -7,9 +7,10 @@ from typing import Any
 
 from twisted.internet import tcp, unix
 
+from echoup.reactor.descriptors import leaveToTwisted, passesDescriptors
 from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.sockets import addressOf, placeOf
-from echoup.reactor.stream import Stream, leaveToTwisted, passesDescriptors
+from echoup.reactor.stream import Stream
 
 _QUEUE_LIMIT = 28  # of tcpi_sacked, 32 bits, in tcp_info (linux/tcp.h): the limit of a listening socket's queue
 

@@ -40,12 +40,10 @@ StreamState to LOST.
 """
 
 from enum import Enum, auto
-from socket import AF_UNIX, socket
 from typing import Any
 
 from twisted.internet import interfaces
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.unix import Server as UNIXServer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -298,16 +296,3 @@ def logPrefixOf(thing: object) -> str:
     if thing is None:
         return "-"
     return thing.logPrefix() if interfaces.ILoggingContext.providedBy(thing) else type(thing).__name__
-
-
-def passesDescriptors(protocol: interfaces.IProtocol, family: int) -> bool:
-    """Return whether `protocol` passes descriptors over a socket of `family`; uvloop's transports can't."""
-    return family == AF_UNIX and interfaces.IFileDescriptorReceiver.providedBy(protocol)
-
-
-def leaveToTwisted(connected: socket, protocol: interfaces.IProtocol, reactor: IStreamReactor) -> UNIXServer:
-    """Give `protocol` a transport of Twisted's, which can pass descriptors; return the transport."""
-    transport = UNIXServer(connected, protocol, connected.getpeername(), None, 0, reactor)
-    transport.repstr = f"<{type(protocol).__name__} with descriptors>"
-    protocol.makeConnection(transport)
-    return transport

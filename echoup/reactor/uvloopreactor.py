@@ -16,11 +16,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.reactor.clients import AdoptedStream, Connector, UNIXConnector
+from echoup.reactor.descriptors import leaveToTwisted, passesDescriptors
 from echoup.reactor.interfaces import IStreamReactor
 from echoup.reactor.loop import EpollLoop
 from echoup.reactor.ports import Port, UNIXPort
 from echoup.reactor.sockets import addressOf
-from echoup.reactor.stream import Stream, leaveToTwisted, passesDescriptors
+from echoup.reactor.stream import Stream
 
 
 @implementer(IStreamReactor)
