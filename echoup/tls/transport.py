@@ -16,8 +16,9 @@ Nothing is lost, where Twisted's TLS drops what waits to be written when the pee
 A message costs no exception: OpenSSL takes one record at a time from the incoming BIO, so an empty BIO has nothing more
 to give. The records of one `dataReceived` are joined into one piece for the protocol above, and those of one `write`
 into one for the transport below. Both BIOs hold little at a time, because a BIO never gives back what it grew to. In
-TLS 1.2 the end of the handshake and the refusal of another one are sent at once; in TLS 1.3 a server has nothing to
-send then but a session ticket, which goes with its first write.
+TLS 1.2 the end of the handshake and the refusal of another one are sent at once. In TLS 1.3 a session ticket and the
+answers to a KeyUpdate go with the next write (RFC 8446, 4.6.3), or when more of them wait than a record holds: a peer
+may ask for new keys without end.
 """
 
 import ssl
@@ -136,7 +137,7 @@ class TLSTransport(Protocol):
             self._receiving = _Receiving.ENDING
         except ssl.SSLError:
             self._refuse()
-        if self._outgoing.pending and self.tls.version() == "TLSv1.2":
+        if (waiting := self._outgoing.pending) and (waiting > RECORD or self.tls.version() == "TLSv1.2"):
             self._flush()
 
     def _drop(self) -> None:

@@ -7,7 +7,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
+from tempfile import NamedTemporaryFile
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -582,6 +586,21 @@ class CostTests(TLSTestCase):
             assert 0 < held <= RECORD
             assert len(connection.above.received) == MIB
 
+    def test_answersToKeyUpdatesAreSent(self) -> None:
+        """A peer that asks for new keys again and again, and for nothing else, is answered; no memory fills with it."""
+        client, server = contexts(ssl.TLSVersion.TLSv1_3)
+        with NamedTemporaryFile() as file:
+            client.keylog_filename = file.name
+            self.addCleanup(setattr, client, "keylog_filename", None)
+            connection = Connection(self, True, (client, server)).shakeHands()
+            log = file.read().decode()
+        secret = bytes.fromhex(log.partition("CLIENT_TRAFFIC_SECRET_0 ")[2].split()[1])
+        for request in keyUpdates(secret, 2000):
+            connection.near.dataReceived(request)
+            assert connection.near._outgoing.pending < 2 * RECORD
+        self.reactor.turn()
+        assert len(connection.peer.receive(RECORD)) == RECORD
+
     def test_lostConnectionIsFreedAtOnce(self) -> None:
         """A connection that is gone is freed without the garbage collector."""
         for connection in self.connections():
@@ -838,3 +857,21 @@ def recordTypes(data: bytes) -> list[int]:
         types.append(data[0])
         data = data[5 + int.from_bytes(data[3:5]) :]
     return types
+
+
+def keyUpdates(secret: bytes, number: int) -> Iterator[bytes]:
+    """Yield the first records after the handshake of a TLS 1.3 client, each of which asks for new keys.
+
+    `secret` is its first traffic secret (RFC 8446, 7.1); the cipher is TLS_AES_256_GCM_SHA384.
+    """
+
+    def expand(label: bytes, size: int) -> bytes:
+        info = size.to_bytes(2, "big") + bytes([6 + len(label)]) + b"tls13 " + label + b"\0"
+        return HKDFExpand(SHA384(), size, info).derive(secret)
+
+    message = b"\x18\x00\x00\x01\x01"  # a KeyUpdate that requests another one (4.6.3)
+    for _ in range(number):
+        header = b"\x17\x03\x03" + (len(message) + 1 + 16).to_bytes(2, "big")
+        # The nonce of a key's first record is the IV itself (5.3).
+        yield header + AESGCM(expand(b"key", 32)).encrypt(expand(b"iv", 12), message + b"\x16", header)
+        secret = expand(b"traffic upd", 48)
