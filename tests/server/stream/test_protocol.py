@@ -507,6 +507,10 @@ class FactoryTests(EchoUpTestCase):
             connection = self.factory.buildProtocol(address).connection
             assert (connection.listener, connection.peer, connection.source) == ("here", address, source)
 
+    def test_addressMayBeMissing(self) -> None:
+        """A program may build a stream without an address, as tests of Twisted's protocols do."""
+        assert self.factory.buildProtocol(None).connection.source is None
+
     def test_startAndStopAreNotLogged(self) -> None:
         """That a port with it opens or closes is nothing that the factory logs."""
         assert not self.factory.noisy
