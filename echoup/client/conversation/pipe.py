@@ -53,8 +53,8 @@ class Pipe:
 
     One thread reads and another one writes, because both may block. The rest happens in the reactor's thread, which
     never waits for them. The reading thread passes each piece and reads on: at most AHEAD pieces that are not yet sent,
-    and none while the window is full. The writing thread takes pieces from a queue. Before the queue grows beyond
-    UNWRITTEN, the server is paused.
+    and none while the window is full. The writing thread takes pieces from a queue. While UNWRITTEN bytes
+    wait there, the server is paused.
     """
 
     client: EchoUpClient | DatagramClient
