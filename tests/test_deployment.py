@@ -148,7 +148,7 @@ class SizingTests(SynchronousTestCase):
 
     DAEMON = 51
     """The MiB of a daemon without connections."""
-    PROBE = 46
+    PROBE = 47
     """The MiB of a probe."""
 
     def setUp(self) -> None:
