@@ -1,6 +1,5 @@
 """The command: `python -m benchmarks`."""
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from benchmarks.load import LoadError, compileLoad
 from benchmarks.machine import cores, describeMachine
 from benchmarks.measure import Bench, Record, measureAll, raiseDescriptorLimit, startable
 from benchmarks.peer import CERTIFICATE, Peer, peers
-from benchmarks.process import adoptingOrphans
+from benchmarks.process import adoptingOrphans, exitOnSIGTERM
 from benchmarks.results import FOLDER, PAGE, Results, insert
 from benchmarks.scenario import MIB, SCENARIOS, Scenario, smaller
 
@@ -71,7 +70,7 @@ def main(
 
     A complete run takes about half an hour. Progress goes to stderr, as does the reason for what is left out.
     """
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the servers end with this process
+    exitOnSIGTERM()
     isComplete = not (output or quick or peerNames or scenarioNames)
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in scenarioNames or not scenarioNames]
     if quick:

@@ -9,7 +9,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.process import running
+from benchmarks.process import exitOnSIGTERM, running
 
 ROUNDS = 30
 COMMANDS = Path(sys.executable).parent
@@ -18,6 +18,7 @@ DAEMON = (str(COMMANDS / "twistd"), "-n", "--pidfile=", "echoup", "--listen", "1
 
 def main() -> None:
     """Print the wall time and CPU time of each command in ms, and their ratios: medians of alternating runs."""
+    exitOnSIGTERM()
     with TemporaryDirectory() as folder, running(DAEMON, os.sched_getaffinity(0), Path(folder) / "log") as server:
         address = f"127.0.0.1:{server.port}"
         commands = {

@@ -19,7 +19,7 @@ import click
 
 from benchmarks.load import LoadError
 from benchmarks.machine import describeMachine, inWords
-from benchmarks.process import running
+from benchmarks.process import exitOnSIGTERM, running
 from benchmarks.scenario import MIB, inBytes
 
 COMMANDS = Path(sys.executable).parent
@@ -51,6 +51,7 @@ def main(rounds: int, size: int) -> None:
     """Print the median wall and CPU time of each client in ms, and the medians of their ratios to socat's."""
     if not which(BASELINE):
         raise click.UsageError(f"{BASELINE} is not on PATH")
+    exitOnSIGTERM()
     try:
         runs = measure(rounds, size)
     except LoadError as error:

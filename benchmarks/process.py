@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -86,6 +87,11 @@ class Server:
     def sockets(self) -> dict[int, int]:
         """Return the number of sockets of each process, by process id."""
         return {process.pid: len(socketsOf(process.pid)) for process in processesOf(self.process.pid)}
+
+
+def exitOnSIGTERM() -> None:
+    """Exit at SIGTERM with the code 143, so that the servers end with this process."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 @contextmanager

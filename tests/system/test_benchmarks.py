@@ -285,10 +285,20 @@ def test_peerThatCannotBeBuiltIsLeftOut(tmp_path: Path, monkeypatch: pytest.Monk
     assert "| Python, one client at a time |" in done.stdout
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
-def test_signalEndsServerAndLoad(number: signal.Signals, code: int) -> None:
-    """A signal that ends the command ends the server and the load too."""
-    with running("--peer=sequential", "--scenario=64b-1", "--seconds=100") as process, ExitStack() as opened:
+@pytest.mark.parametrize(
+    ("number", "code", "command"),
+    [
+        (signal.SIGINT, 1, ["benchmarks", "--peer=sequential", "--scenario=64b-1", "--seconds=100"]),
+        (signal.SIGTERM, 143, ["benchmarks", "--peer=sequential", "--scenario=64b-1", "--seconds=100"]),
+        (signal.SIGTERM, 143, ["benchmarks.pipe", "--size=100000"]),
+    ],
+)
+def test_signalEndsServerAndLoad(number: signal.Signals, code: int, command: list[str]) -> None:
+    """A signal that ends the command ends the server and the load, or the client, too."""
+    if "benchmarks.pipe" in command and not which("socat"):
+        pytest.skip("socat is missing: apt-get install socat")
+    module, *options = command
+    with running(*options, module=module) as process, ExitStack() as opened:
         end = time.monotonic() + 60
         while len(children := childrenOf(process.pid)) < 2:
             assert time.monotonic() < end
