@@ -5,12 +5,12 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from shutil import which
 
 import pytest
 
 from tests.support.commands import unmeasured
 from tests.support.documents import locate
+from tests.support.peers import need
 
 pytestmark = pytest.mark.system
 
@@ -37,12 +37,16 @@ print(*_variants)
 
 def runSanitized(folder: Path, source: str) -> "subprocess.CompletedProcess[str]":
     """Compile `source` with the sanitizers, and run PROGRAM with it, each object in memory of its own."""
-    if not which("gcc"):
-        pytest.skip("gcc is missing: gcc")
+    gcc = need("gcc")
+    include = sysconfig.get_path("include")
+    if not Path(include, "Python.h").exists():
+        pytest.skip("Python.h is missing: apt-get install python3-dev")
+    runtime = subprocess.check_output([gcc, "-print-file-name=libasan.so"], text=True).strip()
+    if not Path(runtime).is_absolute():  # gcc prints the name as it is if it finds no such file
+        pytest.skip("this gcc has no AddressSanitizer")
     (folder / "_upper.c").write_text(source)
-    include = f"-I{sysconfig.get_path('include')}"
-    subprocess.run(["gcc", *OPTIONS, include, "_upper.c", "-o", "_upper.abi3.so"], cwd=folder, check=True, timeout=60)
-    runtime = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
+    command = [gcc, *OPTIONS, f"-I{include}", "_upper.c", "-o", "_upper.abi3.so"]
+    subprocess.run(command, cwd=folder, check=True, timeout=60)
     environment = {
         **unmeasured(),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python frees little of what it has at its end
