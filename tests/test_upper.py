@@ -171,6 +171,8 @@ class AcceleratorTests(SynchronousTestCase):
 
     def test_everyVariantHasVectorInstructions(self) -> None:
         """Every variant takes less than half the time of `bytes.upper`, which goes byte by byte."""
+        if IMPLEMENTATION == "C":
+            raise SkipTest("on this processor the compiler may have no vector instructions")
         plain, *vectors = (
             min(repeat(partial(each, bytes(65536)), number=1, repeat=20)) for each in (bytes.upper, *VARIANTS.values())
         )
