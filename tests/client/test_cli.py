@@ -135,7 +135,7 @@ class MainTests(CommandTestCase):
                 assert re.search(rf" {code:d} \w", text), code
 
     def test_versionIsPrinted(self) -> None:
-        """`--version` prints the version, and what it is that runs."""
+        """`--version` prints the version, and which implementation upper-cases."""
         shown = f"echoup {version('echoup')} (upper-casing in {IMPLEMENTATION})\n"
         assert self.main("--version") == (ExitCode.OK, shown, "")
 

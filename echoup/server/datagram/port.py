@@ -68,7 +68,7 @@ class DatagramPort(Port):
     def doRead(self) -> None:
         """Serve the datagrams that have come, up to the limits of a turn.
 
-        Read all, judge all, then answer all: one datagram after the other costs 15 % more.
+        Read all, check all, then answer all: one datagram after the other costs 15 % more.
         """
         received = self._receive()
         answers: list[tuple[bytes, ReturnPath]] = []

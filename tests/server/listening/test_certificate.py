@@ -186,8 +186,8 @@ class SessionTests(CertificateTestCase):
                 ends.append(connectInMemory(client, context, session=ends[-1][0].session))
                 assert all(end.session_reused for end in ends[-1])
 
-    def test_sessionOfAnotherContextIsNot(self) -> None:
-        """With a session of another worker or address, or from before a reload, the handshake is a full one."""
+    def test_sessionOfAnotherContextIsNotResumed(self) -> None:
+        """With a session of another worker or certificate, or from before a reload, the handshake is a full one."""
         certificate = ServerCertificate(self.server())
         other = ServerCertificate(self.server())
         copy = pickle.loads(pickle.dumps(certificate))  # noqa: S301  # our own
