@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup import clock, proxyheader
 from echoup.client import datagram as datagrams
-from echoup.client import protocol
+from echoup.client import protocol, standardio
 from echoup.client.cli import cli
 from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.conversation import history, pipe
@@ -67,11 +67,8 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/promises.md", "datagrams, or # KiB", port.BYTES_PER_TURN / KIB),
         ("docs/promises.md", "queue holds up to # more", BACKLOG),
         ("docs/promises.md", "select reactor the limit is at most # connections", settings.SELECT_MAXIMUM),
-        (
-            "docs/promises.md",
-            "while # MiB are in flight",
-            pipe.WINDOW / MIB,
-        ),
+        ("docs/promises.md", "at most # KiB ahead", pipe.AHEAD * standardio.PIECE / KIB),
+        ("docs/promises.md", "while # MiB are in flight", pipe.WINDOW / MIB),
         ("docs/promises.md", "pause of the daemon of more than # s", clock.LONGEST),
         ("docs/promises.md", "has moved for # s", connections.QUIET),
         ("docs/promises.md", r"\| # T \|", drain.FINISH_ALL),

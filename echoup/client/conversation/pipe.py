@@ -52,9 +52,9 @@ class Pipe:
     """The standard streams, and the client that they feed and drain.
 
     One thread reads and another one writes, because both may block. The rest happens in the reactor's thread, which
-    never waits for them. The reading thread passes each piece and reads on: at most AHEAD pieces that are not yet sent,
-    and none while the window is full. The writing thread takes pieces from a queue. While UNWRITTEN bytes
-    wait there, the server is paused.
+    never waits for them. The reading thread passes each piece and reads on, at most AHEAD pieces ahead of what was sent
+    while the window had room. The writing thread takes pieces from a queue. When the queue reaches UNWRITTEN, the
+    server is paused.
     """
 
     client: EchoUpClient | DatagramClient
