@@ -1,7 +1,7 @@
 """What programs expect of a connection although no interface promises it: Twisted's class and its attributes.
 
 A stream has the attributes that public programs read, where it can keep their meaning. It has no `doRead`, `doWrite`
-or `dataBuffer`, because it is not an `IReadDescriptor` and has no buffer of its own.
+or `dataBuffer`, because it is not an `IReadDescriptor` and its buffer is uvloop's.
 """
 
 from socket import AF_UNIX
