@@ -1,6 +1,6 @@
 """The record of one connection, from its accept to its end."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from twisted.internet.interfaces import IAddress
@@ -79,7 +79,7 @@ class Connection:
     """Bytes of the stream that came in; each of them was sent back, or waits to be."""
     reason: EndReason | None = None
     """Why it ended or is ending; None while it is open."""
-    details: dict[str, str] = field(default_factory=dict)
+    details: tuple[tuple[str, str], ...] = ()
     """Further fields of the log line: names, and values of one word each."""
     protocol: IConnectionProtocol | None = None
     """The protocol that serves it; None before and after."""
@@ -87,6 +87,10 @@ class Connection:
     """The gate's last answer; None before the first."""
     held: Pass | None = None
     """The place that the gate counts for it."""
+
+    def note(self, **fields: str) -> None:
+        """Add `fields` to the details."""
+        self.details += tuple(fields.items())
 
     def settle(self, answer: Admission) -> None:
         """Act on the gate's answer: abort the connection, pause it while it waits, or resume and serve it."""

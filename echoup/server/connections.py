@@ -116,7 +116,7 @@ class Connections:
                 bytes=connection.received,
                 seconds=self.reactor.seconds() - connection.startedAt,
                 reason=reason.value,
-                details="".join(f" {name}={value}" for name, value in connection.details.items()),
+                details="".join(f" {name}={value}" for name, value in connection.details),
             )
 
     async def forEach(self, act: Callable[[IConnectionProtocol], None], alsoWaiting: bool = True) -> None:

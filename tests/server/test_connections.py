@@ -97,7 +97,7 @@ class EndedTests(ConnectionsTestCase):
         peer = self.connect()
         (connection,) = self.connections
         connection.peer = IPv6Address("TCP", "2001:db8::7", 40000)
-        connection.details = {"via": "192.0.2.1:8081", "authority": "example.org"}
+        connection.note(via="192.0.2.1:8081", authority="example.org")
         with capturedLogs() as events:
             self.end(peer)
         line = "connection peer=[2001:db8::7]:40000 bytes=0 seconds=0.000 reason=done"

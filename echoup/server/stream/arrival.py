@@ -83,12 +83,12 @@ class Arrival(Protocol):
         try:
             result = parser.feed(data)
         except ProxyHeaderError as error:
-            connection.details["error"] = quoted(str(error))
+            connection.note(error=quoted(str(error)))
             self.abort(EndReason.HEADER)
             return
         if result:
             header, self._rest = result
-            connection.details.update(via=describeAddress(connection.peer), **header.fields)
+            connection.note(via=describeAddress(connection.peer), **header.fields)
             connection.peer = unmapAddress(header.source or connection.peer)
             connection.source = getattr(connection.peer, "host", None)
             self._state = ArrivalState.CLIENT
@@ -119,7 +119,7 @@ class Arrival(Protocol):
             why = explain(failure.value)
             if failure.value.reason == "WRONG_VERSION_NUMBER":  # the beginning of plain text, read as a version
                 why += "; the client does not seem to speak TLS"
-            self.connection.details["error"] = quoted(why)
+            self.connection.note(error=quoted(why))
 
     def readConnectionLost(self) -> None:
         """End the connection, because the peer has ended its side too early."""

@@ -520,7 +520,7 @@ class FactoryTests(EchoUpTestCase):
         """A stream that takes over a connection has all that is known of it, and isn't admitted again."""
         self.factory = makeFactory(self.reactor, Limits(maxConnectionsPerPeer=1))
         before, peer = self.connect()
-        before.connection.details["via"] = "192.0.2.1:8081"
+        before.connection.note(via="192.0.2.1:8081")
         assert raised(ConnectionResetError, self.peerOf(self.factory).receiveAll)
         transport = before.transport
         transport.unregisterProducer()
