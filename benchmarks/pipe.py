@@ -5,18 +5,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
 from shutil import which
-from statistics import median
 from tempfile import TemporaryDirectory
 from threading import Thread
-from time import monotonic
 from typing import IO
 
 import click
 
+from benchmarks.cost import Cost, costOf, costTable
 from benchmarks.load import LoadError
 from benchmarks.machine import describeMachine, inWords
 from benchmarks.process import exitOnSIGTERM, running
@@ -32,14 +29,6 @@ BLOCK = bytes(range(256)) * 4096
 """What the stream repeats."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """The wall time and the client's CPU time of one transfer, in seconds."""
-
-    wall: float
-    cpu: float
-
-
 @click.command()
 @click.option(
     "--rounds", default=5, type=click.IntRange(1), show_default=True, metavar="COUNT", help="Measure COUNT rounds."
@@ -53,21 +42,16 @@ def main(rounds: int, size: int) -> None:
         raise click.UsageError(f"{BASELINE} is not on PATH")
     exitOnSIGTERM()
     try:
-        runs = measure(rounds, size)
+        costs = measure(rounds, size)
     except LoadError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{inBytes(size * MIB)} through each client to the daemon on uvloop and back:\n")
-    click.echo(f"| client | wall, ms | CPU, ms | wall / {BASELINE} | CPU / {BASELINE} |\n|---|---:|---:|---:|---:|")
-    for name in runs[0]:
-        values = [(run[name].wall, run[name].cpu, run[BASELINE].wall, run[BASELINE].cpu) for run in runs]
-        wall, cpu = (median(value[kind] for value in values) * 1000 for kind in (0, 1))
-        ratios = (median(value[kind] / value[kind + 2] for value in values) for kind in (0, 1))
-        click.echo(f"| {name} | {wall:.0f} | {cpu:.0f} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
+    click.echo(costTable("client", costs, BASELINE, BASELINE))
     click.echo(f"\n{inWords(describeMachine())}")
 
 
-def measure(rounds: int, size: int) -> list[dict[str, Run]]:
-    """Start the daemon, and return the runs of all installed clients with `size` MiB, by round and name."""
+def measure(rounds: int, size: int) -> list[dict[str, Cost]]:
+    """Start the daemon, and return the costs of all installed clients with `size` MiB, by round and name."""
     with TemporaryDirectory() as folder, running(DAEMON, os.sched_getaffinity(0), Path(folder) / "log") as server:
         commands = {
             "echoup connect": (str(COMMANDS / "echoup"), "connect", f"127.0.0.1:{server.port}"),
@@ -77,12 +61,11 @@ def measure(rounds: int, size: int) -> list[dict[str, Run]]:
         commands = {name: command for name, command in commands.items() if which(command[0])}
         for command in commands.values():
             transfer(command, 1)  # compiles the modules that it imports
-        return [{name: transfer(command, size) for name, command in commands.items()} for _ in range(rounds)]
+        return [{name: costOf(transfer, command, size) for name, command in commands.items()} for _ in range(rounds)]
 
 
-def transfer(command: Sequence[str], size: int) -> Run:
+def transfer(command: Sequence[str], size: int) -> None:
     """Send `size` MiB through a client; raise LoadError unless exactly their upper case comes out."""
-    began, before = monotonic(), getrusage(RUSAGE_CHILDREN)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         assert client.stdin
         assert client.stdout
@@ -90,10 +73,8 @@ def transfer(command: Sequence[str], size: int) -> Run:
         feeding.start()
         isRight = check(client.stdout, size)
         feeding.join()
-    ended, after = monotonic(), getrusage(RUSAGE_CHILDREN)
     if client.returncode or not isRight:
         raise LoadError(f"{command[0]}: {'right' if isRight else 'wrong'} output, exit code {client.returncode}")
-    return Run(ended - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def feed(sink: IO[bytes], size: int) -> None:

@@ -58,21 +58,23 @@ class PipeTestCase(ReactorTestCase):
 
     def pipes(self) -> None:
         """Let standard input and output be pipes, whose far ends are `feed` and `drain`, non-blocking."""
-        (source, feed), (drain, sink) = os.pipe(), os.pipe()
+        source, feed = os.pipe()
         os.set_blocking(feed, False)
-        os.set_blocking(drain, False)
         self.patch(sys, "stdin", self.enterContext(FileIO(source, "r")))
-        self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
         self.feed = self.enterContext(FileIO(feed, "w"))
+        self.drainedBy(*os.pipe())
+
+    def drainedBy(self, drain: int, sink: int) -> None:
+        """Let standard output be `sink`, whose far end is `drain`, non-blocking."""
+        os.set_blocking(drain, False)
+        self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
         self.drain = self.enterContext(FileIO(drain, "r"))
 
     def terminal(self) -> None:
         """Let standard output be a terminal that changes nothing, whose far end is `drain`, non-blocking."""
         drain, sink = os.openpty()
         tty.setraw(sink)
-        os.set_blocking(drain, False)
-        self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
-        self.drain = self.enterContext(FileIO(drain, "r"))
+        self.drainedBy(drain, sink)
 
     def begin(self) -> "Deferred[None]":
         """Begin to pipe."""
@@ -288,10 +290,7 @@ class BoundedTests(PipeTestCase):
         self.target = parseTarget(f"udp:127.0.0.1:{port.getHost().port}")
         data = b"x" * (2 * UNWRITTEN)
         self.files(data)
-        (drain, sink) = os.pipe()
-        os.set_blocking(drain, False)
-        self.patch(sys, "stdout", self.enterContext(FileIO(sink, "w")))
-        self.drain = self.enterContext(FileIO(drain, "r"))
+        self.drainedBy(*os.pipe())
         piping = self.begin()
 
         def isPaused() -> bool:
