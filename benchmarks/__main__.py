@@ -12,7 +12,7 @@ from benchmarks.load import LoadError, compileLoad
 from benchmarks.machine import cores, describeMachine
 from benchmarks.measure import Bench, Record, measureAll, raiseDescriptorLimit, startable
 from benchmarks.peer import CERTIFICATE, Peer, peers
-from benchmarks.process import adoptingOrphans, exitOnSIGTERM
+from benchmarks.process import endingChildren
 from benchmarks.results import FOLDER, PAGE, Results, insert
 from benchmarks.scenario import MIB, SCENARIOS, Scenario, smaller
 
@@ -70,14 +70,13 @@ def main(
 
     A complete run takes about half an hour. Progress goes to stderr, as does the reason for what is left out.
     """
-    exitOnSIGTERM()
     isComplete = not (output or quick or peerNames or scenarioNames)
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in scenarioNames or not scenarioNames]
     if quick:
         rounds, seconds = 1, QUICK_SECONDS
         scenarios = [smaller(scenario, QUICK_CONNECTIONS, QUICK_SIZE) for scenario in scenarios]
     scenarios = fitting(scenarios)
-    with TemporaryDirectory(prefix="benchmarks-") as name, adoptingOrphans():
+    with TemporaryDirectory(prefix="benchmarks-") as name, endingChildren():
         folder = Path(name)
         bench = Bench(compileLoads(folder, scenarios), folder, seconds, *cores())
         scenarios = [scenario for scenario in scenarios if scenario.transport in bench.loads]

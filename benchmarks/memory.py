@@ -17,7 +17,7 @@ from benchmarks.certificate import makeCertificate
 from benchmarks.machine import cores, describeMachine, inWords
 from benchmarks.measure import raiseDescriptorLimit
 from benchmarks.peer import CERTIFICATE
-from benchmarks.process import Server, exitOnSIGTERM, running
+from benchmarks.process import Server, endingChildren, running
 
 ROUNDS = 3
 WARM = 100
@@ -50,10 +50,9 @@ STATES = (
 
 def main() -> None:
     """Print a table of the median KiB per connection."""
-    exitOnSIGTERM()
     raiseDescriptorLimit()
     print("| a connection | daemon, KiB | kernel's objects, KiB | kernel's buffers, KiB |\n|---|---:|---:|---:|")
-    with TemporaryDirectory() as name:
+    with endingChildren(), TemporaryDirectory() as name:
         pem = Path(name, CERTIFICATE)
         makeCertificate(pem)
         secured = f"ssl:0:interface=127.0.0.1:privateKey={pem}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.cost import costOf, costTable
-from benchmarks.process import exitOnSIGTERM, running
+from benchmarks.process import endingChildren, running
 
 ROUNDS = 30
 COMMANDS = Path(sys.executable).parent
@@ -18,8 +18,11 @@ DAEMON = (str(COMMANDS / "twistd"), "-n", "--pidfile=", "echoup", "--listen", "1
 
 def main() -> None:
     """Print the wall time and CPU time of each command in ms, and their ratios: medians of alternating runs."""
-    exitOnSIGTERM()
-    with TemporaryDirectory() as folder, running(DAEMON, os.sched_getaffinity(0), Path(folder) / "log") as server:
+    with (
+        endingChildren(),
+        TemporaryDirectory() as folder,
+        running(DAEMON, os.sched_getaffinity(0), Path(folder) / "log") as server,
+    ):
         address = f"127.0.0.1:{server.port}"
         commands = {
             BASELINE: [sys.executable, "-c", "import twisted.internet.reactor"],

@@ -16,7 +16,7 @@ import click
 from benchmarks.cost import Cost, costOf, costTable
 from benchmarks.load import LoadError
 from benchmarks.machine import describeMachine, inWords
-from benchmarks.process import exitOnSIGTERM, running
+from benchmarks.process import endingChildren, running
 from benchmarks.scenario import MIB, inBytes
 
 COMMANDS = Path(sys.executable).parent
@@ -40,9 +40,9 @@ def main(rounds: int, size: int) -> None:
     """Print the median wall and CPU time of each client in ms, and the medians of their ratios to socat's."""
     if not which(BASELINE):
         raise click.UsageError(f"{BASELINE} is not on PATH")
-    exitOnSIGTERM()
     try:
-        costs = measure(rounds, size)
+        with endingChildren():
+            costs = measure(rounds, size)
     except LoadError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{inBytes(size * MIB)} through each client to the daemon on uvloop and back:\n")

@@ -40,7 +40,7 @@ def processesOf(session: int) -> list[Process]:
     The CPU time is read from the process's CPU clock in nanoseconds, which covers all threads, including ended ones
     (clock_getcpuclockid(3) computes the clock's number in the same way). Children that the process has waited for add
     their time in clock ticks of 10 ms, which affects servers that fork for each connection. Orphans become children of
-    this process (`adoptingOrphans`) and stay until the server is stopped, so they are counted too.
+    this process (`endingChildren`) and stay until the server is stopped, so they are counted too.
     """
     processes = []
     for entry in Path("/proc").iterdir():
@@ -87,11 +87,6 @@ class Server:
     def sockets(self) -> dict[int, int]:
         """Return the number of sockets of each process, by process id."""
         return {process.pid: len(socketsOf(process.pid)) for process in processesOf(self.process.pid)}
-
-
-def exitOnSIGTERM() -> None:
-    """Exit at SIGTERM with the code 143, so that the servers end with this process."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 @contextmanager
@@ -152,11 +147,13 @@ def socketsOf(pid: int) -> set[str]:
 
 
 @contextmanager
-def adoptingOrphans() -> Iterator[None]:
-    """Become the parent of all orphaned descendants (prctl(2)), and kill all children at the end.
+def endingChildren() -> Iterator[None]:
+    """Kill all children at the end, also when SIGTERM is the end, which exits with the code 143.
 
-    A signal may come while a child is being started and no variable refers to it yet.
+    Orphaned descendants become children of this process (prctl(2)). A signal may come while a child is being started
+    and no variable refers to it yet.
     """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):  # PR_SET_CHILD_SUBREAPER
         raise OSError(get_errno(), "prctl")
     try:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.machine import cores, describeMachine, inWords
 from benchmarks.measure import raiseDescriptorLimit
-from benchmarks.process import exitOnSIGTERM, pinned, running
+from benchmarks.process import endingChildren, pinned, running
 from benchmarks.report import layout
 
 CONNECTIONS = 20_000
@@ -27,10 +27,9 @@ HEADS = ("reactor", "longest turn, ms", "CPU of one, ms", "stop, s", "CPU, s", "
 
 def main() -> None:
     """Stop a daemon with idle connections, on each reactor, and print a table."""
-    exitOnSIGTERM()
     wanted = int(sys.argv[1]) if sys.argv[1:] else CONNECTIONS
     count = min(wanted, raiseDescriptorLimit(wanted))
-    with TemporaryDirectory(prefix="benchmarks-") as folder:
+    with endingChildren(), TemporaryDirectory(prefix="benchmarks-") as folder:
         rows = [[reactor, *measure(reactor, count, Path(folder))] for reactor in REACTORS]
     print(layout(HEADS, rows))
     print(f"\n{count} idle connections. {inWords(describeMachine())}")
