@@ -6,23 +6,8 @@ from enum import Enum, auto
 from twisted.internet.interfaces import IAddress
 from zope.interface import Attribute, Interface
 
+from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
-
-
-class EndReason(Enum):
-    """Why a connection ended; the values are the words of the log."""
-
-    DONE = "done"  # the peer ended its side, and everything was sent to it
-    IDLE = "idle"  # there was no traffic for the idle timeout
-    STALLED = "stalled"  # the peer took no data for the stall timeout while bytes waited for it
-    STOPPING = "stopping"  # the daemon stops
-    REFUSED = "refused"  # it was over a limit, and never served
-    LOST = "lost"  # the peer, or the network, ended it early
-    HEADER = "header"  # its PROXY header was missing or invalid
-    TLS = "tls"  # the TLS handshake failed
-    HANDSHAKE = "handshake"  # PROXY header and TLS handshake took longer than the handshake timeout
-
-    __hash__ = object.__hash__  # Enum's own is Python code, which would run twice for each connection
 
 
 class Admission(Enum):

@@ -22,9 +22,10 @@ from twisted.logger import Logger
 from echoup.addresses import describeAddress, unmapAddress
 from echoup.clock import RunningTime
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import WAITING, Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import WAITING, Connection, IConnectionProtocol
+from echoup.server.platform.socketoptions import allowPackets
+from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
-from echoup.server.socketoptions import allowPackets
 
 SLICE = 50
 """Connections that are acted on in one turn of the reactor; ending them takes longest."""

@@ -18,7 +18,7 @@ from twisted.logger import Logger, globalLogPublisher
 from echoup.clock import useMonotonicClock
 from echoup.server.listening.listeners import StartError
 from echoup.server.log.logqueue import LogQueue, queueLog
-from echoup.server.service import IMainService
+from echoup.server.overview import IMainService
 from echoup.upper import IMPLEMENTATION
 
 

@@ -13,8 +13,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.tcp import Port
 
 from echoup.clock import RunningTime
-from echoup.server.connection import EndReason
 from echoup.server.connections import Connections
+from echoup.server.reasons import EndReason
 from echoup.server.stream.progress import isReady
 
 LAST_CALL = 0.1

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from twisted.application.service import IService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
@@ -22,23 +22,14 @@ from echoup.server.drain import Drain
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import Listener, ListenError, listeningOn
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
+from echoup.server.overview import IMainService
+from echoup.server.platform.socketoptions import passesOptions
+from echoup.server.platform.twistedports import writeThrough
 from echoup.server.settings import Plan
-from echoup.server.socketoptions import passesOptions
 from echoup.server.stream.arrival import ArrivalFactory
 from echoup.server.stream.protocol import EchoUpFactory
-from echoup.server.twistedports import writeThrough
 
 _log = Logger()
-
-
-class IMainService(IService):
-    """The one service of a process."""
-
-    def reload() -> None:
-        """Read the certificates again."""
-
-    def abortDrain() -> None:
-        """End the shutdown that is under way at once."""
 
 
 @implementer(IMainService)

@@ -10,7 +10,7 @@ from echoup.addresses import Network
 from echoup.durations import parseDuration
 from echoup.server.datagram.port import DatagramListener
 from echoup.server.listening.listeners import Listener
-from echoup.server.processors import countProcessors
+from echoup.server.platform.processors import countProcessors
 
 SELECT_MAXIMUM = 960
 """The most connections on the select reactor: select(2) takes no descriptor from 1024 on. The rest is for the log, the
@@ -61,6 +61,12 @@ class Plan:
     proxies: tuple[Network, ...] = ()
     """Connections from these networks begin with a PROXY header; clients of IPv4 are in networks of IPv4 only."""
     datagramListeners: tuple[DatagramListener, ...] = ()
+    status: Listener | None = None
+    """Where the status site listens."""
+    statusHosts: tuple[str, ...] = ()
+    """Names under which the status site may be asked for, besides `localhost` and its own addresses."""
+    readyDelay: float = 0.0
+    """Seconds from the signal that stops the daemon, when it says that it isn't ready, to the shutdown itself."""
 
 
 def parseCount(text: str) -> int:

@@ -17,6 +17,7 @@ from echoup.server.daemon import Daemon
 from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import parseListeners
+from echoup.server.platform.twistdoptions import checkTwistdOptions
 from echoup.server.service import EchoUpService
 from echoup.server.settings import (
     Limits,
@@ -28,7 +29,6 @@ from echoup.server.settings import (
     parsePositiveSeconds,
     parseWorkers,
 )
-from echoup.server.twistdoptions import checkTwistdOptions
 
 _log = Logger()
 

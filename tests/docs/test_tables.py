@@ -14,7 +14,7 @@ from echoup.client.ping.reports.nagios import NagiosStatus
 from echoup.client.ping.reports.report import PERCENTILES
 from echoup.client.ping.requirement import COUNTS, TIMES, parseRequirement
 from echoup.proxyheader import ClientTLS, ProxyHeader
-from echoup.server.connection import EndReason
+from echoup.server.reasons import EndReason
 from echoup.verdict import Verdict
 from tests.support.documents import Document, Table, codesIn, readDocuments
 

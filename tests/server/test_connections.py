@@ -9,10 +9,11 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from echoup.clock import BEAT
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import Admission, Connection, IConnectionProtocol
 from echoup.server.connections import SLICE, Connections
+from echoup.server.platform.socketoptions import stopHandshakes
+from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
-from echoup.server.socketoptions import stopHandshakes
 from echoup.server.stream.protocol import EchoUpFactory
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.gates import REFUSED, RecordedProtocol

@@ -18,9 +18,9 @@ from zope.interface.verify import verifyObject
 
 from echoup.server.daemon import CannotStart, Daemon
 from echoup.server.listening.listeners import parseListener
+from echoup.server.platform.twistedports import fileOf
 from echoup.server.service import EchoUpService
 from echoup.server.settings import Limits, Plan
-from echoup.server.twistedports import fileOf
 from echoup.upper import IMPLEMENTATION
 from tests.support.certificates import writeCertificates
 from tests.support.doubles import ReactorTestCase, raised

@@ -18,9 +18,10 @@ from zope.interface.verify import verifyObject
 
 from echoup.addresses import Network
 from echoup.server.listening.listeners import ListenError, parseListener
-from echoup.server.service import EchoUpService, IMainService
+from echoup.server.overview import IMainService
+from echoup.server.platform.socketoptions import stopHandshakes
+from echoup.server.service import EchoUpService
 from echoup.server.settings import Limits, Plan
-from echoup.server.socketoptions import stopHandshakes
 from tests.support.certificates import writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.sizes import MUCH

@@ -10,7 +10,8 @@ from zope.interface import implementer
 from echoup.server.admission.gate import Gate
 from echoup.server.admission.peers import IPeers, PeerLimit
 from echoup.server.admission.slots import LocalSlots
-from echoup.server.connection import Admission, Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import Admission, Connection, IConnectionProtocol
+from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
 
 REFUSED = "refused 1 connection over --max-connections-per-peer"

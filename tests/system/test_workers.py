@@ -18,7 +18,7 @@ from socket import SHUT_WR
 import pytest
 
 from echoup.plurals import counted
-from echoup.server.processors import countProcessors
+from echoup.server.platform.processors import countProcessors
 from tests.support.addresses import Address, receiveAll, unused
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes

@@ -28,8 +28,8 @@ from echoup.server.admission.peers import IPeers, PeerLimit
 from echoup.server.admission.slots import ISlots, LocalSlots
 from echoup.server.connection import ADMITTED, REFUSED, WAITING, Admission, Connection, Pass
 from echoup.server.log.ratelimitedlog import RateLimitedLog
+from echoup.server.platform.twistedports import limitAccepts, reportExhaustion
 from echoup.server.settings import Limits
-from echoup.server.twistedports import limitAccepts, reportExhaustion
 
 PLACE = Pass()
 

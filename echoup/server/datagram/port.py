@@ -19,7 +19,7 @@ from echoup.server.datagram.protocol import IDatagramTransport
 from echoup.server.datagram.returnpath import ReturnPath
 from echoup.server.listening.hosts import STREAMS, parseOwnAddress, refuseForeignForms
 from echoup.server.listening.sockets import closePort, openEach
-from echoup.server.twistedports import adoptDatagramSocket, silenced
+from echoup.server.platform.twistedports import adoptDatagramSocket, silenced
 
 LARGEST = 65_536
 """More than the largest datagram: 65 507 bytes over IPv4, 65 527 over IPv6."""

@@ -14,7 +14,7 @@ from echoup.endpointstrings import wholeNumber
 from echoup.plurals import counted
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.sockets import ListeningAddress
-from echoup.server.socketoptions import prepare
+from echoup.server.platform.socketoptions import prepare
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from echoup.server.listening.hosts import DATAGRAMS, STREAMS, parseOwnAddress, r
 from echoup.server.listening.inherited import InheritedListener, parseInherited
 from echoup.server.listening.sockets import ListeningAddress, openEach, openTCP
 from echoup.server.listening.unixfile import bindFile
-from echoup.server.socketoptions import prepare
+from echoup.server.platform.socketoptions import prepare
 
 BACKLOG = 4096
 """The most clients that the kernel queues at a socket, within its own limit, somaxconn. With Twisted's 50, most of 1000

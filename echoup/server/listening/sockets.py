@@ -17,8 +17,8 @@ from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from echoup.addresses import describeAddress, encodeHost, hostOf, joinAddress, unmapHost
-from echoup.server.socketoptions import isMultipath, prepare, stopHandshakes
-from echoup.server.twistedports import closeSilently, leaveOpen, silenced
+from echoup.server.platform.socketoptions import isMultipath, prepare, stopHandshakes
+from echoup.server.platform.twistedports import closeSilently, leaveOpen, silenced
 
 P = TypeVar("P")
 

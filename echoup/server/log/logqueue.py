@@ -35,7 +35,7 @@ from twisted.python.logfile import DailyLogFile, LogFile
 from twisted.python.syslog import DEFAULT_FACILITY, SyslogObserver
 
 from echoup.plurals import counted
-from echoup.server.twistedports import fileOf, observersOf, setFile, streamOf
+from echoup.server.platform.twistedports import fileOf, observersOf, setFile, streamOf
 
 L = TypeVar("L")
 

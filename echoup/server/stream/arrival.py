@@ -14,8 +14,9 @@ from zope.interface import implementer
 from echoup.addresses import Network, describeAddress, unmapAddress, unmapHost
 from echoup.escaping import quoted
 from echoup.proxyheader import ProxyHeaderError, ProxyHeaderParser
-from echoup.server.connection import Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import Connection, IConnectionProtocol
 from echoup.server.listening.certificate import ServerCertificate
+from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
 from echoup.server.stream.progress import IStreamTransport, SocketProgress, TLSProgress
 from echoup.server.stream.protocol import EchoUp, EchoUpFactory

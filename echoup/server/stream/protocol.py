@@ -16,12 +16,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import Connection, IConnectionProtocol
 from echoup.server.connections import Connections
+from echoup.server.platform.socketoptions import prepare
+from echoup.server.platform.twistedports import acceptingPort
+from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
-from echoup.server.socketoptions import prepare
 from echoup.server.stream.progress import IStreamTransport, SocketProgress
-from echoup.server.twistedports import acceptingPort
 from echoup.upper import upper
 
 

@@ -24,9 +24,10 @@ from echoup.addresses import Network, describeAddress
 from echoup.clock import LOOKS
 from echoup.proxyheader import SIGNATURE, encodeProxyHeader
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import Connection, IConnectionProtocol
 from echoup.server.connections import Connections
 from echoup.server.listening.certificate import ServerCertificate
+from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
 from echoup.server.stream.arrival import Arrival, ArrivalFactory
 from echoup.server.stream.protocol import EchoUp, EchoUpFactory

@@ -19,9 +19,10 @@ from zope.interface.verify import verifyObject
 
 from echoup.server.admission.gate import Gate
 from echoup.server.admission.slots import LocalSlots
-from echoup.server.connection import Connection, EndReason, IConnectionProtocol
+from echoup.server.connection import Connection, IConnectionProtocol
 from echoup.server.connections import Connections
 from echoup.server.listening.sockets import accept, openTCP
+from echoup.server.reasons import EndReason
 from echoup.server.settings import SELECT_MAXIMUM, Limits
 from echoup.server.stream.progress import IStreamTransport, SocketProgress, TLSProgress
 from echoup.server.stream.protocol import EchoUp, EchoUpFactory

@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 
 from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.listeners import ListenError, StartError, parseListener
-from echoup.server.service import IMainService
+from echoup.server.overview import IMainService
 from echoup.server.settings import Limits, Plan
 from echoup.server.workers import supervisor as workers
 from echoup.server.workers.commands import CONFIGURATION, LISTENING, PAGE, ROOM, SAID, encode

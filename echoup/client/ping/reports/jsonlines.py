@@ -87,7 +87,7 @@ def _phase(phase: Phase, result: Result) -> dict[str, Any]:
 def _certificate(result: Result) -> dict[str, Any] | None:
     if not result.trace.certificate:
         return None
-    from echoup.client.certificateinfo import parseCertificate
+    from echoup.tls.certificateinfo import parseCertificate
 
     certificate = parseCertificate(result.trace.certificate)
     if certificate is None:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from echoup.client.certificateinfo import parseCertificate
 from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.reports.report import PERCENTILES, Report
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Statistics
+from echoup.tls.certificateinfo import parseCertificate
 
 
 class PrometheusReport(Report):

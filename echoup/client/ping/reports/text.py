@@ -148,7 +148,7 @@ def _details(phase: Phase, result: Result) -> Iterator[str]:
 
 def _certificate(der: bytes, at: float) -> str:
     """Return a certificate's names, and how long it is valid, at `at` seconds since the epoch."""
-    from echoup.client.certificateinfo import parseCertificate
+    from echoup.tls.certificateinfo import parseCertificate
 
     certificate = parseCertificate(der)
     if certificate is None:

@@ -74,7 +74,7 @@ def silenced() -> Iterator[None]:
 
     These lines name classes, and for a Unix port a path that nobody chose: `ArrivalFactory starting on '\x00d18ac'`.
     They go through `twisted.python.log.msg`, to `LogPublisher._publishPublisher`; no setting turns them off.
-    Test: tests/server/test_twistedports.py, SilencedTests.
+    Test: tests/server/platform/test_twistedports.py, SilencedTests.
     """
     publisher = log.theLogPublisher
     published, publisher._publishPublisher = publisher._publishPublisher, LogPublisher()
@@ -108,7 +108,7 @@ class _WriteThrough(tcp.Server):
     `FileDescriptor.write` waits until the reactor finds the socket writable, which costs each message one more round of
     epoll and two of its system calls. Here only what can't be sent at once takes that way, and every error. What waits
     already is in `dataBuffer` and `_tempDataBuffer` (`twisted.internet.abstract`); if `_writeDisconnected`, no more is
-    sent. Test: tests/server/test_twistedports.py, WriteThroughTests.
+    sent. Test: tests/server/platform/test_twistedports.py, WriteThroughTests.
     """
 
     def write(self, data: bytes) -> None:
@@ -153,7 +153,7 @@ def observersOf(publisher: LogPublisher) -> Iterator[ILogObserver]:
 
     `LogPublisher._observers` and `FilteringLogObserver._observer` (`twisted.logger`): the runners add observers before
     the service can, and nothing public lists them.
-    Test: tests/server/test_twistedports.py, LogTests.
+    Test: tests/server/platform/test_twistedports.py, LogTests.
     """
     for each in publisher._observers:
         observer = each

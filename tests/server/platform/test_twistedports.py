@@ -16,7 +16,7 @@ from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass
 
-from echoup.server.twistedports import (
+from echoup.server.platform.twistedports import (
     TCPTransport,
     UNIXTransport,
     fileOf,

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server.socketoptions import isMultipath, passesOptions, prepare
+from echoup.server.platform.socketoptions import isMultipath, passesOptions, prepare
 from tests.support.doubles import raised
 from tests.support.sockets import multipath
 

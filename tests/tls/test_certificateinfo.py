@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.certificateinfo import CertificateInfo, parseCertificate
+from echoup.tls.certificateinfo import CertificateInfo, parseCertificate
 from tests.support.certificates import inDER
 from tests.support.properties import given, st
 from tests.support.samples import BEGINNING, NOW, RIGHT

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server.processors import countProcessors
+from echoup.server.platform.processors import countProcessors
 from tests.support.controlgroups import limitedTo
 from tests.support.properties import given, st
 
@@ -129,7 +129,7 @@ class KernelTests(SynchronousTestCase):
 
     def test_realControlGroup(self) -> None:
         """A process in a real control group with the time of half a core keeps one busy."""
-        code = "from echoup.server.processors import countProcessors; print(countProcessors())"
+        code = "from echoup.server.platform.processors import countProcessors; print(countProcessors())"
         with limitedTo(0.5) as command:
             counted = subprocess.check_output([*command, sys.executable, "-c", code], text=True, timeout=60)
         assert counted == "1\n"

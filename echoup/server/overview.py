@@ -1,0 +1,106 @@
+"""What the one service of a process does, and what it shows of itself, in one process or in several."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute
+
+from echoup.server.counts import Counts
+from echoup.server.datagram.returnpath import DatagramRefusal
+from echoup.server.listening.certificate import ServerCertificate
+from echoup.server.settings import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenerView:
+    """A listener of streams."""
+
+    description: str
+    addresses: tuple[str, ...]
+    """The addresses, as people write them."""
+    queue: int | None = None
+    """The connections in the kernel's accept queues of all its sockets; None where the kernel doesn't tell."""
+    queueLimit: int | None = None
+    certificate: ServerCertificate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatagramListenerView:
+    """A UDP listener, and what it has counted."""
+
+    description: str
+    """With `udp:` in front."""
+    addresses: tuple[str, ...]
+    received: int
+    """Datagrams; each was answered or dropped."""
+    answered: int
+    dropped: dict[DatagramRefusal, int]
+    """Every refusal is there."""
+    receivedBytes: int
+    sentBytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerView:
+    """A worker process that was started."""
+
+    number: int
+    pid: int
+    state: str
+    """`starting`, `serving` or `ended`."""
+    startedAt: float
+    """In seconds of the wall clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """What a daemon does at one moment; of all its processes together."""
+
+    counts: Counts
+    listeners: tuple[ListenerView, ...]
+    datagramListeners: tuple[DatagramListenerView, ...]
+    workers: tuple[WorkerView, ...] = ()
+    """Empty without --workers."""
+    workerRestarts: int = 0
+    silentWorkers: tuple[int, ...] = ()
+    """The numbers of the workers that didn't answer in time; their counts are those of their last check."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition for being ready."""
+
+    name: str
+    """One of `started`, `draining`, `full`, `workers`, `certificates`."""
+    problem: str = ""
+    """Why it isn't met, in one line; empty if it is."""
+
+
+class IMainService(IService):
+    """The one service of a process."""
+
+    plan: Plan = Attribute("The Plan that it serves.")
+
+    def reload() -> None:
+        """Read the certificates again."""
+
+    def abortDrain() -> None:
+        """End the shutdown that is under way at once."""
+
+    def checks() -> Iterable[Check]:
+        """Return the conditions for being ready that the service knows: all but `started` and `draining`."""
+
+    def overview() -> "Deferred[Overview]":
+        """Bring the counts up to date, in all processes, and return what the daemon does; it never fails."""
+
+    def connectionsAfter(cursor: str, peer: str) -> "Deferred[tuple[list[dict[str, Any]], str]]":
+        """Return some of the open connections, as JSON, those after `cursor`, and the next cursor.
+
+        The first cursor is empty, and the one after the last connections as well. With `peer`, an address as
+        `describeAddress` writes it, only connections from there or through there are returned, maybe none, although the
+        next cursor isn't empty. `connection.py` describes the members. It never fails; a worker that doesn't answer in
+        time is left out.
+        """
