@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.plurals import counted
+from echoup.plurals import counted, plural
 
 
 class CountedTests(SynchronousTestCase):
@@ -11,3 +11,4 @@ class CountedTests(SynchronousTestCase):
     def test_onlyOneIsSingular(self) -> None:
         """One is singular; none and several are plural."""
         assert [counted(number, "line") for number in (0, 1, 2)] == ["0 lines", "1 line", "2 lines"]
+        assert [plural(number, "line") for number in (0, 1, 2)] == ["lines", "line", "lines"]

@@ -1,7 +1,7 @@
 """The service that listens, and serves connections and datagrams until it is stopped."""
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from echoup.addresses import describeName
-from echoup.plurals import counted
+from echoup.plurals import plural
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Connection
 from echoup.server.connections import Connections
+from echoup.server.counts import Counts, Total
 from echoup.server.datagram.protocol import EchoUpDatagram
 from echoup.server.datagram.reflection import ReflectionGuard
 from echoup.server.drain import Drain
@@ -44,14 +44,14 @@ class EchoUpService(Service):
         reactor: PosixReactorBase,
         plan: Plan,
         gate: Gate | None = None,
-        report: Callable[[Connection], None] | None = None,
+        idPrefix: str = "",
     ) -> None:
-        """Without `gate` the limits are those of `plan`; `report` is called with each connection that was served."""
+        """Without `gate` this process has the limits of `plan` to itself; for `idPrefix` see `Connections`."""
         self._reactor = reactor
         self._plan = plan
         self._reflectionGuard = ReflectionGuard(reactor, plan.limits.udpRate)
-        gate = gate or Gate(reactor, plan.limits)
-        self.connections = Connections(reactor, plan.limits, gate, plan.logConnections, report)
+        gate = gate or Gate(reactor, plan.limits, counts=Counts(each.description for each in plan.listeners))
+        self.connections = Connections(reactor, plan.limits, gate, plan.logConnections, idPrefix)
         self.ports: list[Any] = []
         """The ports that are open; Twisted's, of both kinds."""
         self._listening: list[ListeningAddress] = []
@@ -90,7 +90,7 @@ class EchoUpService(Service):
                 factory = ArrivalFactory(streams, plan.limits.handshakeTimeout, plan.proxies, listener.certificate)
                 port = accept(self._reactor, factory, address)
                 self.ports.append(port)
-                self.connections.gate.guard(port)
+                self.connections.gate.guard(port, self.connections.counts.listeners[listener.description])
                 writeThrough(port)
         return [("tls:" if listener.certificate else "") + address.address for address in opened]
 
@@ -107,7 +107,7 @@ class EchoUpService(Service):
 
     async def _stop(self) -> None:
         await self.drain(self._plan.drainTimeout)
-        logTotals(self.connections.served, self.connections.received)
+        logTotals(self.connections.counts)
 
     def reload(self) -> None:
         """Read the certificates again, for new connections; keep the old ones of those that can't be read."""
@@ -173,8 +173,11 @@ def logAddresses(addresses: Iterable[str], opened: Iterable[ListeningAddress]) -
             _log.warn("{address} is MPTCP: {weakness}", address=listening.address, weakness=listening.weakness)
 
 
-def logTotals(connections: int, size: int) -> None:
+def logTotals(counts: Counts) -> None:
     """Log the totals at the end of a shutdown: the connections that were served, and the bytes received on them."""
+    connections, size = counts[Total.SERVED], counts[Total.RECEIVED]
     _log.info(
-        "served {connections}, {bytes}", connections=counted(connections, "connection"), bytes=counted(size, "byte")
+        f"served {{connections}} {plural(connections, 'connection')}, {{bytes}} {plural(size, 'byte')}",
+        connections=connections,
+        bytes=size,
     )

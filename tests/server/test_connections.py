@@ -9,10 +9,11 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from echoup.clock import BEAT
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Admission, Connection, IConnectionProtocol
+from echoup.server.connection import Admission, IConnectionProtocol
 from echoup.server.connections import SLICE, Connections
+from echoup.server.counts import DURATIONS, SIZES, Counts, Total
 from echoup.server.platform.socketoptions import stopHandshakes
-from echoup.server.reasons import EndReason
+from echoup.server.reasons import EndReason, Refusal
 from echoup.server.settings import Limits
 from echoup.server.stream.protocol import EchoUpFactory
 from tests.support.doubles import Peer, ReactorTestCase, raised
@@ -27,13 +28,13 @@ class ConnectionsTestCase(ReactorTestCase):
     def setUp(self) -> None:
         """Make them."""
         super().setUp()
-        self.reported: list[Connection] = []
         self.build()
 
     def build(self, limits: Limits = LIMITS, logConnections: bool = True) -> None:
         """Make them anew."""
-        gate = Gate(self.reactor, limits)
-        self.connections = Connections(self.reactor, limits, gate, logConnections, self.reported.append)
+        gate = Gate(self.reactor, limits, counts=Counts(["here", "there"]))
+        self.connections = Connections(self.reactor, limits, gate, logConnections)
+        self.counts = gate.counts.listeners["here"]
         self.factory = EchoUpFactory(self.reactor, connections=self.connections, listener="here")
 
     def connect(self, family: socket.AddressFamily = socket.AF_INET) -> Peer:
@@ -70,22 +71,41 @@ class EndedTests(ConnectionsTestCase):
         assert {connection.id for connection in self.connections} == {1, 3}
 
     def test_countedByListenerAndReason(self) -> None:
-        """Each is counted under its listener and reason, and its bytes in the sum; what was served is reported."""
+        """Each is counted for its listener, from its beginning to its end, with its reason and its bytes."""
         peers = [self.connect() for _ in range(3)]
+        assert (self.counts[Total.OPENED], self.counts.open) == (3, 3)
         peers[0].offer(b"hello")
         self.end(peers[0])
         self.end(peers[1])
         peers[2].reset()
         self.reactor.until(lambda: not self.connections)
-        assert self.connections.ended == {("here", EndReason.DONE): 2, ("here", EndReason.LOST): 1}
-        assert (self.connections.served, self.connections.received) == (3, 5)
-        assert sorted(connection.id for connection in self.reported) == [1, 2, 3]
+        assert (self.counts[EndReason.DONE], self.counts[EndReason.LOST]) == (2, 1)
+        assert [self.counts[total] for total in Total] == [3, 3, 5, 5]
+        assert self.counts.open == 0
+        assert self.connections.counts.listeners["there"][Total.OPENED] == 0
+
+    def test_histogramsCountDurationAndSize(self) -> None:
+        """The duration of each, and the bytes received on it, are in the histograms."""
+        self.session()
+        counts, seconds = self.connections.counts.durations
+        assert (counts[DURATIONS.index(10)], sum(counts), seconds) == (1, 1, 2.5)
+        counts, size = self.connections.counts.sizes
+        assert (counts[SIZES.index(64)], sum(counts), size) == (1, 1, 5)
+
+    def test_onlyAStreamIsServed(self) -> None:
+        """A connection that ends before its stream has begun isn't counted as served."""
+        record = self.connections.make("here", IPv4Address("TCP", "192.0.2.1", 1))
+        self.connections.serve(record, RecordedProtocol())
+        self.connections.remove(record)
+        assert (self.counts[EndReason.LOST], self.counts[Total.SERVED], self.counts.open) == (1, 0, 0)
 
     def test_recordHoldsNoProtocolAfterTheEnd(self) -> None:
         """A record of a connection that is gone keeps nothing of it alive."""
-        self.end(self.connect())
-        assert self.reported[0].protocol is None
-        assert self.reported[0].held is None
+        peer = self.connect()
+        (record,) = self.connections
+        self.end(peer)
+        assert record.protocol is None
+        assert record.held is None
 
     def test_oneLineHasAllFields(self) -> None:
         """As a connection ends there is one event, with its fields."""
@@ -120,8 +140,8 @@ class EndedTests(ConnectionsTestCase):
         assert len(self.connections) == 1
         inside.offer(b"hello")
         assert inside.receive(5) == b"HELLO"
-        assert (self.connections.ended, self.connections.served) == ({("here", EndReason.REFUSED): 2}, 0)
-        assert self.reported == []
+        assert (self.counts[EndReason.REFUSED], self.counts[Refusal.PEER], self.counts[Total.SERVED]) == (2, 2, 0)
+        assert sum(self.connections.counts.durations[0]) == 0
 
     def test_sweepLeavesARefusedConnectionAlone(self) -> None:
         """A connection that is refused and not yet gone when a sweep comes stays refused, and the sweep goes on."""
@@ -130,7 +150,7 @@ class EndedTests(ConnectionsTestCase):
         refused = self.connect()
         self.successResultOf(Deferred.fromCoroutine(self.connections.checkProgress()))
         assert raised(ConnectionResetError, refused.receiveAll)
-        assert self.connections.ended == {("here", EndReason.REFUSED): 1}
+        assert self.counts[EndReason.REFUSED] == 1
 
     def test_sweepOutlivesAnError(self) -> None:
         """An error while one connection is checked is logged, and the next sweep still comes."""

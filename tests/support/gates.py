@@ -58,7 +58,9 @@ class Visitor:
 
     def __init__(self, gate: Gate, source: str | None = None) -> None:
         self.protocol = RecordedProtocol()
-        self.connection = Connection(0, "", IPv4Address("TCP", "192.0.2.1", 1), source, 0.0, protocol=self.protocol)
+        self.connection = Connection(
+            0, "", gate.counts.listeners[""], IPv4Address("TCP", "192.0.2.1", 1), source, 0.0, protocol=self.protocol
+        )
         self._gate = gate
 
     def enter(self) -> Admission:

@@ -18,6 +18,8 @@ nothing is lost: a connection that waits is not read.
 A free place goes to the connections that wait, and then to the ports.
 """
 
+from functools import partial
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.tcp import Port
@@ -27,8 +29,10 @@ from echoup.plurals import counted
 from echoup.server.admission.peers import IPeers, PeerLimit
 from echoup.server.admission.slots import ISlots, LocalSlots
 from echoup.server.connection import ADMITTED, REFUSED, WAITING, Admission, Connection, Pass
+from echoup.server.counts import Counts, ListenerCounts
 from echoup.server.log.ratelimitedlog import RateLimitedLog
 from echoup.server.platform.twistedports import limitAccepts, reportExhaustion
+from echoup.server.reasons import Refusal
 from echoup.server.settings import Limits
 
 PLACE = Pass()
@@ -40,9 +44,19 @@ class Gate:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, limits: Limits, slots: ISlots | None = None, peers: IPeers | None = None
+        self,
+        clock: IReactorTime,
+        limits: Limits,
+        slots: ISlots | None = None,
+        peers: IPeers | None = None,
+        counts: Counts | None = None,
     ) -> None:
-        """`slots` and `peers` may be shared with other processes; without them they are made of `limits`."""
+        """`slots` and `peers` may be shared with other processes; without them they are made of `limits`.
+
+        Without `counts` there is one listener, without a description.
+        """
+        self.counts = counts or Counts([""])
+        """What this process counts."""
         self._slots: ISlots = slots or LocalSlots(limits.maxConnections)
         self._peers: IPeers = peers or PeerLimit(clock, limits.maxConnectionsPerPeer)
         self._limits = limits
@@ -56,13 +70,13 @@ class Gate:
         """Whether no connection waits for a place."""
         return not self._queue
 
-    def guard(self, port: Port) -> None:
-        """Pause `port` while there is no place, from now until `close`."""
+    def guard(self, port: Port, counts: ListenerCounts) -> None:
+        """Pause `port` while there is no place, from now until `close`; `counts` are those of its listener."""
         if self._isClosed or port in self._ports:
             return
         self._ports = [each for each in self._ports if each.connected]  # another program may have closed some
         self._ports.append(port)
-        reportExhaustion(port, self._exhaustions.count)
+        reportExhaustion(port, partial(self._countExhaustion, counts))
         if self._limits.maxConnections:
             limitAccepts(port, lambda: self._slots.free, self._pausePorts)
 
@@ -72,6 +86,7 @@ class Gate:
         self._ports.clear()
         self._slots.watch(None)
         for connection in list(self._queue):
+            connection.counts.add(Refusal.STOPPING)
             connection.settle(REFUSED)
         self._peers.stop()
         self._exhaustions.stop()
@@ -80,11 +95,13 @@ class Gate:
         """Give a new connection a place, count its peer, and return the answer; one that waits is settled later."""
         if self._queue or not self._slots.take():
             if self._isClosed:
+                connection.counts.add(Refusal.STOPPING)
                 return REFUSED
             self._queue[connection] = None
             self._pausePorts()
             return WAITING
         if not self._slots.free:
+            self.counts.addFull()
             self._pausePorts()
         connection.held = PLACE
         return self.identify(connection)
@@ -107,6 +124,7 @@ class Gate:
 
     def _decide(self, connection: Connection, peer: str, isWithinLimit: bool) -> Admission:
         if not isWithinLimit:
+            connection.counts.add(Refusal.PEER)
             return REFUSED
         connection.held = Pass(peer)
         return ADMITTED
@@ -132,12 +150,18 @@ class Gate:
             connection = next(iter(self._queue))
             del self._queue[connection]
             connection.held = PLACE
+            if not self._slots.free:
+                self.counts.addFull()
             connection.settle(self.identify(connection))
         if self._slots.free and not self._queue:
             self._slots.watch(None)
             for port in self._ports:
                 if port.connected and not port.disconnecting:
                     port.startReading()
+
+    def _countExhaustion(self, counts: ListenerCounts) -> None:
+        counts.add(Refusal.DESCRIPTORS)
+        self._exhaustions.count()
 
     def _logExhaustion(self, count: int) -> None:
         self._log.warn("refused {connections}: no file descriptors left", connections=counted(count, "connection"))

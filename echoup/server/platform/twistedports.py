@@ -10,6 +10,7 @@ from socket import socket
 from typing import Any, TypeVar, cast
 
 from twisted.internet import tcp, udp, unix
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.tcp import Port
@@ -134,6 +135,18 @@ def writeThrough(port: Port) -> None:
         port.transport = TCPTransport
     elif port.transport is unix.Server:
         port.transport = UNIXTransport
+
+
+def unsentBy(transport: object) -> int:
+    """Return the number of bytes that were written to `transport` and that the kernel hasn't taken.
+
+    No interface has it. `FileDescriptor` (`twisted.internet.abstract`) holds them in `dataBuffer`, from `offset` on,
+    and in `_tempDataBuffer`, whose length is `_tempDataLen`. Others have it as `unsent`; without one, none are counted.
+    Test: tests/server/platform/test_twistedports.py, UnsentTests.
+    """
+    if isinstance(transport, FileDescriptor):
+        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return getattr(transport, "unsent", 0)
 
 
 def adoptDatagramSocket(

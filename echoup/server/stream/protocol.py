@@ -18,6 +18,7 @@ from zope.interface import implementer
 from echoup.server.admission.gate import Gate
 from echoup.server.connection import Connection, IConnectionProtocol
 from echoup.server.connections import Connections
+from echoup.server.counts import Counts
 from echoup.server.platform.socketoptions import prepare
 from echoup.server.platform.twistedports import acceptingPort
 from echoup.server.reasons import EndReason
@@ -67,6 +68,7 @@ class EchoUp(Protocol):
     def begin(self) -> None:
         """Start the clock, now that the connection is admitted."""
         connections = self.factory.connections
+        self.connection.isServed = True
         self.connection.startedAt, self._movedAt = connections.reactor.seconds(), connections.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
@@ -154,7 +156,7 @@ class EchoUpFactory(Factory[EchoUp]):
         """
         if connections is None:
             limits = limits.within(reactor)
-            connections = Connections(reactor, limits, Gate(reactor, limits))
+            connections = Connections(reactor, limits, Gate(reactor, limits, counts=Counts([listener])))
         self.connections = connections
         self.listener = listener
         self.isPrepared = isPrepared
@@ -173,4 +175,4 @@ class EchoUpFactory(Factory[EchoUp]):
         """Set the options of a connection's socket, and let the gate pause the port that accepted it."""
         prepare(transport.getHandle())
         if port := acceptingPort(transport):
-            self.connections.gate.guard(port)
+            self.connections.gate.guard(port, self.connections.counts.listeners[self.listener])

@@ -33,7 +33,7 @@ class PortTests(ReactorTestCase):
             factory = EchoUpFactory(self.reactor, limits, self.connections, isPrepared=True)
             port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
             assert isinstance(port, Port)
-            self.gate.guard(port)
+            self.gate.guard(port, self.gate.counts.listeners[""])
             self.ports.append(port)
 
     def knock(self, count: int) -> list[Peer]:
@@ -109,7 +109,7 @@ class PortTests(ReactorTestCase):
         self.reactor.turn()
         another = self.reactor.listenTCP(0, Factory(), interface="127.0.0.1")
         assert isinstance(another, Port)
-        self.gate.guard(another)
+        self.gate.guard(another, self.gate.counts.listeners[""])
         assert self.gate._ports == [self.ports[2], another]
 
     def test_clientsWithoutDescriptorCostOneLineAMinute(self) -> None:

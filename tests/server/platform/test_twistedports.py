@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import ITCPTransport, IUNIXTransport
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import FileLogObserver, FilteringLogObserver, Logger, LogPublisher, capturedLogs, formatEvent
 from twisted.python import log
 from twisted.python.logfile import LogFile
@@ -24,6 +24,7 @@ from echoup.server.platform.twistedports import (
     setFile,
     silenced,
     streamOf,
+    unsentBy,
     writeThrough,
 )
 
@@ -86,14 +87,18 @@ class Watch:
         self.writers.clear()
 
 
-class WriteThroughTests(SynchronousTestCase):
-    """`write` asks the kernel first."""
+class TransportTestCase(SynchronousTestCase):
+    """A test with a transport."""
 
     def transport(self, room: int, error: int = EAGAIN) -> tuple[TCPTransport, FakeSocket, Watch]:
         """Return a transport whose kernel has room for `room` bytes, its socket, and its reactor."""
         socket, reactor = FakeSocket(room, error), Watch()
         transport = TCPTransport(socket, Protocol(), ("192.0.2.1", 1), None, 0, reactor)  # type: ignore[arg-type]
         return transport, socket, reactor
+
+
+class WriteThroughTests(TransportTestCase):
+    """`write` asks the kernel first."""
 
     def test_transportsAreWhatTwistedsAre(self) -> None:
         """The transports are what Twisted's are."""
@@ -145,6 +150,36 @@ class WriteThroughTests(SynchronousTestCase):
             port.transport = before
             writeThrough(port)
             assert port.transport is after
+
+
+class UnsentTests(TransportTestCase):
+    """What waits in a transport is known."""
+
+    def test_unsentBytesAreCounted(self) -> None:
+        """What the kernel hasn't taken is counted, in whichever of its buffers the transport has it."""
+        transport, socket, _ = self.transport(3)
+        found = [unsentBy(transport)]
+        transport.write(b"hello")
+        found.append(unsentBy(transport))
+        transport.write(b" world")
+        found.append(unsentBy(transport))
+        socket.room = 4
+        transport.doWrite()
+        found.append(unsentBy(transport))
+        transport.write(b"!")
+        found.append(unsentBy(transport))
+        socket.room = 100
+        transport.doWrite()
+        assert [*found, unsentBy(transport)] == [0, 2, 8, 4, 5, 0]
+        assert socket.taken == b"hello world!"
+
+    def test_otherTransportsSayIt(self) -> None:
+        """A transport of another kind has the number as `unsent`; of one without it nothing is known."""
+        for unsent in (3, 0):
+            transport = StringTransport()
+            if unsent:
+                vars(transport)["unsent"] = unsent
+            assert unsentBy(transport) == unsent
 
 
 class LogTests(SynchronousTestCase):

@@ -668,7 +668,7 @@ class LimitTests(ArrivalTestCase):
         port = self.reactor.listenTCP(0, self.arrivals(certificate, networks), interface="127.0.0.1")
         assert isinstance(port, Port)
         self.port = port
-        self.gate.guard(port)
+        self.gate.guard(port, self.connections.counts.listeners[""])
 
     def knock(self, count: int) -> list[Peer]:
         """Return the far ends of `count` connections to the port, which the reactor hasn't seen yet."""

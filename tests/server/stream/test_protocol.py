@@ -21,8 +21,9 @@ from echoup.server.admission.gate import Gate
 from echoup.server.admission.slots import LocalSlots
 from echoup.server.connection import Connection, IConnectionProtocol
 from echoup.server.connections import Connections
+from echoup.server.counts import Counts, Total
 from echoup.server.listening.sockets import accept, openTCP
-from echoup.server.reasons import EndReason
+from echoup.server.reasons import EndReason, Refusal
 from echoup.server.settings import SELECT_MAXIMUM, Limits
 from echoup.server.stream.progress import IStreamTransport, SocketProgress, TLSProgress
 from echoup.server.stream.protocol import EchoUp, EchoUpFactory
@@ -73,7 +74,7 @@ class EchoUpTestCase(ReactorTestCase):
 
 def makeFactory(reactor: HandReactor, limits: Limits = LIMITS, logConnections: bool = True) -> EchoUpFactory:
     """Return a factory on `reactor` without a port."""
-    connections = Connections(reactor, limits, Gate(reactor, limits), logConnections)
+    connections = Connections(reactor, limits, Gate(reactor, limits, counts=Counts(["here"])), logConnections)
     return EchoUpFactory(reactor, connections=connections, listener="here")
 
 
@@ -491,7 +492,8 @@ class WaitingTests(EchoUpTestCase):
         self.peer.offer(b"hello")
         self.peer.end()
         self.assertGone(self.inside, EndReason.DONE)
-        assert (self.factory.connections.served, self.factory.connections.received) == (1, 5)
+        counts = self.factory.connections.counts
+        assert (counts[Total.SERVED], counts[Total.RECEIVED], counts[Refusal.STOPPING]) == (1, 5, 1)
 
 
 class FactoryTests(EchoUpTestCase):
