@@ -53,6 +53,21 @@ class WritableStream(TwistedLike):
         """Whether the connection is not made yet, bytes wait for the kernel, or the connection is closing."""
         return self._uv is None or self._state is not OPEN or bool(self._unsent) or self._uv.get_write_buffer_size() > 0
 
+    @property
+    def unsent(self) -> int:
+        """The number of bytes that were written and that the kernel hasn't taken.
+
+        It stays known while the protocol is told of the loss. uvloop has dropped a write that failed by then, so after
+        a reset the number is too low.
+        """
+        waiting = 0 if self._uv is None else self._uv.get_write_buffer_size()
+        return waiting + len(self._unsent) if self._unsent else waiting
+
+    @property
+    def producerPaused(self) -> bool:
+        """Whether the producer is paused because too much waits; Twisted's transports have it under this name."""
+        return self.producer is not None and self._buffer is _FULL
+
     # uvloop calls these
 
     def pause_writing(self) -> None:

@@ -4,11 +4,84 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from twisted.python.failure import Failure
 
 from tests.support.addresses import receiveAll
 from tests.support.recorders import HalfCloseableRecorder, Producer, Recorder
 from tests.support.sizes import MUCH
+from tests.support.sockets import reset
 from tests.support.uvlooptests import KINDS, UvloopTestCase, onReactor, receive, waiting
+
+
+class UnsentTests(UvloopTestCase):
+    """What waits for the kernel is known."""
+
+    @onReactor
+    async def test_unsentBytesAreKnownToTheEnd(self) -> None:
+        """The kernel has exactly the rest of what was written, and an abort leaves the number as it is."""
+        for kind in KINDS:
+            server = Telling()
+            peer = self.pair(kind, server)
+            await server.event("made")
+            assert server.transport.unsent == 0
+            server.transport.write(b"x")
+            assert server.transport.unsent == 1
+            server.transport.write(MUCH)
+            await self.turns()
+            unsent = server.transport.unsent
+            assert 0 < unsent < len(MUCH)
+            assert len(receive(peer, 1 + len(MUCH) - unsent)) == 1 + len(MUCH) - unsent  # no turn passes
+            peer.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                peer.recv(1)
+            server.transport.abortConnection()
+            await server.event("lost")
+            assert server.unsent == unsent
+
+    @onReactor
+    async def test_resetForgetsTheWriteThatFailed(self) -> None:
+        """After a reset by the peer the number lacks the write that failed, which uvloop has dropped."""
+        for kind in KINDS:
+            server = Telling()
+            peer = self.pair(kind, server)
+            await server.event("made")
+            server.transport.write(MUCH)
+            await self.turns()
+            unsent = server.transport.unsent
+            server.transport.write(b"late")
+            assert server.transport.unsent == unsent + 4
+            reset(peer)
+            await server.event("lost")
+            assert 0 <= server.unsent < unsent
+
+    @onReactor
+    async def test_pausedProducerIsSeen(self) -> None:
+        """Whether a producer is paused is seen, by the name that Twisted's transports have for it."""
+        server, producer = Recorder(), Producer()
+        peer = self.pair("tcp4", server)
+        await server.event("made")
+        found = [server.transport.producerPaused]
+        server.transport.registerProducer(producer, True)
+        found.append(server.transport.producerPaused)
+        server.transport.write(MUCH)
+        await self.turns(1)
+        found.append(server.transport.producerPaused)
+        await self.inThread(receive, peer, len(MUCH))
+        await self.eventually(lambda: producer.calls == ["pause", "resume"])
+        assert [*found, server.transport.producerPaused] == [False, False, True, False]
+        server.transport.abortConnection()
+        await server.event("lost")
+
+
+class Telling(Recorder):
+    """Records what waits for the kernel when the connection is lost."""
+
+    unsent = -1
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """Record it."""
+        self.unsent = self.transport.unsent
+        super().connectionLost(reason)
 
 
 class ProducerTests(UvloopTestCase):

@@ -137,16 +137,30 @@ def writeThrough(port: Port) -> None:
         port.transport = UNIXTransport
 
 
-def unsentBy(transport: object) -> int:
+def unsentBy(transport: Any) -> int:
     """Return the number of bytes that were written to `transport` and that the kernel hasn't taken.
 
-    No interface has it. `FileDescriptor` (`twisted.internet.abstract`) holds them in `dataBuffer`, from `offset` on,
-    and in `_tempDataBuffer`, whose length is `_tempDataLen`. Others have it as `unsent`; without one, none are counted.
+    Below TLS these are bytes of its records: a record has 22 or 29 bytes more than the stream.
+
+    No interface has the number. `FileDescriptor` (`twisted.internet.abstract`) holds the bytes in `dataBuffer`, from
+    `offset` on, and in `_tempDataBuffer`, whose length is `_tempDataLen`. The uvloop reactor's streams have it as
+    `unsent`; of any other transport nothing is known.
     Test: tests/server/platform/test_twistedports.py, UnsentTests.
     """
-    if isinstance(transport, FileDescriptor):
-        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    return getattr(transport, "unsent", 0)
+    below = getattr(transport, "transport", transport)
+    if issubclass(type(below), FileDescriptor):  # not isinstance: the uvloop reactor's streams say that they are one
+        size: int = len(below.dataBuffer) - below.offset + below._tempDataLen
+        return size
+    return getattr(below, "unsent", 0)
+
+
+def isPaused(transport: object) -> bool:
+    """Return whether `transport` has paused the reading, because more bytes than its buffer holds wait for the kernel.
+
+    No interface has it; `FileDescriptor` (`twisted.internet.abstract`), and the uvloop reactor's streams, have it as
+    `producerPaused`. Test: tests/server/stream/test_protocol.py, test_pausedStreamSaysSo.
+    """
+    return getattr(getattr(transport, "transport", transport), "producerPaused", False)
 
 
 def adoptDatagramSocket(

@@ -1,16 +1,14 @@
 """Whether there is traffic on a connection."""
 
-from fcntl import ioctl
 from select import POLLIN, POLLOUT, poll
 from socket import socket
-from struct import unpack
-from termios import TIOCOUTQ
 from typing import cast
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IConsumer, IPushProducer, ISystemHandle, ITCPTransport
 from zope.interface import Attribute
 
+from echoup.server.platform.kernelqueues import unsentOn
 from echoup.tls.transport import TLSTransport
 
 
@@ -47,12 +45,8 @@ class SocketProgress:
 
     @property
     def unsent(self) -> int:
-        """The number of bytes that the kernel holds and the peer hasn't taken (tcp(7), SIOCOUTQ).
-
-        A Unix socket counts whole buffers of up to 32 KiB, and their overhead.
-        """
-        size: int = unpack("i", ioctl(self._transport.getHandle().fileno(), TIOCOUTQ, bytes(4)))[0]
-        return size
+        """The number of bytes that the kernel holds and the peer hasn't taken."""
+        return unsentOn(self._transport.getHandle())
 
     @property
     def isBlocked(self) -> bool:
