@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from twisted.internet.interfaces import IAddress
 from zope.interface import Attribute, Interface
 
+from echoup.addresses import describeAddress
 from echoup.server.counts import ListenerCounts, Total
+from echoup.server.platform.kernelqueues import unsentOn
 from echoup.server.platform.twistedports import unsentBy
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
@@ -25,10 +28,22 @@ ADMITTED, WAITING, REFUSED = Admission
 _RECEIVED, _SENT = Total.RECEIVED, Total.SENT
 
 
+class Stage(Enum):
+    """How far a connection is; the values are the words of the status site."""
+
+    WAITING = "waiting"  # for a place, or for the answer of another process about its peer
+    HEADER = "proxy-header"  # its PROXY header isn't complete
+    HANDSHAKE = "handshake"  # its TLS handshake isn't
+    ECHOING = "echoing"
+    PAUSED = "paused"  # it is not read, because bytes wait for the peer
+    ENDING = "ending"
+
+
 class IConnectionProtocol(Interface):
     """The protocol that serves a connection: before its stream, or as its stream."""
 
     transport = Attribute("The IStreamTransport below it.")
+    stage = Attribute("The Stage that it has reached.")
 
     def begin() -> None:
         """Serve the connection, which is admitted, from now on."""
@@ -83,21 +98,64 @@ class Connection:
     countedReceived: int = 0
     """Bytes of the stream that are in the counts already."""
     countedSent: int = 0
+    """Those of them that the kernel has taken; see `twistedports.unsentBy`."""
 
     def note(self, **fields: str) -> None:
         """Add `fields` to the details."""
         self.details += tuple(fields.items())
 
+    @property
+    def stage(self) -> Stage:
+        """How far it is, while it is open."""
+        if self.admission is WAITING or not self.protocol:
+            return Stage.WAITING
+        stage: Stage = self.protocol.stage
+        return stage
+
     def countTraffic(self) -> None:
         """Add to the counts what was received and sent since the last call."""
-        received = self.received
-        if received == self.countedSent:
+        received, before = self.received, self.countedSent
+        if received == before:
             return
         assert self.protocol
-        sent = max(received - unsentBy(self.protocol.transport), self.countedSent)
+        sent = max(received - unsentBy(self.protocol.transport), before)
         self.counts.add(_RECEIVED, received - self.countedReceived)
-        self.counts.add(_SENT, sent - self.countedSent)
+        self.counts.add(_SENT, sent - before)
         self.countedReceived, self.countedSent = received, sent
+
+    def isFrom(self, peer: str) -> bool:
+        """Return whether it comes from or through `peer`, as `describeAddress` writes it; an empty one is any."""
+        return not peer or peer in (describeAddress(self.peer), dict(self.details).get("via"))
+
+    def describe(self, idPrefix: str, now: float) -> dict[str, Any]:
+        """Return what the status site shows of it, as JSON; `now` is in seconds of the reactor's clock.
+
+        `age` is in seconds since `startedAt`. `received` and `sent` are bytes of the stream. `unsent` are those that
+        this process or the kernel still holds for the peer, in TLS records where there is TLS. `tls` is None without
+        TLS, and `reason` until the connection is ending.
+        """
+        assert self.protocol
+        self.countTraffic()
+        transport, details = self.protocol.transport, dict(self.details)
+        return {
+            "id": f"{idPrefix}{self.id}",
+            "listener": self.listener,
+            "peer": describeAddress(self.peer),
+            "via": details.get("via"),
+            "state": self.stage.value,
+            "age": round(now - self.startedAt, 3),
+            "received": self.received,
+            "sent": self.countedSent,
+            "unsent": unsentBy(transport) + unsentOn(transport.getHandle()),
+            "tls": {
+                "version": details["tls_version"],
+                "server_name": details.get("server_name"),
+                "subject": details.get("client_subject"),
+            }
+            if "tls_version" in details
+            else None,
+            "reason": self.reason and self.reason.value,
+        }
 
     def settle(self, answer: Admission) -> None:
         """Act on the gate's answer: abort the connection, pause it while it waits, or resume and serve it."""

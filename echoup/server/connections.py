@@ -11,7 +11,8 @@ it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -21,7 +22,7 @@ from twisted.logger import Logger
 from echoup.addresses import describeAddress, unmapAddress
 from echoup.clock import RunningTime
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import WAITING, Connection, IConnectionProtocol
+from echoup.server.connection import WAITING, Connection, IConnectionProtocol, Stage
 from echoup.server.counts import Total
 from echoup.server.platform.socketoptions import allowPackets
 from echoup.server.reasons import EndReason
@@ -29,6 +30,9 @@ from echoup.server.settings import Limits
 
 SLICE = 50
 """Connections that are acted on in one turn of the reactor; ending them takes longest."""
+
+PAGE = 100
+"""Connections that are shown or left out in one turn of the reactor."""
 
 QUIET = 0.3
 """Seconds without traffic after which a shutdown ends a connection."""
@@ -118,13 +122,39 @@ class Connections:
                 details="".join(f" {name}={value}" for name, value in connection.details),
             )
 
-    async def forEach(self, act: Callable[[IConnectionProtocol], None], alsoWaiting: bool = True) -> None:
-        """Act on the protocols of the open connections, those that wait for the gate included or not, in slices."""
+    async def forEach(self, act: Callable[[Connection, IConnectionProtocol], None]) -> None:
+        """Act on the open connections, each with the protocol that serves it, in slices."""
         for number, connection in enumerate(list(self._open), 1):
-            if connection.protocol and (alsoWaiting or connection.admission is not WAITING):
-                act(connection.protocol)
+            if connection.protocol:
+                act(connection, connection.protocol)
             if not number % SLICE:
                 await deferLater(self.reactor, 0)
+
+    async def updateCounts(self, check: Callable[[IConnectionProtocol], None] | None = None) -> None:
+        """Bring the counts of the open connections up to date, and `check` those that don't wait for the gate."""
+        waiting = paused = 0
+
+        def update(connection: Connection, protocol: IConnectionProtocol) -> None:
+            nonlocal waiting, paused
+            if connection.admission is WAITING:
+                waiting += 1
+                return
+            connection.countTraffic()
+            if connection.countedSent < connection.received and protocol.stage is Stage.PAUSED:
+                paused += 1
+            if check:
+                check(protocol)
+
+        await self.forEach(update)
+        self.counts.setOpen(waiting, paused)
+
+    async def after(self, cursor: str, peer: str) -> tuple[list[dict[str, Any]], str]:
+        """Return some of the open connections, as JSON, and the next cursor; see `IMainService.connectionsAfter`."""
+        await deferLater(self.reactor, 0)  # so that no turn has more than one page
+        last, now = int(cursor.removeprefix(self._idPrefix) or 0), self.reactor.seconds()
+        page = [*islice((connection for connection in self._open if connection.id > last), PAGE)]
+        shown = [connection.describe(self._idPrefix, now) for connection in page if connection.isFrom(peer)]
+        return shown, f"{self._idPrefix}{page[-1].id}" if len(page) == PAGE else ""
 
     def _sweep(self) -> "Deferred[None]":
         if not self._open:
@@ -133,14 +163,14 @@ class Connections:
         return swept.addErrback(lambda failure: self._log.failure("a check of the connections failed", failure))
 
     async def checkProgress(self) -> None:
-        """End the connections that have had no traffic for too long."""
+        """Bring the counts up to date, and end the connections that have had no traffic for too long."""
         now = self.clock.seconds()  # for all slices: a pause between two of them must not count for the later ones
 
         def check(protocol: IConnectionProtocol) -> None:
             idleReason = EndReason.STOPPING if self._isStopping else EndReason.IDLE
             protocol.checkProgress(now, self._limits, idleReason)
 
-        await self.forEach(check, alsoWaiting=False)
+        await self.updateCounts(check)
 
     async def beginStop(self) -> None:
         """End quiet connections from now on, and undo `stopHandshakes` for those that inherited it."""
@@ -149,7 +179,7 @@ class Connections:
         if self._sweeping.running:
             self._sweeping.interval = self._limits.tick
             self._sweeping.reset()
-        await self.forEach(lambda protocol: allowPackets(protocol.transport.getHandle()))
+        await self.forEach(lambda _, protocol: allowPackets(protocol.transport.getHandle()))
 
     def stopSweeping(self) -> None:
         """Stop the regular checks of the connections."""

@@ -55,9 +55,9 @@ class Drain:
         connections.gate.close()
         await close()
         await self._until(lambda: not connections, began + timeout * FINISH_ALL)
-        await connections.forEach(lambda protocol: protocol.finish(EndReason.STOPPING))
+        await connections.forEach(lambda _, protocol: protocol.finish(EndReason.STOPPING))
         await self._until(lambda: not connections, began + timeout)
-        await connections.forEach(lambda protocol: protocol.abort(EndReason.STOPPING))
+        await connections.forEach(lambda _, protocol: protocol.abort(EndReason.STOPPING))
         connections.stopSweeping()
         await deferLater(connections.reactor, 0)  # the aborted connections are lost in the next turn
 

@@ -9,7 +9,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from echoup.clock import BEAT
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Admission, IConnectionProtocol
+from echoup.server.connection import Admission, Connection, IConnectionProtocol
 from echoup.server.connections import SLICE, Connections
 from echoup.server.counts import DURATIONS, SIZES, Counts, Total
 from echoup.server.platform.socketoptions import stopHandshakes
@@ -207,7 +207,7 @@ class SliceTests(ConnectionsTestCase):
     def finishAll(self) -> "Deferred[None]":
         """Begin to finish all."""
 
-        def finish(protocol: IConnectionProtocol) -> None:
+        def finish(_: Connection, protocol: IConnectionProtocol) -> None:
             protocol.finish(EndReason.STOPPING)
 
         return Deferred.fromCoroutine(self.connections.forEach(finish))

@@ -10,7 +10,7 @@ from zope.interface import implementer
 from echoup.server.admission.gate import Gate
 from echoup.server.admission.peers import IPeers, PeerLimit
 from echoup.server.admission.slots import LocalSlots
-from echoup.server.connection import Admission, Connection, IConnectionProtocol
+from echoup.server.connection import Admission, Connection, IConnectionProtocol, Stage
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
 
@@ -33,6 +33,7 @@ class RecordedProtocol:
 
     def __init__(self) -> None:
         self.transport = StringTransport()
+        self.stage = Stage.ECHOING
         self.fate = ""
         self.checks = 0
 

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from echoup.addresses import Network, describeAddress, unmapAddress, unmapHost
 from echoup.escaping import quoted
 from echoup.proxyheader import ProxyHeaderError, ProxyHeaderParser
-from echoup.server.connection import Connection, IConnectionProtocol
+from echoup.server.connection import Connection, IConnectionProtocol, Stage
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
@@ -32,6 +32,15 @@ class ArrivalState(Enum):
     CLIENT = auto()  # the gate's answer about the client that the header names
     HANDSHAKE = auto()  # the end of the TLS handshake, or, when that failed, the peer's end
     NOTHING = auto()  # it is aborted
+
+
+_STAGES = {
+    ArrivalState.PLACE: Stage.WAITING,
+    ArrivalState.HEADER: Stage.HEADER,
+    ArrivalState.CLIENT: Stage.WAITING,
+    ArrivalState.HANDSHAKE: Stage.HANDSHAKE,
+    ArrivalState.NOTHING: Stage.ENDING,
+}
 
 
 @implementer(IConnectionProtocol, IHalfCloseableProtocol)
@@ -71,6 +80,11 @@ class Arrival(Protocol):
                 self._secure()
         elif self._state is ArrivalState.CLIENT:
             self._secure()
+
+    @property
+    def stage(self) -> Stage:
+        """What it waits for."""
+        return _STAGES[self._state]
 
     def dataReceived(self, data: bytes) -> None:
         """Parse part of the header, or pass the data on to TLS."""

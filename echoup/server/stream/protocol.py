@@ -16,11 +16,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Connection, IConnectionProtocol
+from echoup.server.connection import Connection, IConnectionProtocol, Stage
 from echoup.server.connections import Connections
 from echoup.server.counts import Counts
 from echoup.server.platform.socketoptions import prepare
-from echoup.server.platform.twistedports import acceptingPort
+from echoup.server.platform.twistedports import acceptingPort, isPaused
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
 from echoup.server.stream.progress import IStreamTransport, SocketProgress
@@ -70,6 +70,13 @@ class EchoUp(Protocol):
         connections = self.factory.connections
         self.connection.isServed = True
         self.connection.startedAt, self._movedAt = connections.reactor.seconds(), connections.clock.seconds()
+
+    @property
+    def stage(self) -> Stage:
+        """Whether it echoes, is paused, or is ending."""
+        if self._state is not ECHOING:
+            return Stage.ENDING
+        return Stage.PAUSED if isPaused(self.transport) else Stage.ECHOING
 
     def dataReceived(self, data: bytes) -> None:
         """Send `data` back in upper case."""

@@ -24,7 +24,7 @@ from echoup.addresses import Network, describeAddress
 from echoup.clock import LOOKS
 from echoup.proxyheader import SIGNATURE, encodeProxyHeader
 from echoup.server.admission.gate import Gate
-from echoup.server.connection import Connection, IConnectionProtocol
+from echoup.server.connection import Connection, IConnectionProtocol, Stage
 from echoup.server.connections import Connections
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.reasons import EndReason
@@ -362,6 +362,23 @@ class TLSTests(ArrivalTestCase):
                 assert client.receiveAll() == b""
                 line = "connection peer=192.0.2.7:40000 bytes=5 seconds=0.000 reason=done"
                 self.assertGone(f"{line} via={name} authority=example.org")
+
+    def test_stageIsWhatItWaitsFor(self) -> None:
+        """The stage of a connection tells what it waits for, until it echoes; one that is aborted is ending."""
+        self.limit(Limits(maxConnections=1))
+        peer, _ = self.connect(self.certificate)
+        waiting, _ = self.connect(self.certificate)
+        found = [connection.stage for connection in self.connections]
+        peer.offer(V1)
+        found.append(next(iter(self.connections)).stage)
+        client = self.overTLS(peer, ssl.TLSVersion.TLSv1_3)
+        client.shakeHands()
+        client.offer()
+        found.append(next(iter(self.connections)).stage)
+        client.peer.reset()
+        waiting.socket.send(b"no header")
+        self.reactor.until(lambda: [each.stage for each in self.connections] == [Stage.ENDING])
+        assert found == [Stage.HEADER, Stage.WAITING, Stage.HANDSHAKE, Stage.ECHOING]
 
     def test_dataWithTheLastOfTheHandshake(self) -> None:
         """Data and the end may come together with the last of the handshake."""

@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 
 from echoup.server.admission.gate import Gate
 from echoup.server.admission.slots import LocalSlots
-from echoup.server.connection import Connection, IConnectionProtocol
+from echoup.server.connection import Connection, IConnectionProtocol, Stage
 from echoup.server.connections import Connections
 from echoup.server.counts import Counts, Total
 from echoup.server.listening.sockets import accept, openTCP
@@ -140,6 +140,20 @@ class EchoTests(EchoUpTestCase):
             assert stream.connection.received < sent
             assert peer.receive(sent) == MUCH[:sent].upper()
             assert stream.transport in self.reactor.getReaders()
+
+    def test_pausedStreamSaysSo(self) -> None:
+        """A stream says that it is paused while its peer isn't read, and that it is ending."""
+        for family in FAMILIES:
+            stream, peer = self.connect(family)
+            found = [stream.stage]
+            sent = peer.offer(MUCH)
+            found.append(stream.stage)
+            peer.receive(sent)
+            found.append(stream.stage)
+            peer.offer(MUCH)
+            peer.end()
+            stream.readConnectionLost()
+            assert [*found, stream.stage] == [Stage.ECHOING, Stage.PAUSED, Stage.ECHOING, Stage.ENDING]
 
     def test_endWhilePausedCloses(self) -> None:
         """An end that is seen while the peer is paused closes the connection too: a paused producer would keep it."""
