@@ -16,21 +16,28 @@ _REASONS = {
 """Plain words for reasons that OpenSSL gives."""
 
 
+class FileError(ValueError):
+    """Files can't be used; the message is one line that begins with their paths."""
+
+    def __init__(self, why: object, *paths: str | Path) -> None:
+        self.paths = tuple(map(str, paths))
+        super().__init__(f"{' and '.join(self.paths)}: {why}")
+
+
 @contextmanager
 def naming(*paths: str | Path, missing: str = "certificate or private key") -> Iterator[None]:
-    """Turn an error of OpenSSL or the system into a ValueError of one line that names `paths`, the files it is about.
+    """Turn an error of OpenSSL or the system into a FileError about `paths`.
 
     `missing` is what they have to contain.
     """
-    names = " and ".join(map(str, paths))
     try:
         yield
     except ssl.SSLError as error:
         # OpenSSL gives no reason when a PEM file has nothing of the kind that it looks for.
         why = explain(error) if error.reason else f"no usable {missing} in it"
-        raise ValueError(f"{names}: {why}") from None
+        raise FileError(why, *paths) from None
     except OSError as error:
-        raise ValueError(f"{names}: {error.strerror}") from None
+        raise FileError(error.strerror, *paths) from None
 
 
 def makeContext(protocol: int) -> ssl.SSLContext:
@@ -47,9 +54,10 @@ def makeContext(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def refusePassphrase(prefix: str = "") -> NoReturn:
+def refusePassphrase(path: str | None = None) -> NoReturn:
     """Raise ValueError for an encrypted private key, whose passphrase OpenSSL would ask for on the terminal."""
-    raise ValueError(f"{prefix}the private key is encrypted")
+    why = "the private key is encrypted"
+    raise FileError(why, path) if path else ValueError(why)
 
 
 def explain(error: ssl.SSLError) -> str:

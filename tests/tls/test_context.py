@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from trustme import CA, Blob
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.tls.context import explain, makeContext, naming, refusePassphrase
+from echoup.tls.context import FileError, explain, makeContext, naming, refusePassphrase
 from tests.support.certificates import NAME, contexts, writeCertificates
 from tests.support.doubles import raised
 from tests.support.tlspeer import connectInMemory
@@ -43,6 +43,12 @@ class NamingTests(SynchronousTestCase):
             ("server.crt", "encrypted.key", "the private key is encrypted"),
         ):
             assert str(raised(ValueError, self.load, cert, key)) == message
+
+    def test_errorHasThePaths(self) -> None:
+        """The error has the paths of the files that it is about, as they were given."""
+        error = raised(FileError, self.load, "server.crt", "empty")
+        assert error is not None
+        assert error.paths == (f"{self.directory}/server.crt", f"{self.directory}/empty")
 
     def test_unreadableFileIsNamed(self) -> None:
         """A file that can't be read is named, with the system's reason."""

@@ -22,8 +22,7 @@ class ServerCertificate:
 
     The paths have the names of Twisted's `ssl:` endpoint. Without `certKey` the certificate is in the file of the key.
     The certificates between it and the root follow it there, or are in `extraCertChain`. With `clientCA`, clients must
-    have a certificate signed by one in that file. Raise ValueError, with one line that says what is wrong, for files
-    that can't be used.
+    have a certificate signed by one in that file. Raise FileError for files that can't be used.
 
     A process that unpickles it makes the same context, even if it can't read the files, or if they have changed.
     """
@@ -60,7 +59,7 @@ class ServerCertificate:
         self.context = self._makeContext(self._contents)
 
     def reload(self) -> None:
-        """Read the files again; if that is impossible, keep what was read before, and raise ValueError."""
+        """Read the files again; if that is impossible, keep what was read before, and raise FileError."""
         contents = {}
         for name, path in self._paths.items():
             with naming(name):
@@ -80,7 +79,7 @@ class ServerCertificate:
         chain, key = b"\n".join(contents[path] for path in self._certificates), contents[self.privateKey]
         # The certificates are good, so nothing but the key can be missing.
         with naming(self.privateKey, missing="private key"), _inFile(chain) as chainFile, _inFile(key) as keyFile:
-            context.load_cert_chain(chainFile, keyFile, partial(refusePassphrase, f"{self.privateKey}: "))
+            context.load_cert_chain(chainFile, keyFile, partial(refusePassphrase, self.privateKey))
         if self.clientCA:
             with naming(self.clientCA, missing="certificate"), _inFile(contents[self.clientCA]) as file:
                 context.load_verify_locations(file)

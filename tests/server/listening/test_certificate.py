@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.listening.certificate import ServerCertificate
+from echoup.tls.context import FileError
 from tests.support.certificates import VERSIONS
 from tests.support.descriptors import fewDescriptors, keepsDescriptors
 from tests.support.doubles import raised
@@ -54,10 +55,11 @@ class CertificateTestCase(SynchronousTestCase):
 
     def refusal(self, *arguments: str, **named: str) -> str:
         """Return the words with which a certificate is refused; it is one line that names a file by its whole path."""
-        error = raised(ValueError, lambda: ServerCertificate(*arguments, **named))
+        error = raised(FileError, lambda: ServerCertificate(*arguments, **named))
         assert error is not None
         path, _, words = str(error).removeprefix(f"{self.folder}/").partition(": ")
         assert str(error) == f"{self.folder}/{path}: {words}"
+        assert error.paths == (f"{self.folder}/{path}",)
         assert words.isprintable()
         return f"{path}: {words}"
 
