@@ -19,8 +19,8 @@ from echoup.server.counts import Counts, Total
 from echoup.server.datagram.protocol import EchoUpDatagram
 from echoup.server.datagram.reflection import ReflectionGuard
 from echoup.server.drain import Drain
-from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import Listener, ListenError, listeningOn
+from echoup.server.listening.renewal import reloadCertificates
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
 from echoup.server.overview import IMainService
 from echoup.server.platform.socketoptions import passesOptions
@@ -136,32 +136,6 @@ class EchoUpService(Service):
             address.close()
         self.ports.clear()
         self._listening.clear()
-
-
-def reloadCertificates(listeners: Iterable[Listener], isSaid: bool = True) -> list[str]:
-    """Read the certificates again, and return the descriptions of the listeners whose certificate was read.
-
-    Log each certificate that can't be read, and, with `isSaid`, each that was.
-    """
-    users: dict[ServerCertificate, list[str]] = {}
-    for listener in listeners:
-        if listener.certificate:
-            users.setdefault(listener.certificate, []).append(listener.description)
-    descriptions = []
-    for certificate, described in users.items():
-        try:
-            certificate.reload()
-        except ValueError as error:
-            _log.error(
-                "cannot reload the certificate in {file}; the old one stays in use: {error}",
-                file=certificate.file,
-                error=str(error),
-            )
-        else:
-            if isSaid:
-                _log.info("reloaded the certificate in {file}", file=certificate.file)
-            descriptions += described
-    return descriptions
 
 
 def logAddresses(addresses: Iterable[str], opened: Iterable[ListeningAddress]) -> None:

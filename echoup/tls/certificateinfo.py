@@ -1,6 +1,7 @@
 """A server's certificate: its names, and how long it is valid."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,13 +24,28 @@ class CertificateInfo:
         """Return the days from `now` until it expires; negative if it has expired."""
         return (self.notAfter - now) / timedelta(days=1)
 
+    def problem(self, now: datetime) -> str:
+        """Return why it isn't valid at `now`, with the date in UTC; empty if it is."""
+        if now < self.notBefore:
+            return f"is not valid before {self.notBefore:%Y-%m-%d}"
+        return f"expired on {self.notAfter:%Y-%m-%d}" if now > self.notAfter else ""
+
 
 def parseCertificate(der: bytes) -> CertificateInfo | None:
     """Return the facts of a certificate in DER; None if it can't be parsed."""
+    return _parse(x509.load_der_x509_certificate, der)
+
+
+def parseFirstCertificate(pem: bytes) -> CertificateInfo | None:
+    """Return the facts of the first certificate of a PEM file; None if it can't be parsed."""
+    return _parse(x509.load_pem_x509_certificate, pem)
+
+
+def _parse(load: Callable[[bytes], x509.Certificate], data: bytes) -> CertificateInfo | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # cryptography warns of deviations that don't concern the user
-            parsed = x509.load_der_x509_certificate(der)
+            parsed = load(data)
             subject = parsed.subject.rfc4514_string() or _alternatives(parsed)
             issuer = parsed.issuer.rfc4514_string()
             return CertificateInfo(subject, issuer, parsed.not_valid_before_utc, parsed.not_valid_after_utc)

@@ -7,9 +7,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from trustme import CA
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.tls.certificateinfo import CertificateInfo, parseCertificate
+from echoup.tls.certificateinfo import CertificateInfo, parseCertificate, parseFirstCertificate
 from tests.support.certificates import inDER
 from tests.support.properties import given, st
 from tests.support.samples import BEGINNING, NOW, RIGHT
@@ -42,6 +43,25 @@ class CertificateTests(SynchronousTestCase):
         certificate = CertificateInfo("a", "b", NOW, NOW)
         assert certificate.daysLeft(NOW - timedelta(hours=36)) == 1.5
         assert certificate.daysLeft(NOW + timedelta(hours=36)) == -1.5
+
+    def test_invalidAtTheTimeIsAProblem(self) -> None:
+        """Before and after the time in which it is valid, the problem is told, with the day in UTC."""
+        certificate = CertificateInfo("a", "b", BEGINNING, NOW)
+        for now, problem in (
+            (BEGINNING - timedelta(seconds=1), "is not valid before 2029-12-02"),
+            (BEGINNING, ""),
+            (NOW, ""),
+            (NOW + timedelta(seconds=1), "expired on 2030-01-01"),
+        ):
+            assert certificate.problem(now) == problem
+
+    def test_firstOfAFileIsRead(self) -> None:
+        """Of a PEM file with text, a key and several certificates, the first certificate is read."""
+        first = RIGHT.cert_chain_pems[0].bytes()
+        other = CA().cert_pem.bytes()
+        pem = b"subject=\xff\n" + RIGHT.private_key_pem.bytes() + b"between\n" + first + other
+        assert parseFirstCertificate(pem) == parseCertificate(inDER(RIGHT))
+        assert parseFirstCertificate(RIGHT.private_key_pem.bytes()) is None
 
     def test_alternativeNamesReplaceEmptySubject(self) -> None:
         """Where the subject is empty, the first alternative names of any kind replace it."""

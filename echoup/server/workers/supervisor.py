@@ -24,9 +24,10 @@ from echoup.server.admission.peers import PeerLimit
 from echoup.server.drain import waitUntil
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import Listener, ListenError, StartError, listeningOn
+from echoup.server.listening.renewal import reloadCertificates
 from echoup.server.listening.sockets import ListeningAddress
 from echoup.server.overview import IMainService
-from echoup.server.service import EchoUpService, logAddresses, logTotals, reloadCertificates
+from echoup.server.service import EchoUpService, logAddresses, logTotals
 from echoup.server.settings import Plan
 from echoup.server.workers.commands import LISTENING, Configuration
 from echoup.server.workers.memory import BYTES, SERVED, Page, Shared

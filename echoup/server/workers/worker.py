@@ -33,8 +33,9 @@ from echoup.clock import useMonotonicClock
 from echoup.server.admission.gate import Gate
 from echoup.server.admission.peers import IPeers
 from echoup.server.listening.listeners import ListenError
+from echoup.server.listening.renewal import reloadCertificates
 from echoup.server.log.logqueue import queueLog
-from echoup.server.service import EchoUpService, reloadCertificates
+from echoup.server.service import EchoUpService
 from echoup.server.workers.commands import LOG, PAGE, ROOM, SAID, TOLD, Configuration, encode
 from echoup.server.workers.memory import Page, Row, SharedSlots
 

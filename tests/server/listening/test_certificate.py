@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.listening.certificate import ServerCertificate
+from echoup.tls.certificateinfo import parseCertificate
 from echoup.tls.context import FileError
-from tests.support.certificates import VERSIONS
+from tests.support.certificates import VERSIONS, inDER
 from tests.support.descriptors import fewDescriptors, keepsDescriptors
 from tests.support.doubles import raised
 from tests.support.tlspeer import connectInMemory
@@ -339,6 +340,21 @@ class ReloadTests(CertificateTestCase):
         assert self.subject(certificate) != before
         old[1].write(b"hello")
         assert old[0].read(5) == b"hello"
+
+    def test_factsAreThoseOfWhatWasReadLast(self) -> None:
+        """The facts are those of the certificate itself, not of its chain, as it was read last."""
+        key = self.file("key.pem", self.leaf.private_key_pem)
+        certificate = ServerCertificate(key, self.file("chain.pem", *self.leaf.cert_chain_pems))
+        assert certificate.info == parseCertificate(inDER(self.leaf))
+        self.file("chain.pem", b"oops")
+        assert raised(FileError, certificate.reload)
+        assert certificate.info == parseCertificate(inDER(self.leaf))
+        self.leaf = self.between.issue_cert("localhost")
+        self.file("key.pem", self.leaf.private_key_pem)
+        self.file("chain.pem", *self.leaf.cert_chain_pems)
+        certificate.reload()
+        copy = pickle.loads(pickle.dumps(certificate))  # noqa: S301  # our own
+        assert certificate.info == copy.info == parseCertificate(inDER(self.leaf))
 
     def test_clientAuthorityIsReadAgain(self) -> None:
         """The authority for clients is read again, too."""
