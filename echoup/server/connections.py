@@ -119,7 +119,9 @@ class Connections:
                 bytes=connection.received,
                 seconds=seconds,
                 reason=reason.value,
-                details="".join(f" {name}={value}" for name, value in connection.details),
+                details="".join(
+                    f' error="{value}"' if name == "error" else f" {name}={value}" for name, value in connection.details
+                ),
             )
 
     async def forEach(self, act: Callable[[Connection, IConnectionProtocol], None]) -> None:
