@@ -19,6 +19,9 @@ NON_JOINER, JOINER = "\u200c", "\u200d"
 NEAR = 8
 """Characters before an invisible one that decide whether it is shown, at most."""
 
+LONGEST = 255
+"""The most bytes of a word that a peer chose; no host name is longer."""
+
 _PICTURES = "\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
 """The blocks that have emoji which are joined to others."""
 
@@ -53,10 +56,15 @@ def word(data: bytes) -> str:
     return re.sub(r"[\s=\"']", lambda found: f"\\x{ord(found[0]):02x}", printable(data))
 
 
-def quoted(text: str) -> str:
-    """Return `text` in quotation marks, as one value of a log line; quotation marks in it are escaped."""
+def shortWord(data: bytes) -> str:
+    """Return `data` as `word` does, but at most LONGEST bytes of it, and then `...`: a peer could fill the log."""
+    return word(data[:LONGEST]) + "..." * (len(data) > LONGEST)
+
+
+def quotable(text: str) -> str:
+    """Return `text` as one line for a value in quotation marks; those in it are escaped."""
     line = printable(text.encode(errors="surrogateescape"))
-    return '"' + re.sub(r'(\\+)(?="|$)', r"\1\1", line).replace('"', '\\"') + '"'
+    return re.sub(r'(\\+)(?="|$)', r"\1\1", line).replace('"', '\\"')
 
 
 class LineEscaper:

@@ -15,7 +15,7 @@ from typing import Literal
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-from echoup.escaping import word
+from echoup.escaping import shortWord, word
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 """The first bytes of a v2 header (2.2)."""
@@ -37,7 +37,6 @@ _AUTHORITY, _CRC32C, _UNIQUE_ID, _SSL = 0x02, 0x03, 0x05, 0x20
 _SSL_VERSION, _SSL_CN, _SSL_CIPHER = 0x21, 0x22, 0x23
 _TLS, _CERTIFICATE = 0x01, 0x06  # flags; a certificate may be this connection's or that of a session it resumed
 
-_LOGGED = 255  # bytes of a value: no host name is longer, and a client could fill the log with longer ones
 _CRC32C_TABLE = [reduce(lambda crc, _: crc >> 1 ^ (crc & 1) * 0x82F63B78, range(8), byte) for byte in range(256)]
 
 
@@ -87,7 +86,7 @@ class ProxyHeader:
             said["tls_cipher"] = tls.cipher
             said["tls_cn"] = tls.commonName
             said["tls_verified"] = {True: b"yes", False: b"no", None: b""}[tls.verified]
-        words = {name: word(value[:_LOGGED]) + "..." * (len(value) > _LOGGED) for name, value in said.items() if value}
+        words = {name: shortWord(value) for name, value in said.items() if value}
         if self.uniqueId:
             # It isn't text: each byte is escaped on its own, so that different identifiers look different.
             words["unique_id"] = word(self.uniqueId.decode("latin-1").encode("unicode_escape"))
@@ -100,6 +99,11 @@ class ProxyHeaderParser:
     def __init__(self) -> None:
         self._received = bytearray()
         self._size: int | None = None
+
+    @property
+    def version(self) -> int:
+        """The version of the header that `feed` has returned."""
+        return 2 if self._received.startswith(SIGNATURE) else 1
 
     def feed(self, data: bytes) -> tuple[ProxyHeader, bytes] | None:
         """Take the next bytes; return the header and the bytes after it when it is complete, and None before that.

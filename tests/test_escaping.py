@@ -4,7 +4,7 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.escaping import LineEscaper, printable, quoted, shown, word
+from echoup.escaping import LONGEST, LineEscaper, printable, quotable, shortWord, shown, word
 from tests.support.properties import given, st
 
 JOINED = (
@@ -166,30 +166,34 @@ class WordTests(SynchronousTestCase):
         assert isShowable(text)
         assert not set(text) & set("='\"")
 
+    def test_longWordIsCut(self) -> None:
+        """Of a word that a peer chose, only the first bytes are shown: it could fill the log."""
+        assert shortWord(b"=" + b"a" * (LONGEST - 1)) == "\\x3d" + "a" * (LONGEST - 1)
+        assert shortWord("é".encode() * LONGEST) == "é" * (LONGEST // 2) + "\\xc3..."
 
-class QuotedTests(SynchronousTestCase):
-    """`quoted` returns one value of a log line."""
+
+class QuotableTests(SynchronousTestCase):
+    """`quotable` returns text for quotation marks."""
 
     def test_quotationMarksAreEscaped(self) -> None:
-        """The text is in quotation marks; those in it, and characters that can't be printed, are escaped."""
+        """Quotation marks, backslashes before one, and characters that can't be printed are escaped."""
         for text, expected in (
-            ("", '""'),
-            ("bad certificate", '"bad certificate"'),
-            ('say "no"', '"say \\"no\\""'),
-            ("b'\\x00'", "\"b'\\x00'\""),
-            ("\\", '"\\\\"'),
-            ('\\"', '"\\\\\\""'),
-            ("a\nb", '"a\\nb"'),
-            ("\udcff", '"\\xff"'),
+            ("", ""),
+            ("bad certificate", "bad certificate"),
+            ('say "no"', 'say \\"no\\"'),
+            ("b'\\x00'", "b'\\x00'"),
+            ("\\", "\\\\"),
+            ('\\"', '\\\\\\"'),
+            ("a\nb", "a\\nb"),
+            ("\udcff", "\\xff"),
         ):
-            assert quoted(text) == expected
+            assert quotable(text) == expected
 
     @given(st.text() | st.text('"\\a '))
     def test_anyTextEndsAtTheLastCharacter(self, text: str) -> None:
         """The quotation of any text ends at its last character, and not before."""
-        line = quoted(text)
+        line = f'"{quotable(text)}"'
         assert isShowable(line)
-        assert line[0] == line[-1] == '"'
         assert endOfQuotation(line) == len(line)
 
 

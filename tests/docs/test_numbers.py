@@ -6,7 +6,7 @@ from math import nan
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup import clock, proxyheader
+from echoup import clock, escaping
 from echoup.client import datagram as datagrams
 from echoup.client import protocol, standardio
 from echoup.client.cli import cli
@@ -76,7 +76,7 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/promises.md", "default of # s", settings.Limits.stallTimeout),
         ("docs/operating.md", "# MiB of lines", logqueue.BOUND / MIB),
         ("docs/operating.md", "# ms after it was logged", logqueue.GATHERING * 1000),
-        ("docs/operating.md", "at most # bytes", proxyheader._LOGGED),
+        ("docs/operating.md", "at most # bytes", escaping.LONGEST),
         ("docs/operating.md", "deaths, # s", supervisor.DELAYS[1]),
         ("docs/ping.md", "over UDP at most #", pings.MAXIMUM),
         ("docs/ping.md", "At most # are under way", session.MAXIMUM),

@@ -14,11 +14,14 @@ T = TypeVar("T")
 class TLSPeer:
     """TLS at the far end of a connection; the test decides what is sent and when."""
 
-    def __init__(self, peer: Peer, context: ssl.SSLContext, isServer: bool = False) -> None:
+    def __init__(
+        self, peer: Peer, context: ssl.SSLContext, isServer: bool = False, name: str | None = "localhost"
+    ) -> None:
+        """A client asks for `name`."""
         self.peer = peer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        name = None if isServer else "localhost"
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=isServer, server_hostname=name)
+        asked = None if isServer else name
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=isServer, server_hostname=asked)
 
     def seal(self, data: bytes = b"", isEnd: bool = False) -> bytes:
         """Return all records that wait to be sent, then those of `data`, then a close_notify if `isEnd`."""

@@ -12,16 +12,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.addresses import Network, describeAddress, unmapAddress, unmapHost
-from echoup.escaping import quoted
+from echoup.escaping import quotable, shortWord
 from echoup.proxyheader import ProxyHeaderError, ProxyHeaderParser
 from echoup.server.connection import Connection, IConnectionProtocol, Stage
 from echoup.server.listening.certificate import ServerCertificate
-from echoup.server.reasons import EndReason
+from echoup.server.reasons import EndReason, ProxyResult, TLSResult
 from echoup.server.settings import Limits
 from echoup.server.stream.progress import IStreamTransport, SocketProgress, TLSProgress
 from echoup.server.stream.protocol import EchoUp, EchoUpFactory
+from echoup.tls.clienthello import parseServerName
 from echoup.tls.context import explain
-from echoup.tls.transport import TLSTransport
+from echoup.tls.transport import RECORD, TLSTransport
 
 
 class ArrivalState(Enum):
@@ -56,6 +57,7 @@ class Arrival(Protocol):
 
     _state = ArrivalState.PLACE
     _rest = b""  # what came after the header
+    _hello = b""  # what TLS began with, at most as much as a record carries
     _tls: TLSTransport | None = None
 
     def __init__(
@@ -89,6 +91,7 @@ class Arrival(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Parse part of the header, or pass the data on to TLS."""
         if self._tls:
+            self._hello += data[: RECORD - len(self._hello)]
             self._tls.dataReceived(data)
         elif self._header and self._state is ArrivalState.HEADER:
             self._readHeader(self._header, data)
@@ -98,10 +101,12 @@ class Arrival(Protocol):
         try:
             result = parser.feed(data)
         except ProxyHeaderError as error:
-            connection.note(error=quoted(str(error)))
+            connection.note(error=quotable(str(error)))
+            self._countHeader(ProxyResult.INVALID)
             self.abort(EndReason.HEADER)
             return
         if result:
+            self._countHeader(ProxyResult.VERSION_1 if parser.version == 1 else ProxyResult.VERSION_2)
             header, self._rest = result
             connection.note(via=describeAddress(connection.peer), **header.fields)
             connection.peer = unmapAddress(header.source or connection.peer)
@@ -109,10 +114,15 @@ class Arrival(Protocol):
             self._state = ArrivalState.CLIENT
             connection.settle(self.factory.streams.connections.gate.identify(connection))
 
+    def _countHeader(self, result: ProxyResult) -> None:
+        self._header = None
+        self.connection.counts.add(result)
+
     def _secure(self) -> None:
         """Begin the TLS handshake, or the stream if there is no TLS."""
         self._state = ArrivalState.HANDSHAKE
         if self._certificate:
+            self._hello = self._rest[:RECORD]
             self._tls = TLSTransport(self._certificate.context, self._giveWay)
             self._tls.established.addErrback(self._fail)
         above = self._tls or self._giveWay()
@@ -123,18 +133,41 @@ class Arrival(Protocol):
     def _giveWay(self) -> EchoUp:
         """Let a stream take over the connection, and return it."""
         self.factory.stopClock(self)
+        if self._tls:
+            self._noteTLS(self._tls.tls)
         stream = self.factory.streams.makeStream(self.connection, TLSProgress if self._tls else SocketProgress)
         self.transport.protocol = self._tls or stream
         return stream
 
+    def _noteTLS(self, tls: ssl.SSLObject) -> None:
+        """Record what the handshake told."""
+        result = TLSResult((tls.version(), "ok"))
+        self.connection.counts.add(result)
+        self.connection.note(tls_version=result.value[0])
+        self._noteServerName()
+        if certificate := tls.getpeercert(binary_form=True):
+            from echoup.tls.certificateinfo import parseCertificate
+
+            if (info := parseCertificate(certificate)) and info.subject:
+                self.connection.note(client_subject=shortWord(info.subject.encode(errors="backslashreplace")))
+
+    def _noteServerName(self) -> None:
+        if name := parseServerName(self._hello):
+            self.connection.note(server_name=shortWord(name))
+
     def _fail(self, failure: Failure) -> None:
         """Record why the handshake failed; an alert tells the peer, which has until the deadline to end its side."""
+        connection = self.connection
+        self._noteServerName()
         if isinstance(failure.value, ssl.SSLError):
-            self.connection.reason = EndReason.TLS
+            connection.reason = EndReason.TLS
+            connection.counts.add(TLSResult.FAILED)
             why = explain(failure.value)
             if failure.value.reason == "WRONG_VERSION_NUMBER":  # the beginning of plain text, read as a version
                 why += "; the client does not seem to speak TLS"
-            self.connection.note(error=quoted(why))
+            connection.note(error=quotable(why))
+        else:
+            connection.counts.add(TLSResult.TIMEOUT if connection.reason is EndReason.HANDSHAKE else TLSResult.LOST)
 
     def readConnectionLost(self) -> None:
         """End the connection, because the peer has ended its side too early."""
@@ -149,6 +182,9 @@ class Arrival(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Leave the open connections."""
         self.factory.stopClock(self)
+        if self._header:
+            isLate = self.connection.reason is EndReason.HANDSHAKE
+            self._countHeader(ProxyResult.TIMEOUT if isLate else ProxyResult.LOST)
         if self._tls:
             self._tls.connectionLost(reason)
         self.factory.streams.connections.remove(self.connection)

@@ -6,6 +6,7 @@ import socket
 import ssl
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Collection, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -27,11 +28,11 @@ from echoup.server.admission.gate import Gate
 from echoup.server.connection import Connection, IConnectionProtocol, Stage
 from echoup.server.connections import Connections
 from echoup.server.listening.certificate import ServerCertificate
-from echoup.server.reasons import EndReason
+from echoup.server.reasons import EndReason, ProxyResult, TLSResult
 from echoup.server.settings import Limits
 from echoup.server.stream.arrival import Arrival, ArrivalFactory
 from echoup.server.stream.protocol import EchoUp, EchoUpFactory
-from echoup.tls.transport import TLSTransport
+from echoup.tls.transport import RECORD, TLSTransport
 from tests.support.certificates import VERSIONS, writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.gates import REFUSED, LatePeerLimit, held
@@ -52,7 +53,15 @@ V2 = encodeProxyHeader(2, CLIENT, SERVER)
 AUTHORITY = V2[:14] + pack("!H", 12 + 14) + V2[16:] + b"\x02\x00\x0bexample.org"
 """A header of version 2 that says which host the client asked for."""
 
+ASKING = " server_name=localhost"
+"""What the log says of our clients of TLS, which all ask for this name."""
+
 NO_TLS = "wrong version number; the client does not seem to speak TLS"
+
+
+def agreed(version: ssl.TLSVersion) -> str:
+    """Return what the log says of our clients once they speak that version of TLS."""
+    return f" tls_version={version.name.replace('_', '.')}{ASKING}"
 
 
 class ArrivalTestCase(ReactorTestCase):
@@ -343,7 +352,7 @@ class TLSTests(ArrivalTestCase):
             peer.end()
             assert peer.receiveAll() == b""
             name = "{}:{}".format(*peer.peer.socket.getsockname())
-            self.assertGone(f"connection peer={name} bytes=5 seconds=0.000 reason=done")
+            self.assertGone(f"connection peer={name} bytes=5 seconds=0.000 reason=done{agreed(version)}")
 
     def test_headerComesBeforeTLS(self) -> None:
         """Through a proxy, the header is in clear, and may come with the first of the handshake."""
@@ -361,7 +370,7 @@ class TLSTests(ArrivalTestCase):
                 client.end()
                 assert client.receiveAll() == b""
                 line = "connection peer=192.0.2.7:40000 bytes=5 seconds=0.000 reason=done"
-                self.assertGone(f"{line} via={name} authority=example.org")
+                self.assertGone(f"{line} via={name} authority=example.org{agreed(version)}")
 
     def test_stageIsWhatItWaitsFor(self) -> None:
         """The stage of a connection tells what it waits for, until it echoes; one that is aborted is ending."""
@@ -409,7 +418,7 @@ class TLSTests(ArrivalTestCase):
         assert error.reason == alert
         assert isinstance(self.protocol(), Arrival)
         peer.peer.end()
-        self.assertGone(f'connection peer={name} bytes=0 seconds=0.000 reason=tls error="{words}"')
+        self.assertGone(f'connection peer={name} bytes=0 seconds=0.000 reason=tls{ASKING} error="{words}"')
 
     def test_clientCertificateIsDemanded(self) -> None:
         """With an authority for clients, those that it has signed are served, and all others are told why not."""
@@ -436,7 +445,7 @@ class TLSTests(ArrivalTestCase):
             name = "{}:{}".format(*peer.peer.socket.getsockname())
             assert raised(ssl.SSLCertVerificationError, peer.shakeHands)
             peer.peer.end()
-            line = f'connection peer={name} bytes=0 seconds=0.000 reason=tls error="tlsv1 alert unknown ca"'
+            line = f'connection peer={name} bytes=0 seconds=0.000 reason=tls{ASKING} error="tlsv1 alert unknown ca"'
             self.assertGone(line)
 
     def test_oldVersionIsRefused(self) -> None:
@@ -486,6 +495,184 @@ class TLSTests(ArrivalTestCase):
         self.assertGone(line)
 
 
+class FactTests(ArrivalTestCase):
+    """The record of a connection has what the handshake tells, each as one word without quotation marks."""
+
+    def detailsOf(self, context: ssl.SSLContext, name: str | None) -> dict[str, str]:
+        """Return the details of a connection after the handshake of a client that asks for `name`."""
+        peer = TLSPeer(self.connect(self.certificate, ())[0], context, name=name)
+        peer.shakeHands()
+        self.reactor.until(lambda: isinstance(self.protocol(), EchoUp))
+        details = dict(self.connection().details)
+        peer.peer.socket.close()
+        self.reactor.until(lambda: not self.connections)
+        return details
+
+    def test_versionAndServerNameAreNoted(self) -> None:
+        """The version and the server name are noted; without a name the version alone."""
+        context = self.context()
+        context.check_hostname = False
+        for version in VERSIONS:
+            context.minimum_version = context.maximum_version = version
+            said = version.name.replace("_", ".")
+            assert self.detailsOf(context, "other.example") == {"tls_version": said, "server_name": "other.example"}
+            assert self.detailsOf(context, "127.0.0.1") == {"tls_version": said}
+
+    def test_serverNameMayBeAnything(self) -> None:
+        """A server name may be any bytes: the server goes on with the handshake, and the name is noted as one word."""
+        for version in VERSIONS:
+            peer, name = self.connect(self.certificate, ())
+            client = self.overTLS(peer, version)
+            peer.offer(client.flight().replace(b"localhost", b'l\xff "=\nx\xc3\xbc'))
+            assert peer.receive(1) == b"\x16"  # and no alert
+            peer.reset()
+            line = rf"connection peer={name} bytes=0 seconds=0.000 reason=lost server_name=l\xff\x20\x22\x3d\nxü"
+            self.assertGone(line)
+
+    def test_longServerNameIsCut(self) -> None:
+        """A server name that is longer than a host's, with which the handshake fails, is cut."""
+        hello = b"\3\3" + bytes(32) + b"\0" + b"\0\2\x13\1" + b"\1\0"
+        hello += pack("!HHHHBH", 309, 0, 305, 303, 0, 300) + b"a" * 300
+        message = b"\1" + len(hello).to_bytes(3) + hello
+        peer, _ = self.connect(self.certificate, ())
+        peer.offer(b"\x16\3\1" + len(message).to_bytes(2) + message)
+        self.reactor.until(lambda: bool(self.connection().details))
+        assert dict(self.connection().details)["server_name"] == "a" * 255 + "..."
+
+    def test_subjectOfTheClientIsNoted(self) -> None:
+        """The subject of a client's certificate is noted, for one without a subject its alternative names."""
+        self.certificate = ServerCertificate(f"{self.folder}/server.pem", clientCA=f"{self.folder}/ca.pem")
+        context = self.context()
+        context.load_cert_chain(self.folder / "client.pem")
+        subject = self.detailsOf(context, "localhost")["client_subject"]
+        assert subject.startswith(r"OU\x3dTesting\x20cert\x20#")
+
+    def test_errorHasNoQuotationMarks(self) -> None:
+        """An error is a text for quotation marks, without them."""
+        for certificate, networks in ((self.certificate, ()), (None, NETWORKS)):
+            peer, _ = self.connect(certificate, networks)
+            connection = self.connection()
+            peer.offer(b'"hello" there')
+            peer.socket.close()
+            self.reactor.until(lambda: not self.connections)
+            expected = NO_TLS if certificate else r"b'\"hello\" there' does not begin a PROXY protocol header"
+            assert dict(connection.details) == {"error": expected}
+
+    def test_nothingStaysOfTheArrival(self) -> None:
+        """Nothing of the arrival stays after the handshake, not even the bytes with which it began."""
+        peer = self.connectTLS(ssl.TLSVersion.TLSv1_3)
+        kept = weakref.ref(self.protocol())
+        peer.shakeHands()
+        self.reactor.until(lambda: isinstance(self.protocol(), EchoUp))
+        assert kept() is None
+
+    def test_beginningIsBounded(self) -> None:
+        """Of a handshake, at most as much as a record carries is kept, however much comes."""
+        peer, _ = self.connect(self.certificate, ())
+        arrival = self.protocol()
+        assert isinstance(arrival, Arrival)
+        peer.offer(b"\x16\3\1\x40\0\1\1\0\0" + bytes(2**17))
+        assert len(arrival._hello) == RECORD
+
+
+class CountTests(ArrivalTestCase):
+    """Each header that a connection must begin with, and each handshake that has begun, is counted once."""
+
+    def assertCounted(self, *results: TLSResult | ProxyResult) -> None:
+        """Let the connections go, and check that these results were counted."""
+        for peer in self.peers:
+            peer.socket.close()
+        self.reactor.until(lambda: not self.connections)
+        counts = {result: self.connections.counts[result] for result in (*TLSResult, *ProxyResult)}
+        assert {result: number for result, number in counts.items() if number} == Counter(results)
+        self.gate.close()
+        self.limit(LIMITS)
+
+    def test_handshakeIsCountedByItsVersion(self) -> None:
+        """A handshake that makes a stream is counted with its version, also when the stream is cut."""
+        for version, result in zip(VERSIONS, (TLSResult.TLS_1_2, TLSResult.TLS_1_3), strict=True):
+            peer = self.connectTLS(version)
+            peer.shakeHands()
+            self.reactor.until(lambda: isinstance(self.protocol(), EchoUp))
+            self.protocol().abort(EndReason.STALLED)
+            self.assertCounted(result)
+
+    def test_failedHandshakeIsCountedOnce(self) -> None:
+        """A handshake that has failed stays one when its peer is aborted later."""
+        peer, _ = self.connect(self.certificate, ())
+        peer.offer(b"hello, is anybody there?")
+        assert len(self.connections) == 1
+        self.reactor.advance(TIMEOUT, step=1)
+        assert len(self.connections) == 0
+        self.assertCounted(TLSResult.FAILED)
+
+    def test_lateHandshakeIsATimeout(self) -> None:
+        """A handshake that isn't complete at the deadline is a timeout."""
+        for flights in (0, 1):
+            peer = self.connectTLS(VERSIONS[1])
+            for _ in range(flights):
+                peer.peer.offer(peer.flight())
+            self.reactor.advance(TIMEOUT, step=1)
+            self.assertCounted(TLSResult.TIMEOUT)
+
+    def test_lostHandshakeIsALoss(self) -> None:
+        """A handshake whose peer ends or resets the connection, or that the end of the daemon cuts, is a loss."""
+
+        def stop() -> None:
+            self.protocol().abort(EndReason.STOPPING)
+
+        for flights in (0, 1):
+            for act in (Peer.end, Peer.reset, lambda _: stop()):
+                peer = self.connectTLS(VERSIONS[1])
+                for _ in range(flights):
+                    peer.peer.offer(peer.flight())
+                act(peer.peer)
+                self.assertCounted(TLSResult.LOST)
+
+    def test_headerIsCountedByItsVersion(self) -> None:
+        """A header is counted with its version, apart from the handshake after it."""
+        for header, result in (
+            (V1, ProxyResult.VERSION_1),
+            (V2, ProxyResult.VERSION_2),
+            (AUTHORITY, ProxyResult.VERSION_2),
+        ):
+            peer, _ = self.connect()
+            for byte in header:
+                peer.offer(bytes([byte]))
+            self.assertCounted(result)
+            peer, _ = self.connect(self.certificate)
+            peer.offer(header)
+            self.reactor.advance(TIMEOUT, step=1)
+            self.assertCounted(result, TLSResult.TIMEOUT)
+
+    def test_unusableHeaderIsCounted(self) -> None:
+        """A header that is invalid, late or lost is counted as that, and the handshake after it isn't begun."""
+
+        def wait(_: Peer) -> None:
+            self.reactor.advance(TIMEOUT, step=1)
+
+        for data, act, result in (
+            (b"hello", wait, ProxyResult.INVALID),
+            (V1[:-1], wait, ProxyResult.TIMEOUT),
+            (b"", wait, ProxyResult.TIMEOUT),
+            (V2[:-1], Peer.end, ProxyResult.LOST),
+            (b"", Peer.reset, ProxyResult.LOST),
+            (b"", lambda _: self.protocol().abort(EndReason.STOPPING), ProxyResult.LOST),
+        ):
+            peer, _ = self.connect(self.certificate)
+            peer.offer(data)
+            act(peer)
+            self.assertCounted(result)
+
+    def test_clientOverItsLimitHadAHeader(self) -> None:
+        """A client that its header brings over its limit is counted by the header; no handshake has begun."""
+        self.limit(Limits(maxConnectionsPerPeer=1))
+        for _ in range(2):
+            self.connect(self.certificate)[0].socket.send(V1)
+        self.reactor.until(lambda: len(self.connections) == 1)
+        self.assertCounted(ProxyResult.VERSION_1, ProxyResult.VERSION_1, TLSResult.LOST)
+
+
 class TimeoutTests(ArrivalTestCase):
     """What comes before the stream has to be there in time."""
 
@@ -510,7 +697,8 @@ class TimeoutTests(ArrivalTestCase):
                 peer = self.connectTLS(version)
                 for last in range(flights):
                     peer.peer.offer(peer.flight()[: -1 if last else None])
-                self.assertTimesOut(peer.peer, "{}:{}".format(*peer.peer.socket.getsockname()))
+                name = "{}:{}".format(*peer.peer.socket.getsockname())
+                self.assertTimesOut(peer.peer, name, ASKING if flights else "")
 
     def test_headerAndHandshakeShareTheTimeout(self) -> None:
         """The header and the handshake after it have that time together, however busy the peer is."""
@@ -592,7 +780,8 @@ class LostTests(ArrivalTestCase):
                 tls = self.connectTLS(version)
                 tls.peer.offer(tls.flight()[:size])
                 name = "{}:{}".format(*tls.peer.socket.getsockname())
-                yield tls.peer, f"connection peer={name} bytes=0 seconds=0.000 reason=lost"
+                asking = ASKING if size == 2**16 else ""
+                yield tls.peer, f"connection peer={name} bytes=0 seconds=0.000 reason=lost{asking}"
 
     def test_earlyEndIsALoss(self) -> None:
         """The peer's end alone is enough: there is nothing to wait for."""
