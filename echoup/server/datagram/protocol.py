@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 
 from echoup.server.datagram.reflection import ReflectionGuard
-from echoup.server.datagram.returnpath import ReturnPath
+from echoup.server.datagram.returnpath import DatagramRefusal, ReturnPath
 from echoup.upper import upper
 
 
@@ -15,6 +15,9 @@ class IDatagramTransport(IUDPTransport):
 
     def answer(datagram: bytes, path: ReturnPath) -> None:
         """Send `datagram` along `path`."""
+
+    def drop(refusal: DatagramRefusal) -> None:
+        """Count a datagram that isn't answered."""
 
 
 class EchoUpDatagram(DatagramProtocol):
@@ -34,5 +37,7 @@ class EchoUpDatagram(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Send `datagram` back in upper case; `addr` is its ReturnPath."""
         reply = upper(datagram)
-        if self._guard.mayAnswer(datagram, reply, addr):
+        if refusal := self._guard.refusalOf(datagram, reply, addr):
+            self.transport.drop(refusal)
+        else:
             self.transport.answer(reply, addr)

@@ -58,24 +58,24 @@ class ReflectionGuard:
         self._refusals = RateLimitedLog(clock, self._logRefused)
         self._last: tuple[Any, DatagramRefusal]
 
-    def mayAnswer(self, datagram: bytes, reply: bytes, path: ReturnPath) -> bool:
-        """Return whether `datagram`, which came on `path`, may get `reply`; count it if it may not."""
+    def refusalOf(self, datagram: bytes, reply: bytes, path: ReturnPath) -> DatagramRefusal | None:
+        """Return why `datagram`, which came on `path`, may not get `reply`, and count it; None if it may."""
         sender, now = path.sender, self._clock.seconds()
         if refusal := path.refusal:
             pass
         elif sender[1] in self.ports:
             refusal = DatagramRefusal.OWN_PORT
         elif self._rate and self._isOverRate(sender[0], now):
-            refusal = DatagramRefusal.TOO_MANY
+            refusal = DatagramRefusal.RATE
         else:
             exchange = hash((sender, path.asked, reply))
             if datagram != reply or self._replies.get(exchange, now) <= now:
                 self._replies.set(exchange, now + RETURN, now)
-                return True
+                return None
             refusal = DatagramRefusal.OWN_REPLY
         self._last = sender, refusal
         self._refusals.count()
-        return False
+        return refusal
 
     def stop(self) -> None:
         """Log the refusals that are not yet logged, and none afterwards."""

@@ -10,12 +10,20 @@ from typing import Any
 class DatagramRefusal(Enum):
     """Why a datagram isn't answered; the values are the words of the log line, with the limit as `rate`."""
 
+    __hash__ = object.__hash__  # Enum's own is Python code, which would run for each datagram that is dropped
+
     SYSTEM_PORT = "the source port is below 1024"  # the services there may answer an answer
     OWN_PORT = "the source port is one of this daemon's"
     NO_HOST = "the source is not the address of one host"
     MANY_HOSTS = "it was sent to more than one host"
-    TOO_MANY = "more than {rate} a second from this address (--udp-rate)"
+    RATE = "more than {rate} a second from this address (--udp-rate)"
     OWN_REPLY = "it is this daemon's own reply"
+    UNSENT = "its answer could not be sent"  # only counted: the log could tell nothing that helps
+
+    @property
+    def label(self) -> str:
+        """The value of the label `reason` in the metrics."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True)

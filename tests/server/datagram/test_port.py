@@ -26,7 +26,7 @@ from echoup.server.datagram.port import (
 )
 from echoup.server.datagram.protocol import EchoUpDatagram, IDatagramTransport
 from echoup.server.datagram.reflection import RETURN, ReflectionGuard
-from echoup.server.datagram.returnpath import ReturnPath
+from echoup.server.datagram.returnpath import DatagramRefusal, ReturnPath
 from echoup.server.listening.sockets import closePort
 from tests.support.addresses import NO_OWN_ADDRESSES, OWN_ADDRESSES
 from tests.support.chance import randomBytes
@@ -352,6 +352,75 @@ class DatagramPortTests(PortTestCase):
             path = datagramport._returnPath(("::", 8081), sender, socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)
             control = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, origin)
             assert path == ReturnPath(sender, (text, 8081) if text else None, (control,))
+
+
+class CountTests(PortTestCase):
+    """Every datagram is counted once: as answered, or as dropped with its reason."""
+
+    def setUp(self) -> None:
+        """Listen with one port."""
+        super().setUp()
+        (self.port,) = self.listen("127.0.0.1:0")
+        self.address = ("127.0.0.1", self.port.getHost().port)
+        self.counts = self.port.counts
+
+    def dropped(self) -> dict[str, int]:
+        """Return the reasons that were counted; check that every datagram is counted once."""
+        counts = self.counts
+        assert counts.received == counts.answered + sum(counts.dropped.values())
+        return {refusal.label: number for refusal, number in counts.dropped.items() if number}
+
+    def test_answeredDatagramsAreCountedWithTheirBytes(self) -> None:
+        """Answered datagrams, empty ones too, are counted, and the bytes in both directions."""
+        client = self.client()
+        for data in (b"hello", b"", b"x" * 1000):
+            self.ask(client, data, self.address)
+        assert self.dropped() == {}
+        assert (self.counts.received, self.counts.receivedBytes) == (3, 1005)
+        assert (self.counts.answered, self.counts.sentBytes) == (3, 1005)
+
+    def test_refusedDatagramsAreCountedByReason(self) -> None:
+        """A refused datagram counts for its reason, and its bytes as received only."""
+        client = self.client()
+        self.ask(client, b"HELLO", self.address)
+        for _ in range(3):
+            client.sendto(b"HELLO", self.address)
+        self.reactor.turn()
+        assert self.dropped() == {"own_reply": 3}
+        assert (self.counts.receivedBytes, self.counts.sentBytes) == (20, 5)
+
+    def test_answersThatTheKernelRefusesAreDropped(self) -> None:
+        """An answer that the kernel doesn't take isn't counted as answered, nor are its bytes as sent."""
+        client = self.client()
+        client.sendto(b"hello", self.address)
+        path = ReturnPath(("::1", 5000), self.address)  # not an address of this family
+        self.patch(datagramport, "_returnPath", lambda *_: path)
+        self.reactor.turn()
+        assert self.dropped() == {"unsent": 1}
+        assert (self.counts.answered, self.counts.sentBytes) == (0, 0)
+
+    def test_datagramsThatRaiseAnErrorAreDropped(self) -> None:
+        """A datagram at which the protocol fails counts as dropped."""
+        self.patch(self.guard, "refusalOf", lambda *_: 1 / 0)
+        self.client().sendto(b"hello", self.address)
+        self.reactor.turn()
+        assert self.dropped() == {"unsent": 1}
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    def test_portsOfOneListenerCountTogether(self) -> None:
+        """All the ports of a description have the same counts; those of another description have their own."""
+        ports = self.listen("*:0")
+        self.counts = ports[0].counts
+        for host, port in (("127.0.0.1", ports[0]), ("::1", ports[1])):
+            self.ask(self.client(host), b"hello", (host, port.getHost().port))
+        assert self.dropped() == {}
+        assert self.counts.answered == 2
+        assert self.port.counts.answered == 0
+
+    def test_labelsAreUnique(self) -> None:
+        """Each reason has a short label of its own."""
+        labels = [refusal.label for refusal in DatagramRefusal]
+        assert labels == ["system_port", "own_port", "no_host", "many_hosts", "rate", "own_reply", "unsent"]
 
 
 class DatagramListenerTests(PortTestCase):

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.server.datagram.protocol import EchoUpDatagram, IDatagramTransport
 from echoup.server.datagram.reflection import ReflectionGuard
-from echoup.server.datagram.returnpath import ReturnPath
+from echoup.server.datagram.returnpath import DatagramRefusal, ReturnPath
 from tests.support.properties import given, st
 
 US = ("192.0.2.1", 8081)
@@ -56,3 +56,6 @@ class LinkedTransport:
     def answer(self, data: bytes, path: ReturnPath) -> None:
         """Send to the other."""
         self.air.append((self.other, data))
+
+    def drop(self, refusal: DatagramRefusal) -> None:
+        """Count nothing."""

@@ -29,7 +29,7 @@ class GuardTestCase(SynchronousTestCase):
 
     def answers(self, data: bytes = b"hello", sender: Any = CLIENT, asked: tuple[str, int] | None = US) -> bool:
         """Whether the guard lets the datagram be answered."""
-        return self.guard.mayAnswer(data, data.upper(), ReturnPath(sender, asked))
+        return not self.guard.refusalOf(data, data.upper(), ReturnPath(sender, asked))
 
 
 class ReflectionGuardTests(GuardTestCase):
@@ -92,7 +92,7 @@ class ReflectionGuardTests(GuardTestCase):
         for pause, count in bursts:
             clock.advance(pause)
             tokens = min(tokens + pause * 10, 20)
-            answered = sum(guard.mayAnswer(b"a", b"A", ReturnPath(CLIENT, US)) for _ in range(count))
+            answered = sum(not guard.refusalOf(b"a", b"A", ReturnPath(CLIENT, US)) for _ in range(count))
             assert min(count, tokens) - 1.01 < answered < min(count, tokens) + 0.01
             tokens -= answered
         guard.stop()
