@@ -16,9 +16,9 @@ class RateLimitedLog:
         self._silence: IDelayedCall | None = None
         self._stopped = False
 
-    def count(self) -> None:
-        """Count one event."""
-        self._unsaid += 1
+    def count(self, number: int = 1) -> None:
+        """Count one event, or a `number` of them."""
+        self._unsaid += number
         if not self._silence and not self._stopped:
             self._speak()
 

@@ -33,6 +33,14 @@ class RateLimitedLogTests(SynchronousTestCase):
         self.clock.advance(0.1)
         assert self.said == [1, 1000]
 
+    def test_severalEventsAtOnce(self) -> None:
+        """Several events can be counted at once."""
+        self.log.count(3)
+        self.log.count(2)
+        self.log.count(2)
+        self.clock.advance(60)
+        assert self.said == [3, 4]
+
     def test_quietMinuteStartsAnew(self) -> None:
         """After a minute without an event the next one is said at once."""
         self.log.count()
