@@ -1,7 +1,8 @@
 """What the one service of a process does, and what it shows of itself, in one process or in several."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from socket import socket
 from typing import Any
 
 from twisted.application.service import IService
@@ -9,8 +10,11 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute
 
 from echoup.server.counts import Counts
+from echoup.server.datagram.port import DatagramCounts, DatagramListener
 from echoup.server.datagram.returnpath import DatagramRefusal
 from echoup.server.listening.certificate import ServerCertificate
+from echoup.server.listening.listeners import Listener
+from echoup.server.platform.kernelqueues import acceptQueue
 from echoup.server.settings import Plan
 
 
@@ -25,6 +29,19 @@ class ListenerView:
     """The connections in the kernel's accept queues of all its sockets; None where the kernel doesn't tell."""
     queueLimit: int | None = None
     certificate: ServerCertificate | None = None
+
+    @classmethod
+    def of(cls, listener: Listener, addresses: Iterable[str], sockets: Iterable[socket]) -> "ListenerView":
+        """Return the view of `listener`, which has these addresses, and these sockets while it listens."""
+        queues = [found for each in sockets if (found := acceptQueue(each))]
+        queue, limit = map(sum, zip(*queues, strict=True)) if queues else (None, None)
+        return cls(
+            description=listener.description,
+            addresses=tuple(addresses),
+            queue=queue,
+            queueLimit=limit,
+            certificate=listener.certificate,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +58,11 @@ class DatagramListenerView:
     """Every refusal is there."""
     receivedBytes: int
     sentBytes: int
+
+    @classmethod
+    def of(cls, listener: DatagramListener, addresses: Iterable[str], counts: DatagramCounts) -> "DatagramListenerView":
+        """Return the view of `listener`, which has these addresses and `counts`."""
+        return cls(description=f"udp:{listener.description}", addresses=tuple(addresses), **asdict(counts))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """The service that listens, and serves connections and datagrams until it is stopped."""
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from time import time
 from typing import Any
 
 from twisted.application.service import Service
@@ -20,9 +21,10 @@ from echoup.server.datagram.protocol import EchoUpDatagram
 from echoup.server.datagram.reflection import ReflectionGuard
 from echoup.server.drain import Drain
 from echoup.server.listening.listeners import Listener, ListenError, listeningOn
-from echoup.server.listening.renewal import reloadCertificates
+from echoup.server.listening.renewal import certificateProblem, reloadCertificates
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
-from echoup.server.overview import IMainService
+from echoup.server.occupancy import Occupancy
+from echoup.server.overview import Check, DatagramListenerView, IMainService, ListenerView, Overview
 from echoup.server.platform.socketoptions import passesOptions
 from echoup.server.platform.twistedports import writeThrough
 from echoup.server.settings import Plan
@@ -48,13 +50,17 @@ class EchoUpService(Service):
     ) -> None:
         """Without `gate` this process has the limits of `plan` to itself; for `idPrefix` see `Connections`."""
         self._reactor = reactor
-        self._plan = plan
+        self.plan = plan
         self._reflectionGuard = ReflectionGuard(reactor, plan.limits.udpRate)
+        maximum = 0 if gate else plan.limits.maxConnections  # another process watches those of all
         gate = gate or Gate(reactor, plan.limits, counts=Counts(each.description for each in plan.listeners))
         self.connections = Connections(reactor, plan.limits, gate, plan.logConnections, idPrefix)
+        self._occupancy = Occupancy(reactor, maximum, lambda: gate.free, lambda: gate.counts.timesFull)
         self.ports: list[Any] = []
         """The ports that are open; Twisted's, of both kinds."""
         self._listening: list[ListeningAddress] = []
+        self._listeners: list[Callable[[], ListenerView]] = []
+        self._datagramListeners: list[Callable[[], DatagramListenerView]] = []
         self._drain = Drain(self.connections)
 
     def privilegedStartService(self) -> None:
@@ -65,13 +71,16 @@ class EchoUpService(Service):
     def listen(self) -> list[str]:
         """Listen on every address, and return them as people write them; or raise ListenError, and listen on none."""
         try:
-            addresses = [address for listener in self._plan.listeners for address in self._listen(listener)]
+            addresses = [address for listener in self.plan.listeners for address in self._listen(listener)]
             makeProtocol = partial(EchoUpDatagram, self._reflectionGuard)
-            for datagramListener in self._plan.datagramListeners:
+            for datagramListener in self.plan.datagramListeners:
                 with listeningOn(f"udp:{datagramListener.description}"):
                     ports = datagramListener.open(self._reactor, makeProtocol)
                 self.ports += ports
-                addresses += [f"udp:{describeName(port.getHandle().getsockname())}" for port in ports]
+                own = [f"udp:{describeName(port.getHandle().getsockname())}" for port in ports]
+                view = partial(DatagramListenerView.of, datagramListener, own, ports[0].counts)
+                self._datagramListeners.append(view)
+                addresses += own
         except ListenError:
             for port in self.ports:  # the reactor doesn't run yet, so `stopListening` would do nothing
                 closePort(port)
@@ -80,7 +89,7 @@ class EchoUpService(Service):
         return addresses
 
     def _listen(self, listener: Listener) -> list[str]:
-        plan = self._plan
+        plan = self.plan
         with listeningOn(listener.description):
             opened = listener.open()
             self._listening += opened
@@ -92,13 +101,17 @@ class EchoUpService(Service):
                 self.ports.append(port)
                 self.connections.gate.guard(port, self.connections.counts.listeners[listener.description])
                 writeThrough(port)
-        return [("tls:" if listener.certificate else "") + address.address for address in opened]
+        addresses = [("tls:" if listener.certificate else "") + address.address for address in opened]
+        sockets = [each for address in opened for each in address.sockets]
+        self._listeners.append(partial(ListenerView.of, listener, addresses, sockets))
+        return addresses
 
     def startService(self) -> None:
         """Listen, unless that is done already."""
         super().startService()
         if not self.ports:
             self.privilegedStartService()
+        self._occupancy.start()
 
     def stopService(self) -> "Deferred[None]":
         """Stop gracefully; the Deferred fires when the last connection is gone."""
@@ -106,12 +119,33 @@ class EchoUpService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await self.drain(self._plan.drainTimeout)
+        await self.drain(self.plan.drainTimeout)
         logTotals(self.connections.counts)
 
     def reload(self) -> None:
         """Read the certificates again, for new connections; keep the old ones of those that can't be read."""
-        reloadCertificates(self._plan.listeners)
+        reloadCertificates(self.plan.listeners)
+
+    def checks(self) -> Iterable[Check]:
+        """Return whether there is room, and whether the certificates are valid."""
+        yield self._occupancy.check()
+        yield Check("certificates", certificateProblem(self.plan.listeners, time()))
+
+    def overview(self) -> "Deferred[Overview]":
+        """Bring the counts up to date, and return what this process does."""
+        return Deferred.fromCoroutine(self._overview())
+
+    async def _overview(self) -> Overview:
+        await self.connections.updateCounts()
+        return Overview(
+            counts=self.connections.counts,
+            listeners=tuple(view() for view in self._listeners),
+            datagramListeners=tuple(view() for view in self._datagramListeners),
+        )
+
+    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[tuple[list[dict[str, Any]], str]]":
+        """Return some of the open connections: see `IMainService`."""
+        return Deferred.fromCoroutine(self.connections.after(cursor, peer))
 
     def abortDrain(self) -> None:
         """End the shutdown that is under way at once."""
@@ -122,9 +156,11 @@ class EchoUpService(Service):
         # With 20 000 connections a full garbage collection takes 50 to 120 ms, in which none of them is served. It
         # skips frozen objects. They need not be freed, because the process is about to end.
         gc.freeze()
+        self._occupancy.stop()
         for address in self._listening:
             address.stopHandshakes()
         await self._drain.run(self.ports, self._stopListening, timeout)
+        self.connections.counts.setOpen(waiting=0, paused=0)
 
     async def _stopListening(self) -> None:
         self._reflectionGuard.stop()

@@ -66,6 +66,11 @@ class Gate:
         self._exhaustions = RateLimitedLog(clock, self._logExhaustion)
 
     @property
+    def free(self) -> int:
+        """How many places are left."""
+        return self._slots.free
+
+    @property
     def isQueueEmpty(self) -> bool:
         """Whether no connection waits for a place."""
         return not self._queue
