@@ -16,7 +16,7 @@ from echoup.client.ping.requirement import COUNTS, TIMES, parseRequirement
 from echoup.proxyheader import ClientTLS, ProxyHeader
 from echoup.server.reasons import EndReason
 from echoup.verdict import Verdict
-from tests.support.documents import Document, Table, codesIn, readDocuments
+from tests.support.documents import PACKAGE, Document, Table, codesIn, readDocuments
 
 SIGNALLED = 143
 """The exit code after SIGTERM, of which the client's enum knows nothing: the signal itself ends it."""
@@ -96,7 +96,7 @@ class TableTests(SynchronousTestCase):
             EndReason(fields["reason"])
 
     def test_fieldsAreTheCodes(self) -> None:
-        """The tables of fields have each that a PROXY header adds to a line, and no field that doesn't exist."""
+        """The tables of fields have each that a PROXY header or TLS adds to a line, and no field that doesn't exist."""
         fields = {field for _, table in tablesOf(self.pages, "field") for field in firstCodes(table)}
         assert fields - {*FIELDS, "error"} == detailFields()
 
@@ -136,9 +136,10 @@ class TableTests(SynchronousTestCase):
 
 
 def detailFields() -> set[str]:
-    """Return the fields that a PROXY header adds to a connection's line."""
+    """Return the fields that a PROXY header, and our own TLS, add to a connection's line."""
     header = ProxyHeader(None, None, b"a", b"b", ClientTLS(True, True, b"c", b"d", b"e"))
-    return {"via", *header.fields}
+    noted = re.findall(r"\.note\((\w+)=", (PACKAGE / "echoup/server/stream/arrival.py").read_text())
+    return {*noted, *header.fields} - {"error"}
 
 
 class CheckerTests(SynchronousTestCase):
