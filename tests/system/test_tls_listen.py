@@ -17,9 +17,10 @@ from tests.support.ways import HEADERS, Way
 pytestmark = pytest.mark.usefixtures("reactor")
 
 
-def split(certificates: Certificates, name: str, folder: Path) -> tuple[Path, Path]:
+def split(certificates: Certificates, name: str, folder: Path, expired: bool = False) -> tuple[Path, Path]:
     """Return a file with a new certificate, and one with its key."""
-    key, begin, chain = Path(certificates.issue(name, "localhost")).read_text().partition("-----BEGIN CERTIFICATE-----")
+    issued = Path(certificates.issue(name, "localhost", expired=expired)).read_text()
+    key, begin, chain = issued.partition("-----BEGIN CERTIFICATE-----")
     (folder / "cert.pem").write_text(begin + chain)
     (folder / "key.pem").write_text(key)
     return folder / "cert.pem", folder / "key.pem"
@@ -60,7 +61,10 @@ def test_everyAddressIsServed(tmp_path: Path, certificates: Certificates, worker
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_filesAreReadAgain(tmp_path: Path, certificates: Certificates, workers: int) -> None:
-    """SIGHUP reads both files again, once for all addresses; files that can't be read change nothing."""
+    """SIGHUP reads both files again, once for all addresses; files that can't be read change nothing.
+
+    The log warns of a certificate that has expired, once for all addresses and processes.
+    """
     cert, key = split(certificates, "first", tmp_path)
     context = certificates.context()
     variables = {"ECHOUP_TLS_CERT": str(cert), "ECHOUP_TLS_KEY": str(key)}
@@ -77,12 +81,16 @@ def test_filesAreReadAgain(tmp_path: Path, certificates: Certificates, workers: 
         failure = f"cannot reload the certificate in {cert}; the old one stays in use: {key}: No such file or directory"
         eventually(lambda: failure in daemon.text)
         assert shown(daemon, context) == {after}
+        split(certificates, "third", tmp_path, expired=True)
+        daemon.signal(signal.SIGHUP)
+        eventually(lambda: f"certificate {cert} expired on 20" in daemon.text)
         assert daemon.stop() == 143
-        assert daemon.text.count("reloaded the certificate in") == daemon.text.count("cannot reload") == 1
+        said = ["reloaded the certificate in", "cannot reload", " expired on "]
+        assert [daemon.text.count(words) for words in said] == [2, 1, 1]
 
 
 def test_clientCertificatesAreRequired(tmp_path: Path, certificates: Certificates) -> None:
-    """With --tls-client-ca, only clients with a certificate of that authority are served."""
+    """With --tls-client-ca, only clients with a certificate of that authority are served, and the log names them."""
     files = [f"--tls-cert={certificates.server}", f"--tls-client-ca={certificates.authority}"]
     with Daemon.start(tmp_path, *files, "--log-connections", listen=["tls:127.0.0.1:0"]) as daemon:
         context = certificates.context()
@@ -94,3 +102,6 @@ def test_clientCertificatesAreRequired(tmp_path: Path, certificates: Certificate
         ):
             connection.ask(b"hello")
         eventually(lambda: [each["reason"] for each in daemon.connections] == ["done", "tls"])
+        served, refused = daemon.connections
+        assert (served["tls_version"], served["server_name"], refused["server_name"]) == ("TLSv1.3", *["localhost"] * 2)
+        assert r"CN\x3dclient" in served["client_subject"].split(",")
