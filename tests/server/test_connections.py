@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, capturedLogs, formatEvent
+from twisted.logger import LogEvent, capturedLogs, eventAsJSON, eventFromJSON, formatEvent
 
 from echoup.clock import BEAT
 from echoup.server.admission.gate import Gate
@@ -110,19 +110,43 @@ class EndedTests(ConnectionsTestCase):
     def test_oneLineHasAllFields(self) -> None:
         """As a connection ends there is one event, with its fields."""
         (event,) = self.session()
-        assert formatEvent(event) == f"connection peer={self.name} bytes=5 seconds=2.500 reason=done"
-        assert (event["peer"], event["bytes"], event["seconds"], event["reason"]) == (self.name, 5, 2.5, "done")
+        line = f"connection id=1 listener=here peer={self.name} bytes=5 seconds=2.500 reason=done"
+        assert formatEvent(event) == line
+        members = ("id", "listener", "peer", "bytes", "seconds", "reason")
+        assert [event[name] for name in members] == ["1", "here", self.name, 5, 2.5, "done"]
 
     def test_detailsEndTheLine(self) -> None:
-        """What else is known of a connection is at the end of the line."""
+        """What else is known of a connection is at the end of the line, and a field of the event by its own name."""
         peer = self.connect()
         (connection,) = self.connections
         connection.peer = IPv6Address("TCP", "2001:db8::7", 40000)
         connection.note(via="192.0.2.1:8081", authority="example.org")
+        connection.note(error=r"it said {no}\"")
         with capturedLogs() as events:
             self.end(peer)
-        line = "connection peer=[2001:db8::7]:40000 bytes=0 seconds=0.000 reason=done"
-        assert [formatEvent(event) for event in events] == [f"{line} via=192.0.2.1:8081 authority=example.org"]
+        line = "connection id=1 listener=here peer=[2001:db8::7]:40000 bytes=0 seconds=0.000 reason=done"
+        line += r' via=192.0.2.1:8081 authority=example.org error="it said {no}\""'
+        assert [formatEvent(event) for event in events] == [line]
+        assert (events[0]["via"], events[0]["authority"]) == ("192.0.2.1:8081", "example.org")
+        assert events[0]["error"] == r"it said {no}\""
+
+    def test_lineOutlivesThePipeOfAWorker(self) -> None:
+        """The supervisor, which gets the event as JSON, writes the same line."""
+        (event,) = self.session()
+        assert formatEvent(eventFromJSON(eventAsJSON(event))) == formatEvent(event)
+
+    def test_idAndListenerAreOneWordEach(self) -> None:
+        """The id has the prefix of its process, and a listener whose path has blanks is escaped."""
+        self.connections = Connections(
+            self.reactor,
+            LIMITS,
+            Gate(self.reactor, LIMITS, counts=Counts(["unix:/a b=\udcff"])),
+            logConnections=True,
+            idPrefix="3.",
+        )
+        self.factory = EchoUpFactory(self.reactor, connections=self.connections, listener="unix:/a b=\udcff")
+        (event,) = self.session()
+        assert str(formatEvent(event)).startswith(r"connection id=3.1 listener=unix:/a\x20b\x3d\xff peer=")
 
     def test_withoutLogConnectionsNothingIsLogged(self) -> None:
         """Unless it is told to, it logs nothing."""
@@ -131,7 +155,7 @@ class EndedTests(ConnectionsTestCase):
 
     def test_refusedConnectionsCostOneLine(self) -> None:
         """Of those over the limit of their peer there is one line for all; none of them stays or was served."""
-        self.build(Limits(maxConnectionsPerPeer=1))
+        self.build(Limits(maxConnectionsPerPeer=1), logConnections=False)
         inside = self.connect()
         with capturedLogs() as events:
             for _ in range(2):
@@ -142,6 +166,18 @@ class EndedTests(ConnectionsTestCase):
         assert inside.receive(5) == b"HELLO"
         assert (self.counts[EndReason.REFUSED], self.counts[Refusal.PEER], self.counts[Total.SERVED]) == (2, 2, 0)
         assert sum(self.connections.counts.durations[0]) == 0
+
+    def test_refusedConnectionIsLogged(self) -> None:
+        """With a line for each connection, one that is refused has its own."""
+        self.build(Limits(maxConnectionsPerPeer=1))
+        self.connect()
+        with capturedLogs() as events:
+            peer = self.connect()
+            assert raised(ConnectionResetError, peer.receiveAll)
+        assert formatEvent(events[0]) == REFUSED
+        name = "{}:{}".format(*peer.socket.getsockname())
+        line = f"connection id=2 listener=here peer={name} bytes=0 seconds=0.000 reason=refused"
+        assert [formatEvent(event) for event in events[1:]] == [line]
 
     def test_sweepLeavesARefusedConnectionAlone(self) -> None:
         """A connection that is refused and not yet gone when a sweep comes stays refused, and the sweep goes on."""
@@ -173,7 +209,7 @@ class EndedTests(ConnectionsTestCase):
         name = f"\0echoup-{uuid4()}"
         self.reactor.listenUNIX(name, self.factory)
         with socket.socket(socket.AF_UNIX) as far, capturedLogs() as events:
-            far.bind(f"{name}\nconnection peer=fake\x1b[2J")
+            far.bind(f"{name}\nconnection id=1 peer=fake\x1b[2J")
             far.connect(name)
             self.reactor.until(lambda: bool(self.connections))
             far.shutdown(socket.SHUT_WR)

@@ -25,7 +25,7 @@ from tests.support.soakloads import Loads
 from tests.support.waiting import eventually
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "30"))
-ENDS = re.compile(r"^(\S+) .*\] connection peer=.* seconds=(\S+) reason=(\S+)", re.MULTILINE)
+ENDS = re.compile(r"^(\S+) .*\] connection id=.* seconds=(\S+) reason=(\S+)", re.MULTILINE)
 """A log line about the end of a connection: the time, the duration and the reason."""
 DROPPED = re.compile(r"dropped (\d+) lines? of the log")
 SERVED = re.compile(r"served (\d+) connections?")

@@ -99,7 +99,7 @@ class Daemon:
         """
         status = Path(f"/proc/{self.pid}/status").read_text()
         caught = int(status.partition("SigCgt:")[2].split()[0], 16)
-        hasWaited = "poll" in Path(f"/proc/{self.pid}/wchan").read_text() or "] connection peer=" in self.text
+        hasWaited = "poll" in Path(f"/proc/{self.pid}/wchan").read_text() or "] connection id=" in self.text
         return hasWaited and bool(caught >> (signal.SIGCHLD - 1) & 1)
 
     @property

@@ -14,7 +14,7 @@ from echoup.server.connection import Admission, Connection, IConnectionProtocol,
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
 
-REFUSED = "refused 1 connection over --max-connections-per-peer"
+REFUSED = "refused 1 connection over --max-connections-per-peer from 127.0.0.1"
 """The log line about one connection over the limit of its peer."""
 
 

@@ -31,7 +31,7 @@ SOME = 200
 """Connections whose log lines are more than a pipe takes, and less than the queue."""
 AUTHORITY, UNIQUE_ID, TLS, TLS_VERSION, TLS_CN, TLS_CIPHER = 0x02, 0x05, 0x20, 0x21, 0x22, 0x23
 _NOTICE = re.compile(r"dropped (\d+) lines? of the log here")
-_PEER = re.compile(r"connection peer=192\.0\.2\.1:(\d+)")
+_PEER = re.compile(r"connection .* peer=192\.0\.2\.1:(\d+)")
 _LISTENING = re.compile(rb'(?:listening on |"address": ")127\.0\.0\.1:(\d+)')
 
 
@@ -134,7 +134,7 @@ def test_everyLineIsForOperators(reactor: str, tmp_path: Path, certificates: Cer
         r"listening on tls:127\.0\.0\.1:\d+",
         r"listening on udp:127\.0\.0\.1:\d+",
         rf"upper-casing in {IMPLEMENTATION}",
-        r"connection peer=127\.0\.0\.1:\d+ bytes=5 seconds=\d\.\d{3} reason=done",
+        r"connection id=1 listener=127\.0\.0\.1:0 peer=127\.0\.0\.1:\d+ bytes=5 seconds=\d\.\d{3} reason=done",
         rf"reloaded the certificate in {certificates.server}",
         r"Received SIGTERM, shutting down\.",
         r"served 1 connection, 5 bytes",

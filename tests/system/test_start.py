@@ -371,8 +371,10 @@ def test_optionsFromTheEnvironment(tmp_path: Path) -> None:
     environment = {"ECHOUP_LISTEN": f"127.0.0.1:0 unix:{tmp_path}/socket", "ECHOUP_LOG_CONNECTIONS": "yes"}
     with Daemon.start(tmp_path, listen=(), environment=environment) as daemon:
         assert [address.echo(b"hello") for address in daemon.addresses] == [b"HELLO"] * 2
-        line = eventually(lambda: re.findall("connection (peer=.*)", daemon.text))[0]
-        assert re.fullmatch(r"peer=127\.0\.0\.1:\d+ bytes=5 seconds=\d\.\d{3} reason=done", line)
+        line = eventually(lambda: re.findall("connection (id=.*)", daemon.text))[0]
+        assert re.fullmatch(
+            r"id=\d listener=127\.0\.0\.1:0 peer=127\.0\.0\.1:\d+ bytes=5 seconds=\d\.\d{3} reason=done", line
+        )
 
 
 def test_defaultAddress(occupied: Occupied) -> None:

@@ -707,7 +707,7 @@ def test_workersServeInBackground(tmp_path: Path) -> None:
         log = tmp_path / "twistd.log"
         port = int(re.findall(r"listening on 127\.0\.0\.1:(\d+)", log.read_text())[0])
         assert Address(socket.AF_INET, ("127.0.0.1", port)).echo(b"hello") == b"HELLO"
-        eventually(lambda: log.read_text().count("connection peer=") == 1)
+        eventually(lambda: log.read_text().count("connection id=") == 1)
         os.kill(pid, signal.SIGTERM)
         eventually(lambda: not (tmp_path / "twistd.pid").exists())
     assert "served 1 connection, 5 bytes" in log.read_text()

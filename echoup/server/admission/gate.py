@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
 
-from echoup.plurals import counted
+from echoup.plurals import plural
 from echoup.server.admission.peers import IPeers, PeerLimit
 from echoup.server.admission.slots import ISlots, LocalSlots
 from echoup.server.connection import ADMITTED, REFUSED, WAITING, Admission, Connection, Pass
@@ -169,4 +169,5 @@ class Gate:
         self._exhaustions.count()
 
     def _logExhaustion(self, count: int) -> None:
-        self._log.warn("refused {connections}: no file descriptors left", connections=counted(count, "connection"))
+        noun = plural(count, "connection")
+        self._log.warn(f"refused {{connections}} {noun}: no file descriptors left", connections=count)

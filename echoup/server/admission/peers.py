@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
-from echoup.plurals import counted
+from echoup.plurals import plural
 from echoup.server.log.ratelimitedlog import RateLimitedLog
 
 
@@ -34,12 +34,14 @@ class PeerLimit:
         self._maximum = maximum
         self._counts: Counter[str] = Counter()
         self._refusals = RateLimitedLog(clock, self._logRefusals)
+        self._last = ""
 
     def enter(self, peer: str) -> bool:
         """Count a connection from the address `peer` if that is within the limit; return whether it is."""
         if self._counts[peer] < self._maximum:
             self._counts[peer] += 1
             return True
+        self._last = peer
         self._refusals.count()
         return False
 
@@ -52,8 +54,11 @@ class PeerLimit:
         self._refusals.stop()
 
     def _logRefusals(self, count: int) -> None:
+        noun, last = plural(count, "connection"), "" if count == 1 else ", the last"
         self._log.warn(
-            "refused {connections} over --max-connections-per-peer", connections=counted(count, "connection")
+            f"refused {{connections}} {noun} over --max-connections-per-peer{last} from {{peer}}",
+            connections=count,
+            peer=self._last,
         )
 
 

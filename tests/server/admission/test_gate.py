@@ -12,6 +12,7 @@ from echoup.server.admission.gate import Gate
 from echoup.server.admission.slots import LocalSlots
 from echoup.server.connection import Admission
 from echoup.server.connections import Connections
+from echoup.server.reasons import Refusal
 from echoup.server.settings import Limits
 from echoup.server.stream.protocol import EchoUpFactory
 from tests.support.descriptors import fewDescriptors
@@ -126,6 +127,8 @@ class PortTests(ReactorTestCase):
                 self.reactor.turn()
         said = [formatEvent(event) for event in events]
         assert said == ["refused 1 connection: no file descriptors left"]
+        assert events[0]["connections"] == 1
+        assert self.gate.counts[Refusal.DESCRIPTORS] >= 1
         self.assertServed(1)
         self.knock(3)
         self.assertServed(4)

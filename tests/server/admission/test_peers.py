@@ -27,17 +27,20 @@ class PeerLimitTests(SynchronousTestCase):
         assert [limit.enter("192.0.2.1") for _ in range(2)] == [True, False]
 
     def test_refusalsCostOneLineAMinute(self) -> None:
-        """However many are refused, there is a line a minute."""
+        """However many are refused, there is a line a minute, which names the last of them."""
         clock = Clock()
         limit = PeerLimit(clock, 1)
         with capturedLogs() as events:
             for _ in range(1001):
                 limit.enter("192.0.2.1")
+            limit.enter("192.0.2.2")
+            limit.enter("192.0.2.2")
             clock.advance(60)
         assert [formatEvent(event) for event in events] == [
-            "refused 1 connection over --max-connections-per-peer",
-            "refused 999 connections over --max-connections-per-peer",
+            "refused 1 connection over --max-connections-per-peer from 192.0.2.1",
+            "refused 1000 connections over --max-connections-per-peer, the last from 192.0.2.2",
         ]
+        assert [(event["connections"], event["peer"]) for event in events] == [(1, "192.0.2.1"), (1000, "192.0.2.2")]
 
     @given(st.lists(st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"])), st.integers(1, 3))
     def test_allRoomIsBackAtTheEnd(self, visits: list[str], maximum: int) -> None:

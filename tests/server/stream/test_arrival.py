@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import re
 import socket
 import ssl
 import warnings
@@ -158,8 +159,9 @@ class ArrivalTestCase(ReactorTestCase):
         return stream
 
     def lines(self) -> list[str]:
-        """Return what was logged of connections."""
-        return [str(formatEvent(event)) for event in self.events if event["log_namespace"].startswith("echoup")]
+        """Return what was logged of connections, without the fields that all lines have in common."""
+        lines = [str(formatEvent(event)) for event in self.events if event["log_namespace"].startswith("echoup")]
+        return [re.sub(r"^connection id=\d+ listener= ", "connection ", line) for line in lines]
 
     def assertGone(self, line: str) -> None:
         """Check that the only connection goes away, and that `line` is what is logged of it."""
@@ -927,13 +929,13 @@ class LimitTests(ArrivalTestCase):
         """A direct connection that is over the limit of its address is refused before the handshake."""
         self.limit(Limits(maxConnectionsPerPeer=1))
         inside = self.connectTLS(ssl.TLSVersion.TLSv1_3)
-        outside, _ = self.connect(self.certificate, ())
+        outside, name = self.connect(self.certificate, ())
         outside.socket.send(b"hello")
         assert raised(ConnectionResetError, outside.receiveAll)
         inside.shakeHands()
         assert isinstance(self.protocol(), EchoUp)
         assert self.connection().reason is None
-        assert self.lines() == [REFUSED]
+        assert self.lines() == [REFUSED, f"connection peer={name} bytes=0 seconds=0.000 reason=refused"]
 
     def test_clientOverItsLimitIsRefusedAfterTheHeader(self) -> None:
         """A client behind a proxy is counted for its own address once that is known, and before the handshake."""
@@ -949,7 +951,8 @@ class LimitTests(ArrivalTestCase):
             assert raised(ConnectionResetError, outside.receiveAll)
             other.offer(V1.replace(b"192.0.2.7", b"192.0.2.8"))
             assert {connection.source for connection in self.connections} == {"192.0.2.7", "192.0.2.8"}
-            assert self.lines() == [REFUSED]
+            line = f"connection peer=192.0.2.7:40000 bytes=0 seconds=0.000 reason=refused via={pairs[1][1]}"
+            assert self.lines() == [REFUSED.replace("127.0.0.1", "192.0.2.7"), line]
             self.gate.close()
             for peer in (inside, other):
                 peer.socket.close()
@@ -959,13 +962,14 @@ class LimitTests(ArrivalTestCase):
     def test_proxyCountsForItself(self) -> None:
         """What the proxy sends for itself counts for its own address, and what it sends for others doesn't."""
         self.limit(Limits(maxConnectionsPerPeer=1))
-        own, other, second = (self.connect()[0] for _ in range(3))
+        (own, _), (other, _), (second, name) = (self.connect() for _ in range(3))
         own.offer(b"PROXY UNKNOWN\r\n")
         other.offer(V1)
         assert {connection.source for connection in self.connections} == {"127.0.0.1", CLIENT.host, None}
         second.socket.send(b"PROXY UNKNOWN\r\n")
         assert raised(ConnectionResetError, second.receiveAll)
-        assert self.lines() == [REFUSED]
+        line = f"connection peer={name} bytes=0 seconds=0.000 reason=refused via={name}"
+        assert self.lines() == [REFUSED, line]
 
     def test_refusalLeavesTheOthersAlone(self) -> None:
         """A connection that is inside stays when the handshake is done, also while another one is refused."""
@@ -976,7 +980,7 @@ class LimitTests(ArrivalTestCase):
             last = inside.flight()
             self.knock(1)
             inside.peer.socket.send(last)  # the reactor comes to it after the port, and before the other is gone
-            self.reactor.until(lambda: self.lines() == [REFUSED])
+            self.reactor.until(lambda: self.lines()[:1] == [REFUSED])
             inside.shakeHands()
             inside.offer(b"hello")
             assert inside.receive(5) == b"HELLO"
