@@ -1,12 +1,13 @@
 """What a daemon does: where it listens, and within which limits; and what the values of its options may be."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from twisted.internet.selectreactor import SelectReactor
 
-from echoup.addresses import Network
+from echoup.addresses import Network, peerName, splitAddress
 from echoup.durations import parseDuration
 from echoup.server.datagram.port import DatagramListener
 from echoup.server.listening.listeners import Listener
@@ -67,6 +68,10 @@ class Plan:
     """Names under which the status site may be asked for, besides `localhost` and its own addresses."""
     readyDelay: float = 0.0
     """Seconds from the signal that stops the daemon, when it says that it isn't ready, to the shutdown itself."""
+    workers: int = 1
+    """Processes that serve; 1 is the daemon's own."""
+    logFormat: str = "text"
+    """`text` or `json`."""
 
 
 def parseCount(text: str) -> int:
@@ -96,6 +101,22 @@ def parseFlag(text: str) -> bool:
     if text.lower() not in words:
         raise ValueError(f"{text!r} is neither yes nor no")
     return words[text.lower()]
+
+
+def parseName(text: str) -> str:
+    """Return the host name or IP address `text` as `peerName` does; raise ValueError for anything else."""
+    with suppress(ValueError):
+        host, port = splitAddress(text)
+        if port is None:
+            return peerName(host)
+    raise ValueError(f"{text!r} is not a host name or an IP address without a port")
+
+
+def parseLogFormat(text: str) -> str:
+    """Return `text`, a format of the log; raise ValueError for anything else."""
+    if text not in ("text", "json"):
+        raise ValueError(f"{text!r} is neither text nor json")
+    return text
 
 
 def parseWorkers(text: str) -> int:

@@ -1,201 +1,19 @@
-"""The options of `twistd echoup`, and the service that they describe."""
+"""The service that the options of `twistd echoup` describe."""
 
-import os
-from collections.abc import Callable, Iterable
-from functools import partial
-from importlib.metadata import version
-from typing import Any, ClassVar, cast
+from typing import cast
 
 from twisted.application.service import IService
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
-from twisted.python import usage
 
-from echoup.durations import parseDuration
-from echoup.escaping import shown
 from echoup.server.daemon import Daemon
-from echoup.server.datagram.port import parseDatagramListener
-from echoup.server.listening.certificate import ServerCertificate
-from echoup.server.listening.listeners import parseListeners
-from echoup.server.platform.twistdoptions import checkTwistdOptions
+from echoup.server.options import Options
 from echoup.server.service import EchoUpService
-from echoup.server.settings import (
-    Limits,
-    Plan,
-    parseCount,
-    parseFile,
-    parseFlag,
-    parseNetwork,
-    parsePositiveSeconds,
-    parseWorkers,
-)
+from echoup.server.settings import Limits, Plan
+
+__all__ = ["Options", "makeService"]  # twistd takes both from here
 
 _log = Logger()
-
-
-class Options(usage.Options):
-    """The options of `twistd echoup`, from the command line or ECHOUP_… variables; it holds the parsed values."""
-
-    synopsis = "[options]"
-    longdesc = (
-        "Send every byte back in upper case. Times are in seconds, or have a unit: 500ms, 5s, 2m. Every option is also "
-        "an environment variable, such as ECHOUP_LISTEN or ECHOUP_MAX_CONNECTIONS; that of a repeatable option takes "
-        "several values, separated by blanks. The command line takes precedence."
-    )
-
-    _settings: ClassVar[dict[str, tuple[Callable[[str], object], float, str]]] = {  # the parser, the default, the help
-        "max-connections": (
-            parseCount,
-            Limits.maxConnections,
-            "Stop accepting at this number of connections; further clients wait. 0: no limit.",
-        ),
-        "max-connections-per-peer": (
-            parseCount,
-            Limits.maxConnectionsPerPeer,
-            "Close connections beyond this number from one address. 0: no limit.",
-        ),
-        "idle-timeout": (
-            parseDuration,
-            Limits.idleTimeout,
-            "End a connection on which nothing has moved for this time. 0: never.",
-        ),
-        "stall-timeout": (
-            parsePositiveSeconds,
-            Limits.stallTimeout,
-            "Abort a connection whose peer accepts nothing for this time while bytes wait for it.",
-        ),
-        "handshake-timeout": (
-            parsePositiveSeconds,
-            Limits.handshakeTimeout,
-            "Time limit for the PROXY header and the TLS handshake together.",
-        ),
-        "udp-rate": (
-            parseCount,
-            Limits.udpRate,
-            "Answer at most this number of datagrams a second from one address. 0: no limit.",
-        ),
-        "drain-timeout": (parseDuration, Plan.drainTimeout, "Deadline of a graceful shutdown."),
-        "workers": (
-            parseWorkers,
-            1,
-            "Number of processes; auto: one per core, within the CPU quota. Limits apply to all of them together.",
-        ),
-    }
-    _files: ClassVar[dict[str, str]] = {
-        "tls-cert": "Certificate chain for tls: addresses (PEM file).",
-        "tls-key": "Private key of the certificate (PEM file), unless it is in the file of --tls-cert.",
-        "tls-client-ca": "On every TLS address, demand a client certificate signed by a CA in this file (PEM).",
-    }
-    optParameters: ClassVar[list[list[str | None]]] = [
-        *[[name, None, None, f"{text} [default: {default:g}]"] for name, (_, default, text) in _settings.items()],
-        *[[name, None, None, f"{text} [default: none]"] for name, text in _files.items()],
-    ]
-    optFlags: ClassVar[list[list[object]]] = [
-        ["log-connections", None, "Log a line as each connection ends. [default: off]"],
-    ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Twisted prints a docstring with its indentation.
-        self.docs = {name: " ".join((text or "").split()) for name, text in self.docs.items()}
-        for name in ("listen", "udp", "proxy-from"):
-            self[name] = []
-        self._sources: dict[str, str] = {}
-        """Where each value is from: its option, or its variable."""
-
-    def opt_listen(self, description: str) -> None:
-        """Address to listen on. Repeatable.
-
-        PORT or *:PORT (all addresses), HOST:PORT, [V6]:PORT; with TLS, tls: and one of these; unix:PATH or unix:@NAME
-        (abstract); or a Twisted endpoint string (tcp:, tcp6:, ssl:, unix:, systemd:). [default: 127.0.0.1:8081]
-        """
-        self["listen"].append(description)
-
-    opt_l = opt_listen
-
-    def opt_udp(self, description: str) -> None:
-        """Address on which to answer UDP datagrams. Repeatable.
-
-        PORT or *:PORT (all addresses), HOST:PORT or [V6]:PORT. [default: none]
-        """
-        self["udp"].append(description)
-
-    def opt_proxy_from(self, network: str) -> None:
-        """Network (CIDR) whose connections must begin with a PROXY header. Repeatable.
-
-        Other connections have none. [default: none]
-        """
-        self["proxy-from"].append(network)
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        print(f"echoup {version('echoup')}")
-        raise SystemExit(0)
-
-    def parseArgs(self, *arguments: str) -> None:
-        """Refuse arguments: an address belongs to --listen."""
-        if arguments:
-            argument = arguments[0]
-            raise usage.UsageError(f"unexpected argument {argument!r}; write --listen {argument} for an address")
-
-    def parseOptions(self, options: Iterable[str] | None = None) -> None:
-        """Parse; under twistd a mistake is one line on stderr, not a page of help on stdout."""
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            if self.parent is None:
-                raise
-            raise SystemExit(f"twistd echoup: {shown(error)}") from None
-
-    def postOptions(self) -> None:
-        """Fill in what was not on the command line, and turn texts into values; raise UsageError for a bad one."""
-        if self.parent:  # twist has none of the options that are checked
-            checkTwistdOptions(self.parent)
-        for name, (parse, default, _) in self._settings.items():
-            self._evaluate(name, parse, default)
-        self["log-connections"] = "yes" if self["log-connections"] else None  # a flag, whose variable is a text
-        self._evaluate("log-connections", parseFlag, False)
-        for name in self._files:
-            self._evaluate(name, parseFile, None)
-        certificate, clientCA = self._readCertificate(), self["tls-client-ca"]
-        parse = partial(parseListeners, clientCA=clientCA, certificate=certificate)
-        self._evaluate("listen", parse, parseListeners(["127.0.0.1:8081"]))
-        self._evaluate("udp", lambda texts: [*map(parseDatagramListener, texts)], [])
-        self._evaluate("proxy-from", lambda texts: [*map(parseNetwork, texts)], [])
-        used = [listener.certificate for listener in self["listen"] if listener.certificate]
-        if certificate and certificate not in used:
-            raise usage.UsageError(f"{self._sources['tls-cert']}: no --listen tls:... uses it")
-        if clientCA and not used:
-            raise usage.UsageError(f"{self._sources['tls-client-ca']}: no --listen tls:... uses it")
-
-    def _readCertificate(self) -> ServerCertificate | None:
-        """Return the certificate of `tls:` addresses; raise UsageError if it can't be used."""
-        certificate, key = self["tls-cert"], self["tls-key"]
-        if certificate is None:
-            if key is not None:
-                raise usage.UsageError(f"{self._sources['tls-key']}: --tls-cert FILE is missing")
-            return None
-        try:
-            return ServerCertificate(key or certificate, certificate, clientCA=self["tls-client-ca"])
-        except ValueError as error:
-            # The message begins with the file that it is about.
-            (name, *_) = [name for name in self._files if str(error).startswith(f"{self[name]}: ")]
-            isKeyMissing = name == "tls-cert" and key is None and "private key" in str(error)
-            hint = "; --tls-key names its file" if isKeyMissing else ""
-            raise usage.UsageError(f"{self._sources[name]}: {shown(error)}{hint}") from None
-
-    def _evaluate(self, name: str, parse: Callable[[Any], object], default: object) -> None:
-        """Set an option from the command line, else from its variable if that isn't empty, else to `default`."""
-        given, source = self[name], f"--{name}"
-        if given is None or given == []:
-            source = "ECHOUP_" + name.upper().replace("-", "_")
-            text = os.environ.get(source, "").strip()
-            given = (text if given is None else text.split()) or None
-        self._sources[name] = source
-        try:
-            self[name] = default if given is None else parse(given)
-        except ValueError as error:
-            raise usage.UsageError(f"{source}: {shown(error)}") from None
 
 
 def makeService(options: Options) -> IService:
@@ -222,9 +40,14 @@ def makeService(options: Options) -> IService:
         logConnections=options["log-connections"],
         proxies=tuple(options["proxy-from"]),
         datagramListeners=tuple(options["udp"]),
+        status=options["status"],
+        statusHosts=tuple(options["status-host"]),
+        readyDelay=options["ready-delay"],
+        workers=options["workers"],
+        logFormat=options["log-format"],
     )
-    if options["workers"] == 1:
+    if plan.workers == 1:
         return Daemon(reactor, EchoUpService(reactor, plan), user)
     from echoup.server.workers.supervisor import WorkersService  # 5 ms of each start without workers
 
-    return Daemon(reactor, WorkersService(reactor, plan, options["workers"]), user)
+    return Daemon(reactor, WorkersService(reactor, plan, plan.workers), user)
