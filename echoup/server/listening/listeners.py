@@ -141,11 +141,35 @@ def parseListeners(
 ) -> list[Listener]:
     """Return the listeners that `descriptions` name, by `parseListener`; refuse the same inherited socket twice."""
     listeners = [parseListener(description, clientCA, certificate) for description in descriptions]
-    # A listener closes the inherited descriptor, which may be another file's when a second one opens it.
+    _refuseSameSocket(listeners)
+    return listeners
+
+
+def parseStatusListener(description: str, listeners: Iterable[Listener] = ()) -> Listener:
+    """Return the listener of the status site; `listeners` are the others of the daemon.
+
+    The forms are those of `parseListener` without TLS; a port alone is one of 127.0.0.1. Raise ValueError, with one
+    line that says what is wrong.
+    """
+    if description.partition(":")[0] in ("tls", "ssl"):
+        raise ValueError(f"{description!r}: the status site has no TLS; let a proxy in front of it add it")
+    isPort = description.isascii() and description.isdigit()
+    try:
+        listener = parseListener(f"127.0.0.1:{description}" if isPort else description)
+    except ValueError as error:
+        raise ValueError(str(error).replace("--listen", "--status")) from None
+    _refuseSameSocket([*listeners, listener])
+    return listener
+
+
+def _refuseSameSocket(listeners: Iterable[Listener]) -> None:
+    """Raise ValueError if two have the same inherited descriptor.
+
+    A listener closes it, and it may be another file's when a second one opens it.
+    """
     for first, other in combinations((each for each in listeners if isinstance(each, InheritedListener)), 2):
         if first.descriptor == other.descriptor:
             raise ValueError(f"{other.description!r} is the same socket as an earlier one")
-    return listeners
 
 
 def _parseTCP(

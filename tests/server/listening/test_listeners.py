@@ -18,6 +18,7 @@ from echoup.addresses import joinAddress
 from echoup.server.listening import certificate
 from echoup.server.listening import listeners as listen
 from echoup.server.listening.certificate import ServerCertificate
+from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import (
     BACKLOG,
     AddressListener,
@@ -25,6 +26,7 @@ from echoup.server.listening.listeners import (
     ListenError,
     UNIXListener,
     parseListener,
+    parseStatusListener,
 )
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
 from tests.support.addresses import NO_OWN_ADDRESSES, OWN_ADDRESSES
@@ -258,6 +260,39 @@ class ParseTLSTests(SynchronousTestCase):
             assert str(error).isprintable()
         error = raised(ValueError, parseListener, "ssl:8081", "none.pem")
         assert str(error) == "'ssl:8081' is not a valid ssl endpoint: none.pem: No such file or directory"
+
+
+class ParseStatusListenerTests(SynchronousTestCase):
+    """`parseStatusListener` takes the forms of --listen, and keeps to this machine unless it is told otherwise."""
+
+    def test_portAloneIsLoopback(self) -> None:
+        """A port alone is one of 127.0.0.1; `*:PORT` is one of all addresses."""
+        assert parseStatusListener("8082") == AddressListener("127.0.0.1:8082", "127.0.0.1", 8082)
+        assert parseStatusListener("*:8082") == AddressListener("*:8082", None, 8082)
+
+    def test_otherFormsAreThoseOfListen(self) -> None:
+        """The other forms mean what they mean for --listen."""
+        for description in ("localhost:8082", "[::1]:8082", "tcp:8082:interface=127.0.0.1", "unix:status", "unix:@it"):
+            assert parseStatusListener(description) == parseListener(description)
+
+    def test_mistakesAreTold(self) -> None:
+        """A mistake is told in one line, which names --status."""
+        for description, reason in (
+            ("tls:8082", "'tls:8082': the status site has no TLS; let a proxy in front of it add it"),
+            ("ssl:8082", "'ssl:8082': the status site has no TLS; let a proxy in front of it add it"),
+            ("http://[::1]:8082/", "'http://[::1]:8082/' is a URL; write --status [::1]:8082"),
+            ("70000", "'70000' is not a port number from 0 to 65535"),
+            ("²", "'²' is not a port number from 0 to 65535"),
+        ):
+            error = str(raised(ValueError, parseStatusListener, description))
+            assert error.startswith(reason), error
+
+    def test_socketOfAListenerIsRefused(self) -> None:
+        """An inherited socket on which the daemon listens already is refused."""
+        self.patch(listen, "parseInherited", lambda description, domain: InheritedListener(description, domain, 3))
+        (other,) = listen.parseListeners(["systemd:INET"])
+        error = raised(ValueError, parseStatusListener, "systemd:INET", [other])
+        assert str(error) == "'systemd:INET' is the same socket as an earlier one"
 
 
 class AnyTextTests(SynchronousTestCase):
