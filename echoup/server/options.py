@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from twisted.python import usage
 
@@ -12,7 +12,7 @@ from echoup.durations import parseDuration
 from echoup.escaping import shown
 from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.certificate import ServerCertificate
-from echoup.server.listening.listeners import Listener, parseListener, parseListeners
+from echoup.server.listening.listeners import parseListeners, parseStatusListener
 from echoup.server.platform.twistdoptions import checkTwistdOptions
 from echoup.server.settings import (
     Limits,
@@ -26,18 +26,13 @@ from echoup.server.settings import (
     parsePositiveSeconds,
     parseWorkers,
 )
-
-_FILES = ("tls-cert", "tls-key", "tls-client-ca")
+from echoup.server.variables import findUnknown, variableOf
+from echoup.tls.context import FileError
 
 
 def _inHelp(default: object) -> str:
     """Return a default as the help has it."""
     return f"{default:g}" if isinstance(default, float | int) else str(default or "none")
-
-
-def parseStatusListener(description: str) -> Listener:
-    """Return the listener that `description` names; a port alone is one of 127.0.0.1."""
-    return parseListener(f"127.0.0.1:{description}" if description.isdecimal() else description)
 
 
 class Options(usage.Options):
@@ -103,15 +98,15 @@ class Options(usage.Options):
             Plan.workers,
             "Number of processes; auto: one per core, within the CPU quota. Limits apply to all of them together.",
         ),
-        "status": (
-            parseStatusListener,
-            None,
-            "Address of the status site: PORT (of 127.0.0.1), *:PORT, HOST:PORT, [V6]:PORT or unix:PATH.",
-        ),
         "log-format": (parseLogFormat, Plan.logFormat, "Format of the log: text, or json, an object a line."),
     }
+    _status = "Address of the status site: PORT (of 127.0.0.1), *:PORT, HOST:PORT, [V6]:PORT or unix:PATH."
     optParameters: ClassVar[list[list[str | None]]] = [
-        [name, None, None, f"{text} [default: {_inHelp(default)}]"] for name, (_, default, text) in _settings.items()
+        *[
+            [name, None, None, f"{text} [default: {_inHelp(default)}]"]
+            for name, (_, default, text) in _settings.items()
+        ],
+        ["status", None, None, f"{_status} [default: none]"],
     ]
     optFlags: ClassVar[list[list[object]]] = [
         ["log-connections", None, "Log a line as each connection ends. [default: off]"],
@@ -123,6 +118,8 @@ class Options(usage.Options):
         self.docs = {name: " ".join((text or "").split()) for name, text in self.docs.items()}
         for name in ("listen", "udp", "proxy-from", "status-host"):
             self[name] = []
+        self.unknownVariables: list[str] = []
+        """The variables that look like settings, and aren't."""
         self._sources: dict[str, str] = {}
         """Where each value is from: its option, or its variable."""
 
@@ -181,6 +178,10 @@ class Options(usage.Options):
         """Fill in what was not on the command line, and turn texts into values; raise UsageError for a bad one."""
         if self.parent:  # twist has none of the options that are checked
             checkTwistdOptions(self.parent)
+        try:
+            self.unknownVariables = findUnknown(os.environ, self)
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from None
         for name, (parse, default, _) in self._settings.items():
             self._evaluate(name, parse, default)
         self["log-connections"] = "yes" if self["log-connections"] else None  # a flag, whose variable is a text
@@ -190,40 +191,45 @@ class Options(usage.Options):
         self._evaluate("listen", parse, parseListeners(["127.0.0.1:8081"]))
         self._evaluate("udp", lambda texts: [*map(parseDatagramListener, texts)], [])
         self._evaluate("proxy-from", lambda texts: [*map(parseNetwork, texts)], [])
+        self._evaluate("status", partial(parseStatusListener, listeners=self["listen"]), None)
         self._evaluate("status-host", lambda texts: [*map(parseName, texts)], [])
-        if self["status-host"] and not self["status"]:
-            raise usage.UsageError(f"{self._sources['status-host']}: --status ADDRESS is missing")
         used = [listener.certificate for listener in self["listen"] if listener.certificate]
         if certificate and certificate not in used:
-            raise usage.UsageError(f"{self._sources['tls-cert']}: no --listen tls:... uses it")
+            self._refuse("tls-cert", "no --listen tls:... uses it")
         if clientCA and not used:
-            raise usage.UsageError(f"{self._sources['tls-client-ca']}: no --listen tls:... uses it")
+            self._refuse("tls-client-ca", "no --listen tls:... uses it")
+        if self["status-host"] and not self["status"]:
+            self._refuse("status-host", "--status ADDRESS is missing")
 
     def _readCertificate(self) -> ServerCertificate | None:
         """Return the certificate of `tls:` addresses; raise UsageError if it can't be used."""
         certificate, key = self["tls-cert"], self["tls-key"]
         if certificate is None:
             if key is not None:
-                raise usage.UsageError(f"{self._sources['tls-key']}: --tls-cert FILE is missing")
+                self._refuse("tls-key", "--tls-cert FILE is missing")
             return None
         try:
             return ServerCertificate(key or certificate, certificate, clientCA=self["tls-client-ca"])
-        except ValueError as error:
-            # The message begins with the file that it is about.
-            (name, *_) = [name for name in _FILES if str(error).startswith(f"{self[name]}: ")]
+        except FileError as error:
+            (name, *_) = [name for name in ("tls-cert", "tls-key", "tls-client-ca") if self[name] in error.paths]
             isKeyMissing = name == "tls-cert" and key is None and "private key" in str(error)
-            hint = "; --tls-key names its file" if isKeyMissing else ""
-            raise usage.UsageError(f"{self._sources[name]}: {shown(error)}{hint}") from None
+            self._refuse(name, f"{shown(error)}{'; --tls-key names its file' if isKeyMissing else ''}")
 
     def _evaluate(self, name: str, parse: Callable[[Any], object], default: object) -> None:
         """Set an option from the command line, else from its variable if that isn't empty, else to `default`."""
-        given, source = self[name], f"--{name}"
+        given, self._sources[name] = self[name], f"--{name}"
         if given is None or given == []:
-            source = "ECHOUP_" + name.upper().replace("-", "_")
-            text = os.environ.get(source, "").strip()
+            self._sources[name] = variableOf(name)
+            text = os.environ.get(variableOf(name), "").strip()
             given = (text if given is None else text.split()) or None
-        self._sources[name] = source
         try:
             self[name] = default if given is None else parse(given)
         except ValueError as error:
-            raise usage.UsageError(f"{source}: {shown(error)}") from None
+            reason = error.__context__
+            if isinstance(reason, FileError) and self["tls-client-ca"] in reason.paths:  # of an ssl: listener
+                self._refuse("tls-client-ca", shown(reason))
+            self._refuse(name, shown(error))
+
+    def _refuse(self, name: str, why: str) -> NoReturn:
+        """Raise UsageError about an option, by the name under which its value was given."""
+        raise usage.UsageError(f"{self._sources[name]}: {why}") from None

@@ -6,6 +6,7 @@ from twisted.application.service import IService
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 
+from echoup.escaping import shown
 from echoup.server.daemon import Daemon
 from echoup.server.options import Options
 from echoup.server.service import EchoUpService
@@ -21,6 +22,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor as installed
 
     reactor = cast("PosixReactorBase", installed)
+    for variable in options.unknownVariables:
+        _log.warn("{variable} is not a setting; it is ignored", variable=shown(variable))
     user: int | None = options.parent.get("uid") if options.parent else None
     asked = Limits(
         maxConnections=options["max-connections"],

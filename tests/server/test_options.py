@@ -208,8 +208,16 @@ class OptionsTests(OptionsTestCase):
             "ECHOUP_SERVICE_HOST": "10.0.0.1",
             "ECHOUP_SERVICE_PORT": "8081",
             "ECHOUP_SERVICE_PORT_ECHO": "8081",
+            "ECHOUP_STATUS_PORT": "tcp://10.0.0.2:8082",
+            "ECHOUP_STATUS_PORT_8082_TCP_ADDR": "10.0.0.2",
+            "ECHOUP_STATUS_SERVICE_HOST": "10.0.0.2",
+            "ECHOUP_STATUS_SERVICE_PORT": "8082",
         }
-        assert self.parse(**links) == DEFAULTS
+        os.environ.update(links)
+        options = Options()
+        options.parseOptions([])
+        assert dict(options) == DEFAULTS
+        assert options.unknownVariables == []
 
     def test_versionIsPrinted(self) -> None:
         """`--version` prints the version of echoup."""
@@ -306,9 +314,9 @@ class MistakeTests(OptionsTestCase):
         listen = f"--listen=ssl:0:privateKey={folder}/server.pem"
         reasons = {"missing.pem": "No such file or directory", "server.key": "no certificate in it"}
         for name, reason in reasons.items():
-            message = self.refusal(listen, f"--tls-client-ca={folder}/{name}")
-            assert message.startswith("--listen: ")
-            assert message.endswith(f"{folder}/{name}: {reason}")
+            message = f"{folder}/{name}: {reason}"
+            assert self.refusal(listen, f"--tls-client-ca={folder}/{name}") == f"--tls-client-ca: {message}"
+            assert self.refusal(listen, ECHOUP_TLS_CLIENT_CA=f"{folder}/{name}") == f"ECHOUP_TLS_CLIENT_CA: {message}"
 
     def test_uselessTLSFiles(self) -> None:
         """`--tls-cert` without `tls:`, `tls:` without `--tls-cert`, and `--tls-key` alone are mistakes."""
@@ -357,6 +365,20 @@ class MistakeTests(OptionsTestCase):
         missing = "--status ADDRESS is missing"
         assert self.refusal("--status-host=example.org") == f"--status-host: {missing}"
         assert self.refusal(ECHOUP_STATUS_HOST="example.org") == f"ECHOUP_STATUS_HOST: {missing}"
+
+    def test_misspeltVariable(self) -> None:
+        """A variable with a name like that of a setting is a mistake, and the message has the right name."""
+        for wrong, right in (
+            ("ECHOUP_LISTN", "ECHOUP_LISTEN"),
+            ("ECHOUP_MAX_CONNECTION", "ECHOUP_MAX_CONNECTIONS"),
+            ("ECHOUP_MAXCONNECTIONS", "ECHOUP_MAX_CONNECTIONS"),
+            ("ECHOUP_TLS_CERTS", "ECHOUP_TLS_CERT"),
+            ("ECHOUP_STATUS_HOSTS", "ECHOUP_STATUS_HOST"),
+            ("ECHOUP_STATUS_PORT", "ECHOUP_STATUS_HOST"),
+            ("Echoup_listen", "ECHOUP_LISTEN"),
+        ):
+            assert self.refusal(**{wrong: "8082"}) == f"{wrong} is not a setting; {right} is"
+            assert self.parse(**{wrong: " "}) == DEFAULTS
 
     def test_inheritedSocketTwice(self) -> None:
         """Each socket from systemd can be named once, by its name or its index."""

@@ -160,6 +160,14 @@ class MakeServiceTests(ReactorTestCase):
             self.make("--max-connections=960")
         assert [formatEvent(event) for event in events] == ["the select reactor serves at most 960 connections"]
 
+    def test_unknownVariableIsLogged(self) -> None:
+        """A variable that begins like ours, and is no setting, costs a line."""
+        os.environ["ECHOUP_REPLICA"] = "3"
+        with capturedLogs() as events:
+            self.make("--listen=127.0.0.1:0")
+        said = [formatEvent(event) for event in events]
+        assert "ECHOUP_REPLICA is not a setting; it is ignored" in said
+
 
 class PluginTests(SynchronousTestCase):
     """`twistd echoup` is a plugin."""
