@@ -72,6 +72,36 @@ class Plan:
     """Processes that serve; 1 is the daemon's own."""
     logFormat: str = "text"
     """`text` or `json`."""
+    tlsCert: str | None = None
+    """The file with the certificate of `tls:` listeners, as it was given; and so the next two."""
+    tlsKey: str | None = None
+    tlsClientCA: str | None = None
+
+
+def settingsOf(plan: Plan) -> dict[str, object]:
+    """Return the settings in force, by option: numbers, texts, lists of texts, and None for what isn't set."""
+    limits = plan.limits
+    return {
+        "listen": [listener.description for listener in plan.listeners],
+        "tls-cert": plan.tlsCert,
+        "tls-key": plan.tlsKey,
+        "tls-client-ca": plan.tlsClientCA,
+        "udp": [listener.description for listener in plan.datagramListeners],
+        "udp-rate": limits.udpRate,
+        "proxy-from": [str(network) for network in plan.proxies],
+        "max-connections": limits.maxConnections,
+        "max-connections-per-peer": limits.maxConnectionsPerPeer,
+        "idle-timeout": limits.idleTimeout,
+        "stall-timeout": limits.stallTimeout,
+        "handshake-timeout": limits.handshakeTimeout,
+        "ready-delay": plan.readyDelay,
+        "drain-timeout": plan.drainTimeout,
+        "workers": plan.workers,
+        "status": plan.status and plan.status.description,
+        "status-host": [*plan.statusHosts],
+        "log-connections": plan.logConnections,
+        "log-format": plan.logFormat,
+    }
 
 
 def parseCount(text: str) -> int:

@@ -1,16 +1,17 @@
 """The service that the options of `twistd echoup` describe."""
 
+import os
 from typing import cast
 
 from twisted.application.service import IService
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 
-from echoup.escaping import shown
+from echoup.escaping import shown, word
 from echoup.server.daemon import Daemon
 from echoup.server.options import Options
 from echoup.server.service import EchoUpService
-from echoup.server.settings import Limits, Plan
+from echoup.server.settings import Limits, Plan, settingsOf
 
 __all__ = ["Options", "makeService"]  # twistd takes both from here
 
@@ -48,9 +49,32 @@ def makeService(options: Options) -> IService:
         readyDelay=options["ready-delay"],
         workers=options["workers"],
         logFormat=options["log-format"],
+        tlsCert=options["tls-cert"],
+        tlsKey=options["tls-key"],
+        tlsClientCA=options["tls-client-ca"],
     )
+    _logSettings(plan)
     if plan.workers == 1:
         return Daemon(reactor, EchoUpService(reactor, plan), user)
     from echoup.server.workers.supervisor import WorkersService  # 5 ms of each start without workers
 
     return Daemon(reactor, WorkersService(reactor, plan, plan.workers), user)
+
+
+def _logSettings(plan: Plan) -> None:
+    """Log all settings in one line, each of them a field and one word; those that aren't set have none."""
+    given = {name: _inLog(value) for name, value in settingsOf(plan).items() if value not in (None, [])}
+    _log.info("settings: " + " ".join(f"{name}={{{name}}}" for name in given), **given)
+
+
+def _inLog(value: object) -> object:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float() if value.is_integer():
+            return int(value)
+        case str():
+            return word(os.fsencode(value))
+        case list():
+            return ",".join(word(os.fsencode(each)) for each in value)
+    return value

@@ -1,11 +1,16 @@
 """The limits, and the values of the options."""
 
+from ipaddress import ip_network
+
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.selectreactor import SelectReactor
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.server.settings import SELECT_MAXIMUM, Limits, Plan, parsePositiveSeconds
+from echoup.server.datagram.port import parseDatagramListener
+from echoup.server.listening.listeners import parseListener
+from echoup.server.options import Options
+from echoup.server.settings import SELECT_MAXIMUM, Limits, Plan, parsePositiveSeconds, settingsOf
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.properties import given, st
 
@@ -66,3 +71,26 @@ class SecondsTests(SynchronousTestCase):
         for text in ("0", "0ms"):
             why = "0 would keep the connection of a dead peer forever"
             assert str(raised(ValueError, parsePositiveSeconds, text)) == why
+
+
+class InForceTests(SynchronousTestCase):
+    """`settingsOf` is the inverse of the options."""
+
+    def test_everySettingIsThere(self) -> None:
+        """The settings have the names of all options, and the values of the plan as they can be given."""
+        plan = Plan(
+            listeners=(parseListener("8081"), parseListener("unix:@echo")),
+            limits=Limits(maxConnections=5, idleTimeout=1.5),
+            proxies=(ip_network("10.0.0.0/8"),),
+            datagramListeners=(parseDatagramListener("*:8081"),),
+            status=parseListener("127.0.0.1:8082"),
+            statusHosts=("echo.example",),
+            workers=2,
+        )
+        settings = settingsOf(plan)
+        assert settings.keys() == Options().keys()
+        assert settings["listen"] == ["8081", "unix:@echo"]
+        assert (settings["max-connections"], settings["idle-timeout"]) == (5, 1.5)
+        assert (settings["proxy-from"], settings["udp"]) == (["10.0.0.0/8"], ["*:8081"])
+        assert (settings["status"], settings["status-host"]) == ("127.0.0.1:8082", ["echo.example"])
+        assert (settings["workers"], settings["log-connections"], settings["tls-cert"]) == (2, False, None)

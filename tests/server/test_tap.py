@@ -158,7 +158,26 @@ class MakeServiceTests(ReactorTestCase):
         with capturedLogs() as events:
             self.make("--max-connections=0")
             self.make("--max-connections=960")
-        assert [formatEvent(event) for event in events] == ["the select reactor serves at most 960 connections"]
+        said = [str(formatEvent(event)) for event in events]
+        assert said[0] == "the select reactor serves at most 960 connections"
+        assert ["max-connections=960" in line for line in said] == [False, True, True]
+
+    def test_settingsAreLogged(self) -> None:
+        """One line has all settings that have a value, each a field of the event, and numbers are numbers."""
+        folder = Path(self.enterContext(TemporaryDirectory()), "a folder")
+        folder.mkdir()
+        writeCertificates(folder)
+        with capturedLogs() as events:
+            self.make("--listen=127.0.0.1:0", "--listen=tls:0", f"--tls-cert={folder}/server.pem", "--idle-timeout=1.5")
+        (event,) = events
+        path = str(folder / "server.pem").replace(" ", r"\x20")
+        assert formatEvent(event) == (
+            f"settings: listen=127.0.0.1:0,tls:0 tls-cert={path} udp-rate=5000 max-connections=1024 "
+            "max-connections-per-peer=0 idle-timeout=1.5 stall-timeout=60 handshake-timeout=5 ready-delay=0 "
+            "drain-timeout=10 workers=1 log-connections=no log-format=text"
+        )
+        assert (event["max-connections"], event["idle-timeout"], event["drain-timeout"]) == (1024, 1.5, 10)
+        assert (event["listen"], event["log-connections"]) == ("127.0.0.1:0,tls:0", "no")
 
     def test_unknownVariableIsLogged(self) -> None:
         """A variable that begins like ours, and is no setting, costs a line."""
