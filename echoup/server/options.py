@@ -198,6 +198,8 @@ class Options(usage.Options):
             self._refuse("tls-cert", "no --listen tls:... uses it")
         if clientCA and not used:
             self._refuse("tls-client-ca", "no --listen tls:... uses it")
+        if self["log-format"] == "json" and self.parent and self.parent.get("syslog"):
+            self._refuse("log-format", "with twistd --syslog the log is text")
         if self["status-host"] and not self["status"]:
             self._refuse("status-host", "--status ADDRESS is missing")
 

@@ -3,13 +3,18 @@
 import os
 from typing import cast
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+from twisted.python.components import Componentized
 
 from echoup.escaping import shown, word
 from echoup.server.daemon import Daemon
+from echoup.server.log.jsonlog import formatJSON
 from echoup.server.options import Options
+from echoup.server.overview import IMainService
+from echoup.server.platform.twistedports import exchangeFormat, fileObserver
 from echoup.server.service import EchoUpService
 from echoup.server.settings import Limits, Plan, settingsOf
 
@@ -54,11 +59,34 @@ def makeService(options: Options) -> IService:
         tlsClientCA=options["tls-client-ca"],
     )
     _logSettings(plan)
+    service: IMainService
     if plan.workers == 1:
-        return Daemon(reactor, EchoUpService(reactor, plan), user)
-    from echoup.server.workers.supervisor import WorkersService  # 5 ms of each start without workers
+        service = EchoUpService(reactor, plan)
+    else:
+        from echoup.server.workers.supervisor import WorkersService  # 5 ms of each start without workers
 
-    return Daemon(reactor, WorkersService(reactor, plan, plan.workers), user)
+        service = WorkersService(reactor, plan, plan.workers)
+    daemon = Daemon(reactor, service, user)
+    if plan.logFormat == "json" and options.parent and not exchangeFormat(options.parent, formatJSON):
+        return _LoggedInJSON(daemon, options.parent)
+    return daemon
+
+
+class _LoggedInJSON(MultiService):
+    """The daemon in an application whose log twistd writes as JSON, unless the user gave it another logger."""
+
+    def __init__(self, daemon: Daemon, twistd: usage.Options) -> None:
+        super().__init__()
+        self._twistd = twistd
+        daemon.setServiceParent(self)
+
+    def setServiceParent(self, parent: Componentized) -> None:
+        """Become part of the application `parent`, whose observer twistd uses from its first line on."""
+        super().setServiceParent(parent)
+        if not self._twistd.get("logger"):
+            observer = fileObserver(self._twistd)
+            observer.formatEvent = formatJSON
+            parent.setComponent(ILogObserver, observer)
 
 
 def _logSettings(plan: Plan) -> None:

@@ -417,6 +417,16 @@ class MistakeTests(OptionsTestCase):
         assert error.code == "twistd echoup: --max-connections: 'many' is not a whole number from 0 to 999999999"
         assert stdout.getvalue() == ""
 
+    def test_syslogIsText(self) -> None:
+        """Syslog takes no JSON; the message begins with what asked for it."""
+        for arguments, source in ((["--log-format=json"], "--log-format"), ([], "ECHOUP_LOG_FORMAT")):
+            os.environ["ECHOUP_LOG_FORMAT"] = "json"
+            options = Options()
+            options.parent = ParentOptions()
+            options.parent["syslog"] = True
+            error = raised(SystemExit, options.parseOptions, arguments)
+            assert str(error) == f"twistd echoup: {source}: with twistd --syslog the log is text"
+
 
 class TwistdOptionsTests(OptionsTestCase):
     """The options of twistd that need a folder are refused where that is missing."""

@@ -1,23 +1,32 @@
 """The service that the options of `twistd echoup` describe."""
 
+import json
 import os
+import signal
 import socket
 import ssl
+import sys
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
-from twisted.application.service import IServiceMaker
+from twisted.application.service import Application, IServiceMaker
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.selectreactor import SelectReactor
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import FileLogObserver, ILogObserver, capturedLogs, formatEvent, textFileLogObserver
 from twisted.plugin import IPlugin
 from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
+from twisted.python.usage import Options as ParentOptions
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from echoup.server import tap
 from echoup.server.daemon import Daemon
+from echoup.server.log.jsonlog import formatJSON
+from echoup.server.platform.twistedports import fileOf
 from echoup.server.service import EchoUpService
 from echoup.server.workers.supervisor import WorkersService
 from tests.support.certificates import writeCertificates
@@ -186,6 +195,68 @@ class MakeServiceTests(ReactorTestCase):
             self.make("--listen=127.0.0.1:0")
         said = [formatEvent(event) for event in events]
         assert "ECHOUP_REPLICA is not a setting; it is ignored" in said
+
+
+class JSONTests(ReactorTestCase):
+    """With `--log-format json`, twistd and twist log flat objects."""
+
+    def setUp(self) -> None:
+        """Make the reactor the installed one."""
+        super().setUp()
+        self.patch(internet, "reactor", self.reactor)
+        self.patch(os, "environ", {"ECHOUP_LOG_FORMAT": "json"})
+
+    def observer(self, **given: object) -> object:
+        """Return the observer of the application that twistd makes with its options `given`; None if it has none."""
+        options = tap.Options()
+        options.parent = ParentOptions()
+        options.parent.update({"nodaemon": True, **given})
+        options.parseOptions(["--listen=127.0.0.1:0"])
+        tap.makeService(options).setServiceParent(application := Application("echoup"))
+        return application.getComponent(ILogObserver, None)
+
+    def test_stdoutIsJSON(self) -> None:
+        """Twistd gets an observer for stdout, and its lines are flat objects."""
+        observer = self.observer()
+        assert isinstance(observer, FileLogObserver)
+        assert fileOf(observer) is sys.stdout
+        assert observer.formatEvent is formatJSON
+
+    def test_logFileIsJSON(self) -> None:
+        """With `--logfile` the observer's file is twistd's own, which SIGUSR1 rotates."""
+        handlers: dict[int, Callable[[int, None], None]] = {}
+        self.patch(signal, "getsignal", lambda _: signal.SIG_DFL)
+        self.patch(signal, "signal", handlers.__setitem__)
+        with TemporaryDirectory() as folder:
+            observer = self.observer(logfile=f"{folder}/log")
+            assert isinstance(observer, FileLogObserver)
+            file = fileOf(observer)
+            assert isinstance(file, LogFile)
+            self.addCleanup(file.close)
+            observer({"log_time": 0.0, "log_format": "hello", "log_namespace": "test"})
+            assert json.loads(Path(file.path).read_text())["message"] == "hello"
+            handlers[signal.SIGUSR1](signal.SIGUSR1, None)
+            self.reactor.turn()
+            assert Path(folder, "log.1").exists()
+
+    def test_loggerOfTheUserStays(self) -> None:
+        """With `twistd --logger` there is no observer of ours."""
+        assert self.observer(logger=lambda: None) is None
+
+    def test_textIsTwistds(self) -> None:
+        """With `--log-format text` there is none either."""
+        os.environ.clear()
+        assert self.observer() is None
+
+    def test_twistLogsJSON(self) -> None:
+        """Twist makes its observer with the same format."""
+        options = tap.Options()
+        options.parent = ParentOptions()
+        options.parent["fileLogObserverFactory"] = textFileLogObserver
+        options.parseOptions(["--listen=127.0.0.1:0"])
+        assert isinstance(tap.makeService(options), Daemon)
+        observer = options.parent["fileLogObserverFactory"](file := StringIO())
+        assert (fileOf(observer), observer.formatEvent) == (file, formatJSON)
 
 
 class PluginTests(SynchronousTestCase):

@@ -126,6 +126,7 @@ def test_everyLineIsForOperators(reactor: str, tmp_path: Path, certificates: Cer
     if "Main loop terminated." in lines:  # not every reactor logs that
         lines.remove("Main loop terminated.")
     expected = [
+        r"settings: listen=127\.0\.0\.1:0,.* log-connections=yes log-format=text",
         r"twistd \S+ \(.*\) starting up\.",
         r"reactor class: \S+\.",
         r"listening on 127\.0\.0\.1:\d+",

@@ -34,7 +34,7 @@ from twisted.logger import (
 from twisted.python.logfile import DailyLogFile, LogFile
 from twisted.python.syslog import DEFAULT_FACILITY, SyslogObserver
 
-from echoup.plurals import counted
+from echoup.plurals import plural
 from echoup.server.platform.twistedports import fileOf, observersOf, setFile, streamOf
 
 L = TypeVar("L")
@@ -130,7 +130,8 @@ def _notice(count: int) -> LogEvent:
     events: list[LogEvent] = []
     source = Logger(observer=cast("ILogObserver", events.append))
     source.warn(
-        "dropped {lines} of the log here: it was blocked, or could not be written", lines=counted(count, "line")
+        f"dropped {{lines}} {plural(count, 'line')} of the log here: it was blocked, or could not be written",
+        lines=count,
     )
     return events[0]
 

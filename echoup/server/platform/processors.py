@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from echoup.plurals import counted
+from echoup.plurals import plural
 
 _log = Logger()
 
@@ -24,9 +24,9 @@ def countProcessors(root: Path = Path("/")) -> int:
     usable = max(1, min(cores, ceil(quota)))
     if usable < cores:
         _log.info(
-            "using {usable} of {cores}: the control group's CPU quota is {quota:g}",
+            f"using {{usable}} of {{cores}} {plural(cores, 'core')}: the control group's CPU quota is {{quota:g}}",
             usable=usable,
-            cores=counted(cores, "core"),
+            cores=cores,
             quota=quota,
         )
     return usable

@@ -17,6 +17,7 @@ from twisted.internet.tcp import Port
 from twisted.logger import FileLogObserver, FilteringLogObserver, ILogObserver, LogEvent, Logger, LogPublisher
 from twisted.python import log
 from twisted.python.logfile import BaseLogFile
+from twisted.python.usage import Options
 from zope.interface import provider
 
 D = TypeVar("D", bound=udp.Port)
@@ -173,6 +174,32 @@ def adoptDatagramSocket(
     """
     port: D = kind._fromListeningDescriptor(reactor, opened.fileno(), opened.family, protocol, maxPacketSize)
     return port
+
+
+def fileObserver(options: Options) -> FileLogObserver:
+    """Return what twistd would log to by its own `options`; also let SIGUSR1 rotate its file, as twistd does.
+
+    `UnixAppLogger._getLogObserver` (`twisted.scripts._twistd_unix`): twistd has no option for the format of its lines,
+    and what the application has in place of that observer would have to parse `--logfile` and `--nodaemon` again.
+    Test: tests/server/test_tap.py, JSONTests.
+    """
+    from twisted.scripts._twistd_unix import UnixAppLogger
+
+    return cast("FileLogObserver", UnixAppLogger(options)._getLogObserver())
+
+
+def exchangeFormat(options: Options, formatEvent: Callable[[LogEvent], str | None]) -> bool:
+    """Let twist log by `formatEvent`, and return True; return False for the options of twistd.
+
+    `TwistOptions` has the key `fileLogObserverFactory` (`twisted.application.twist`), and twist uses its value after it
+    has made the service. Its own `--log-format` has no choice of a flat object a line.
+    Test: tests/server/test_tap.py, JSONTests.
+    """
+    name = "fileLogObserverFactory"
+    if name not in options:
+        return False
+    options[name] = lambda file: FileLogObserver(file, formatEvent)
+    return True
 
 
 def observersOf(publisher: LogPublisher) -> Iterator[ILogObserver]:
