@@ -58,7 +58,7 @@ def makeService(options: Options) -> IService:
         tlsKey=options["tls-key"],
         tlsClientCA=options["tls-client-ca"],
     )
-    _logSettings(plan)
+    logSettings(plan)
     service: IMainService
     if plan.workers == 1:
         service = EchoUpService(reactor, plan)
@@ -89,7 +89,7 @@ class _LoggedInJSON(MultiService):
             parent.setComponent(ILogObserver, observer)
 
 
-def _logSettings(plan: Plan) -> None:
+def logSettings(plan: Plan) -> None:
     """Log all settings in one line, each of them a field and one word; those that aren't set have none."""
     given = {name: _inLog(value) for name, value in settingsOf(plan).items() if value not in (None, [])}
     _log.info("settings: " + " ".join(f"{name}={{{name}}}" for name in given), **given)

@@ -34,7 +34,11 @@ FOREIGN = {
 }
 """Options of other programs that the documents name alone, without their command."""
 
-NOT_OURS = {"PORT": "a variable that Kubernetes makes for a Service"}
+NOT_OURS = {
+    "LISTN": "an example of a misspelt one",
+    "PORT": "a variable that Kubernetes makes for a Service",
+    "STATUS_SERVICE_HOST": "another one",
+}
 """Variables that begin with ECHOUP_ and aren't the daemon's."""
 
 

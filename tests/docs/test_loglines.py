@@ -14,10 +14,14 @@ LEAST = 6
 
 
 def linesIn(page: Document, title: str) -> list[str]:
-    """Return the lines of the code blocks in a section, without those of commands."""
+    """Return the lines of the code blocks in a section, without those of commands.
+
+    Nor are the lines of connections among them, whose formats are built of the names of their fields; test_tables.py
+    holds these to the code.
+    """
     section = Document(page.name, page.section(title))
     lines = [line for block in section.blocks for line in block.text.splitlines() if line.strip()]
-    return [line for line in lines if not re.match(r"\$ |twistd? |echoup |python ", line)]
+    return [line for line in lines if not re.match(r"\$ |twistd? |echoup |python |connection id=", line)]
 
 
 def patternOf(text: str) -> re.Pattern[str] | None:

@@ -1,9 +1,11 @@
 """The tables of codes, reasons, fields and words in the documents are those of the code."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.cli import cli
@@ -14,14 +16,20 @@ from echoup.client.ping.reports.nagios import NagiosStatus
 from echoup.client.ping.reports.report import PERCENTILES
 from echoup.client.ping.requirement import COUNTS, TIMES, parseRequirement
 from echoup.proxyheader import ClientTLS, ProxyHeader
+from echoup.server.listening.listeners import parseListener
+from echoup.server.log.jsonlog import OWN
 from echoup.server.reasons import EndReason
+from echoup.server.settings import Limits, Plan
+from echoup.server.tap import logSettings
 from echoup.verdict import Verdict
 from tests.support.documents import PACKAGE, Document, Table, codesIn, readDocuments
 
 SIGNALLED = 143
 """The exit code after SIGTERM, of which the client's enum knows nothing: the signal itself ends it."""
 
-FIELDS = ("peer", "bytes", "seconds", "reason")
+PAGE = "docs/operating.md"
+
+FIELDS = ("id", "listener", "peer", "bytes", "seconds", "reason")
 """The fields of every line of --log-connections; tests/system/test_docs.py holds them to a real one."""
 
 
@@ -79,14 +87,14 @@ class TableTests(SynchronousTestCase):
         assert [name for name, page in self.pages.items() if exitCodes(page.text) - known] == []
 
     def test_reasonsAreTheEnums(self) -> None:
-        """The table of reasons has each that a log line can have, in any order; a refusal has no line."""
-        ((_, table),) = tablesOf(self.pages, "reason")
-        assert sorted(firstCodes(table)) == sorted({each.value for each in EndReason} - {EndReason.REFUSED.value})
+        """The table of reasons has each that a log line can have, in any order; a killed worker logs none."""
+        ((_, table),) = tablesOf({PAGE: self.pages[PAGE]}, "reason")
+        assert sorted(firstCodes(table)) == sorted({each.value for each in EndReason} - {EndReason.KILLED.value})
 
     def test_exampleLinesHaveFieldsAndReasonsThatExist(self) -> None:
         """The examples of a connection's line have the fields of the code, and reasons of it."""
         lines = [
-            line for page in self.pages.values() for line in re.findall(r"^ *connection (peer=.*)$", page.text, re.M)
+            line for page in self.pages.values() for line in re.findall(r"^ *connection (id=.*)$", page.text, re.M)
         ]
         assert len(lines) >= 2
         for line in lines:
@@ -94,6 +102,23 @@ class TableTests(SynchronousTestCase):
             assert tuple(fields)[: len(FIELDS)] == FIELDS, line
             assert {*fields} - {*FIELDS, "error"} <= detailFields(), line
             EndReason(fields["reason"])
+
+    def test_settingsLineIsReal(self) -> None:
+        """The line of the settings is the one of a daemon without options."""
+        plan = Plan(listeners=(parseListener("127.0.0.1:8081"),), limits=Limits())
+        with capturedLogs() as events:
+            logSettings(plan)
+        assert f"    {formatEvent(events[0])}\n" in self.pages[PAGE].section("Settings")
+
+    def test_membersOfTheLogAreTheCodes(self) -> None:
+        """The page has the members of each JSON object of the log, in their order, and an example with them."""
+        section = Document("x", self.pages[PAGE].section("The log as JSON"))
+        (table,) = section.tables
+        assert tuple(firstCodes(table)) == OWN
+        (example,) = (json.loads(block.text) for block in section.blocks if block.language == "json")
+        assert tuple(example) == (*OWN[:-1], *FIELDS)
+        words = " ".join(f"{name}={example[name]}" for name in FIELDS).replace("0.00213", "0.002")
+        assert example["message"] == f"connection {words}"
 
     def test_fieldsAreTheCodes(self) -> None:
         """The tables of fields have each that a PROXY header or TLS adds to a line, and no field that doesn't exist."""
