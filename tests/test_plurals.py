@@ -11,7 +11,4 @@ class CountedTests(SynchronousTestCase):
     def test_onlyOneIsSingular(self) -> None:
         """One is singular; none and several are plural."""
         assert [counted(number, "line") for number in (0, 1, 2)] == ["0 lines", "1 line", "2 lines"]
-
-    def test_nounAlone(self) -> None:
-        """`plural` is the noun without the number."""
         assert [plural(number, "line") for number in (0, 1, 2)] == ["lines", "line", "lines"]
