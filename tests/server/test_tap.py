@@ -52,8 +52,7 @@ class MakeServiceTests(ReactorTestCase):
         options.parseOptions(arguments)
         daemon = tap.makeService(options)
         assert isinstance(daemon, Daemon)
-        (service,) = daemon
-        assert isinstance(service, EchoUpService)
+        (service,) = [each for each in daemon if isinstance(each, EchoUpService)]
         self.addCleanup(service._forgetPorts)
         return service
 
@@ -144,8 +143,8 @@ class MakeServiceTests(ReactorTestCase):
         options = tap.Options()
         options.parseOptions(["--listen=127.0.0.1:0", "--workers=2"])
         with keepsDescriptors():
-            (service,) = cast("Daemon", tap.makeService(options))
-        assert isinstance(service, WorkersService)
+            daemon = cast("Daemon", tap.makeService(options))
+        assert [each for each in daemon if isinstance(each, WorkersService)]
 
     def test_maximumIsKept(self) -> None:
         """The service has no more connections than the options say."""
@@ -187,6 +186,17 @@ class MakeServiceTests(ReactorTestCase):
         )
         assert (event["max-connections"], event["idle-timeout"], event["drain-timeout"]) == (1024, 1.5, 10)
         assert (event["listen"], event["log-connections"]) == ("127.0.0.1:0,tls:0", "no")
+
+    def test_statusOptionsAreInThePlan(self) -> None:
+        """The options of the status site and of the log are in the plan, whose settings are logged."""
+        with capturedLogs() as events:
+            self.make(
+                "--status=0", "--status-host=a.example", "--status-host=::1", "--ready-delay=2", "--log-format=json"
+            )
+        (said,) = [str(formatEvent(event)) for event in events]
+        assert " status=127.0.0.1:0 status-host=a.example,::1 " in said
+        assert " ready-delay=2 " in said
+        assert said.endswith(" log-format=json")
 
     def test_unknownVariableIsLogged(self) -> None:
         """A variable that begins like ours, and is no setting, costs a line."""
