@@ -10,6 +10,7 @@ the producer first.
 
 from enum import Enum, auto
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -39,7 +40,7 @@ class EchoUpState(Enum):
 
 # In Python 3.11 a look-up in the class costs 0.1 us.
 ECHOING, CLOSING, FINISHING, FLUSHED, ABORTED = EchoUpState
-_DONE = EndReason.DONE
+_DONE, _LOST = EndReason.DONE, EndReason.LOST
 
 
 @implementer(IConnectionProtocol, IHalfCloseableProtocol)
@@ -140,7 +141,9 @@ class EchoUp(Protocol):
             self.finish(idleReason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Leave the open connections."""
+        """Leave the open connections; what was still to be sent when the peer had ended its side may be lost."""
+        if self._state is CLOSING and reason.type is not ConnectionDone:
+            self.connection.reason = _LOST
         self.factory.connections.remove(self.connection)
 
 

@@ -183,6 +183,19 @@ class EchoTests(EchoUpTestCase):
         self.assertGone(stream, EndReason.LOST)
 
 
+    def test_resetBeforeAllIsSentIsALoss(self) -> None:
+        """A peer that ends its side, and resets the connection before it was sent everything, isn't done."""
+        for family in FAMILIES:
+            stream, peer = self.connect(family)
+            stream.dataReceived(MUCH)
+            peer.end()
+            stream.readConnectionLost()
+            self.reactor.turn()
+            assert stream.connection.reason is EndReason.DONE
+            peer.reset()
+            self.assertGone(stream, EndReason.LOST)
+
+
 class FinishTests(EchoUpTestCase):
     """The daemon's own end of a connection loses nothing of what it received."""
 
