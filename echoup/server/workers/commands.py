@@ -7,10 +7,14 @@ its arguments:
                     abortDrain          end a shutdown that is under way without waiting any longer
                     reload LISTENERS    read the certificates of the listeners with these descriptions again
                     entered IS_WITHIN   the answer to the oldest `enter` that has none
+                    measure TICKET      asks to bring the counts on the page up to date
+                    list TICKET CURSOR PEER     asks for open connections; see `IMainService.connectionsAfter`
     from a worker:  ready               it serves
                     failed ERROR        it can't serve, and ends
                     enter PEER          asks whether one more connection from this address is within the limit
                     leave PEER          a connection from this address that was within the limit is gone
+                    measured TICKET     the answer to the `measure` with this number
+                    listed TICKET CONNECTIONS CURSOR    the answer to the `list` with this number
 """
 
 import json
@@ -32,7 +36,9 @@ class Configuration:
     reactor: str
     """The module whose `install` makes the reactor."""
     number: int
-    """The number of the worker, from 0, and of its row of the page."""
+    """The number of the worker, from 0, and of its row of the page; its replacement has the same."""
+    serial: int
+    """The number of the process, from 1, which no other process of this daemon has."""
     shared: Shared
     plan: Plan
 

@@ -1,8 +1,15 @@
 """What the workers share: a page of memory with their counts, and a descriptor that signals free places.
 
-Each worker has a row of the page, which it alone writes while it runs. The free places are those that no row holds. A
-worker takes one under a lock of the page (fcntl(2)), so that no two take the same. The kernel releases the lock of a
-process that ends, and the supervisor takes back its places, so a worker that is killed, at any moment, costs none.
+Each worker has a row of the page: the number of places that it holds, and its `Counts`. It alone writes the row while
+it runs. Once it is gone the supervisor does, and then the replacement, which counts on from there.
+
+The free places are those that no row holds. A worker takes one under a lock of the page (fcntl(2)), so that no two take
+the same. The kernel releases the lock of a process that ends, and the supervisor takes back its places, so a worker
+that is killed, at any moment, costs none.
+
+A worker may also be killed between two cells of its row. A connection changes one cell when it opens and another one
+when it ends, so the row never has more ends than connections. Those without an end are what the supervisor counts as
+killed.
 
 The descriptor (eventfd(2)) is readable whenever there may be a free place: a process that gives one back makes it so,
 and one that is woken where none is free undoes that.
@@ -22,29 +29,36 @@ from twisted.internet.posixbase import PosixReactorBase
 from zope.interface import implementer
 
 from echoup.server.admission.slots import ISlots
-
-HELD, SERVED, BYTES = range(3)
-"""The columns of a row, of 64 bits each: places held, connections served, bytes received on these."""
-
-WIDTH = 3
+from echoup.server.counts import Counts
+from echoup.server.reasons import EndReason
 
 
 @dataclass(frozen=True)
 class Shared:
-    """The descriptors of what `workers` processes share, and the number of places, 0 for "no limit"."""
+    """The descriptors of what `workers` processes share, and what the page is for."""
 
     page: int
     room: int
     """Readable whenever there may be a free place."""
     workers: int
     maximum: int
+    """The number of places; 0 is "no limit"."""
+    listeners: tuple[str, ...]
+    """The descriptions of the listeners whose connections are counted."""
+
+    @property
+    def width(self) -> int:
+        """The number of cells in a row, of 64 bits each."""
+        return 1 + Counts.width(self.listeners)
 
     @classmethod
-    def make(cls, workers: int, maximum: int) -> "Shared":
+    def make(cls, workers: int, maximum: int, listeners: tuple[str, ...]) -> "Shared":
         """Make the page and the descriptor."""
         page = os.memfd_create("echoup")
-        os.ftruncate(page, workers * WIDTH * 8)
-        return cls(page, os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK), workers, maximum)
+        room = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        shared = cls(page, room, workers, maximum, listeners)
+        os.ftruncate(page, workers * shared.width * 8)
+        return shared
 
 
 class Page:
@@ -52,57 +66,49 @@ class Page:
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
-        # Other processes see a store of 64 bits that is aligned whole or not at all.
-        self._memory = mmap.mmap(shared.page, shared.workers * WIDTH * 8)
-        self.cells = memoryview(self._memory).cast("q")
+        self._width = shared.width
+        # Other processes see a store of 64 bits that is aligned whole or not at all. The page is unmapped with the last
+        # of the views.
+        self._cells = memoryview(mmap.mmap(shared.page, shared.workers * self._width * 8)).cast("q")
 
     def close(self) -> None:
-        """Unmap the page, and close the descriptors that are shared."""
-        self.cells.release()
-        self._memory.close()
+        """Close the descriptors that are shared; the counts can still be read."""
         os.close(self.shared.page)
         os.close(self.shared.room)
 
-    def total(self, column: int) -> int:
-        """Return the sum of a column over all workers, including those that are gone."""
-        return sum(self.cells[column::WIDTH])
+    def counts(self, worker: int) -> Counts:
+        """Return what a worker has counted, and its predecessors; they change with the page."""
+        start = worker * self._width
+        return Counts(self.shared.listeners, self._cells[start + 1 : start + self._width])
 
     @property
     def free(self) -> int:
         """How many places no worker holds."""
-        return self.shared.maximum - self.total(HELD)
+        return self.shared.maximum - sum(self._cells[:: self._width])
+
+    def hold(self, worker: int, change: int) -> None:
+        """Let a worker hold `change` places more, or fewer if it is negative."""
+        self._cells[worker * self._width] += change
 
     def vacate(self, worker: int) -> None:
-        """Take back the places of a worker that is gone; what it has served still counts."""
-        self.cells[worker * WIDTH + HELD] = 0
+        """Take back the places of a worker that is gone, and count its open connections as killed."""
+        counts = self.counts(worker)
+        counts.setOpen(waiting=0, paused=0)
+        for listener in counts.listeners.values():
+            listener.add(EndReason.KILLED, listener.open)
+        self._cells[worker * self._width] = 0
         os.eventfd_write(self.shared.room, 1)
-
-
-class Row:
-    """The row of one worker on the page, for its own use."""
-
-    def __init__(self, page: Page, worker: int) -> None:
-        self._cells = page.cells[worker * WIDTH : (worker + 1) * WIDTH]
-
-    def add(self, size: int) -> None:
-        """Count a connection that was served, and the `size` bytes that were received on it."""
-        self._cells[BYTES] += size
-        self._cells[SERVED] += 1
-
-    def hold(self, change: int) -> None:
-        """Hold `change` places more, or fewer if it is negative."""
-        self._cells[HELD] += change
 
 
 @implementer(ISlots)
 class SharedSlots(FileDescriptor):
     """The shared places, as one worker takes and returns them."""
 
-    def __init__(self, reactor: PosixReactorBase, page: Page, row: Row) -> None:
+    def __init__(self, reactor: PosixReactorBase, page: Page, worker: int) -> None:
         super().__init__(cast("IReactorFDSet", reactor))
         self._page = page
         self._shared = page.shared
-        self._row = row
+        self._worker = worker
         self._whenRoom: Callable[[], None] | None = None
 
     def fileno(self) -> int:
@@ -125,13 +131,13 @@ class SharedSlots(FileDescriptor):
             return False
         isFree = self.free > 0
         if isFree:
-            self._row.hold(1)
+            self._page.hold(self._worker, 1)
         lockf(self._shared.page, LOCK_UN)
         return isFree
 
     def give(self) -> None:
         """Give one back."""
-        self._row.hold(-1)
+        self._page.hold(self._worker, -1)
         os.eventfd_write(self._shared.room, 1)
 
     def watch(self, room: Callable[[], None] | None) -> None:

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from echoup.clock import RunningTime
 from echoup.server.admission.peers import PeerLimit
+from echoup.server.counts import Counts
 from echoup.server.drain import waitUntil
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import Listener, ListenError, StartError, listeningOn
@@ -30,7 +31,7 @@ from echoup.server.overview import IMainService
 from echoup.server.service import EchoUpService, logAddresses, logTotals
 from echoup.server.settings import Plan
 from echoup.server.workers.commands import LISTENING, Configuration
-from echoup.server.workers.memory import BYTES, SERVED, Page, Shared
+from echoup.server.workers.memory import Page, Shared
 from echoup.server.workers.process import CLEANLY, State, WorkerProcess
 
 CANNOT_START = "cannot start the workers"
@@ -57,25 +58,29 @@ class WorkersService(Service):
 
     _log = Logger()
     _page: Page
+    _counts: list[Counts]
 
     def __init__(self, reactor: PosixReactorBase, plan: Plan, workers: int) -> None:
         """The limits of `plan` apply to all `workers` processes together."""
         self._reactor = reactor
         self._clock = RunningTime(reactor)
-        self._plan = plan
+        self.plan = plan
         self._workers = workers
         self._peers = PeerLimit(reactor, plan.limits.maxConnectionsPerPeer)
-        self._datagrams = EchoUpService(reactor, replace(plan, listeners=()))
+        limits = replace(plan.limits, maxConnections=0)  # it serves no connections
+        self._datagrams = EchoUpService(reactor, replace(plan, limits=limits, listeners=()))
         self._openings: list[tuple[Listener, ListeningAddress]] = []
         self._addresses: list[str] = []
         self._processes: dict[int, WorkerProcess] = {}
+        """The last process of each worker, also after its end."""
+        self._spawned = 0
         self._killAt = 0.0
 
     def privilegedStartService(self) -> None:
         """Listen on every address, or raise ListenError and listen on none; no process accepts yet."""
         super().privilegedStartService()
         try:
-            for listener in self._plan.listeners:
+            for listener in self.plan.listeners:
                 with listeningOn(listener.description):
                     for opening in listener.open(self._workers):
                         self._openings.append((listener, opening))
@@ -84,6 +89,9 @@ class WorkersService(Service):
         except ListenError:
             self._close()
             raise
+        names = tuple(dict.fromkeys(listener.description for listener in self.plan.listeners))
+        self._page = Page(Shared.make(self._workers, self.plan.limits.maxConnections, names))
+        self._counts = [self._page.counts(number) for number in range(self._workers)]
 
     def startService(self) -> None:
         """Start the workers, and wait until all of them serve; raise StartError if one can't."""
@@ -91,11 +99,10 @@ class WorkersService(Service):
         if not self._addresses:
             self.privilegedStartService()
         self._datagrams.startService()
-        self._page = Page(Shared.make(self._workers, self._plan.limits.maxConnections))
         try:
             Path(__file__).with_name("worker.py").open().close()  # a user (twistd --uid) or a chroot may lack it
             for number in range(self._workers):
-                self._processes[number] = self._spawn(number)
+                self._spawn(number)
             self._awaitWorkers()
         except (OSError, StartError) as error:
             self._kill()
@@ -125,7 +132,7 @@ class WorkersService(Service):
             if self._reactor.seconds() > deadline:
                 raise StartError(f"not ready after {START:g} seconds", CANNOT_START)
 
-    def _spawn(self, number: int) -> WorkerProcess:
+    def _spawn(self, number: int) -> None:
         sockets = [opening.sockets[number % len(opening.sockets)] for _, opening in self._openings]
         listeners = tuple(
             InheritedListener(
@@ -137,29 +144,30 @@ class WorkersService(Service):
             )
             for i, (listener, opening) in enumerate(self._openings)
         )
-        plan = replace(self._plan, listeners=listeners, datagramListeners=())
+        plan = replace(self.plan, listeners=listeners, datagramListeners=(), status=None)
         shared = self._page.shared
-        process = WorkerProcess(self._peers)
+        process = WorkerProcess(self._clock, self._peers)
         process.spawn(
             self._reactor,
-            Configuration(type(self._reactor).__module__, number, shared, plan),
+            Configuration(type(self._reactor).__module__, number, self._spawned + 1, shared, plan),
             [shared.page, shared.room, *(listening.fileno() for listening in sockets)],
         )
-        return process
+        self._spawned += 1
+        self._processes[number] = process
 
     async def _keep(self, number: int) -> None:
-        """Whenever the worker `number` ends, take back its places and start its replacement, until the shutdown."""
+        """Whenever the worker `number` ends, vacate its row and start its replacement, until the shutdown."""
         failures = 0
         while self.running:
             startedAt = self._reactor.seconds()
             try:
-                process = self._processes.get(number) or self._spawn(number)
+                if self._processes[number].state is State.ENDED:
+                    self._spawn(number)
             except Exception as error:  # of any kind: it may pass, and nothing else would start this worker again
                 reason = f"cannot start a worker: {error}"
             else:
-                self._processes[number] = process
+                process = self._processes[number]
                 await process.ended
-                del self._processes[number]
                 self._page.vacate(number)
                 reason = f"worker {process.pid} ended {process.end}"
             if self.running:
@@ -180,7 +188,7 @@ class WorkersService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        timeout = self._plan.drainTimeout
+        timeout = self.plan.drainTimeout
         deadline = self._reactor.seconds() + timeout
         self._killAt = self._clock.seconds() + timeout + GRACE
         for _, opening in self._openings:
@@ -189,11 +197,11 @@ class WorkersService(Service):
             process.tell("drain", deadline)
         self._close()
         drained = Deferred.fromCoroutine(self._datagrams.drain(timeout))
-        await self._until(lambda: not self._processes or self._clock.seconds() >= self._killAt)
+        await self._until(lambda: not self._isAnyAlive or self._clock.seconds() >= self._killAt)
         self._kill()
-        await self._until(lambda: not self._processes)
+        await self._until(lambda: not self._isAnyAlive)
         await drained
-        logTotals(self._page.total(SERVED), self._page.total(BYTES))
+        logTotals(Counts.total(self._counts))
         self._peers.stop()
         self._page.close()
 
@@ -206,9 +214,13 @@ class WorkersService(Service):
 
     def reload(self) -> None:
         """Read the certificates again, for new connections; keep the old ones of those that can't be read."""
-        if listeners := reloadCertificates(self._plan.listeners):
+        if listeners := reloadCertificates(self.plan.listeners):
             for process in self._processes.values():
                 process.tell("reload", listeners)
+
+    @property
+    def _isAnyAlive(self) -> bool:
+        return any(process.state is not State.ENDED for process in self._processes.values())
 
     async def _until(self, condition: Callable[[], bool], deadline: float = inf) -> None:
         await waitUntil(self._clock, condition, deadline, TICK)

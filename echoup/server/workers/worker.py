@@ -37,7 +37,7 @@ from echoup.server.listening.renewal import reloadCertificates
 from echoup.server.log.logqueue import queueLog
 from echoup.server.service import EchoUpService
 from echoup.server.workers.commands import LOG, PAGE, ROOM, SAID, TOLD, Configuration, encode
-from echoup.server.workers.memory import Page, Row, SharedSlots
+from echoup.server.workers.memory import Page, SharedSlots
 
 
 @implementer(IPeers)
@@ -59,12 +59,10 @@ class Worker(LineOnlyReceiver):
         self._listeners = configuration.plan.listeners
         self._asked: deque[Deferred[bool]] = deque()
         page = Page(replace(configuration.shared, page=PAGE, room=ROOM))
-        row = Row(page, configuration.number)
-        slots = SharedSlots(reactor, page, row) if page.shared.maximum else None
-        gate = Gate(reactor, configuration.plan.limits, slots, self)
-        self._service = EchoUpService(
-            reactor, configuration.plan, gate, lambda connection: row.add(connection.received)
-        )
+        number = configuration.number
+        slots = SharedSlots(reactor, page, number) if page.shared.maximum else None
+        gate = Gate(reactor, configuration.plan.limits, slots, self, page.counts(number))
+        self._service = EchoUpService(reactor, configuration.plan, gate, idPrefix=f"{configuration.serial}.")
 
     def connectionMade(self) -> None:
         """Begin to serve; if that is impossible, tell the supervisor why, and end."""

@@ -11,9 +11,13 @@ from functools import partial
 from zope.interface.verify import verifyObject
 
 from echoup.server.admission.slots import ISlots
-from echoup.server.workers.memory import BYTES, HELD, SERVED, Page, Row, Shared, SharedSlots
+from echoup.server.counts import Counts, Total
+from echoup.server.reasons import EndReason
+from echoup.server.workers.memory import Page, Shared, SharedSlots
 from tests.support.descriptors import keepsDescriptors
 from tests.support.doubles import ReactorTestCase, raised
+
+LISTENERS = ("127.0.0.1:0", "unix:socket")
 
 
 class PageTestCase(ReactorTestCase):
@@ -22,7 +26,7 @@ class PageTestCase(ReactorTestCase):
     def setUp(self) -> None:
         """Make it."""
         super().setUp()
-        self.page = Page(Shared.make(3, 5))
+        self.page = Page(Shared.make(3, 5, LISTENERS))
         self.addCleanup(self.page.close)
         self.shared = self.page.shared
         self.workers = [self.join(number) for number in range(3)]
@@ -32,44 +36,73 @@ class PageTestCase(ReactorTestCase):
         shared = replace(self.shared, room=os.dup(self.shared.room))
         self.addCleanup(os.close, shared.room)
         page = Page(shared)
-        return SharedSlots(self.reactor, page, Row(page, number))
+        return SharedSlots(self.reactor, page, number)
 
 
 class PageTests(PageTestCase):
     """`Page` has a row for each worker."""
 
-    def test_totalsAreThoseOfAllWorkers(self) -> None:
-        """What the workers count is summed, also where another process has mapped the page."""
-        rows = [Row(Page(self.shared), number) for number in range(3)]
-        for number, row in enumerate(rows):
-            for size in range(number + 1):
-                row.add(size)
-        assert (self.page.total(SERVED), self.page.total(BYTES)) == (6, 0 + 1 + 3)
+    def test_countsAreSharedByRow(self) -> None:
+        """What a worker counts is seen where another process has mapped the page, in its row and in no other."""
+        for number in range(3):
+            counts = Page(self.shared).counts(number)
+            for name in LISTENERS:
+                counts.listeners[name].add(Total.RECEIVED, number + 1)
+            counts.observe(0.5, number)
+        rows = [self.page.counts(number) for number in range(3)]
+        assert [row[Total.RECEIVED] for row in rows] == [2, 4, 6]
+        assert Counts.total(rows).listeners[LISTENERS[1]][Total.RECEIVED] == 1 + 2 + 3
+        assert Counts.total(rows).sizes[1] == 0 + 1 + 2
+        assert self.page.free == 5
+
+    def test_countsExceed32Bits(self) -> None:
+        """A count may be larger than 32 bits have room for."""
+        for number in (0, 2):
+            self.page.counts(number).listeners[LISTENERS[0]].add(Total.RECEIVED, 2**40)
+        assert Counts.total([self.page.counts(number) for number in range(3)])[Total.RECEIVED] == 2**41
 
     def test_closedPageLeavesNoDescriptor(self) -> None:
         """Nothing of it stays open."""
         with keepsDescriptors():
-            Page(Shared.make(3, 5)).close()
+            Page(Shared.make(3, 5, LISTENERS)).close()
 
-    def test_countsExceed32Bits(self) -> None:
-        """A count may be larger than 32 bits have room for."""
-        Row(self.page, 0).add(2**40)
-        Row(self.page, 2).add(2**40)
-        assert self.page.total(BYTES) == 2**41
+    def test_closedPageKeepsCounts(self) -> None:
+        """What was counted can still be read when the descriptors are closed."""
+        page = Page(Shared.make(3, 5, LISTENERS))
+        page.counts(1).listeners[LISTENERS[0]].add(Total.SERVED)
+        page.close()
+        assert page.counts(1)[Total.SERVED] == 1
 
     def test_vacatedRowHoldsNothing(self) -> None:
         """The places of a worker that is gone are free, and those of others aren't."""
         for worker in (self.workers[0], self.workers[1], self.workers[1]):
             assert worker.take()
         self.page.vacate(1)
-        assert (self.page.free, self.page.total(HELD)) == (4, 1)
+        assert self.page.free == 4
         assert [self.workers[2].take() for _ in range(5)] == [True] * 4 + [False]
 
-    def test_vacatedRowKeepsTotals(self) -> None:
-        """What a worker that is gone has served still counts."""
-        Row(self.page, 1).add(7)
-        self.page.vacate(1)
-        assert (self.page.total(SERVED), self.page.total(BYTES)) == (1, 7)
+    def test_openConnectionsOfVacatedRowAreKilled(self) -> None:
+        """The open connections of a worker that is gone are counted as killed, once, and none of them waits."""
+        first, second = (self.page.counts(number) for number in (0, 1))
+        for counts in (first, second):
+            for name, opened in zip(LISTENERS, (3, 1), strict=True):
+                counts.listeners[name].add(Total.OPENED, opened)
+            counts.listeners[LISTENERS[0]].add(EndReason.DONE)
+            counts.setOpen(waiting=2, paused=1)
+        for _ in range(2):
+            self.page.vacate(1)
+        assert [second.listeners[name][EndReason.KILLED] for name in LISTENERS] == [2, 1]
+        assert [second.listeners[name].open for name in LISTENERS] == [0, 0]
+        assert (second.waiting, second.paused) == (0, 0)
+        assert first[EndReason.KILLED] == 0
+        assert (first.waiting, first.paused) == (2, 1)
+
+    def test_replacementCountsOn(self) -> None:
+        """The counts of a worker that is gone stay, and its replacement adds to them."""
+        for _ in range(2):
+            self.page.counts(1).listeners[LISTENERS[0]].add(Total.SERVED)
+            self.page.vacate(1)
+        assert self.page.counts(1)[Total.SERVED] == 2
 
 
 class SharedSlotsTests(PageTestCase):
@@ -149,7 +182,7 @@ class SharedSlotsTests(PageTestCase):
                 return found
 
         page = Page(self.shared)
-        late = Late(self.reactor, page, Row(page, 1))
+        late = Late(self.reactor, page, 1)
         late.watch(partial(calls.append, "late"))
         late.doRead()
         assert calls == ["late"]

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import socket
+import time
 from ipaddress import ip_network
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +37,7 @@ from echoup.server.workers.commands import (
     encode,
 )
 from echoup.server.workers.memory import Shared
-from echoup.server.workers.process import BLOCKED, CLEANLY, State, WorkerProcess
+from echoup.server.workers.process import BLOCKED, CLEANLY, PATIENCE, State, WorkerProcess
 from tests.support.certificates import writeCertificates
 from tests.support.descriptors import keepsDescriptors
 from tests.support.doubles import HandReactor, ReactorTestCase
@@ -86,7 +87,7 @@ class WorkerProcessTestCase(ReactorTestCase):
         """Make it."""
         super().setUp()
         self.limit = PeerLimit(Clock(), 2)
-        self.process = WorkerProcess(self.limit)
+        self.process = WorkerProcess(self.reactor, self.limit)
         self.transport = Spawned()
         self.process.transport = self.transport  # type: ignore[assignment]  # as far as it is needed
 
@@ -114,7 +115,7 @@ class SpawnTests(WorkerProcessTestCase):
             logConnections=True,
             proxies=(ip_network("10.0.0.0/8"),),
         )
-        given = Configuration("reactor", 1, Shared(10, 11, 2, 5), plan)
+        given = Configuration("reactor", 1, 7, Shared(10, 11, 2, 5, ("ssl:0",)), plan)
         self.process.spawn(self.spawner, given, inherited)
         return given
 
@@ -127,7 +128,8 @@ class SpawnTests(WorkerProcessTestCase):
         Path(folder, "server.pem").unlink()
         given = self.spawn(*listeners)
         arrived = self.spawner.configuration
-        assert (arrived.reactor, arrived.number, arrived.shared) == ("reactor", 1, given.shared)
+        assert (arrived.reactor, arrived.number, arrived.serial) == ("reactor", 1, 7)
+        assert arrived.shared == given.shared
         assert arrived.plan.limits == given.plan.limits
         assert (arrived.plan.drainTimeout, arrived.plan.logConnections) == (10.0, True)
         assert arrived.plan.proxies == given.plan.proxies
@@ -156,6 +158,14 @@ class SpawnTests(WorkerProcessTestCase):
         """Of what it was spawned with, this process keeps nothing but the pipes."""
         with keepsDescriptors():
             self.spawn()
+
+    def test_processIsShown(self) -> None:
+        """It is shown by its serial number, with the time of its start."""
+        before = time.time()
+        self.spawn()
+        view = self.process.view
+        assert (view.number, view.pid, view.state) == (7, 4242, "starting")
+        assert before <= view.startedAt <= time.time()
 
     def test_goneProcessHasNumber(self) -> None:
         """Its number is known also when it is gone, and to kill it then does nothing."""
@@ -225,6 +235,54 @@ class MessageTests(WorkerProcessTestCase):
         assert self.transport.told == []
 
 
+class QuestionTests(WorkerProcessTestCase):
+    """A worker is asked questions, which it may answer in any order, or not at all."""
+
+    def setUp(self) -> None:
+        """Let it serve."""
+        super().setUp()
+        self.say("ready")
+
+    def test_answersFindTheirQuestions(self) -> None:
+        """Several questions at a time may be answered in any order, and each gets its own answer."""
+        measured, first, second = (self.process.ask(*each) for each in (["measure"], ["list", "", "a"], ["list", "7"]))
+        assert self.transport.told == [["measure", 0], ["list", 1, "", "a"], ["list", 2, "7"]]
+        self.say("listed", 2, [{"id": "1.8"}], "")
+        self.say("listed", 1, [], "5")
+        self.say("measured", 0)
+        answers = [self.successResultOf(each) for each in (measured, first, second)]
+        assert answers == [[], [[], "5"], [[{"id": "1.8"}], ""]]
+        assert self.reactor.getDelayedCalls() == []
+
+    def test_silentProcessIsGivenUp(self) -> None:
+        """A question without an answer is given up after a while, and no other one is asked before the late answer."""
+        asked = self.process.ask("measure")
+        self.reactor.advance(PATIENCE - 0.1)
+        assert not asked.called
+        other = self.process.ask("measure")
+        self.reactor.advance(0.2)
+        assert self.successResultOf(asked) is None
+        for _ in range(3):
+            assert self.successResultOf(self.process.ask("measure")) is None
+        assert self.transport.told == [["measure", 0], ["measure", 1]]
+        self.say("measured", 0)
+        self.say("measured", 1)
+        assert self.successResultOf(other) == []
+        self.process.ask("measure")
+        assert self.say("measured", 2)[-1] == ["measure", 2]
+
+    def test_endAnswersAllQuestions(self) -> None:
+        """A process that ends leaves no question open; afterwards, and before it serves, it isn't asked any."""
+        asked = [self.process.ask("measure") for _ in range(3)]
+        self.reactor.advance(PATIENCE / 2)
+        asked.append(self.process.ask("list", "", ""))
+        self.process.processEnded(Failure(ProcessTerminated(None, 9)))
+        starting = WorkerProcess(self.reactor, self.limit)
+        assert [self.successResultOf(each) for each in asked] == [None] * 4
+        assert [self.successResultOf(each.ask("measure")) for each in (self.process, starting)] == [None] * 2
+        assert self.reactor.getDelayedCalls() == []
+
+
 class EndTests(WorkerProcessTestCase):
     """A process ends in one of several ways."""
 
@@ -236,7 +294,7 @@ class EndTests(WorkerProcessTestCase):
             (ProcessTerminated(1), "no key", "with exit code 1 (no key)"),
             (ProcessTerminated(None, 9), "", "by signal 9"),
         ):
-            process = WorkerProcess(self.limit)
+            process = WorkerProcess(self.reactor, self.limit)
             if error:
                 process.childDataReceived(SAID, encode("failed", error))
             self.assertNoResult(process.ended)
@@ -250,7 +308,7 @@ class LogTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a process."""
-        self.process = WorkerProcess(PeerLimit(Clock(), 1))
+        self.process = WorkerProcess(Clock(), PeerLimit(Clock(), 1))
 
     def relayed(self, namespace: str, log: str, **fields: object) -> LogEvent:
         """Return the event that arrives of one that was logged, in pieces."""

@@ -19,13 +19,15 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from echoup.server.counts import ListenerCounts, Total
 from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.listeners import ListenError, StartError, parseListener
 from echoup.server.overview import IMainService
+from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits, Plan
 from echoup.server.workers import supervisor as workers
 from echoup.server.workers.commands import CONFIGURATION, LISTENING, PAGE, ROOM, SAID, encode
-from echoup.server.workers.memory import Page, Row, SharedSlots
+from echoup.server.workers.memory import Page, SharedSlots
 from echoup.server.workers.supervisor import GRACE, STEADY, WorkersService
 from tests.support.certificates import writeCertificates
 from tests.support.descriptors import keepsDescriptors
@@ -50,13 +52,17 @@ class Child:
     def begin(self) -> None:
         """Say what the test wants, if it wants something; a worker that failed ends."""
         if self.reactor.answer:
-            self.protocol.childDataReceived(SAID, encode(*self.reactor.answer))
+            self.say(*self.reactor.answer)
             if self.reactor.answer[0] == "failed":
                 self.end(ProcessTerminated(1))
 
     def writeToChild(self, descriptor: int, data: bytes) -> None:
         """Record the messages."""
         self.told += map(json.loads, data.splitlines())
+
+    def say(self, *message: object) -> None:
+        """Say something."""
+        self.protocol.childDataReceived(SAID, encode(*message))
 
     def signalProcess(self, name: str) -> None:
         """End."""
@@ -68,6 +74,12 @@ class Child:
             self.reactor.alive.remove(self)
             self.close()
             self.reactor.callLater(0, self.protocol.processEnded, Failure(reason))
+
+    @property
+    def counts(self) -> ListenerCounts:
+        """What it counts of the first listener."""
+        (counts, *_) = Page(self.shared).counts(self.configuration.number).listeners.values()
+        return counts
 
     def close(self) -> None:
         """Close what it got."""
@@ -282,8 +294,7 @@ class ReplaceTests(WorkersTestCase):
         """The places that a worker held are free again, and no others, however many workers end."""
         for _ in range(2):
             for number, child in enumerate(list(self.spawner.alive)):
-                page = Page(child.shared)
-                slots = SharedSlots(self.spawner, page, Row(page, child.configuration.number))
+                slots = SharedSlots(self.spawner, Page(child.shared), child.configuration.number)
                 for _ in range(2 + number):
                     assert slots.take()
                 assert not number or not slots.take()
@@ -313,8 +324,9 @@ class StopTests(WorkersTestCase):
         stopped = self.stop()
         assert [child.told for child in children] == [[["drain", DRAIN]]] * 2
         assert list(self.folder.iterdir()) == []
-        for number, child in enumerate(children):
-            Row(Page(child.shared), number).add(10)
+        for child in children:
+            child.counts.add(Total.SERVED)
+            child.counts.add(Total.RECEIVED, 10)
         self.spawner.advance(1)
         assert not stopped.called
         for child in children:
@@ -328,13 +340,18 @@ class StopTests(WorkersTestCase):
         """A worker that still runs some time after the deadline is killed; none is replaced."""
         self.spawner.alive[0].end(ProcessTerminated(1))
         self.spawner.turn()
+        child = self.spawner.alive[0]
+        child.counts.add(Total.OPENED)
+        child.counts.add(Total.RECEIVED, 7)
         stopped = self.stop()
         lines = self.said(lambda: self.spawner.advance(DRAIN + GRACE - 0.1))
         assert lines == []
         assert len(self.spawner.alive) == 2
         lines = self.said(lambda: self.spawner.advance(1))
         assert len(lines) == 3
+        assert lines[-1] == "info: served 0 connections, 7 bytes"
         self.successResultOf(stopped)
+        assert self.service._counts[child.configuration.number][EndReason.KILLED] == 1
         assert len(self.spawner.spawned) == 3
         assert self.spawner.getDelayedCalls() == []
 
