@@ -26,7 +26,9 @@ class Total(Counted):
     SENT = auto()  # those of them that the kernel has taken, in upper case
 
 
-_COUNTED: list[Counted] = [*Total, *EndReason, *Refusal, *TLSResult, *ProxyResult]
+# The reverse of the order in which a connection counts them. `total` reads them in this order, and meanwhile workers
+# count; so it never finds more ends than connections.
+_COUNTED: list[Counted] = [*Refusal, *TLSResult, *ProxyResult, *EndReason, *reversed(Total)]
 _PLACES = {counted: place for place, counted in enumerate(_COUNTED)}
 
 _WAITING, _PAUSED, _FULL, _MICROSECONDS, _BYTES = range(5)

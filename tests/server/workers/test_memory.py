@@ -61,6 +61,22 @@ class PageTests(PageTestCase):
             self.page.counts(number).listeners[LISTENERS[0]].add(Total.RECEIVED, 2**40)
         assert Counts.total([self.page.counts(number) for number in range(3)])[Total.RECEIVED] == 2**41
 
+    def test_sumOfBusyWorkerIsConsistent(self) -> None:
+        """A worker may count while the counts are summed; the sum has no more ends than connections."""
+        busy = self.page.counts(0)
+        row, counts = busy.cells, busy.listeners[LISTENERS[0]]
+
+        def readSlowly() -> Iterator[int]:
+            for place in range(len(row)):
+                for counted in (Total.OPENED, Total.RECEIVED, Total.SENT, EndReason.DONE):
+                    counts.add(counted)
+                yield row[place]
+
+        busy.cells = readSlowly()  # type: ignore[assignment]  # as far as it is needed
+        total = Counts.total([busy])
+        assert total.listeners[LISTENERS[0]].open >= 0
+        assert total[Total.RECEIVED] >= total[Total.SENT]
+
     def test_closedPageLeavesNoDescriptor(self) -> None:
         """Nothing of it stays open."""
         with keepsDescriptors():
