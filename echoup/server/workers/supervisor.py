@@ -7,10 +7,13 @@ open, so clients in the queue of a worker that ends are served by its replacemen
 and each socket from systemd. The supervisor itself serves UDP, because a process recognises only its own replies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
+from time import time
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -25,14 +28,16 @@ from echoup.server.counts import Counts
 from echoup.server.drain import waitUntil
 from echoup.server.listening.inherited import InheritedListener
 from echoup.server.listening.listeners import Listener, ListenError, StartError, listeningOn
-from echoup.server.listening.renewal import reloadCertificates
+from echoup.server.listening.renewal import certificateProblem, reloadCertificates
 from echoup.server.listening.sockets import ListeningAddress
-from echoup.server.overview import IMainService
+from echoup.server.occupancy import Occupancy
+from echoup.server.overview import Check, IMainService, ListenerView, Overview
 from echoup.server.service import EchoUpService, logAddresses, logTotals
 from echoup.server.settings import Plan
 from echoup.server.workers.commands import LISTENING, Configuration
 from echoup.server.workers.memory import Page, Shared
 from echoup.server.workers.process import CLEANLY, State, WorkerProcess
+from echoup.server.workers.questions import connectionsAfter, measure, serving
 
 CANNOT_START = "cannot start the workers"
 
@@ -69,8 +74,15 @@ class WorkersService(Service):
         self._peers = PeerLimit(reactor, plan.limits.maxConnectionsPerPeer)
         limits = replace(plan.limits, maxConnections=0)  # it serves no connections
         self._datagrams = EchoUpService(reactor, replace(plan, limits=limits, listeners=()))
+        self._occupancy = Occupancy(
+            reactor,
+            plan.limits.maxConnections,
+            lambda: self._page.free,
+            lambda: sum(counts.timesFull for counts in self._counts),
+        )
         self._openings: list[tuple[Listener, ListeningAddress]] = []
         self._addresses: list[str] = []
+        self._listeners: list[Callable[[], ListenerView]] = []
         self._processes: dict[int, WorkerProcess] = {}
         """The last process of each worker, also after its end."""
         self._spawned = 0
@@ -82,9 +94,12 @@ class WorkersService(Service):
         try:
             for listener in self.plan.listeners:
                 with listeningOn(listener.description):
-                    for opening in listener.open(self._workers):
-                        self._openings.append((listener, opening))
-                        self._addresses.append(("tls:" if listener.certificate else "") + opening.address)
+                    opened = listener.open(self._workers)
+                addresses = [("tls:" if listener.certificate else "") + opening.address for opening in opened]
+                sockets = [each for opening in opened for each in opening.sockets]
+                self._openings += [(listener, opening) for opening in opened]
+                self._listeners.append(partial(ListenerView.of, listener, addresses, sockets))
+                self._addresses += addresses
             self._addresses += self._datagrams.listen()
         except ListenError:
             self._close()
@@ -114,6 +129,7 @@ class WorkersService(Service):
             raise StartError(error.strerror or error, CANNOT_START + place) from None
         for number in range(self._workers):
             Deferred.fromCoroutine(self._keep(number))
+        self._occupancy.start()
         logAddresses(self._addresses, [opening for _, opening in self._openings])
 
     def _awaitWorkers(self) -> None:
@@ -191,6 +207,7 @@ class WorkersService(Service):
         timeout = self.plan.drainTimeout
         deadline = self._reactor.seconds() + timeout
         self._killAt = self._clock.seconds() + timeout + GRACE
+        self._occupancy.stop()
         for _, opening in self._openings:
             opening.stopHandshakes()
         for process in self._processes.values():
@@ -217,6 +234,35 @@ class WorkersService(Service):
         if listeners := reloadCertificates(self.plan.listeners):
             for process in self._processes.values():
                 process.tell("reload", listeners)
+
+    def overview(self) -> "Deferred[Overview]":
+        """Bring the counts of all processes up to date, and return what the daemon does."""
+        return Deferred.fromCoroutine(self._overview())
+
+    async def _overview(self) -> Overview:
+        silent = await measure(self._processes.values())
+        own = await self._datagrams.overview()
+        return Overview(
+            counts=Counts.total(self._counts),
+            listeners=tuple(view() for view in self._listeners),
+            datagramListeners=own.datagramListeners,
+            workers=tuple(process.view for process in sorted(self._processes.values(), key=lambda each: each.serial)),
+            workerRestarts=max(self._spawned - self._workers, 0),
+            silentWorkers=silent,
+        )
+
+    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[tuple[list[dict[str, Any]], str]]":
+        """Return some of the open connections, those of one worker after the other: see `IMainService`."""
+        return Deferred.fromCoroutine(connectionsAfter(self._processes.values(), cursor, peer))
+
+    def checks(self) -> Iterable[Check]:
+        """Return the conditions for being ready."""
+        missing = self._workers - len(serving(self._processes.values()))
+        return [
+            self._occupancy.check(),
+            Check("workers", f"{missing} of {self._workers} missing" if missing else ""),
+            Check("certificates", certificateProblem(self.plan.listeners, time())),
+        ]
 
     @property
     def _isAnyAlive(self) -> bool:

@@ -90,6 +90,12 @@ class Worker(LineOnlyReceiver):
                 self._service.abortDrain()
             case ["reload", listeners]:  # the supervisor has read them too, and logged that
                 reloadCertificates([each for each in self._listeners if each.description in listeners], isSaid=False)
+            case ["measure", ticket]:
+                self._service.overview().addCallback(lambda _: self._say("measured", ticket))
+            case ["list", ticket, cursor, peer]:
+                self._service.connectionsAfter(cursor, peer).addCallback(
+                    lambda found: self._say("listed", ticket, *found)
+                )
 
     def _say(self, *message: object) -> None:
         self.transport.write(encode(*message))

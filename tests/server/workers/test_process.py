@@ -332,6 +332,15 @@ class LogTests(SynchronousTestCase):
         assert (event["seconds"], event["peer"]) == (1.23456, "é\n")
         assert (event["log_namespace"], event["log_level"].name) == ("echoup.x", "warn")
 
+    def test_ownFieldsKeepTheirTypes(self) -> None:
+        """Each field of our own events is a member of the event, and numbers are numbers, not texts."""
+        fields = {"id": "3.17", "bytes": 2**40, "seconds": 0.125, "reason": "done", "via": None, "isCut": False}
+        event = self.relayed("echoup.x", "connection id={id} {bytes} bytes in {seconds:.3f} s", **fields)
+        assert {name: event[name] for name in fields} == fields
+        assert "log_flattened" not in event
+        again = json.loads(eventAsJSON(event))
+        assert {name: again[name] for name in fields} == fields
+
     def test_objectsInOtherEventsComeAsText(self) -> None:
         """In events of others, what can't be sent as it is comes as text."""
         event = self.relayed("twisted.x", "it is {thing!r}", thing=StringTransport)

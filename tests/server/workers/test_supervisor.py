@@ -6,6 +6,7 @@ import pickle
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from errno import ENOENT
 from pathlib import Path
@@ -22,12 +23,13 @@ from zope.interface.verify import verifyObject
 from echoup.server.counts import ListenerCounts, Total
 from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.listeners import ListenError, StartError, parseListener
-from echoup.server.overview import IMainService
+from echoup.server.overview import Check, IMainService, Overview
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits, Plan
 from echoup.server.workers import supervisor as workers
 from echoup.server.workers.commands import CONFIGURATION, LISTENING, PAGE, ROOM, SAID, encode
 from echoup.server.workers.memory import Page, SharedSlots
+from echoup.server.workers.process import PATIENCE
 from echoup.server.workers.supervisor import GRACE, STEADY, WorkersService
 from tests.support.certificates import writeCertificates
 from tests.support.descriptors import keepsDescriptors
@@ -302,6 +304,173 @@ class ReplaceTests(WorkersTestCase):
                 self.kill(child)
             self.spawner.advance(2)
             assert self.service._page.free == 5
+
+
+class OverviewTests(WorkersTestCase):
+    """What all workers do together is known, whatever becomes of one of them."""
+
+    def setUp(self) -> None:
+        """Start the service."""
+        super().setUp()
+        self.start("127.0.0.1:0", f"unix:{self.folder}/socket")
+
+    def overview(self) -> "Deferred[Overview]":
+        """Ask for it."""
+        overview = self.service.overview()
+        self.spawner.turn()
+        return overview
+
+    def listed(self, cursor: str, peer: str = "") -> "Deferred[tuple[list[dict[str, Any]], str]]":
+        """Ask for connections."""
+        listed = self.service.connectionsAfter(cursor, peer)
+        self.spawner.turn()
+        return listed
+
+    def test_overviewIsOfAllWorkers(self) -> None:
+        """All workers bring their counts up to date, at the same time, and the sum is what is shown."""
+        asked = self.overview()
+        for child in self.spawner.alive:
+            self.assertNoResult(asked)
+            assert child.told == [["measure", 0]]
+            child.counts.add(Total.OPENED, child.configuration.serial)
+            child.say("measured", 0)
+        overview = self.successResultOf(asked)
+        assert [(counts.open, counts[Total.SENT]) for counts in overview.counts.listeners.values()] == [(3, 0), (0, 0)]
+        assert [(view.number, view.pid, view.state) for view in overview.workers] == [
+            (1, self.spawner.alive[0].pid, "serving"),
+            (2, self.spawner.alive[1].pid, "serving"),
+        ]
+        assert (overview.workerRestarts, overview.silentWorkers) == (0, ())
+
+    def test_queuesAreThoseOfAllSockets(self) -> None:
+        """The connections in the queues of all sockets of an address are summed, and so are the limits."""
+        (_, tcp), (_, unix) = self.service._openings
+        for listening in tcp.sockets:
+            listening.listen(3)
+        with ExitStack() as opened:
+            for _ in range(4):
+                opened.enter_context(socket.create_connection(tcp.sockets[0].getsockname()))
+            asked = self.overview()
+            for child in self.spawner.alive:
+                child.say("measured", 0)
+            views = self.successResultOf(asked).listeners
+        assert [(view.description, view.addresses) for view in views] == [
+            ("127.0.0.1:0", (tcp.address,)),
+            (f"unix:{self.folder}/socket", (unix.address,)),
+        ]
+        assert [(view.queue, view.queueLimit) for view in views] == [(4, 6), (None, None)]
+
+    def test_silentWorkerIsStillCounted(self) -> None:
+        """The counts of a worker that doesn't answer are those that it had, and it is named."""
+        silent, other = self.spawner.alive
+        silent.counts.add(Total.OPENED, 2)
+        asked = self.overview()
+        other.say("measured", 0)
+        self.spawner.advance(PATIENCE - 0.1)
+        self.assertNoResult(asked)
+        self.spawner.advance(0.2)
+        overview = self.successResultOf(asked)
+        assert overview.counts[Total.OPENED] == 2
+        assert overview.silentWorkers == (1,)
+        assert self.service._clock.getDelayedCalls() == []
+
+    def test_killedWorkerIsCounted(self) -> None:
+        """A worker that is killed while it is asked leaves no question open; its connections are counted as killed."""
+        killed, other = self.spawner.alive
+        killed.counts.add(Total.OPENED, 3)
+        killed.counts.add(EndReason.DONE)
+        other.counts.add(Total.OPENED)
+        asked = self.overview()
+        other.say("measured", 0)
+        killed.signalProcess("KILL")
+        self.spawner.turn(1)
+        overview = self.successResultOf(asked)
+        assert (overview.counts[Total.OPENED], overview.counts[EndReason.KILLED]) == (4, 2)
+        assert [(view.number, view.state) for view in overview.workers] == [(2, "serving"), (3, "starting")]
+        assert (overview.workerRestarts, overview.silentWorkers) == (1, ())
+
+    def test_missingWorkersAreCounted(self) -> None:
+        """A worker that doesn't serve, because it waits for its replacement or that only starts, is missing."""
+        for _ in range(2):
+            assert Check("workers") in self.service.checks()
+            self.spawner.alive[-1].signalProcess("KILL")
+            self.spawner.turn(1)
+            assert Check("workers", "1 of 2 missing") in self.service.checks()
+            self.spawner.turn()
+        assert len(self.spawner.alive) == 1
+        overview = self.overview()
+        self.spawner.alive[0].say("measured", 0)
+        assert [view.state for view in self.successResultOf(overview).workers] == ["serving", "ended"]
+
+    def test_fullnessIsThatOfAllWorkers(self) -> None:
+        """When all workers together have taken all places for a while, the daemon isn't ready, and the log says so."""
+        assert list(self.service.checks()) == [Check("full"), Check("workers"), Check("certificates")]
+        slots = [SharedSlots(self.spawner, Page(child.shared), i) for i, child in enumerate(self.spawner.alive)]
+        assert [slots[i % 2].take() for i in range(5)] == [True] * 5
+        Page(self.spawner.alive[1].shared).counts(1).addFull()
+        lines = self.said(lambda: self.spawner.advance(4))
+        assert lines == [
+            "warn: full: all 5 connections of --max-connections are taken; further clients wait in the kernel's queue"
+        ]
+        (check, *_) = self.service.checks()
+        assert check.problem.startswith("5 connections for ")
+        slots[0].give()
+        assert self.said(lambda: self.spawner.advance(1)) == ["info: room again: 4 of 5 connections"]
+        assert Check("full") in self.service.checks()
+
+    def test_connectionsAreThoseOfOneWorkerAfterTheOther(self) -> None:
+        """The workers are asked in turn, each until it has no more connections."""
+        first, second = self.spawner.alive
+        cursor, peer, found = "", "192.0.2.1:7", []
+        for child, own, connections, nextOwn in (
+            (first, "", [{"id": "1.1"}], "1.1"),
+            (first, "1.1", [{"id": "1.2"}], ""),
+            (second, "2.", [], "2.7"),
+            (second, "2.7", [{"id": "2.9"}], ""),
+        ):
+            listed = self.listed(cursor, peer)
+            name, ticket, *rest = child.told[-1]
+            assert (name, rest) == ("list", [own, peer])
+            child.say("listed", ticket, connections, nextOwn)
+            some, cursor = self.successResultOf(listed)
+            found += some
+        assert cursor == ""
+        assert [connection["id"] for connection in found] == ["1.1", "1.2", "2.9"]
+
+    def test_endedAndSilentWorkersAreLeftOut(self) -> None:
+        """The list goes on after a worker that ended, or that doesn't answer; a replacement comes last."""
+        ended, silent = self.spawner.alive
+        listed = self.listed("")
+        ended.say("listed", 0, [{"id": "1.1"}], "1.1")
+        _, cursor = self.successResultOf(listed)
+        ended.signalProcess("KILL")
+        self.spawner.turn()
+        listed = self.listed(cursor)
+        self.spawner.advance(PATIENCE + 0.1)
+        connections, cursor = self.successResultOf(listed)
+        assert (connections, silent.told) == ([], [["list", 0, "", ""]])
+        listed = self.listed(cursor)
+        self.spawner.alive[-1].say("listed", 0, [{"id": "3.1"}], "")
+        assert self.successResultOf(listed) == ([{"id": "3.1"}], "")
+
+    def test_foreignCursorIsTheLast(self) -> None:
+        """There are no connections after a cursor that none of our answers has."""
+        for cursor in ("x", "1", "1:", "9.", "-1.", "1.x", "1" * 5000 + ".", "\0.\n"):
+            assert self.successResultOf(self.service.connectionsAfter(cursor, "")) == ([], "")
+
+    def test_overviewIsKnownAfterStop(self) -> None:
+        """When the last worker is gone the counts can still be read."""
+        self.spawner.alive[0].counts.add(Total.OPENED)
+        stopped = self.service.stopService()
+        self.spawner.turn()
+        for child in list(self.spawner.alive):
+            child.end(ProcessDone(0))
+        self.spawner.advance(0.5)
+        self.successResultOf(stopped)
+        overview = self.successResultOf(self.overview())
+        assert overview.counts[EndReason.KILLED] == 1
+        assert [view.state for view in overview.workers] == ["ended"] * 2
+        assert self.successResultOf(self.service.connectionsAfter("", "")) == ([], "")
 
 
 class StopTests(WorkersTestCase):
