@@ -1,5 +1,6 @@
 """Several processes that serve as one daemon: `--workers`."""
 
+import json
 import os
 import re
 import signal
@@ -9,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
 from select import select
 from socket import SHUT_WR
+from typing import Any
 
 import pytest
 
@@ -201,6 +204,56 @@ def _answered(connections: list[socket.socket]) -> list[socket.socket]:
     """Return the connections that are readable now or in a moment, without reading."""
     readable, _, _ = select(connections, [], [], 0.1)
     return readable
+
+
+def test_killedWorkerIsShown(tmp_path: Path) -> None:
+    """The status site has the totals of a killed worker, its open connections as killed ones, and its replacement."""
+    with Daemon.start(tmp_path, "--workers=2", "--status=127.0.0.1:0") as daemon, ExitStack() as opened:
+        connections = [opened.enter_context(daemon.address.connect()) for _ in range(10)]
+        assert all(says(connection) for connection in connections)
+        owners = [owner(daemon, connection) for connection in connections]
+        before = shown(daemon, "/api/status")
+        assert [worker["pid"] for worker in before["workers"]] == workers(daemon)
+        numbers = {worker["pid"]: worker["number"] for worker in before["workers"]}
+        os.kill(owners[0], signal.SIGKILL)
+        after = eventually(lambda: (found := shown(daemon, "/api/status"))["worker_restarts"] and found)
+        listed = shown(daemon, "/api/connections")["connections"]
+        lost = owners.count(owners[0])
+        (counts,) = after["totals"].values()
+        assert (counts["opened"], counts["open"], counts["closed"]["killed"]) == (10, 10 - lost, lost)
+        assert (counts["received"], counts["sent"]) == (50, 50)
+        assert (after["worker_restarts"], after["silent_workers"]) == (1, [])
+        assert {worker["number"] for worker in after["workers"]} == {1, 2, 3} - {numbers[owners[0]]}
+        assert {connection["peer"]: connection["id"].partition(".")[0] for connection in listed} == {
+            f"127.0.0.1:{connection.getsockname()[1]}": str(numbers[pid])
+            for connection, pid in zip(connections, owners, strict=True)
+            if pid != owners[0]
+        }
+
+
+def test_stoppedWorkerIsShown(tmp_path: Path) -> None:
+    """The status site names a worker that is stopped, with the counts of its last check, and answers without it."""
+    with Daemon.start(tmp_path, "--workers=2", "--status=127.0.0.1:0") as daemon, ExitStack() as opened:
+        connections = [opened.enter_context(daemon.address.connect()) for _ in range(10)]
+        assert all(says(connection) for connection in connections)
+        stopped = owner(daemon, connections[0])
+        numbers = {worker["pid"]: worker["number"] for worker in shown(daemon, "/api/status")["workers"]}
+        os.kill(stopped, signal.SIGSTOP)
+        for path in ("/api/status", "/api/connections"):
+            assert shown(daemon, path)["silent_workers"] == [numbers[stopped]]
+        (counts,) = shown(daemon, "/api/status")["totals"].values()
+        assert (counts["open"], counts["received"]) == (10, 50)
+        os.kill(stopped, signal.SIGCONT)
+        eventually(lambda: not shown(daemon, "/api/status")["silent_workers"])
+        assert shown(daemon, "/api/connections")["total"] == 10
+
+
+def shown(daemon: Daemon, path: str) -> Any:
+    """Return the JSON that the daemon's status site has at `path`."""
+    ((host, port),) = re.findall(r"status site on http://(.+):(\d+)", daemon.text)
+    with closing(HTTPConnection(host, int(port), timeout=10)) as connection:
+        connection.request("GET", path)
+        return json.load(connection.getresponse())
 
 
 @pytest.mark.slow
