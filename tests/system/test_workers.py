@@ -195,7 +195,10 @@ def test_killedWorkerLosesOnlyItsConnections(tmp_path: Path, figure: Callable[[s
         eventually(lambda: len(daemon.connections) == others + 11)
         assert daemon.stop() == 143
         deaths = re.findall(r"worker \d+ ended by signal 9; starting a replacement", daemon.text)
-        assert totals(daemon) == (others + 11, others * 10 + 11 * 5)
+        sessions, size = totals(daemon)
+        assert sessions == others + 11
+        # A check of the connections, each three seconds, also counts bytes of those that are lost later.
+        assert 0 <= size - (others * 10 + 11 * 5) <= lost * 5
     figure(f"3 workers killed: {lost} connections of theirs lost, {others} of others' not; totals {totals(daemon)}")
     assert len(deaths) == 3
 
