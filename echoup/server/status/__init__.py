@@ -1,0 +1,1 @@
+"""The status site: whether the daemon is ready, what it counts and who is connected, over HTTP."""
