@@ -9,17 +9,24 @@ from pathlib import Path
 from pwd import getpwuid
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger, globalLogPublisher
 
-from echoup.clock import useMonotonicClock
+from echoup.clock import RunningTime, useMonotonicClock
+from echoup.server.drain import TICK, waitUntil
 from echoup.server.listening.listeners import StartError
+from echoup.server.listening.renewal import ExpiryWatch
 from echoup.server.log.logqueue import LogQueue, queueLog
 from echoup.server.overview import IMainService
+from echoup.server.status.health import Health
 from echoup.upper import IMPLEMENTATION
+
+if TYPE_CHECKING:
+    from echoup.server.status.site import StatusSite
 
 
 class CannotStart(SystemExit, Exception):
@@ -33,7 +40,7 @@ class CannotStart(SystemExit, Exception):
 
 
 class Daemon(MultiService):
-    """Runs the one service of a process, and sets its clock, descriptor limit and signals."""
+    """Runs the main service of a process and its status site, and sets its clock, descriptor limit and signals."""
 
     _log = Logger()
 
@@ -43,10 +50,24 @@ class Daemon(MultiService):
         self._user = user
         self._reactor = reactor
         self._service = service
-        self._stopping = False
+        self._plan = service.plan
+        self._health = Health(service)
+        self._isStopping = self._isAborted = False
+        self._status = self._makeStatusSite()
         self.logQueues: list[LogQueue[Any]] = []
         """The queues of the log once the reactor runs; each counts the lines that it dropped."""
+        if self._status:
+            self._status.setServiceParent(self)
         service.setServiceParent(self)
+        if any(listener.certificate for listener in self._plan.listeners):
+            ExpiryWatch(reactor, self._plan.listeners).setServiceParent(self)
+
+    def _makeStatusSite(self) -> "StatusSite | None":
+        if not self._plan.status:
+            return None
+        from echoup.server.status.site import StatusSite  # 0.5 s of each start
+
+        return StatusSite(self._reactor, self._plan.status, self._service, self._health)
 
     def privilegedStartService(self) -> None:
         """Listen, while the process may still use ports below 1024; raise CannotStart if that is impossible."""
@@ -77,6 +98,7 @@ class Daemon(MultiService):
         self._reactor.callWhenRunning(self._queueLog)
         with self._failingInOneLine():
             super().startService()
+        self._health.isStarted = True
         self._log.info("upper-casing in {implementation}", implementation=IMPLEMENTATION)
 
     def _queueLog(self) -> None:
@@ -94,19 +116,46 @@ class Daemon(MultiService):
 
     def _stopOrAbort(self, first: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], None]:
         def received(number: int, frame: FrameType | None) -> None:
-            if self._stopping:
-                self._reactor.callFromThread(self._service.abortDrain)
+            if self._isStopping:
+                self._reactor.callFromThread(self._abortStop)
             else:
-                self._stopping = True
+                self._isStopping = True
                 first(number, frame)
 
         return received
+
+    def stopService(self) -> "Deferred[None]":
+        """Say that the daemon isn't ready, stop the main service after the delay, and then the status site."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._health.isDraining = True
+        if delay := self._plan.readyDelay:
+            self._log.info("not ready; the shutdown begins in {seconds:g} s", seconds=delay)
+            clock = RunningTime(self._reactor)
+            await waitUntil(clock, lambda: self._isAborted, clock.seconds() + delay, TICK)
+        stopped = maybeDeferred(self._service.stopService)
+        if self._isAborted:
+            self._service.abortDrain()
+        await stopped
+        for service in self.services:
+            if service is not self._service:
+                await maybeDeferred(service.stopService)
+
+    def _abortStop(self) -> None:
+        """End the delay, and the shutdown, at once."""
+        self._isAborted = True
+        if not self._service.running:
+            self._service.abortDrain()
 
     @contextmanager
     def _failingInOneLine(self) -> Iterator[None]:
         try:
             yield
         except StartError as error:
+            if self._status:
+                self._status.close()
             self._log.error("{error}", error=str(error))
             # What is printed to sys.stderr is already part of the log.
             print(f"twistd echoup: {error}", file=sys.__stderr__)

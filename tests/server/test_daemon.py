@@ -17,13 +17,16 @@ from twisted.logger import Logger, capturedLogs, formatEvent, globalLogPublisher
 from zope.interface.verify import verifyObject
 
 from echoup.server.daemon import CannotStart, Daemon
-from echoup.server.listening.listeners import parseListener
+from echoup.server.listening.listeners import StartError, parseListener, parseStatusListener
+from echoup.server.listening.renewal import ExpiryWatch
 from echoup.server.platform.twistedports import fileOf
 from echoup.server.service import EchoUpService
 from echoup.server.settings import Limits, Plan
+from echoup.server.status.site import StatusSite
 from echoup.upper import IMPLEMENTATION
 from tests.support.certificates import writeCertificates
 from tests.support.doubles import ReactorTestCase, raised
+from tests.support.mainservice import IdleService
 
 IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -89,15 +92,15 @@ class CannotStartTests(DaemonTestCase):
         assert len(service.ports) == 1
 
 
-class DaemonTests(DaemonTestCase):
-    """A daemon takes its process over."""
+class StartedTestCase(DaemonTestCase):
+    """A test that starts a daemon."""
+
+    daemon: Daemon
 
     def setUp(self) -> None:
-        """Make a daemon whose first SIGTERM or SIGINT stops it, as twistd's does."""
+        """Let the first SIGTERM or SIGINT stop the daemon, as twistd's does."""
         super().setUp()
-        self.service = makeService(self, "127.0.0.1:0")
-        self.daemon = Daemon(self.reactor, self.service)
-        self.stops: list[Deferred[object]] = []
+        self.stops: list[Deferred[None]] = []
         for number in (signal.SIGHUP, *IGNORED):
             signal.signal(number, signal.SIG_DFL)
         for number in STOPPING:
@@ -112,6 +115,16 @@ class DaemonTests(DaemonTestCase):
         self.daemon.privilegedStartService()
         self.daemon.startService()
         self.reactor.fireSystemEvent("startup")
+
+
+class DaemonTests(StartedTestCase):
+    """A daemon takes its process over."""
+
+    def setUp(self) -> None:
+        """Make the daemon."""
+        super().setUp()
+        self.service = makeService(self, "127.0.0.1:0")
+        self.daemon = Daemon(self.reactor, self.service)
 
     def test_daemonHasOneService(self) -> None:
         """It is a collection of services, and the echo service is the one."""
@@ -241,6 +254,155 @@ class DaemonTests(DaemonTestCase):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.start()
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+class ReadyDelayTests(StartedTestCase):
+    """A daemon that is to stop says so, and goes on serving for the time that load balancers need to notice."""
+
+    def begin(self, delay: float) -> None:
+        """Start a daemon with a `delay`, and stop it by a signal."""
+        self.service = IdleService(Plan(listeners=(), limits=Limits(), readyDelay=delay))
+        self.daemon = Daemon(self.reactor, self.service)
+        self.start()
+        self.reactor.clock.advance(monotonic())
+        self.reactor.seconds = self.reactor.clock.seconds
+        assert self.problems() == []
+        self.service.events.clear()
+        with capturedLogs() as events:
+            signal.raise_signal(signal.SIGTERM)
+        self.logged = [formatEvent(event) for event in events]
+        assert self.problems() == ["draining: the daemon is stopping"]
+
+    def problems(self) -> list[str]:
+        """Return why the daemon isn't ready."""
+        return self.daemon._health.problems
+
+    def test_serviceStopsAfterTheDelay(self) -> None:
+        """The service is stopped after the delay, and not before; one line is logged."""
+        self.begin(3)
+        assert self.logged == ["not ready; the shutdown begins in 3 s"]
+        self.reactor.advance(2.9)
+        assert self.service.events == []
+        self.reactor.advance(0.2)
+        assert self.service.events == ["stops"]
+
+    def test_withoutDelayItStopsAtOnce(self) -> None:
+        """Without a delay the service is stopped at once, and nothing is logged."""
+        self.begin(0)
+        assert (self.logged, self.service.events) == ([], ["stops"])
+
+    def test_certificatesAreReadDuringTheDelay(self) -> None:
+        """During the delay everything is as before: SIGHUP works, too."""
+        self.begin(3)
+        signal.raise_signal(signal.SIGHUP)
+        self.reactor.turn()
+        assert self.service.events == ["reloads"]
+
+    def test_secondSignalEndsTheDelay(self) -> None:
+        """A second signal ends the delay, and the shutdown behind it; a third one does no more."""
+        self.begin(3)
+        signal.raise_signal(signal.SIGINT)
+        self.reactor.advance(0.1)
+        assert self.service.events == ["stops", "aborts"]
+        self.service.stopped.callback(None)
+        self.reactor.until(lambda: self.stops[0].called)
+        assert len(self.stops) == 1
+
+    def test_secondSignalAfterTheDelayEndsTheShutdown(self) -> None:
+        """A second signal after the delay ends the shutdown."""
+        self.begin(3)
+        self.reactor.advance(3.1)
+        signal.raise_signal(signal.SIGTERM)
+        self.reactor.turn()
+        assert self.service.events == ["stops", "aborts"]
+
+    def test_delayIgnoresAPause(self) -> None:
+        """A pause of the process doesn't shorten the delay."""
+        self.begin(3)
+        self.reactor.pause(3600)
+        self.reactor.advance(2)
+        assert self.service.events == []
+
+
+class StatusSiteTests(StartedTestCase):
+    """The status site starts before the service, and ends after it."""
+
+    def make(self, description: str) -> None:
+        """Make a daemon whose status site listens at `description`."""
+        self.service = IdleService(
+            Plan(listeners=(), limits=Limits(), status=parseStatusListener(description), readyDelay=0.05)
+        )
+        self.daemon = Daemon(self.reactor, self.service)
+
+    def answers(self, path: str) -> str:
+        """Return the status code and the body of the answer for `path`, or that there is none."""
+        try:
+            peer = self.peerAt(self.address)
+        except ConnectionRefusedError:
+            return "refused"
+        peer.offer(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        head, _, body = peer.receiveAll().decode().partition("\r\n\r\n")
+        peer.socket.close()
+        return f"{head.split()[1]} {body.strip()}"
+
+    def test_siteIsThereFromTheStartToTheEnd(self) -> None:
+        """It answers while the service starts, serves, waits and drains; only readyz changes, and all end together."""
+        self.make("0")
+        self.daemon.privilegedStartService()
+        ((port,),) = [site.ports for site in self.daemon if isinstance(site, StatusSite)]
+        self.address = ("127.0.0.1", port.getHost().port)
+        assert self.answers("/readyz") == "503 started: the daemon is starting"
+        with capturedLogs() as events:
+            self.daemon.startService()
+        assert formatEvent(events[0]) == f"status site on http://127.0.0.1:{self.address[1]}"
+        self.reactor.fireSystemEvent("startup")
+        assert self.answers("/readyz") == "200 ok"
+        signal.raise_signal(signal.SIGTERM)
+        stopping = "503 draining: the daemon is stopping"
+        assert self.answers("/readyz") == stopping
+        self.reactor.until(lambda: "stops" in self.service.events)
+        assert (self.answers("/readyz"), self.answers("/livez")) == (stopping, "200 ok")
+        self.service.stopped.callback(None)
+        self.reactor.until(lambda: self.stops[0].called)
+        assert self.answers("/livez") == "refused"
+
+    def test_takenAddressEndsTheProcess(self) -> None:
+        """If its address is taken, the process ends with one line, and the service doesn't even listen."""
+        description = f"127.0.0.1:{self.occupy()}"
+        self.make(description)
+        self.patch(sys, "__stderr__", stderr := StringIO())
+        assert raised(CannotStart, self.daemon.privilegedStartService)
+        assert stderr.getvalue() == f"twistd echoup: address already in use: cannot listen on {description}\n"
+        assert self.service.events == []
+
+    def test_failedStartLeavesNothing(self) -> None:
+        """If the service can't listen, or can't start, no socket of the site is left."""
+        path = Path(self.enterContext(TemporaryDirectory())) / "status"
+
+        def fail() -> None:
+            assert path.is_socket()
+            raise StartError("no", "cannot start")
+
+        for name in ("privilegedStartService", "startService"):
+            self.make(f"unix:{path}")
+            self.patch(self.service, name, fail)
+            self.patch(sys, "__stderr__", StringIO())
+            assert raised(CannotStart, self.start)
+            assert not path.exists()
+
+
+class ExpiryWatchTests(DaemonTestCase):
+    """A daemon with certificates watches them."""
+
+    def test_watchIsThereWithACertificate(self) -> None:
+        """A daemon has an ExpiryWatch exactly if a listener has a certificate."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        writeCertificates(folder)
+        for description, kinds in (
+            ("127.0.0.1:0", [EchoUpService]),
+            (f"ssl:0:privateKey={folder}/server.pem", [EchoUpService, ExpiryWatch]),
+        ):
+            assert [type(each) for each in Daemon(self.reactor, makeService(self, description))] == kinds
 
 
 def makeService(test: ReactorTestCase, description: str) -> EchoUpService:
