@@ -19,6 +19,7 @@ from echoup.server import connections, drain, settings
 from echoup.server.datagram import port, reflection
 from echoup.server.listening.listeners import BACKLOG
 from echoup.server.log import logqueue
+from echoup.server.status import channel, requesthead
 from echoup.server.workers import supervisor
 from tests.support.documents import Document, locate, readDocuments
 
@@ -74,6 +75,11 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/promises.md", r"\| # T \|", drain.FINISH_ALL),
         ("docs/promises.md", "at least # s, at most T/2", drain.LAST_CALL),
         ("docs/promises.md", "default of # s", settings.Limits.stallTimeout),
+        ("docs/status.md", "complete within # s", channel.REQUEST_TIMEOUT),
+        ("docs/status.md", "over within # s", channel.TIMEOUT),
+        ("docs/status.md", "At most # connections", channel.MOST),
+        ("docs/status.md", "more than # KiB", requesthead.MOST_BYTES / KIB),
+        ("docs/status.md", "# header fields", requesthead.MOST_FIELDS),
         ("docs/operating.md", "# MiB of lines", logqueue.BOUND / MIB),
         ("docs/operating.md", "# ms after it was logged", logqueue.GATHERING * 1000),
         ("docs/operating.md", "at most # bytes", escaping.LONGEST),
