@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import parse_qs
+from urllib.parse import unquote_to_bytes
 
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
@@ -11,6 +11,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.server import Request as TwistedRequest
 
+from echoup.escaping import shown
 from echoup.server.status.requesthead import Head
 
 HEADERS = {
@@ -49,8 +50,7 @@ class Request(TwistedRequest):
 
     def process(self) -> None:
         """Render the resource."""
-        # Twisted's parser leaves out a name without value.
-        self.args = parse_qs(self.uri.partition(b"?")[2], keep_blank_values=True)
+        self.args = _parseQuery(self.uri.partition(b"?")[2])
         try:
             body = self._resource.render(self)
         except Exception:
@@ -60,10 +60,10 @@ class Request(TwistedRequest):
                 self._finishWith(cast("bytes", body))
 
     def answer(self, code: int, line: str) -> None:
-        """Answer with a status code and one line of text."""
+        """Answer with a status code and one line of text, which may repeat what the peer sent."""
         self.setResponseCode(code, HTTPStatus(code).phrase.encode())  # Twisted doesn't know 421
         self.setHeader("Content-Type", self.defaultContentType)
-        self._finishWith(line.encode() + b"\n")
+        self._finishWith(shown(line).encode() + b"\n")
 
     def processingFailed(self, reason: Failure) -> None:
         """Answer that the request failed, unless part of an answer was sent; it isn't said why, as the log has it."""
@@ -88,3 +88,12 @@ class Request(TwistedRequest):
         self.setHeader("Content-Length", str(len(body)))
         self.write(body)
         self.finish()
+
+
+def _parseQuery(query: bytes) -> dict[bytes, list[bytes]]:
+    """Return the values of each name; Twisted's parser leaves out a name without value, such as `verbose`."""
+    found: dict[bytes, list[bytes]] = {}
+    for part in filter(None, query.split(b"&")):
+        name, _, value = (unquote_to_bytes(each.replace(b"+", b" ")) for each in part.partition(b"="))
+        found.setdefault(name, []).append(value)
+    return found

@@ -11,6 +11,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from echoup.server.status.channel import MOST, REQUEST_TIMEOUT, TIMEOUT, StatusFactory
 from echoup.server.status.request import HEADERS
+from echoup.server.status.request import Request as StatusRequest
 from tests.support.chance import randomBytes
 from tests.support.doubles import Peer, ReactorTestCase
 
@@ -97,7 +98,8 @@ class AnswerTests(ChannelTestCase):
     def test_queryIsPassedOn(self) -> None:
         """The query isn't part of the path; a name without value is one of it too."""
         self.site.resources = {b"/": Page(lambda request: repr(request.args).encode())}
-        assert self.answer(GET % b"/?a=%20&b")[2] == b"{b'a': [b' '], b'b': [b'']}"
+        expected = {b"a": [b" =", b""], b"b\xff": [b""], b"": [b"%"]}
+        assert self.answer(GET % b"/?a=%20=&a=&b%fF&&=%")[2] == repr(expected).encode()
 
     def test_otherPathsAndMethods(self) -> None:
         """An unknown path is 404, even if it decodes to a known one; another method is 405, with those that are."""
@@ -125,6 +127,18 @@ class AnswerTests(ChannelTestCase):
             assert body.count(b"\n") == 1
             for word in (b"script", b"attacker", b"xxx"):
                 assert word not in body
+
+    def test_lineIsEscaped(self) -> None:
+        """A page that refuses a request may repeat what was sent: it stays one line without control characters."""
+
+        def refuse(request: Request) -> int:
+            assert isinstance(request, StatusRequest)
+            request.answer(400, f"not {request.args[b'x'][0].decode(errors='surrogateescape')}")
+            return NOT_DONE_YET
+
+        self.site.resources = {b"/": Page(refuse)}
+        line, _, body = self.answer(GET % b"/?x=a%0a%1b%ffb")
+        assert (line, body) == (b"HTTP/1.1 400 Bad Request", b"not a\\n\\x1b\\udcffb\n")
 
     def test_foreignHostIsToldTheOption(self) -> None:
         """The answer to a request for another host names the option that would allow it."""
@@ -300,6 +314,8 @@ class LimitTests(ChannelTestCase):
         """No bytes that a peer sends, nor where it stops, cause a log line."""
         whole = GET % b"/now?x"
         texts = [whole[:length] for length in range(0, len(whole), 7)]
+        texts += [whole.replace(b"x", b"".join(b"%%%02x" % byte for byte in randomBytes(20))) for _ in range(20)]
+        texts += [whole.replace(b"x", bytes(33 + byte % 94 for byte in randomBytes(20))) for _ in range(20)]
         texts += [whole.replace(b"localhost", randomBytes(20)) for _ in range(20)]
         texts += [randomBytes(size) for size in (1, 10, 100, 10_000) for _ in range(5)]
         with capturedLogs() as events:
