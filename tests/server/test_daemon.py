@@ -10,6 +10,7 @@ from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from tempfile import TemporaryDirectory
 from time import monotonic
 from types import FrameType
+from unittest.mock import patch
 
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
@@ -365,6 +366,12 @@ class StatusSiteTests(StartedTestCase):
         self.service.stopped.callback(None)
         self.reactor.until(lambda: self.stops[0].called)
         assert self.answers("/livez") == "refused"
+
+    def test_siteIsLoadedOnlyIfNeeded(self) -> None:
+        """Without --status its module, and the web server that it needs, aren't even loaded."""
+        with patch.dict(sys.modules, {"echoup.server.status.site": None}):
+            assert not raised(ImportError, Daemon, self.reactor, IdleService())
+            assert raised(ImportError, self.make, "0")
 
     def test_takenAddressEndsTheProcess(self) -> None:
         """If its address is taken, the process ends with one line, and the service doesn't even listen."""
