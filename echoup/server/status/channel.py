@@ -77,23 +77,28 @@ class StatusChannel(Protocol):
         if self._state is not State.READING:
             return
         self._data += data
+        head = None
         try:
-            if head := parseHead(self._data):
-                self._answer(head)
+            head = parseHead(self._data)
+            if not head:
+                return
+            head.refuseForeignHost(_hostOf(self.transport.getHost()), self._site.names)
         except Refused as refused:
-            self._begin().answer(refused.code, str(refused))
+            self._begin(head).answer(refused.code, str(refused))
+        else:
+            self._answer(self._begin(head), head)
 
-    def _begin(self) -> Request:
+    def _begin(self, head: Head | None) -> Request:
+        """Return a request to answer; without `head` it couldn't be parsed."""
         self._state = State.ANSWERING
         self._data = b""
         self._deadline.reset(self._began + TIMEOUT - self._site.clock.seconds())
-        self._request = Request(self, self._site.failed)
-        return self._request
+        self._request = request = Request(self, self._site.failed)
+        if head:
+            request.method, request.clientproto = head.method, head.version
+        return request
 
-    def _answer(self, head: Head) -> None:
-        head.refuseForeignHost(_hostOf(self.transport.getHost()), self._site.names)
-        request = self._begin()
-        request.method, request.clientproto = head.method, head.version
+    def _answer(self, request: Request, head: Head) -> None:
         resource = self._site.resources.get(head.target.partition(b"?")[0])
         if head.method not in (b"GET", b"HEAD"):
             request.setHeader("Allow", "GET, HEAD")
@@ -108,7 +113,7 @@ class StatusChannel(Protocol):
         self._request = None
         if self._isPeerDone:
             self.loseConnection()
-        else:
+        elif self._state is State.ANSWERING:
             self._state = State.ENDING
             self.transport.loseWriteConnection()
 

@@ -29,6 +29,8 @@ class Request(TwistedRequest):
 
     defaultContentType = b"text/plain; charset=utf-8"
 
+    channel: Any  # StatusChannel
+
     method = b"GET"  # of a request that can't be parsed
     clientproto = b"HTTP/1.1"
     _isLost = False
@@ -66,13 +68,13 @@ class Request(TwistedRequest):
         self._finishWith(shown(line).encode() + b"\n")
 
     def processingFailed(self, reason: Failure) -> None:
-        """Answer that the request failed, unless part of an answer was sent; it isn't said why, as the log has it."""
+        """Answer that the request failed, or cut the answer; the log says why."""
         assert reason.value
         self._failed(self.path, reason.value)
-        if self.startedWriting:
-            self.loseConnection()
-        else:
+        if not self.startedWriting:
             self.answer(500, "internal error; the log has more")
+        elif not self._isLost:
+            self.channel.drop()  # a reset: to a client of HTTP/1.0, any other end would look like that of the answer
 
     def finish(self) -> None:
         """End the answer; a resource that answers later needn't know whether the connection is still there."""

@@ -2,8 +2,9 @@
 
 import socket
 from collections.abc import Callable
+from functools import partial
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import fail
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -89,8 +90,13 @@ class AnswerTests(ChannelTestCase):
 
     def test_headHasNoBody(self) -> None:
         """HEAD gets the fields of GET alone, with an error too."""
-        for path, code in ((b"/now", b"200"), (b"/other", b"404")):
-            line, fields, body = self.answer(GET.replace(b"GET", b"HEAD") % path)
+        head = GET.replace(b"GET", b"HEAD")
+        for request, code in (
+            (head % b"/now", b"200"),
+            (head % b"/other", b"404"),
+            (head.replace(b"localhost", b"x.example") % b"/now", b"421"),
+        ):
+            line, fields, body = self.answer(request)
             assert line.split()[1] == code
             assert int(fields[b"Content-Length"]) > 0
             assert body == b""
@@ -191,7 +197,7 @@ class LaterTests(ChannelTestCase):
             self.reactor.until(lambda: not self.site.open)
 
     def test_laterFailure(self) -> None:
-        """A page that fails later is 500, and one that fails in its middle is cut."""
+        """A page that fails later is 500, and one that fails in its middle is cut by a reset."""
         for isBegun in (False, True):
             peer = self.connect()
             peer.offer(GET % b"/later")
@@ -199,13 +205,23 @@ class LaterTests(ChannelTestCase):
             if isBegun:
                 request.write(b"some")
             with capturedLogs() as events:
-                deferred: Deferred[None] = Deferred()
-                deferred.addErrback(request.processingFailed)
-                deferred.errback(Failure(ValueError("no")))
+                fail(ValueError("no")).addErrback(request.processingFailed)
             assert len(events) == (not isBegun)  # the second is logged with others, a minute later
-            line, _, body = parse(peer.receiveAll())
-            assert line.split()[1] == (b"200" if isBegun else b"500")
-            assert not body.endswith(b"0\r\n\r\n")
+            if isBegun:
+                self.reactor.until(partial(isReset, peer))
+            else:
+                assert parse(peer.receiveAll())[0] == b"HTTP/1.1 500 Internal Server Error"
+
+    def test_failureAfterTheLossIsHarmless(self) -> None:
+        """A page that fails when the connection is gone, or dropped, costs a log line at most."""
+        for lose in (Peer.reset, lambda _: next(iter(self.site.open)).drop()):
+            peer = self.connect()
+            peer.offer(GET % b"/later")
+            request = self.later.pop()
+            lose(peer)
+            request.processingFailed(Failure(ValueError("no")))
+            self.reactor.until(lambda: not self.site.open)
+            self.reactor.turn()
 
     def test_lostConnectionIsHarmless(self) -> None:
         """An answer to a peer that is gone is dropped."""
