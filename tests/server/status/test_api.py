@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from socket import AF_UNIX, gethostname
@@ -13,17 +15,20 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from echoup.server.connection import Stage
 from echoup.server.counts import Total
 from echoup.server.datagram.returnpath import DatagramRefusal
 from echoup.server.listening.certificate import ServerCertificate
-from echoup.server.listening.listeners import AddressListener
+from echoup.server.listening.listeners import AddressListener, parseListener
 from echoup.server.overview import Check, DatagramListenerView, ListenerView, Overview, WorkerView
 from echoup.server.reasons import EndReason, Refusal
+from echoup.server.service import EchoUpService
 from echoup.server.settings import Limits, Plan, settingsOf
 from echoup.server.status import api
 from echoup.server.status.api import ID, ConnectionsResource, Listing, StatusResource, parsePeer
 from echoup.server.status.health import Health
 from echoup.tls.certificateinfo import CertificateInfo
+from tests.support.documents import Document, codesIn, readDocuments
 from tests.support.doubles import raised
 from tests.support.properties import given, st
 from tests.support.services import ResourceTestCase, Response, ShownService, parseResponse, requestFor
@@ -155,6 +160,14 @@ class StatusTests(ResourceTestCase):
         assert found["workers"] == [{"number": 0, "pid": 9, "state": "serving", "started": "1970-01-01T00:00:01Z"}]
         assert (found["worker_restarts"], found["silent_workers"]) == (4, [0])
 
+    def test_membersAreDocumented(self) -> None:
+        """docs/metrics.md has exactly the members that there are, and its example has no others."""
+        self.showAll()
+        documented = documentedMembers("/api/status")
+        assert membersOf(self.status()) == documented
+        (example,) = (block for block in page("/api/status").blocks if block.language == "json")
+        assert membersOf(json.loads(example.text)) <= documented
+
     def test_queryIsRefused(self) -> None:
         """It has no parameters."""
         answer = self.ask(self.resource, "?peer=1")
@@ -273,6 +286,25 @@ class ConnectionsTests(ResourceTestCase):
         found = self.document()
         assert (found["total"], found["silent_workers"]) == (3, [2])
 
+    def test_membersAreDocumented(self) -> None:
+        """docs/metrics.md has exactly the members of a real connection, and its example has them all."""
+        documented = documentedMembers("/api/connections")
+        (example,) = (block for block in page("/api/connections").blocks if block.language == "json")
+        assert membersOf(json.loads(example.text)) == documented
+        service = EchoUpService(self.reactor, Plan(listeners=(parseListener("127.0.0.1:0"),), limits=Limits()))
+        service.startService()
+        self.addCleanup(service._forgetPorts)
+        (port,) = service.ports
+        self.peerAt(("127.0.0.1", port.getHost().port))
+        self.reactor.until(lambda: len(service.connections) == 1)
+        real = membersOf(self.parse(self.ask(ConnectionsResource(service))))
+        assert real == {name for name in documented if ".tls" not in name} | {"connections[].tls"}
+
+    def test_statesAreDocumented(self) -> None:
+        """docs/metrics.md has all the states of a connection."""
+        (table,) = (table for table in page("/api/connections").tables if table.heads[0] == "State")
+        assert [code for row in table.rows for code in codesIn(row[0])] == [stage.value for stage in Stage]
+
     def test_headHasNoBody(self) -> None:
         """HEAD gets no body."""
         self.fill(60)
@@ -347,6 +379,39 @@ class SlowClientTests(ResourceTestCase):
     def test_producerIsOne(self) -> None:
         """The answer provides what a transport expects of a producer."""
         assert verifyObject(IPushProducer, Listing(cast("Any", None), self.service, "", None))
+
+
+def page(section: str) -> Document:
+    """Return a section of docs/metrics.md."""
+    return Document(section, readDocuments()["docs/metrics.md"].section(f"`{section}`"))
+
+
+def documentedMembers(section: str) -> set[str]:
+    """Return the paths of the members in the tables of a section, without those of objects whose members are there."""
+    tables = [table for table in page(section).tables if table.heads[0] == "Member"]
+    return withoutObjects({code for table in tables for row in table.rows for code in codesIn(row[0])})
+
+
+def membersOf(document: Any) -> set[str]:
+    """Return the paths of the members of a document, as the tables have them."""
+    return withoutObjects(set(pathsIn(document)))
+
+
+def pathsIn(value: Any, path: str = "") -> Iterator[str]:
+    """Return the paths of `value` and its members; objects by option or reason have none."""
+    yield path
+    if isinstance(value, list):
+        for each in value:
+            if isinstance(each, dict):
+                yield from pathsIn(each, f"{path}[]")
+    elif isinstance(value, dict) and not re.search(r"\b(settings|closed|refused|dropped)$", path):
+        for name, each in value.items():
+            yield from pathsIn(each, f"{path}.{'LISTENER' if path == 'totals' else name}".lstrip("."))
+
+
+def withoutObjects(paths: set[str]) -> set[str]:
+    """Return those of `paths` that are no beginnings of others."""
+    return {path for path in paths if path and not any(re.match(re.escape(path) + r"[.[]", other) for other in paths)}
 
 
 class ParsePeerTests(SynchronousTestCase):

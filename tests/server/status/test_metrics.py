@@ -1,9 +1,13 @@
 """The metrics are those of an overview, in the formats of Prometheus."""
 
+import json
+import re
 import subprocess
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from pathlib import Path
 from shutil import which
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import cast
 
@@ -28,6 +32,7 @@ from echoup.server.status import metrics
 from echoup.server.status.health import Health
 from echoup.server.status.metrics import MetricsResource, reactorName
 from echoup.tls.certificateinfo import CertificateInfo
+from tests.support.documents import codesIn, readDocuments
 from tests.support.services import ResourceTestCase, Response, ShownService
 
 ACCEPT = (
@@ -294,6 +299,52 @@ class ValueTests(MetricsTestCase):
         names |= {"asyncio": AsyncioSelectorReactor, "uvloop": UvloopReactor}
         for name, kind in names.items():
             assert reactorName(kind.__new__(kind)) == name
+
+
+class DocumentTests(MetricsTestCase):
+    """docs/metrics.md has the metrics that there are."""
+
+    def setUp(self) -> None:
+        """Read the page, and show every metric."""
+        super().setUp()
+        self.page = readDocuments()["docs/metrics.md"]
+        self.showAll()
+
+    def test_everyMetricIsInTheTable(self) -> None:
+        """The table has each metric, with its labels."""
+        found: dict[str, set[str]] = {}
+        for family in parseText(self.scrape().body.decode()):
+            name = family.name + {"counter": "_total"}.get(family.type, "")
+            found[name] = {label for sample in family.samples for label in sample.labels}
+        tables = {table.heads[0]: table for table in self.page.tables}
+        assert {row[0].strip("`"): {*codesIn(row[1])} for row in tables["Name"].rows} == found
+
+    def test_everyReasonToDropIsInTheTable(self) -> None:
+        """The table of the reasons for which datagrams are dropped has all of them."""
+        tables = {table.heads[0]: table for table in self.page.tables}
+        labels = [code for row in tables["Label"].rows for code in codesIn(row[0])]
+        assert labels == [refusal.label for refusal in DatagramRefusal]
+
+    def test_reasonsInSentencesAreTheEnums(self) -> None:
+        """The sentences name the reasons of refusals, and the results of what comes before a stream."""
+        words = {code for _, code in self.page.codes}
+        assert {each.value for each in (EndReason.REFUSED, EndReason.KILLED, *Refusal)} <= words
+        assert {each.value[1] for each in (*TLSResult, *ProxyResult)} <= words
+
+    def test_queriesAreValid(self) -> None:
+        """Prometheus' own tool takes the queries, and their metrics exist."""
+        needPromtool()
+        queries = [line for block in self.page.blocks if block.language == "promql" for line in block.text.splitlines()]
+        assert len(queries) > 5
+        rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+        path = Path(self.enterContext(TemporaryDirectory())) / "rules"
+        path.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+        command = ["promtool", "check", "rules", str(path)]
+        checked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        known = re.findall("^# TYPE ([a-z_]+)", self.scrape().body.decode(), re.MULTILINE)
+        named = re.findall(r"\b(?:echoup|process)_\w+", " ".join(queries))
+        assert {name.removesuffix("_bucket") for name in named} <= {*known}
 
 
 class PromtoolTests(MetricsTestCase):
