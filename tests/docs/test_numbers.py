@@ -75,6 +75,8 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/promises.md", r"\| # T \|", drain.FINISH_ALL),
         ("docs/promises.md", "at least # s, at most T/2", drain.LAST_CALL),
         ("docs/promises.md", "default of # s", settings.Limits.stallTimeout),
+        ("docs/metrics.md", "visited # at a time", connections.SLICE),
+        ("docs/metrics.md", "at least every # s", settings.Limits().tick),
         ("docs/status.md", "complete within # s", channel.REQUEST_TIMEOUT),
         ("docs/status.md", "over within # s", channel.TIMEOUT),
         ("docs/status.md", "At most # connections", channel.MOST),
