@@ -168,6 +168,11 @@ class StatusTests(ResourceTestCase):
         (example,) = (block for block in page("/api/status").blocks if block.language == "json")
         assert membersOf(json.loads(example.text)) <= documented
 
+    def test_faultIsAnAnswer(self) -> None:
+        """A fault of the daemon is answered as such."""
+        self.patch(self.service, "overview", lambda: 1 / 0)
+        assert self.ask(self.resource).code == 500
+
     def test_queryIsRefused(self) -> None:
         """It has no parameters."""
         answer = self.ask(self.resource, "?peer=1")
@@ -375,6 +380,17 @@ class SlowClientTests(ResourceTestCase):
                 while self.service.waiting:
                     self.service.waiting.pop().callback(None)
             assert events == []
+
+    def test_faultCutsTheAnswer(self) -> None:
+        """A fault of the daemon in the middle leaves no document that looks complete."""
+        self.patch(self.service, "connectionsAfter", lambda *_: 1 / 0)
+        client = self.connect(ConnectionsResource(self.service), AF_UNIX)
+        client.offer(requestFor())
+        try:
+            data = client.receiveAll()
+        except ConnectionResetError:
+            data = b""
+        assert not data.endswith(b"0\r\n\r\n")
 
     def test_producerIsOne(self) -> None:
         """The answer provides what a transport expects of a producer."""

@@ -134,6 +134,11 @@ class FormatTests(MetricsTestCase):
             answer = self.scrape(accept)
             assert (answer.code, "version" in answer.fields["content-type"]) == (200, True), accept
 
+    def test_faultIsAnAnswer(self) -> None:
+        """A fault of the daemon is answered as such."""
+        self.patch(self.service, "overview", lambda: 1 / 0)
+        assert self.scrape().code == 500
+
     def test_headHasNoBody(self) -> None:
         """HEAD gets the header fields of GET, and no body."""
         self.patch(metrics, "processMetrics", lambda _: iter(()))  # their length changes
