@@ -136,7 +136,7 @@ class Daemon:
     @property
     def connections(self) -> list[dict[str, str]]:
         """The fields of each log line about a connection that has ended, with --log-connections."""
-        lines = re.findall(r"\] connection (peer=.*)\n", self.text)
+        lines = re.findall(r"\] connection (.*peer=.*)\n", self.text)
         return [dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line)) for line in lines]
 
     def connectionsFrom(self, peers: Collection[str]) -> list[dict[str, str]]:
