@@ -205,6 +205,7 @@ def benchmarks(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", "--quick")
     session.run("python", "-m", "benchmarks.ping")
     session.run("python", "-m", "benchmarks.pipe", "--rounds", "1", "--size", "16")
+    session.run("python", "-m", "benchmarks.status", "200", "--rounds", "1", "--seconds", "0.2")
     session.run("python", "-m", "benchmarks.uppercase")
 
 
@@ -218,6 +219,7 @@ def gate(session: nox.Session) -> None:
 @nox.session(name="all", venv_backend="none")
 def everything(session: nox.Session) -> None:
     """Run all sessions, on every reactor and every Python: for a nightly run or a release."""
+    os.environ.setdefault("STATUS_SESSIONS", "10000")
     session.notify("readme", ["epoll", "uvloop", "asyncio", "poll", "select"])
     for name in ("lint", "trial", "neighbours", "benchmarks", "wheel"):
         session.notify(name)

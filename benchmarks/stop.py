@@ -39,7 +39,7 @@ def measure(reactor: str, count: int, folder: Path) -> list[str]:
     """Return the figures of one shutdown, as cells of the table."""
     serverCores, clientCores = cores()
     figures = folder / "figures"
-    command = (sys.executable, HEARTBEAT, str(figures), f"--reactor={reactor}", *DAEMON)
+    command = (sys.executable, HEARTBEAT, str(figures), "shutdown", f"--reactor={reactor}", *DAEMON)
     ours, theirs = Pipe()
     with running(command, serverCores, folder / "log") as server, pinned(clientCores):
         client = Process(target=hold, args=(server.port, count, theirs), daemon=True)

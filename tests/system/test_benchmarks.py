@@ -23,6 +23,7 @@ from benchmarks.machine import cores
 from benchmarks.measure import Bench, Record, measureAll, startable
 from benchmarks.peer import CERTIFICATE, Peer, peers
 from benchmarks.scenario import Scenario
+from benchmarks.status import PATHS
 from echoup.upper import IMPLEMENTATION
 from tests.support.certificates import contexts
 from tests.support.daemon import childrenOf
@@ -261,6 +262,24 @@ def test_stopOfEachReactorIsMeasured(figure: Callable[[str], None]) -> None:
         assert 0 < turnCPU <= cpu * 1000 + 10  # two decimals of a second
         assert (ended, reset) == (50, 0)
         figure(f"{row[0].strip()}: longest turn {turn} ms, of which CPU {turnCPU} ms, with 50 connections")
+
+
+def test_statusSiteIsMeasured(figure: Callable[[str], None]) -> None:
+    """The benchmark of the status site prints what requests, a start and a message cost."""
+    done = run("50", "--rounds=1", "--seconds=0.1", module="benchmarks.status")
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in done.stdout.splitlines() if "|" in line]
+    rows = [row for row in rows if "-" not in row[0][:1]]
+    requests = [row for row in rows if row[0] in ("epoll", "uvloop")]
+    assert [row[1] for row in requests] == [*PATHS] * 2
+    for _, path, size, answer, turn, turnCPU in requests:
+        assert int(size) > 0
+        assert float(turnCPU) <= float(turn) + 1, path
+        assert float(answer) >= 0
+    costs = {row[0]: [float(cell) for cell in row[1:]] for row in rows if row[0].endswith(("--status", "second"))}
+    assert [*costs] == ["without --status", "with --status", "scraped every second"]
+    assert all(cost > 0 for row in costs.values() for cost in row)
+    figure(f"a message with --status costs {costs['with --status'][1]:.2f} of one without")
 
 
 def test_missingCompilerIsNamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
