@@ -30,12 +30,15 @@ class StopTests(SynchronousTestCase):
     def test_composeLeavesTimeForDrain(self) -> None:
         """The replicas of docker/compose.yaml have enough time."""
         (seconds,) = find(r" *stop_grace_period: (\d+)s", "docker/compose.yaml")
-        assert int(seconds) >= drain() + MARGIN
+        assert int(seconds) >= readyDelay() + drain() + MARGIN
 
-    def test_systemdLeavesTimeForDrain(self) -> None:
-        """The service of systemd has enough time."""
-        (seconds,) = find(r"TimeoutStopSec=(\d+)$", "docs/systemd/echoup.service")
-        assert int(seconds) >= drain() + MARGIN
+    def test_haproxyNoticesDuringReadyDelay(self) -> None:
+        """The proxy has seen that a replica isn't ready, twice if need be, before the replica drains."""
+        (check,) = find(r" +default-server check (.+)", "docker/haproxy.cfg")
+        values = dict(zip(check.split()[::2], check.split()[1::2], strict=True))
+        often, fast = int(values["inter"].removesuffix("s")), int(values["fastinter"].removesuffix("ms")) / 1000
+        assert often + (int(values["fall"]) - 1) * fast + 1 <= readyDelay()
+        assert find(r' +ECHOUP_STATUS: "\*:(\d+)"', "docker/compose.yaml") == [values["port"]]
 
 
 class DropInTests(SynchronousTestCase):
@@ -47,6 +50,47 @@ class DropInTests(SynchronousTestCase):
         assert len(settings) == 3
         block = "".join(f"    {line}\n" for line in ["[Service]", *settings])
         assert block in (CHECKOUT / "docs" / "deploying.md").read_text()
+
+
+class ComposeTests(SynchronousTestCase):
+    """docker/compose.yaml shows outside only what it should."""
+
+    def setUp(self) -> None:
+        """Read the services."""
+        self.services: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker" / "compose.yaml").read_text())["services"]
+
+    def test_statusSiteIsNotPublished(self) -> None:
+        """No port of the replicas is published, and their network leads nowhere."""
+        assert "ports" not in self.services["echoup"]
+        assert self.services["echoup"]["networks"] == ["replicas"]
+        assert find(r"  replicas:\n    internal: (\w+)", "docker/compose.yaml") == ["true"]
+
+    def test_monitoringIsOptionalAndForThisMachine(self) -> None:
+        """Prometheus and Grafana are in a profile of their own, and their ports are published on loopback only."""
+        optional = {name: each for name, each in self.services.items() if "profiles" in each}
+        assert optional.keys() == {"prometheus", "grafana"}
+        for each in optional.values():
+            assert each["profiles"] == ["monitoring"]
+            assert [port.rpartition(":")[0].split(":")[0] for port in each["ports"]] == ["127.0.0.1"]
+
+    def test_everyServiceIsConfined(self) -> None:
+        """No service has a writable file system, a capability or a way to gain one."""
+        for each in self.services.values():
+            confined = (each["read_only"], each["cap_drop"], each["security_opt"])
+            assert confined == (True, ["ALL"], ["no-new-privileges:true"])
+
+    def test_everyMountedFileExists(self) -> None:
+        """Every file that a service mounts is in docker/."""
+        mounted = [volume.split(":")[0] for each in self.services.values() for volume in each.get("volumes", [])]
+        files = [name for name in mounted if name.startswith(".")]
+        assert len(files) >= 6
+        assert [name for name in files if not (CHECKOUT / "docker" / name).exists()] == []
+
+
+def readyDelay() -> int:
+    """Return the seconds of ECHOUP_READY_DELAY in docker/compose.yaml."""
+    (seconds,) = find(r' +ECHOUP_READY_DELAY: "(\d+)"', "docker/compose.yaml")
+    return int(seconds)
 
 
 def drain() -> float:
@@ -100,34 +144,46 @@ class KubernetesTests(SynchronousTestCase):
         """Every variable is one of the daemon's."""
         assert set(self.settings) <= {"ECHOUP_" + name.upper().replace("-", "_") for name in self.options}
 
-    def test_gracePeriodLeavesTimeForHookAndDrain(self) -> None:
-        """The grace period is long enough for the preStop hook and the drain."""
-        hook, seconds = self.container["lifecycle"]["preStop"]["exec"]["command"]
-        assert hook == "/bin/sleep"
-        needed = int(seconds) + self.options["drain-timeout"] + MARGIN
+    def test_gracePeriodLeavesTimeForDelayAndDrain(self) -> None:
+        """The grace period is long enough for the ready delay and the drain, and no hook takes any of it."""
+        needed = self.options["ready-delay"] + self.options["drain-timeout"] + MARGIN
+        assert self.options["ready-delay"] > 0
         assert self.pod["terminationGracePeriodSeconds"] >= needed
+        assert "lifecycle" not in self.container
 
-    def test_portIsTheImages(self) -> None:
-        """The port is the image's, and the other objects refer to it by its name."""
-        (port,) = self.container["ports"]
-        assert [str(port["containerPort"])] == find(r"EXPOSE (\d+)$", "docker/Dockerfile")
-        assert self.settings["ECHOUP_LISTEN"] == f"*:{port['containerPort']}"
-        assert self.spec("service")["ports"][0]["targetPort"] == port["name"]
-        assert self.spec("networkpolicy")["ingress"][0]["ports"][0]["port"] == port["name"]
+    def test_portsAreTheDaemons(self) -> None:
+        """The echo port is the image's, and the other objects refer to it by its name; the other one is the site's."""
+        ports = {port["name"]: port["containerPort"] for port in self.container["ports"]}
+        assert ports.keys() == {"echo", "status"}
+        assert [str(ports["echo"])] == find(r"EXPOSE (\d+)$", "docker/Dockerfile")
+        assert self.settings["ECHOUP_LISTEN"] == f"*:{ports['echo']}"
+        assert self.settings["ECHOUP_STATUS"] == f"*:{ports['status']}"
+        assert [port["targetPort"] for port in self.spec("service")["ports"]] == ["echo"]
+        assert self.template["metadata"]["annotations"]["prometheus.io/port"] == str(ports["status"])
+
+    def test_onlyPrometheusReachesTheStatusSite(self) -> None:
+        """Every client may reach the echo port, and pods in the namespace of Prometheus the status site."""
+        everyone, prometheus = self.spec("networkpolicy")["ingress"]
+        assert everyone == {"ports": [{"port": "echo", "protocol": "TCP"}]}
+        assert prometheus["ports"] == [{"port": "status", "protocol": "TCP"}]
+        ((source, selector),) = prometheus["from"][0].items()
+        assert source == "namespaceSelector"
+        assert selector["matchLabels"].keys() == {"kubernetes.io/metadata.name"}
 
     def test_userIsTheImages(self) -> None:
         """The user is the image's, by number."""
         context = self.pod["securityContext"]
         assert [f"{context['runAsUser']}:{context['runAsGroup']}"] == find("USER (.+)$", "docker/Dockerfile")
 
-    def test_probesEndBeforeTheirTimeout(self) -> None:
-        """A probe gives up before Kubernetes does; the liveness probe uses UDP, which a full daemon still answers."""
-        for kind in "startup", "readiness", "liveness":
-            probe = self.container[f"{kind}Probe"]
-            command = probe["exec"]["command"]
-            assert command[:2] == ["echoup", "ping"]
-            assert int(command[command.index("-W") + 1]) < probe["timeoutSeconds"]
-        assert command[-1] == "udp:" + self.settings["ECHOUP_UDP"]
+    def test_onlyAHangRestartsAReplica(self) -> None:
+        """Whether a replica gets connections depends on /readyz; whether it is restarted, only on /livez."""
+        probes = {kind: self.container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
+        assert {kind: each["path"] for kind, each in probes.items()} == {
+            "startup": "/livez",
+            "readiness": "/readyz",
+            "liveness": "/livez",
+        }
+        assert {each["port"] for each in probes.values()} == {"status"}
 
     def test_selectorsMatchThePods(self) -> None:
         """Every selector matches the pods of the Deployment, which is the autoscaler's target."""
@@ -148,8 +204,8 @@ class SizingTests(SynchronousTestCase):
 
     DAEMON = 51
     """The MiB of a daemon without connections."""
-    PROBE = 47
-    """The MiB of a probe."""
+    SITE = 5
+    """The MiB of its status site."""
 
     def setUp(self) -> None:
         """Read the page, and its tables of KiB for each connection: the first, and the one with limited buffers."""
@@ -195,9 +251,14 @@ class SizingTests(SynchronousTestCase):
         return sum(self.limited["its peer never reads"]) / 1024
 
     def test_memoryLimitIsEnough(self) -> None:
-        """The Deployment's limit is enough for all connections with peers that never read, and for three probes."""
-        assert f"{self.DAEMON} MiB, 1024 peers that\nnever read at {self.stuck:.2f} MiB each, three probes" in self.page
-        assert f"a probe {self.PROBE} MiB while it runs" in self.page
-        assert self.DAEMON + 1024 * self.stuck + 3 * self.PROBE <= 1024 / 1.2
-        peers = (1024 - self.DAEMON - 20_000 * self.replica["without TLS"] / 1024 - 3 * self.PROBE) / self.stuck
+        """The Deployment's limit is enough for all connections with peers that never read, and has a reserve."""
+        daemon = self.DAEMON + self.SITE
+        used = daemon + 1024 * self.stuck
+        reserve = int((1024 - used) / 1024 * 10) * 10
+        limit = f"{daemon} MiB, 1024 peers that never read at {self.stuck:.2f} MiB each, and {reserve} % in reserve"
+        assert limit in " ".join(self.page.split())
+        assert (
+            f"takes {self.DAEMON} MiB (`ps -o rss= -C twistd`), and the status site {self.SITE} MiB more" in self.page
+        )
+        peers = (1024 - daemon - 20_000 * self.replica["without TLS"] / 1024) / self.stuck
         assert f"about {int(peers / 100) * 100} of a replica's 20 000 peers" in self.page

@@ -97,13 +97,26 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/benchmarks.md", "acts on # connections", connections.SLICE),
         ("docs/deploying.md", r"up to # s; docker's default", settings.Plan.drainTimeout),
         ("docs/deploying.md", r"as user #", inFile(DOCKERFILE, r"USER (\d+):")),
-        ("docs/deploying.md", r"for # s \(preStop\)", inFile(DEPLOYMENT, r'command: \[/bin/sleep, "(\d+)"\]')),
+        (
+            "docs/deploying.md",
+            r"serving for # s \(ECHOUP_READY_DELAY\): new",
+            inFile(DEPLOYMENT, r'READY_DELAY\n +value: "(\d+)"'),
+        ),
+        (
+            "docs/deploying.md",
+            r"serving for # s \(ECHOUP_READY_DELAY\)\. h",
+            inFile("docker/compose.yaml", r'READY_DELAY: "(\d+)"'),
+        ),
         (
             "docs/deploying.md",
             r"After # s \(terminationGracePeriodSeconds\)",
             inFile(DEPLOYMENT, r"GracePeriodSeconds: (\d+)"),
         ),
-        ("docs/deploying.md", "every # s that the application", inFile("docker/haproxy.cfg", r"check inter (\d+)s ")),
+        (
+            "docs/deploying.md",
+            "each every # s whether it is ready",
+            inFile("docker/haproxy.cfg", r"check port \d+ inter (\d+)s "),
+        ),
         (
             "docs/deploying.md",
             r"up to # (?:replicas|of them)",

@@ -1,6 +1,7 @@
 """docker/compose.yaml: two replicas behind haproxy are one service, also while they are restarted in turn."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 from uuid import uuid4
 
 import pytest
@@ -31,10 +33,8 @@ class Topology:
     replicas: list[str]
 
     def served(self, name: str) -> int:
-        """Count the connections that a replica has answered according to its log, without haproxy's checks."""
-        lines = [line.partition(" connection ")[2] for line in self.podman("logs", name).splitlines()]
-        connections = [dict(field.split("=", 1) for field in line.split()) for line in lines if line]
-        return sum(each["reason"] == "done" and each["peer"] != each["via"] for each in connections)
+        """Count the connections that a replica has answered according to its log."""
+        return len(re.findall(" connection .* reason=done ", self.podman("logs", name)))
 
     def waitForConnections(self, *names: str, count: int = SOME) -> dict[str, int]:
         """Wait until each of these replicas has served `count` more, and return how many it has served meanwhile."""
@@ -52,14 +52,15 @@ class Topology:
 def topology(podman: Podman) -> Iterator[Topology]:
     """The containers of docker/compose.yaml, once each replica serves."""
     try:
-        podman.compose("up", "-d", "--no-build")
+        # Grafana has no image here.
+        podman.compose("--profile=monitoring", "up", "-d", "--no-build", "front", "echoup", "prometheus")
         replicas = podman("ps", "--format={{.Names}}", "--filter=name=echoup_echoup").split()
         assert len(replicas) == 2, replicas
         running = Topology(podman, replicas)
         eventually(lambda: answers() and all(running.served(name) for name in replicas))
         yield running
     finally:
-        podman.compose("down", "-v")
+        podman.compose("--profile=monitoring", "down", "-v")
 
 
 def test_haproxyAcceptsConfiguration(podman: Podman, topology: Topology) -> None:
@@ -84,6 +85,23 @@ def test_everyByteComesBackThroughHaproxy(
     received = podman.client("connect", *arguments, options=["-v", f"{tmp_path}:/certificates:ro"], data=data)
     figure(f"{len(data)} bytes sent, {len(received)} received")
     assert received == data.upper()
+
+
+def test_prometheusScrapesEveryReplica(topology: Topology) -> None:
+    """Prometheus finds all replicas and scrapes each, evaluates every alert, and fires none."""
+
+    def asked(path: str) -> Any:
+        with urlopen(f"http://127.0.0.1:9090/api/v1/{path}", timeout=10) as response:
+            return json.load(response)["data"]
+
+    def scraped() -> bool:
+        targets = asked("targets?state=active")["activeTargets"]
+        return len(targets) == len(topology.replicas) and all(each["health"] == "up" for each in targets)
+
+    eventually(scraped)
+    (group,) = eventually(lambda: (found := asked("rules")["groups"]) and found[0]["lastEvaluation"] > "1970" and found)
+    assert {each["health"] for each in group["rules"]} == {"ok"}
+    assert {each["state"] for each in group["rules"]} == {"inactive"}
 
 
 class Probing:
@@ -134,7 +152,7 @@ def test_rollingRestartLosesNothing(
         before = topology.waitForConnections(*topology.replicas, count=4 * SOME)
         began = datetime.now(UTC)
         for name in topology.replicas:
-            podman("restart", "-t", "15", name)
+            podman("restart", "-t", "20", name)
             topology.waitForConnections(name)
         ended = datetime.now(UTC)
         moments: dict[str, Callable[[datetime], bool]] = {

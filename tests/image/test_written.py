@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.containers import CHECKOUT, program, run
 
@@ -25,9 +26,14 @@ def test_dockerfilePassesHadolint() -> None:
 
 
 def test_composeFileIsUnderstood() -> None:
-    """podman-compose understands docker/compose.yaml."""
+    """podman-compose understands docker/compose.yaml, and starts Prometheus and Grafana only on request."""
     installed("podman", "apt-get install podman")
-    run(installed("podman-compose", "pip install podman-compose"), "-f", "docker/compose.yaml", "config")
+    compose = [installed("podman-compose", "pip install podman-compose"), "-f", "docker/compose.yaml"]
+    usual, all_ = (
+        set(yaml.safe_load(run(*compose, *profile, "config"))["services"]) for profile in ([], ["--profile=monitoring"])
+    )
+    assert usual == {"front", "echoup", "certificate"}
+    assert all_ == usual | {"prometheus", "grafana"}
 
 
 def test_kubernetesObjectsAreValid(tmp_path: Path) -> None:

@@ -27,6 +27,14 @@ FROM {base}
 USER haproxy
 CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
 """
+_PROMETHEUS = """
+FROM {base}
+COPY prometheus /bin/prometheus
+RUN install -d -o 65534 -g 65534 /prometheus
+USER 65534:65534
+VOLUME /prometheus
+ENTRYPOINT ["prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+"""
 
 
 def missing() -> str:
@@ -180,13 +188,16 @@ class Podman:
     # Images.
 
     def build(self) -> None:
-        """Build the image with the README's command, and haproxy's image for docker/compose.yaml."""
+        """Build the image with the README's command, and those of haproxy and Prometheus for docker/compose.yaml."""
         base = baseOf()
         if not self.has(base):
             with self._measured(base):
                 makeBase(self, base, self.folder)
-        proxy = re.findall(r"image: (haproxy\S*)", (CHECKOUT / "docker/compose.yaml").read_text())[0]
-        self("build", "-q", "--pull=never", "-t", proxy, "-", data=_HAPROXY.format(base=base).encode())
+        images = re.findall(r"image: (\S+)", (CHECKOUT / "docker/compose.yaml").read_text())
+        for name, dockerfile in (("haproxy", _HAPROXY), ("prom/prometheus", _PROMETHEUS)):
+            (image,) = (each for each in images if each.startswith(f"{name}:"))
+            content = dockerfile.format(base=base).encode()
+            self("build", "-q", "--pull=never", "-t", image, "-f", "-", "/usr/bin", data=content)
         # pip trusts this machine's certificates, which stay out of the image.
         trusted = ["-v", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"] if Path(_CERTIFICATES).exists() else []
         with self._measured(IMAGE):
