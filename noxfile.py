@@ -31,7 +31,14 @@ OTHERS = [python for python in PYTHONS if python != f"{sys.version_info.major}.{
 ELSEWHERE = ["oldest", *(f"portable-{python}" for python in OTHERS)]
 """The sessions that need `wheel`, which nox itself runs only for sessions that the command line names."""
 
-PYTEST = ("python", "-m", "pytest", "-n", "auto")
+CORES = len(os.sched_getaffinity(0))
+PYTEST = ("python", "-m", "pytest", "-n")
+WAITING, BUSY = str(4 * CORES), str(2 * CORES)
+"""The processes for tests that mostly wait, and for those that don't; each takes a core for 4 s to import the tests."""
+
+FEW = {"TEST_EXAMPLES": "few"}
+"""The variable of runs that repeat elsewhere what `readme` has tried with more random input."""
+
 UNIT = "not system and not twisteds and not image"
 PORTABLE = f"({UNIT}) or portable"
 EVERYTHING = "not image"
@@ -41,14 +48,14 @@ EVERYTHING = "not image"
 def unit(session: nox.Session) -> None:
     """Run the unit tests, or those that the arguments name."""
     session.install("-e", ".[test]")
-    session.run(*PYTEST, "-m", UNIT, *session.posargs)
+    session.run(*PYTEST, BUSY, "-m", UNIT, *session.posargs)
 
 
 @nox.session
 def system(session: nox.Session) -> None:
     """Run the tests of the real commands, with real peers, and Twisted's own reactor tests."""
     session.install("-e", ".[test]")
-    session.run(*PYTEST, "-m", "system or twisteds", *session.posargs)
+    session.run(*PYTEST, WAITING, "-m", "system or twisteds", *session.posargs)
 
 
 @nox.session
@@ -67,16 +74,15 @@ def trial(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     seed = os.environ.get("TEST_SEED", str(secrets.randbits(32)))
     session.log(f"random input: TEST_SEED={seed}")
-    jobs = str(len(os.sched_getaffinity(0)))
     session.run(
         "python",
         "-m",
         "twisted.trial",
         "-j",
-        jobs,
+        str(CORES),
         f"--temp-directory={_folder(session, 'trial')}/temp",
         "tests",
-        env={"TEST_SEED": seed},
+        env={"TEST_SEED": seed, **FEW},
     )
 
 
@@ -266,7 +272,7 @@ def _tracked(*paths: str) -> list[str]:
 def _testAway(session: nox.Session, expression: str) -> None:
     """Run the tests that `expression` selects in a copy without the package, so that the installed one is tested."""
     with session.chdir(_copy(session, "echoup/", "twisted/")):
-        session.run(*PYTEST, "-m", expression, *session.posargs)
+        session.run(*PYTEST, BUSY, "-m", expression, *session.posargs, env=FEW)
 
 
 def _command(name: str) -> str:

@@ -7,6 +7,7 @@ from twisted.internet.endpoints import _parse, quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.endpointstrings import applyTo, parsing, socketPath, splitDescription, wholeNumber
+from tests.support.chance import examples
 from tests.support.doubles import raised
 from tests.support.properties import given, settings, st
 
@@ -41,7 +42,7 @@ class SplitDescriptionTests(SynchronousTestCase):
         assert splitDescription("unix:a\\") == (["unix", "a\\"], {})
         assert splitDescription("unix:a=\\\\\\") == (["unix"], {"a": "\\\\"})
 
-    @settings(max_examples=5000)
+    @settings(max_examples=examples(5000))
     @given(TEXTS)
     def test_anyTextMeansTwistedsMeaning(self, text: str) -> None:
         """Any text means what it means for Twisted, if it means anything there."""

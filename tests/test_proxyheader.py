@@ -20,7 +20,7 @@ from echoup.proxyheader import (
     crc32c,
     encodeProxyHeader,
 )
-from tests.support.chance import randomBytes
+from tests.support.chance import examples, randomBytes
 from tests.support.doubles import raised
 from tests.support.properties import given, st
 
@@ -31,7 +31,7 @@ IPV6S = st.builds(
 )
 UNIX = st.builds(UNIXAddress, st.none() | st.binary(min_size=1, max_size=108).filter(lambda name: b"\0" not in name))
 
-EXAMPLES = 27_000
+EXAMPLES = examples(27_000)
 """Inputs that each of the three fuzz tests generates."""
 
 Outcome = tuple[ProxyHeader, bytes] | type[ProxyHeaderError] | None

@@ -13,6 +13,11 @@ SEED = os.environ.setdefault("TEST_SEED", str(secrets.randbits(32)))
 _random = Random(SEED)  # noqa: S311  # for tests
 
 
+def examples(count: int) -> int:
+    """Return `count`, or a tenth of it with TEST_EXAMPLES=few: one run searches, and the others repeat it elsewhere."""
+    return count // 10 if os.environ.get("TEST_EXAMPLES") == "few" else count
+
+
 def beginTest(name: str) -> None:
     """Seed the generator for the test called `name`."""
     _random.seed(f"{SEED} {name}")

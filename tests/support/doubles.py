@@ -18,6 +18,9 @@ from tests.support.sockets import connectedPair, reset
 
 E = TypeVar("E", bound=BaseException)
 
+EAGER = 100
+"""The turns of `until` that don't wait for events: often the next turn brings what the condition needs without any."""
+
 TURNS, PATIENCE = 2000, 60
 """`until` fails after this many turns and seconds; a pause of the process takes seconds, but few turns."""
 
@@ -56,11 +59,11 @@ class HandReactor(PollReactor):
         self.clock.advance(seconds)
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Turn until `condition` holds, which may depend on the kernel."""
+        """Turn until `condition` holds, which may depend on the kernel; the first turns don't wait for events."""
         turns, end = 0, monotonic() + PATIENCE
         while not condition():
             assert turns < TURNS or monotonic() < end, f"never came true: {condition}"
-            self.iterate(0.005)
+            self.iterate(0 if turns < EAGER else 0.005)
             turns += 1
 
     def close(self) -> None:

@@ -29,9 +29,8 @@ def targets(daemon: Daemon) -> list[str]:
     return [address.target for address in daemon.addresses] + datagrams
 
 
-@pytest.mark.portable
 @pytest.mark.parametrize("kept", [False, True])
-@pytest.mark.parametrize("size", [1, 56, 50_000])
+@pytest.mark.parametrize("size", [1, 56, pytest.param(50_000, marks=pytest.mark.portable)])
 def test_everyTransportAnswers(daemon: Daemon, size: int, kept: bool) -> None:
     """Over every transport all comes back, and both addresses are reported."""
     for target in targets(daemon):

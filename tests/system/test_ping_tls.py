@@ -42,9 +42,8 @@ def subjectAndIssuer(file: str) -> tuple[str, str]:
     return certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
 
 
-@pytest.mark.portable
 @pytest.mark.parametrize("option", ["", "--half-close", "--keep"])
-@pytest.mark.parametrize("size", [1, 56, 100_000])
+@pytest.mark.parametrize("size", [1, 56, pytest.param(100_000, marks=pytest.mark.portable)])
 def test_handshakeIsStep(daemon: Daemon, certificates: Certificates, version: str, size: int, option: str) -> None:
     """All comes back, with both ends or without, and the handshake is a step of its own."""
     options = [f"--cafile={certificates.authority}", f"-s{size}", "-i0", *filter(None, [option])]

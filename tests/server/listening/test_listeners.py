@@ -31,13 +31,13 @@ from echoup.server.listening.listeners import (
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
 from tests.support.addresses import NO_OWN_ADDRESSES, OWN_ADDRESSES
 from tests.support.certificates import writeCertificates
-from tests.support.chance import randomBytes
+from tests.support.chance import examples, randomBytes
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.properties import given, st
 from tests.support.sockets import longestQueue
 
 TEXTS = st.text(st.characters()) | st.text("[]:.*%=\\0189af/ \n", max_size=20)
-EXAMPLES = 20_000
+EXAMPLES = examples(20_000)
 """Texts that the fuzz test makes up."""
 
 LETTERS = ":::===\\\\[]%*.,/-+_ 0123456789abcfglmnpstux\n\0\x7f\xa0\u200bé²日\udc80"
