@@ -19,7 +19,7 @@ MARGIN = 2
 """The seconds that a process manager has to leave the daemon beyond the deadline of its drain."""
 
 
-def find(pattern: str, path: str) -> list[str]:
+def find(pattern: str, path: str) -> list[Any]:
     """Return the matches of a pattern at the beginnings of a file's lines."""
     return re.findall("^" + pattern, (CHECKOUT / path).read_text(), re.MULTILINE)
 
@@ -197,6 +197,32 @@ class KubernetesTests(SynchronousTestCase):
         assert all(selector == self.template["metadata"]["labels"] for selector in selectors)
         target, deployment = self.spec("horizontalpodautoscaler")["scaleTargetRef"], self.objects["deployment"]
         assert target == {**{name: deployment[name] for name in ("apiVersion", "kind")}, "name": "echoup"}
+
+
+class MonitoringTests(SynchronousTestCase):
+    """The alerts and the dashboard ask for metrics and labels that there are."""
+
+    def setUp(self) -> None:
+        """Read the metrics of docs/metrics.md with their labels, and all queries."""
+        rows = find(r"\| `((?:echoup|process)_\w+)` \| (.*?) ?\|", "docs/metrics.md")
+        self.labels = {name: {"job", "instance", *re.findall("`(\\w+)`", labels)} for name, labels in rows}
+        dashboard = json.loads((CHECKOUT / "docker" / "grafana" / "dashboard.json").read_text())
+        (rules,) = yaml.safe_load((CHECKOUT / "docker" / "prometheus" / "rules.yml").read_text())["groups"]
+        self.queries: list[str] = [rule["expr"] for rule in rules["rules"]]
+        for panel in dashboard["panels"]:
+            self.queries += [target["expr"] for target in panel.get("targets", [])]
+
+    def test_everyMetricExists(self) -> None:
+        """Every metric of a query is a documented one, and so are the labels that the query selects or groups by."""
+        asked: set[str] = set()
+        for query in self.queries:
+            names = {re.sub("_bucket$", "", name) for name in re.findall(r"\b(?:echoup|process)_\w+", query)}
+            grouped = re.findall(r"(?:by|without) \(([^)]*)\)", query)
+            used = {*re.findall(r"(\w+)!?=~?\"", query), *re.findall(r"\w+", " ".join(grouped))}
+            assert names <= self.labels.keys(), query
+            assert used <= {"job", "instance"}.union(*(self.labels[name] for name in names)), query
+            asked |= names
+        assert self.labels.keys() - asked <= {"process_virtual_memory_bytes", "process_start_time_seconds"}
 
 
 class SizingTests(SynchronousTestCase):
