@@ -15,7 +15,7 @@ from echoup.client.conversation import history, pipe
 from echoup.client.ping import datagram as pings
 from echoup.client.ping import session
 from echoup.client.target.stream import PORT
-from echoup.server import connections, drain, settings
+from echoup.server import connections, drain, occupancy, settings
 from echoup.server.datagram import port, reflection
 from echoup.server.listening.listeners import BACKLOG
 from echoup.server.log import logqueue
@@ -77,6 +77,7 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/promises.md", "default of # s", settings.Limits.stallTimeout),
         ("docs/metrics.md", "visited # at a time", connections.SLICE),
         ("docs/metrics.md", "at least every # s", settings.Limits().tick),
+        ("docs/status.md", "taken for # s", occupancy.PATIENCE),
         ("docs/status.md", "complete within # s", channel.REQUEST_TIMEOUT),
         ("docs/status.md", "over within # s", channel.TIMEOUT),
         ("docs/status.md", "At most # connections", channel.MOST),

@@ -125,6 +125,7 @@ def test_everyLineIsForOperators(reactor: str, tmp_path: Path, certificates: Cer
         lines = [line.partition("] ")[2] for line in daemon.text.splitlines()]
     if "Main loop terminated." in lines:  # not every reactor logs that
         lines.remove("Main loop terminated.")
+    connection = rf"id={'[12][.]1' if workers > 1 else 1} listener=127\.0\.0\.1:0 peer=127\.0\.0\.1:\d+ bytes=5"
     expected = [
         r"settings: listen=127\.0\.0\.1:0,.* log-connections=yes log-format=text",
         r"twistd \S+ \(.*\) starting up\.",
@@ -134,8 +135,9 @@ def test_everyLineIsForOperators(reactor: str, tmp_path: Path, certificates: Cer
         rf"listening on unix:{tmp_path}/socket",
         r"listening on tls:127\.0\.0\.1:\d+",
         r"listening on udp:127\.0\.0\.1:\d+",
+        rf"certificate {certificates.server}: .*, valid until \S+ \(\d+ days\)",
         rf"upper-casing in {IMPLEMENTATION}",
-        r"connection id=1 listener=127\.0\.0\.1:0 peer=127\.0\.0\.1:\d+ bytes=5 seconds=\d\.\d{3} reason=done",
+        rf"connection {connection} seconds=\d\.\d{{3}} reason=done",
         rf"reloaded the certificate in {certificates.server}",
         r"Received SIGTERM, shutting down\.",
         r"served 1 connection, 5 bytes",

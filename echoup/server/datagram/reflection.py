@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from echoup.addresses import describeName
-from echoup.plurals import counted
+from echoup.plurals import plural
 from echoup.server.datagram.returnpath import DatagramRefusal, ReturnPath
 from echoup.server.log.ratelimitedlog import RateLimitedLog
 
@@ -91,10 +91,10 @@ class ReflectionGuard:
 
     def _logRefused(self, count: int) -> None:
         sender, refusal = self._last
+        noun, last = plural(count, "datagram"), "" if count == 1 else ", the last"
         self._log.warn(
-            "refused {datagrams}{last} from {address}: {objection}",
-            datagrams=counted(count, "datagram"),
-            last="" if count == 1 else ", the last",
+            f"refused {{datagrams}} {noun}{last} from {{address}}: {{objection}}",
+            datagrams=count,
             address=describeName(sender),
             objection=refusal.value.format(rate=self._rate),
         )

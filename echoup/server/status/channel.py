@@ -28,7 +28,7 @@ from zope.interface import implementer
 from echoup.addresses import unmapHost
 from echoup.clock import RunningTime
 from echoup.escaping import shown
-from echoup.plurals import counted
+from echoup.plurals import plural
 from echoup.server.log.ratelimitedlog import RateLimitedLog
 from echoup.server.status.request import Request
 from echoup.server.status.requesthead import Head, Refused, parseHead
@@ -222,9 +222,10 @@ class StatusFactory(Factory[StatusChannel]):
         self._failures.stop()
 
     def _logFailures(self, count: int) -> None:
-        requests = counted(count, "request")
         self._log.error(
-            "{requests} to the status site failed; the last: {error}", requests=requests, error=shown(self._lastFailure)
+            f"{{requests}} {plural(count, 'request')} to the status site failed; the last: {{error}}",
+            requests=count,
+            error=shown(self._lastFailure),
         )
 
 

@@ -7,7 +7,7 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
-from echoup.plurals import counted
+from echoup.plurals import plural
 from echoup.server.listening.listeners import Listener, listeningOn
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
 from echoup.server.log.ratelimitedlog import RateLimitedLog
@@ -99,5 +99,6 @@ class StatusSite(Service):
 
     def _logExhaustion(self, count: int) -> None:
         self._log.warn(
-            "the status site refused {connections}: no file descriptors left", connections=counted(count, "connection")
+            f"the status site refused {{connections}} {plural(count, 'connection')}: no file descriptors left",
+            connections=count,
         )

@@ -182,7 +182,6 @@ class EchoTests(EchoUpTestCase):
         peer.reset()
         self.assertGone(stream, EndReason.LOST)
 
-
     def test_resetBeforeAllIsSentIsALoss(self) -> None:
         """A peer that ends its side, and resets the connection before it was sent everything, isn't done."""
         for family in FAMILIES:
