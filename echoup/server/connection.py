@@ -112,13 +112,10 @@ class Connection:
         stage: Stage = self.protocol.stage
         return stage
 
-    def countTraffic(self) -> None:
-        """Add to the counts what was received and sent since the last call."""
+    def countTraffic(self, unsent: int) -> None:
+        """Add to the counts what was received and sent since the last call; `unsent` bytes wait here for the peer."""
         received, before = self.received, self.countedSent
-        if received == before:
-            return
-        assert self.protocol
-        sent = max(received - unsentBy(self.protocol.transport), before)
+        sent = max(received - unsent, before)
         self.counts.add(_RECEIVED, received - self.countedReceived)
         self.counts.add(_SENT, sent - before)
         self.countedReceived, self.countedSent = received, sent
@@ -135,8 +132,9 @@ class Connection:
         TLS, and `reason` until the connection is ending.
         """
         assert self.protocol
-        self.countTraffic()
         transport, details = self.protocol.transport, dict(self.details)
+        unsent = unsentBy(transport)
+        self.countTraffic(unsent)
         return {
             "id": f"{idPrefix}{self.id}",
             "listener": self.listener,
@@ -146,7 +144,7 @@ class Connection:
             "age": round(now - self.startedAt, 3),
             "received": self.received,
             "sent": self.countedSent,
-            "unsent": unsentBy(transport) + unsentOn(transport.getHandle()),
+            "unsent": unsent + unsentOn(transport.getHandle()),
             "tls": {
                 "version": details["tls_version"],
                 "server_name": details.get("server_name"),

@@ -26,6 +26,7 @@ from echoup.server.admission.gate import Gate
 from echoup.server.connection import WAITING, Connection, IConnectionProtocol, Stage
 from echoup.server.counts import Total
 from echoup.server.platform.socketoptions import allowPackets
+from echoup.server.platform.twistedports import unsentBy
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
 
@@ -42,8 +43,8 @@ _LINE = "connection id={id} listener={listener} peer={peer} bytes={bytes} second
 """The format of the log line about a connection that is gone; its details follow."""
 
 # In Python 3.11 a look-up in the class costs 0.1 us.
-_LOST, _REFUSED = EndReason.LOST, EndReason.REFUSED
-_OPENED, _SERVED = Total.OPENED, Total.SERVED
+_DONE, _LOST, _REFUSED = EndReason.DONE, EndReason.LOST, EndReason.REFUSED
+_OPENED = Total.OPENED
 
 
 class Connections:
@@ -105,16 +106,16 @@ class Connections:
     def remove(self, connection: Connection) -> None:
         """Remove and count a connection that is gone, and log it if that is on."""
         del self._open[connection]
-        connection.countTraffic()
-        connection.protocol = None
+        protocol, connection.protocol = connection.protocol, None
         self.gate.release(connection)
         reason = connection.reason = connection.reason or _LOST
-        counts, seconds = connection.counts, self.reactor.seconds() - connection.startedAt
-        counts.add(reason)
+        received, seconds = connection.received, self.reactor.seconds() - connection.startedAt
+        # Of a connection that is done, nothing is unsent.
+        unsent = unsentBy(protocol.transport) if received and protocol and reason is not _DONE else 0
+        sent = max(received - unsent - connection.countedSent, 0)
+        connection.counts.addEnd(reason, connection.isServed, received - connection.countedReceived, sent)
         if reason is not _REFUSED:
-            self.counts.observe(seconds, connection.received)
-            if connection.isServed:
-                counts.add(_SERVED)
+            self.counts.observe(seconds, received)
         if self._logConnections:
             self._logEnd(connection, seconds, reason)
 
@@ -149,9 +150,9 @@ class Connections:
             if connection.admission is WAITING:
                 waiting += 1
                 return
-            connection.countTraffic()
-            if connection.countedSent < connection.received and protocol.stage is Stage.PAUSED:
-                paused += 1
+            if connection.countedSent < connection.received:
+                connection.countTraffic(unsentBy(protocol.transport))
+                paused += connection.countedSent < connection.received and protocol.stage is Stage.PAUSED
             if check:
                 check(protocol)
 

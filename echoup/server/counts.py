@@ -30,6 +30,7 @@ class Total(Counted):
 # count; so it never finds more ends than connections.
 _COUNTED: list[Counted] = [*Refusal, *TLSResult, *ProxyResult, *EndReason, *reversed(Total)]
 _PLACES = {counted: place for place, counted in enumerate(_COUNTED)}
+_SERVED, _RECEIVED, _SENT = (_PLACES[total] for total in (Total.SERVED, Total.RECEIVED, Total.SENT))
 
 _WAITING, _PAUSED, _FULL, _MICROSECONDS, _BYTES = range(5)
 _DURATIONS = 5
@@ -48,6 +49,14 @@ class ListenerCounts:
     def add(self, counted: Counted, number: int = 1) -> None:
         """Count `number` more."""
         self._cells[_PLACES[counted]] += number
+
+    def addEnd(self, reason: EndReason, isServed: bool, received: int, sent: int) -> None:
+        """Count a connection that has ended, and those of its bytes that aren't counted yet, in one call."""
+        cells = self._cells
+        cells[_PLACES[reason]] += 1
+        cells[_SERVED] += isServed
+        cells[_RECEIVED] += received
+        cells[_SENT] += sent
 
     def __getitem__(self, counted: Counted) -> int:
         return self._cells[_PLACES[counted]]
