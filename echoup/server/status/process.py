@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from resource import RLIMIT_NOFILE, RUSAGE_CHILDREN, getrlimit, getrusage
+from time import CLOCK_BOOTTIME, clock_gettime, time
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -80,6 +81,7 @@ def _countDescriptors(pid: int) -> int:
 
 
 @cache
-def _bootTime() -> int:
+def _bootTime() -> float:
     """Return when the machine started, in seconds since 1970."""
-    return int(Path("/proc/stat").read_text().partition("\nbtime ")[2].split()[0])
+    # /proc/stat has it too, but systemd's ProcSubset=pid hides that.
+    return time() - clock_gettime(CLOCK_BOOTTIME)

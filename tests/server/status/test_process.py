@@ -73,6 +73,19 @@ class ProcessTests(SynchronousTestCase):
         self.patch(process, "Path", lambda path: Path(tasks if path.endswith("/fd") else path))
         assert values()["process_open_fds"] == len([*Path(tasks).iterdir()])
 
+    def test_onlyProcessesAreRead(self) -> None:
+        """The rest of /proc, which systemd hides from a service with ProcSubset=pid, isn't needed."""
+        read: list[str] = []
+
+        def recorded(path: str) -> Path:
+            read.append(path)
+            return Path(path)
+
+        process._bootTime.cache_clear()
+        self.patch(process, "Path", recorded)
+        assert [*values()] == NAMES
+        assert [path for path in read if not path.startswith(f"/proc/{os.getpid()}/")] == []
+
     def test_workersAreIncluded(self) -> None:
         """Memory, descriptors and limits of workers are added to those of this process."""
         alone, worker = values(), self.spawn().pid
