@@ -158,6 +158,11 @@ class Daemon:
         """The CPU seconds of its main thread, which does all the work."""
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
 
+    @property
+    def waited(self) -> float:
+        """The seconds that its main thread has been runnable without getting a processor."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self.process.send_signal(number)

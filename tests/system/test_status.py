@@ -158,6 +158,7 @@ def test_idleAndSlowClientsDisturbNobody(tmp_path: Path, figure: Callable[[str],
         assert daemon.address.echo(b"hello") == b"HELLO"
     figure(f"{most} more descriptors with 1020 idle or slow clients; {latency}")
     assert codes == [200] * 20
+    assert most < 100
     assert scrape.sum("echoup_connections_open") == 1
     assert scrape.sum("echoup_connections_refused_total") == 0
     assert latency.answers > 10

@@ -17,7 +17,7 @@ from tests.support.peers import need, running
 from tests.support.status import StatusSite
 from tests.support.waiting import eventually, waited
 
-pytestmark = [pytest.mark.usefixtures("reactor"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 HAPROXY = """
 global
@@ -97,6 +97,7 @@ def haproxy(folder: Path, daemons: dict[Address, StatusSite]) -> Iterator[Addres
         yield address
 
 
+@pytest.mark.usefixtures("reactor")
 def test_noExchangeFailsWhileOneOfTwoStops(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """Behind haproxy, which asks for readiness, one of two daemons stops under load, and no exchange fails."""
     folders = [tmp_path / name for name in ("one", "other")]

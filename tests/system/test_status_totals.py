@@ -177,9 +177,12 @@ def _equal(site: StatusSite, clients: Clients, others: "Counter[Series]") -> Non
     with suppress(AssertionError):
         eventually(lambda: compare() == (Counter(), Counter()), 20)
     more, fewer = compare()
-    assert (more, fewer) == (Counter(), Counter())
+    assert not more, f"counted too often: {more}"
+    assert not fewer, f"not counted: {fewer}"
     scrape = site.scrape()
     for listener, most in tally.most.items():
         received = scrape.value("echoup_received_bytes_total", listener=listener)
         sent = scrape.value("echoup_sent_bytes_total", listener=listener)
         assert 0 < sent <= received <= most, listener
+    received = scrape.value("echoup_received_bytes_total", listener=STALLS)
+    assert received == tally.most[STALLS], "what was sent before a stall was read"
