@@ -118,7 +118,7 @@ def measureRequests(reactor: str, connections: int, folder: Path) -> list[list[s
 
 
 def _askAfterAPause(site: Path, path: str) -> Answered:
-    time.sleep(0.2)
+    time.sleep(0.05)
     return ask(site, path)
 
 
