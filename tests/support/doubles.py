@@ -83,6 +83,9 @@ class Peer:
         self.reactor = reactor
         self.socket = end
         end.setblocking(False)
+        if end.family == socket.AF_INET:
+            # Otherwise a small piece waits for the acknowledgement of the last one, which the near end delays by 40 ms.
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def offer(self, data: bytes) -> int:
         """Send what the near end takes of `data` and return its size; read nothing."""
