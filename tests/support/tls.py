@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import MSG_MORE, SHUT_WR, socket
+from socket import AF_UNIX, IPPROTO_TCP, MSG_MORE, SHUT_WR, TCP_NODELAY, socket
 from ssl import MemoryBIO, SSLContext, SSLSession, SSLWantReadError, SSLZeroReturnError
 from typing import Self
 
@@ -37,6 +37,8 @@ class TLSConnection:
         """The end of the handshake, if it is ours, shares a segment with the stream's beginning if `together`."""
         self.socket = connection
         self._together = together
+        if not together and connection.family != AF_UNIX:
+            connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # what follows would wait for an acknowledgement
         self._incoming, self._outgoing = MemoryBIO(), MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost", session=session)
         while not self._shakeHands():

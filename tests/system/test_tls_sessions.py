@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from socket import IPPROTO_TCP, TCP_NODELAY
 from subprocess import PIPE, STDOUT
 
 import pytest
@@ -29,7 +28,6 @@ def test_sessionsAreResumed(tmp_path: Path, certificates: Certificates, workers:
 
             def resume(session: ssl.SSLSession | None, context: ssl.SSLContext) -> ssl.SSLObject:
                 with daemon.address.connect() as connection:
-                    connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # the message follows the end of the handshake
                     tls = TLSConnection(connection, context, session=session)
                     assert tls.ask(b"hello") == b"HELLO"
                 return tls.tls
