@@ -10,7 +10,6 @@ the producer first.
 
 from enum import Enum, auto
 
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -21,7 +20,7 @@ from echoup.server.connection import Connection, IConnectionProtocol, Stage
 from echoup.server.connections import Connections
 from echoup.server.counts import Counts
 from echoup.server.platform.socketoptions import prepare
-from echoup.server.platform.twistedports import acceptingPort, isPaused
+from echoup.server.platform.twistedports import acceptingPort, isPaused, unsentBy
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
 from echoup.server.stream.progress import IStreamTransport, SocketProgress
@@ -141,8 +140,8 @@ class EchoUp(Protocol):
             self.finish(idleReason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Leave the open connections; what was still to be sent when the peer had ended its side may be lost."""
-        if self._state is CLOSING and reason.type is not ConnectionDone:
+        """Leave the open connections; what was still to be sent after the end of the peer is lost."""
+        if self._state is CLOSING and unsentBy(self.transport):
             self.connection.reason = _LOST
         self.factory.connections.remove(self.connection)
 
