@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -74,6 +74,7 @@ class Connections:
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = self.clock
         self._isStopping = False
+        self._paging = DeferredLock()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -161,7 +162,9 @@ class Connections:
 
     async def after(self, cursor: str, peer: str) -> tuple[list[dict[str, Any]], str]:
         """Return some of the open connections, as JSON, and the next cursor; see `IMainService.connectionsAfter`."""
-        await deferLater(self.reactor, 0)  # so that no turn has more than one page
+        await self._paging.acquire()
+        await deferLater(self.reactor, 0)  # so that no turn has more than one page, however many clients ask for some
+        self._paging.release()
         last, now = int(cursor.removeprefix(self._idPrefix) or 0), self.reactor.seconds()
         page = [*islice((connection for connection in self._open if connection.id > last), PAGE)]
         shown = [connection.describe(self._idPrefix, now) for connection in page if connection.isFrom(peer)]

@@ -258,6 +258,13 @@ class ShownTests(OpenTestCase):
         assert found == [f"3.{number}" for number in expected]
         assert sizes == [PAGE, PAGE, 3]
 
+    def test_noTurnHasMorePagesThanOne(self) -> None:
+        """Several clients that ask for pages at once get them in turn, so that the connections don't wait for all."""
+        pages = [Deferred.fromCoroutine(self.connections.after("", "")) for _ in range(3)]
+        for ready in range(1, 4):
+            self.reactor.turn(1)
+            assert sum(page.called for page in pages) == ready
+
     def join(self, host: str = "192.0.2.1") -> Connection:
         """Let a connection without a network join."""
         protocol, record = RecordedProtocol(), self.connections.make("here", IPv4Address("TCP", host, 1))
