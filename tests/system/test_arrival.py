@@ -312,6 +312,8 @@ def test_headerCannotForgeLog(tmp_path: Path, certificates: Certificates, isTLS:
         assert all(byte == 10 or 32 <= byte < 127 for byte in log)
         first, second, *others = daemon.connections
         names = [
+            "id",
+            "listener",
             "peer",
             "bytes",
             "seconds",
@@ -323,9 +325,10 @@ def test_headerCannotForgeLog(tmp_path: Path, certificates: Certificates, isTLS:
             "tls_cn",
             "tls_verified",
         ]
-        assert list(first) == [*names, "unique_id"]
-        assert list(second) == names[:5]
-        assert [(one["reason"], list(one)) for one in others] == [("header", [*names[:4], "error"])] * 2
+        ours = ["tls_version", "server_name"] if isTLS else []
+        assert list(first) == [*names, "unique_id", *ours]
+        assert list(second) == [*names[:7], *ours]
+        assert [(one["reason"], list(one)) for one in others] == [("header", [*names[:6], "error"])] * 2
 
 
 @pytest.mark.parametrize(
