@@ -143,9 +143,10 @@ def test_clientOfTwoFamiliesIsOne(tmp_path: Path) -> None:
                     assert third.recv(5) == b""
                 first.shutdown(socket.SHUT_WR)
                 assert receiveAll(first) == b""
-            eventually(lambda: daemon.connections)
+            eventually(lambda: len(daemon.connections) == 3)
             header = b"PROXY TCP6 ::ffff:192.0.2.7 ::1 7 8\r\n"
             assert replace(both, source="127.0.0.2", header=header).echo(b"hello") == b"HELLO"
-            lines = eventually(lambda: len(daemon.connections) == 2 and daemon.connections)
-            assert [line["peer"].rpartition(":")[0] for line in lines] == ["127.0.0.1", "192.0.2.7"]
-            assert lines[1]["via"].rpartition(":")[0] == "127.0.0.2"
+            lines = eventually(lambda: len(daemon.connections) == 4 and daemon.connections)
+            hosts = [(line["peer"].rpartition(":")[0], line["reason"]) for line in lines]
+            assert hosts == [*[("127.0.0.1", "refused")] * 2, ("127.0.0.1", "done"), ("192.0.2.7", "done")]
+            assert [line["via"].rpartition(":")[0] for line in (lines[1], lines[3])] == ["127.0.0.2"] * 2
