@@ -182,7 +182,7 @@ class Arrival(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Leave the open connections."""
         self.factory.stopClock(self)
-        if self._header:
+        if self._header and self.connection.held:  # it had a place, so the header was awaited
             isLate = self.connection.reason is EndReason.HANDSHAKE
             self._countHeader(ProxyResult.TIMEOUT if isLate else ProxyResult.LOST)
         if self._tls:

@@ -674,6 +674,16 @@ class CountTests(ArrivalTestCase):
         self.reactor.until(lambda: len(self.connections) == 1)
         self.assertCounted(ProxyResult.VERSION_1, ProxyResult.VERSION_1, TLSResult.LOST)
 
+    def test_headerIsNotAwaitedWithoutAPlace(self) -> None:
+        """A connection that is refused while it waits for a place counts as no header, and as no handshake."""
+        self.limit(Limits(maxConnections=1))
+        for _ in range(2):
+            self.connect(self.certificate)
+        assert [connection.stage for connection in self.connections] == [Stage.HEADER, Stage.WAITING]
+        self.gate.close()
+        self.reactor.until(lambda: len(self.connections) == 1)
+        self.assertCounted(ProxyResult.LOST)
+
 
 class TimeoutTests(ArrivalTestCase):
     """What comes before the stream has to be there in time."""
