@@ -64,12 +64,12 @@ def test_mistakeInADashboardIsFound() -> None:
     """A name that Grafana doesn't know is found, and a value of another type, also in what a panel's type decides."""
     wrong = json.loads(json.dumps(DASHBOARD))
     panel = wrong["panels"][1]
-    panel["descripton"] = "misspelt"
+    panel["caption"] = "misspelt"
     panel["title"] = 1
     panel["options"]["colorMode"] = "colourful"
     panel["targets"][0]["instant"] = "yes"
     assert mistakesIn(wrong) == [
-        ".panels[1].descripton",
+        ".panels[1].caption",
         ".panels[1].targets[0].instant",
         ".panels[1].title",
         ".panels[1].options.color_mode",
