@@ -86,7 +86,7 @@ class Connection:
     reason: EndReason | None = None
     """Why it ended or is ending; None while it is open."""
     details: tuple[tuple[str, str], ...] = ()
-    """Further fields of the log line: names, and values of one word each."""
+    """Further fields of the log line: names, and escaped values."""
     protocol: IConnectionProtocol | None = None
     """The protocol that serves it; None before and after."""
     admission: Admission | None = None

@@ -42,6 +42,9 @@ QUIET = 0.3
 _LINE = "connection id={id} listener={listener} peer={peer} bytes={bytes} seconds={seconds:.3f} reason={reason}"
 """The format of the log line about a connection that is gone; its details follow."""
 
+_SENTENCES = ("error", "client_subject")
+"""The details that may have blanks; the line has them in quotation marks."""
+
 # In Python 3.11 a look-up in the class costs 0.1 us.
 _DONE, _LOST, _REFUSED = EndReason.DONE, EndReason.LOST, EndReason.REFUSED
 _OPENED = Total.OPENED
@@ -122,7 +125,7 @@ class Connections:
 
     def _logEnd(self, connection: Connection, seconds: float, reason: EndReason) -> None:
         details = dict(connection.details)
-        formats = (f'{name}="{{{name}}}"' if name == "error" else f"{name}={{{name}}}" for name in details)
+        formats = (f'{name}="{{{name}}}"' if name in _SENTENCES else f"{name}={{{name}}}" for name in details)
         self._log.info(
             " ".join((_LINE, *formats)),
             id=f"{self._idPrefix}{connection.id}",

@@ -104,4 +104,4 @@ def test_clientCertificatesAreRequired(tmp_path: Path, certificates: Certificate
         eventually(lambda: [each["reason"] for each in daemon.connections] == ["done", "tls"])
         served, refused = daemon.connections
         assert (served["tls_version"], served["server_name"], refused["server_name"]) == ("TLSv1.3", *["localhost"] * 2)
-        assert r"CN\x3dclient" in served["client_subject"].split(",")
+        assert "CN=client" in served["client_subject"].strip('"').split(",")

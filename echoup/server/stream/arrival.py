@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echoup.addresses import Network, describeAddress, unmapAddress, unmapHost
-from echoup.escaping import quotable, shortWord
+from echoup.escaping import LONGEST, quotable, shortWord
 from echoup.proxyheader import ProxyHeaderError, ProxyHeaderParser
 from echoup.server.connection import Connection, IConnectionProtocol, Stage
 from echoup.server.listening.certificate import ServerCertificate
@@ -149,7 +149,7 @@ class Arrival(Protocol):
             from echoup.tls.certificateinfo import parseCertificate
 
             if (info := parseCertificate(certificate)) and info.subject:
-                self.connection.note(client_subject=shortWord(info.subject.encode(errors="backslashreplace")))
+                self.connection.note(client_subject=quotable(info.subject[:LONGEST]))
 
     def _noteServerName(self) -> None:
         if name := parseServerName(self._hello):

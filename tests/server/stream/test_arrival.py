@@ -547,7 +547,7 @@ class FactTests(ArrivalTestCase):
         context = self.context()
         context.load_cert_chain(self.folder / "client.pem")
         subject = self.detailsOf(context, "localhost")["client_subject"]
-        assert subject.startswith(r"OU\x3dTesting\x20cert\x20#")
+        assert subject.startswith("OU=Testing cert #")
 
     def test_errorHasNoQuotationMarks(self) -> None:
         """An error is a text for quotation marks, without them."""
