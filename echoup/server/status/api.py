@@ -47,6 +47,7 @@ class StatusResource(Resource):
         self._service = service
         self._health = health
         self._startedAt = time()
+        self._version = version("echoup")  # a chroot lacks it
 
     def render_GET(self, request: Request) -> int:
         """Answer as soon as there is an overview."""
@@ -70,7 +71,7 @@ class StatusResource(Resource):
         counts = overview.counts
         return {
             **identity(),
-            "version": version("echoup"),
+            "version": self._version,
             "pid": os.getpid(),
             "started": describeTime(self._startedAt),
             "draining": self._health.isDraining,

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from ipaddress import ip_network
 from socket import AF_UNIX, gethostname
 from types import SimpleNamespace
@@ -74,6 +75,11 @@ class StatusTests(ResourceTestCase):
         assert found["pid"] == os.getpid()
         started = datetime.strptime(found["started"], "%Y-%m-%dT%H:%M:%S%z")
         assert abs((datetime.now(UTC) - started).total_seconds()) < 60
+
+    def test_versionIsThatOfTheStart(self) -> None:
+        """The version is the one that runs: by now another may be installed, or none be found, as in a chroot."""
+        self.patch(api, "version", lambda _: 1 / 0)
+        assert self.status()["version"] == version("echoup")
 
     def test_healthIsShown(self) -> None:
         """It says whether the daemon is ready, and why it isn't."""
