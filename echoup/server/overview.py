@@ -101,6 +101,10 @@ class Check:
     """Why it isn't met, in one line; empty if it is."""
 
 
+Slice = tuple[list[dict[str, Any]], str, int]
+"""Some of the open connections, as JSON, the next cursor, and the number of a worker whose connections are missing."""
+
+
 class IMainService(IService):
     """The one service of a process."""
 
@@ -118,11 +122,11 @@ class IMainService(IService):
     def overview() -> "Deferred[Overview]":
         """Bring the counts up to date, in all processes, and return what the daemon does; it never fails."""
 
-    def connectionsAfter(cursor: str, peer: str) -> "Deferred[tuple[list[dict[str, Any]], str]]":
-        """Return some of the open connections, as JSON, those after `cursor`, and the next cursor.
+    def connectionsAfter(cursor: str, peer: str) -> "Deferred[Slice]":
+        """Return some of the open connections, those after `cursor`, and the next cursor.
 
         The first cursor is empty, and the one after the last connections as well. With `peer`, an address as
         `describeAddress` writes it, only connections from there or through there are returned, maybe none, although the
         next cursor isn't empty. `connection.py` describes the members. It never fails; a worker that doesn't answer in
-        time is left out.
+        time is left out, and its number is returned, else 0.
         """

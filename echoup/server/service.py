@@ -24,7 +24,7 @@ from echoup.server.listening.listeners import Listener, ListenError, listeningOn
 from echoup.server.listening.renewal import certificateProblem, reloadCertificates
 from echoup.server.listening.sockets import ListeningAddress, accept, closePort
 from echoup.server.occupancy import Occupancy
-from echoup.server.overview import Check, DatagramListenerView, IMainService, ListenerView, Overview
+from echoup.server.overview import Check, DatagramListenerView, IMainService, ListenerView, Overview, Slice
 from echoup.server.platform.socketoptions import passesOptions
 from echoup.server.platform.twistedports import writeThrough
 from echoup.server.settings import Plan
@@ -143,9 +143,12 @@ class EchoUpService(Service):
             datagramListeners=tuple(view() for view in self._datagramListeners),
         )
 
-    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[tuple[list[dict[str, Any]], str]]":
+    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[Slice]":
         """Return some of the open connections: see `IMainService`."""
-        return Deferred.fromCoroutine(self.connections.after(cursor, peer))
+        return Deferred.fromCoroutine(self._connectionsAfter(cursor, peer))
+
+    async def _connectionsAfter(self, cursor: str, peer: str) -> Slice:
+        return *await self.connections.after(cursor, peer), 0
 
     def abortDrain(self) -> None:
         """End the shutdown that is under way at once."""

@@ -143,8 +143,8 @@ class OverviewTests(OverviewTestCase):
         self.reactor.until(lambda: len(self.service.connections) == 1)
         found = self.service.connectionsAfter("", "{}:{}".format(*peer.socket.getsockname()))
         self.reactor.turn()
-        ((connection,), cursor) = self.successResultOf(found)
-        assert (connection["id"], connection["listener"], cursor) == ("1", "127.0.0.1:0", "")
+        ((connection,), cursor, silent) = self.successResultOf(found)
+        assert (connection["id"], connection["listener"], cursor, silent) == ("1", "127.0.0.1:0", "", 0)
 
 
 class CheckTests(OverviewTestCase):

@@ -1,14 +1,13 @@
 """A main service that serves nothing."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from echoup.server.counts import Counts
-from echoup.server.overview import Check, IMainService, Overview
+from echoup.server.overview import Check, IMainService, Overview, Slice
 from echoup.server.settings import Limits, Plan
 
 
@@ -53,6 +52,6 @@ class IdleService(Service):
         """Return that nothing happens."""
         return succeed(Overview(counts=Counts([]), listeners=(), datagramListeners=()))
 
-    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[tuple[list[dict[str, Any]], str]]":
+    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[Slice]":
         """Return no connection."""
-        return succeed(([], ""))
+        return succeed(([], "", 0))

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.web.resource import IResource
 
 from echoup.server.counts import Counts
-from echoup.server.overview import Overview
+from echoup.server.overview import Overview, Slice
 from echoup.server.settings import Plan
 from echoup.server.status.channel import StatusFactory
 from tests.support.doubles import Peer, ReactorTestCase
@@ -26,6 +26,8 @@ class ShownService(IdleService):
         self.connections: list[dict[str, Any]] = []
         self.slice = 50
         """Connections that `connectionsAfter` returns at a time."""
+        self.silent: dict[int, int] = {}
+        """The worker that doesn't answer, for the slices from some positions."""
         self.isSlow = False
         """Whether its answers wait until the test fires them."""
         self.waiting: list[Deferred[Any]] = []
@@ -34,12 +36,12 @@ class ShownService(IdleService):
         """Return what the test has set."""
         return self._answer(self.shown)
 
-    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[tuple[list[dict[str, Any]], str]]":
+    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[Slice]":
         """Return a slice of what the test has set."""
         start = int(cursor or 0)
         end = start + self.slice
         found = [each for each in self.connections[start:end] if peer in ("", each["peer"], each["via"])]
-        return self._answer((found, "" if end >= len(self.connections) else str(end)))
+        return self._answer((found, "" if end >= len(self.connections) else str(end), self.silent.get(start, 0)))
 
     def _answer(self, value: Any) -> "Deferred[Any]":
         if not self.isSlow:

@@ -163,25 +163,25 @@ class Listing:
         request.setHeader("Content-Type", "application/json")
         request.registerProducer(self, True)
         request.write(json.dumps(identity())[:-1].encode() + b', "connections": [')
-        total, cursor = 0, ""
+        total, cursor, silent = 0, "", set()
         while True:
-            found, cursor = await self._service.connectionsAfter(cursor, self._peer)
+            found, cursor, worker = await self._service.connectionsAfter(cursor, self._peer)
             lines = [json.dumps(each) for each in found if self._isIncluded(each)]
             if lines:
                 request.write((",\n" if total else "\n").encode() + ",\n".join(lines).encode())
                 total += len(lines)
+            if worker:
+                silent.add(worker)
             if self._resumed:
                 await self._resumed
             if self._isGone:
                 return
             if not cursor:
                 break
-        overview = await self._service.overview()
-        if not self._isGone:
-            end = {"total": total, "silent_workers": overview.silentWorkers}
-            request.write(b"\n], " + json.dumps(end)[1:].encode() + b"\n")
-            request.unregisterProducer()
-            request.finish()
+        end = {"total": total, "silent_workers": sorted(silent)}
+        request.write(b"\n], " + json.dumps(end)[1:].encode() + b"\n")
+        request.unregisterProducer()
+        request.finish()
 
     def _isIncluded(self, connection: dict[str, Any]) -> bool:
         hosts = ((connection[name] or "").rpartition(":")[0].strip("[]") for name in ("peer", "via"))

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from twisted.internet.defer import gatherResults
 
+from echoup.server.overview import Slice
 from echoup.server.workers.process import State, WorkerProcess
 
 
@@ -23,9 +23,7 @@ async def measure(processes: Iterable[WorkerProcess]) -> tuple[int, ...]:
     return tuple(process.serial for process in serving(unanswered))  # and not of one that has ended meanwhile
 
 
-async def connectionsAfter(
-    processes: Iterable[WorkerProcess], cursor: str, peer: str
-) -> tuple[list[dict[str, Any]], str]:
+async def connectionsAfter(processes: Iterable[WorkerProcess], cursor: str, peer: str) -> Slice:
     """Return some of the open connections, and the next cursor: see `IMainService`.
 
     One process is asked, in the order of the serial numbers. A cursor begins with the number of the process to ask, and
@@ -33,9 +31,11 @@ async def connectionsAfter(
     """
     match = re.fullmatch(r"([0-9]{1,9})\.[0-9]{0,18}", cursor or "0.")
     if not match or not (following := serving(processes, int(match[1]))):
-        return [], ""
+        return [], "", 0
     process, *_ = following
     own = cursor if process.serial == int(match[1]) else ""
-    connections, own = await process.ask("list", own, peer) or ([], "")
+    answer = await process.ask("list", own, peer)
+    silent = process.serial if answer is None and process.state is State.SERVING else 0
+    connections, own = answer or ([], "")
     after = process.serial + 1
-    return connections, own or (f"{after}." if serving(processes, after) else "")
+    return connections, own or (f"{after}." if serving(processes, after) else ""), silent

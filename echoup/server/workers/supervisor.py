@@ -13,7 +13,6 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from time import time
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -31,7 +30,7 @@ from echoup.server.listening.listeners import Listener, ListenError, StartError,
 from echoup.server.listening.renewal import certificateProblem, reloadCertificates
 from echoup.server.listening.sockets import ListeningAddress
 from echoup.server.occupancy import Occupancy
-from echoup.server.overview import Check, IMainService, ListenerView, Overview
+from echoup.server.overview import Check, IMainService, ListenerView, Overview, Slice
 from echoup.server.service import EchoUpService, logAddresses, logTotals
 from echoup.server.settings import Plan
 from echoup.server.workers.commands import LISTENING, Configuration
@@ -251,7 +250,7 @@ class WorkersService(Service):
             silentWorkers=silent,
         )
 
-    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[tuple[list[dict[str, Any]], str]]":
+    def connectionsAfter(self, cursor: str, peer: str) -> "Deferred[Slice]":
         """Return some of the open connections, those of one worker after the other: see `IMainService`."""
         return Deferred.fromCoroutine(connectionsAfter(self._processes.values(), cursor, peer))
 

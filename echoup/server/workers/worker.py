@@ -94,7 +94,7 @@ class Worker(LineOnlyReceiver):
                 self._service.overview().addCallback(lambda _: self._say("measured", ticket))
             case ["list", ticket, cursor, peer]:
                 self._service.connectionsAfter(cursor, peer).addCallback(
-                    lambda found: self._say("listed", ticket, *found)
+                    lambda found: self._say("listed", ticket, *found[:2])
                 )
 
     def _say(self, *message: object) -> None:

@@ -23,7 +23,7 @@ from zope.interface.verify import verifyObject
 from echoup.server.counts import ListenerCounts, Total
 from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.listeners import ListenError, StartError, parseListener
-from echoup.server.overview import Check, IMainService, Overview
+from echoup.server.overview import Check, IMainService, Overview, Slice
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits, Plan
 from echoup.server.workers import supervisor as workers
@@ -320,7 +320,7 @@ class OverviewTests(WorkersTestCase):
         self.spawner.turn()
         return overview
 
-    def listed(self, cursor: str, peer: str = "") -> "Deferred[tuple[list[dict[str, Any]], str]]":
+    def listed(self, cursor: str, peer: str = "") -> "Deferred[Slice]":
         """Ask for connections."""
         listed = self.service.connectionsAfter(cursor, peer)
         self.spawner.turn()
@@ -432,31 +432,36 @@ class OverviewTests(WorkersTestCase):
             name, ticket, *rest = child.told[-1]
             assert (name, rest) == ("list", [own, peer])
             child.say("listed", ticket, connections, nextOwn)
-            some, cursor = self.successResultOf(listed)
+            some, cursor, silent = self.successResultOf(listed)
             found += some
+            assert not silent
         assert cursor == ""
         assert [connection["id"] for connection in found] == ["1.1", "1.2", "2.9"]
 
     def test_endedAndSilentWorkersAreLeftOut(self) -> None:
-        """The list goes on after a worker that ended, or that doesn't answer; a replacement comes last."""
+        """The list goes on after a worker that ended, or that doesn't answer, which it names; replacements are last."""
         ended, silent = self.spawner.alive
         listed = self.listed("")
         ended.say("listed", 0, [{"id": "1.1"}], "1.1")
-        _, cursor = self.successResultOf(listed)
+        _, cursor, _ = self.successResultOf(listed)
+        listed = self.listed(cursor)
         ended.signalProcess("KILL")
         self.spawner.turn()
+        connections, cursor, number = self.successResultOf(listed)
+        assert (connections, number) == ([], 0)
         listed = self.listed(cursor)
         self.spawner.advance(PATIENCE + 0.1)
-        connections, cursor = self.successResultOf(listed)
-        assert (connections, silent.told) == ([], [["list", 0, "", ""]])
+        connections, cursor, number = self.successResultOf(listed)
+        assert (connections, number) == ([], 2)
+        assert [message[0] for message in silent.told] == ["list"]
         listed = self.listed(cursor)
         self.spawner.alive[-1].say("listed", 0, [{"id": "3.1"}], "")
-        assert self.successResultOf(listed) == ([{"id": "3.1"}], "")
+        assert self.successResultOf(listed) == ([{"id": "3.1"}], "", 0)
 
     def test_foreignCursorIsTheLast(self) -> None:
         """There are no connections after a cursor that none of our answers has."""
         for cursor in ("x", "1", "1:", "9.", "-1.", "1.x", "1" * 5000 + ".", "\0.\n"):
-            assert self.successResultOf(self.service.connectionsAfter(cursor, "")) == ([], "")
+            assert self.successResultOf(self.service.connectionsAfter(cursor, "")) == ([], "", 0)
 
     def test_overviewIsKnownAfterStop(self) -> None:
         """When the last worker is gone the counts can still be read."""
@@ -470,7 +475,7 @@ class OverviewTests(WorkersTestCase):
         overview = self.successResultOf(self.overview())
         assert overview.counts[EndReason.KILLED] == 1
         assert [view.state for view in overview.workers] == ["ended"] * 2
-        assert self.successResultOf(self.service.connectionsAfter("", "")) == ([], "")
+        assert self.successResultOf(self.service.connectionsAfter("", "")) == ([], "", 0)
 
 
 class StopTests(WorkersTestCase):
