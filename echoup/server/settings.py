@@ -13,9 +13,9 @@ from echoup.server.datagram.port import DatagramListener
 from echoup.server.listening.listeners import Listener
 from echoup.server.platform.processors import countProcessors
 
-SELECT_MAXIMUM = 960
-"""The most connections on the select reactor: select(2) takes no descriptor from 1024 on. The rest is for the log, the
-listening sockets and the reactor."""
+SELECT_MAXIMUM = 880
+"""The most connections on the select reactor: select(2) takes no descriptor from 1024 on. The rest is for the
+connections of the status site, the log, the listening sockets and the reactor."""
 
 MOST_WORKERS = 256
 """More processes than that are a mistake."""

@@ -11,6 +11,8 @@ from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.listeners import parseListener
 from echoup.server.options import Options
 from echoup.server.settings import SELECT_MAXIMUM, Limits, Plan, parsePositiveSeconds, settingsOf
+from echoup.server.status.channel import MOST
+from echoup.server.status.site import ACCEPTS
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.properties import given, st
 
@@ -43,6 +45,10 @@ class LimitsTests(ReactorTestCase):
         for asked, kept in ((0, SELECT_MAXIMUM), (1024, SELECT_MAXIMUM), (SELECT_MAXIMUM, SELECT_MAXIMUM), (10, 10)):
             limits = Limits(maxConnections=asked, idleTimeout=7).within(reactor)
             assert limits == Limits(maxConnections=kept, idleTimeout=7)
+
+    def test_selectReactorHasRoomForTheStatusSite(self) -> None:
+        """With all connections, and all of the status site, 50 of the 1024 descriptors that select takes are left."""
+        assert SELECT_MAXIMUM + MOST + ACCEPTS + 50 <= 1024
 
     def test_otherReactorsKeepAnyLimits(self) -> None:
         """Other reactors keep any limits."""

@@ -165,10 +165,10 @@ class MakeServiceTests(ReactorTestCase):
         self.patch(internet, "reactor", reactor)
         with capturedLogs() as events:
             self.make("--max-connections=0")
-            self.make("--max-connections=960")
+            self.make("--max-connections=880")
         said = [str(formatEvent(event)) for event in events]
-        assert said[0] == "the select reactor serves at most 960 connections"
-        assert ["max-connections=960" in line for line in said] == [False, True, True]
+        assert said[0] == "the select reactor serves at most 880 connections"
+        assert ["max-connections=880" in line for line in said] == [False, True, True]
 
     def test_settingsAreLogged(self) -> None:
         """One line has all settings that have a value, each a field of the event, and numbers are numbers."""

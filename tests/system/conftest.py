@@ -33,7 +33,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def manyConnections(reactor: str, manyDescriptors: None) -> None:
     """Allow a test a thousand connections, or skip it on the select reactor."""
     if reactor == "select":
-        pytest.skip("the select reactor serves at most 960 connections")
+        pytest.skip("the select reactor serves at most 880 connections")
 
 
 @pytest.fixture

@@ -281,13 +281,13 @@ def test_selectReactorStopsAcceptingBeforeItsLimit(tmp_path: Path) -> None:
     with Daemon.start(tmp_path, "--max-connections=0") as daemon:
         before = daemon.descriptors
         connections = [daemon.address.connect() for _ in range(1100)]
-        eventually(lambda: daemon.descriptors >= before + 960)
+        eventually(lambda: daemon.descriptors >= before + 880)
         connections[0].sendall(b"hello")
         assert connections[0].recv(5) == b"HELLO"
         for connection in connections:
             connection.close()
         eventually(lambda: daemon.descriptors == before)
-    assert "the select reactor serves at most 960 connections" in daemon.text
+    assert "the select reactor serves at most 880 connections" in daemon.text
 
 
 def test_softLimitOfDescriptorsIsRaised(tmp_path: Path) -> None:
