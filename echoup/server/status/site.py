@@ -3,6 +3,7 @@
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.task import deferLater
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.web.resource import IResource
@@ -82,6 +83,7 @@ class StatusSite(Service):
     async def _stop(self) -> None:
         await DeferredList([port.stopListening() for port in self.ports], consumeErrors=True)
         self._forgetPorts()
+        await deferLater(self._reactor, 0)  # the connections are reset in the next turn
 
     def close(self) -> None:
         """Close everything at once, because the start has failed."""

@@ -109,6 +109,15 @@ class ListenTests(SiteTestCase):
         self.reactor.until(lambda: isGone(peer))
         assert self.reactor.getDelayedCalls() == []
 
+    def test_stopResetsConnections(self) -> None:
+        """When the stop is over, its connections have been reset: the end of the reactor would close them."""
+        self.start()
+        peer = self.connect()
+        self.reactor.turn()
+        stopped = self.site.stopService()
+        self.reactor.until(lambda: stopped.called)
+        assert raised(ConnectionResetError, peer.take, 1)
+
     def test_takenAddress(self) -> None:
         """A taken address is an error that names it."""
         description = f"127.0.0.1:{self.occupy()}"
