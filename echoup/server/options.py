@@ -17,6 +17,7 @@ from echoup.server.platform.twistdoptions import checkTwistdOptions
 from echoup.server.settings import (
     Limits,
     Plan,
+    findUnknown,
     parseCount,
     parseFile,
     parseFlag,
@@ -25,8 +26,8 @@ from echoup.server.settings import (
     parseNetwork,
     parsePositiveSeconds,
     parseWorkers,
+    variableOf,
 )
-from echoup.server.variables import findUnknown, variableOf
 from echoup.tls.context import FileError
 
 

@@ -1,6 +1,7 @@
-"""What a daemon does: where it listens, and within which limits; and what the values of its options may be."""
+"""What a daemon does, and within which limits; and how that is given: the variables of options, and their values."""
 
 import re
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -9,6 +10,7 @@ from twisted.internet.selectreactor import SelectReactor
 
 from echoup.addresses import Network, peerName, splitAddress
 from echoup.durations import parseDuration
+from echoup.escaping import shown
 from echoup.server.datagram.port import DatagramListener
 from echoup.server.listening.listeners import Listener
 from echoup.server.platform.processors import countProcessors
@@ -19,6 +21,16 @@ connections of the status site, the log, the listening sockets and the reactor."
 
 MOST_WORKERS = 256
 """More processes than that are a mistake."""
+
+PREFIX = "ECHOUP_"
+"""What the variables of all options begin with."""
+
+SIMILAR = 0.75
+"""The similarity, by `difflib`, from which on a name is a misspelt one."""
+
+_SERVICE = re.compile(r"ECHOUP_(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_SERVICE_PORT = re.compile(r"ECHOUP_(.+_)?PORT=(tcp|udp|sctp)://.*")
+"""The variables that Kubernetes makes for each Service, here for one named `echoup` or `echoup-…`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +114,32 @@ def settingsOf(plan: Plan) -> dict[str, object]:
         "log-connections": plan.logConnections,
         "log-format": plan.logFormat,
     }
+
+
+def variableOf(option: str) -> str:
+    """Return the variable of an option."""
+    return PREFIX + option.upper().replace("-", "_")
+
+
+def findUnknown(environment: Mapping[str, str], options: Collection[str]) -> list[str]:
+    """Return the variables that begin like ours, aren't empty, and are neither of `options` nor of Kubernetes.
+
+    Raise ValueError, with one line that names the right variable, for a misspelt one.
+    """
+    known = {variableOf(option): option for option in options}
+    unknown = [
+        name
+        for name, value in sorted(environment.items())
+        if name.upper().startswith(PREFIX) and name not in known and value.strip()
+        if not _SERVICE.fullmatch(name) and not _SERVICE_PORT.fullmatch(f"{name}={value}")
+    ]
+    for name in unknown:
+        from difflib import get_close_matches  # 5 ms of each start
+
+        words = {variable.removeprefix(PREFIX): variable for variable in known}
+        for similar in get_close_matches(name.upper().removeprefix(PREFIX), words, 1, SIMILAR):
+            raise ValueError(f"{shown(name)} is not a setting; {words[similar]} is")
+    return unknown
 
 
 def parseCount(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The limits, and the values of the options."""
+"""The limits, and the values and the variables of the options."""
 
 from ipaddress import ip_network
 
@@ -10,7 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.listeners import parseListener
 from echoup.server.options import Options
-from echoup.server.settings import SELECT_MAXIMUM, Limits, Plan, parsePositiveSeconds, settingsOf
+from echoup.server.settings import (
+    SELECT_MAXIMUM,
+    Limits,
+    Plan,
+    findUnknown,
+    parsePositiveSeconds,
+    settingsOf,
+    variableOf,
+)
 from echoup.server.status.channel import MOST
 from echoup.server.status.site import ACCEPTS
 from tests.support.doubles import ReactorTestCase, raised
@@ -100,3 +108,51 @@ class InForceTests(SynchronousTestCase):
         assert (settings["proxy-from"], settings["udp"]) == (["10.0.0.0/8"], ["*:8081"])
         assert (settings["status"], settings["status-host"]) == ("127.0.0.1:8082", ["echo.example"])
         assert (settings["workers"], settings["log-connections"], settings["tls-cert"]) == (2, False, None)
+
+
+class VariableTests(SynchronousTestCase):
+    """`findUnknown` tells misspelt variables from those of others."""
+
+    options = ("listen", "max-connections", "status", "status-host")
+
+    def test_variableOfAnOption(self) -> None:
+        """Each option has a variable."""
+        assert variableOf("max-connections") == "ECHOUP_MAX_CONNECTIONS"
+        assert findUnknown({variableOf(option): "1" for option in self.options}, self.options) == []
+
+    def test_othersAreReturned(self) -> None:
+        """One that is like no setting is returned; an empty one, and one of others, is not."""
+        environment = {
+            "ECHOUP_VERSION": "1",
+            "ECHOUP_ADDRESS": "a",
+            "ECHOUP_COLOUR": "",
+            "_ECHOUP_COMPLETE": "x",
+            "PATH": "",
+        }
+        assert findUnknown(environment, self.options) == ["ECHOUP_ADDRESS", "ECHOUP_VERSION"]
+
+    def test_nameIsShownInOneLine(self) -> None:
+        """Control characters in a name are escaped."""
+        error = raised(ValueError, findUnknown, {"ECHOUP_LIST\nEN": "1"}, self.options)
+        assert str(error) == r"ECHOUP_LIST\nEN is not a setting; ECHOUP_LISTEN is"
+
+    def test_portOfAServiceIsAURL(self) -> None:
+        """A variable `…_PORT` is Kubernetes' if its value is a URL."""
+        assert findUnknown({"ECHOUP_STATUS_PORT": "tcp://10.0.0.2:8082"}, self.options) == []
+        assert findUnknown({"ECHOUP_PORT": "8081"}, self.options) == ["ECHOUP_PORT"]
+
+    @given(st.text(st.characters(categories=["Lu", "Nd"], include_characters="_"), min_size=1))
+    def test_variablesOfAnyServiceAreIgnored(self, name: str) -> None:
+        """Whatever a Service whose name begins with `echoup-` is called, its variables are no mistake."""
+        service = f"ECHOUP_{name}"
+        environment = {
+            f"{service}_SERVICE_HOST": "10.0.0.1",
+            f"{service}_SERVICE_PORT": "80",
+            f"{service}_SERVICE_PORT_HTTP": "80",
+            f"{service}_PORT": "tcp://10.0.0.1:80",
+            f"{service}_PORT_80_TCP": "tcp://10.0.0.1:80",
+            f"{service}_PORT_80_TCP_PROTO": "tcp",
+            f"{service}_PORT_80_UDP_PORT": "80",
+            f"{service}_PORT_80_SCTP_ADDR": "10.0.0.1",
+        }
+        assert findUnknown(environment, self.options) == []
