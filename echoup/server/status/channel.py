@@ -43,7 +43,7 @@ TIMEOUT = 15.0
 """Seconds within which the whole connection must be over."""
 
 
-class State(Enum):
+class ChannelState(Enum):
     """What a connection does."""
 
     READING = auto()
@@ -58,7 +58,7 @@ class StatusChannel(Protocol):
 
     transport: Any
 
-    _state = State.READING
+    _state = ChannelState.READING
     _isPeerDone = False
     _request: Request | None = None
 
@@ -74,7 +74,7 @@ class StatusChannel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Collect the head of the request, and answer."""
-        if self._state is not State.READING:
+        if self._state is not ChannelState.READING:
             return
         self._data += data
         head = None
@@ -90,7 +90,7 @@ class StatusChannel(Protocol):
 
     def _begin(self, head: Head | None) -> Request:
         """Return a request to answer; without `head` it couldn't be parsed."""
-        self._state = State.ANSWERING
+        self._state = ChannelState.ANSWERING
         self._data = b""
         self._deadline.reset(self._began + TIMEOUT - self._site.clock.seconds())
         self._request = request = Request(self, self._site.failed)
@@ -113,14 +113,14 @@ class StatusChannel(Protocol):
         self._request = None
         if self._isPeerDone:
             self.loseConnection()
-        elif self._state is State.ANSWERING:
-            self._state = State.ENDING
+        elif self._state is ChannelState.ANSWERING:
+            self._state = ChannelState.ENDING
             self.transport.loseWriteConnection()
 
     def readConnectionLost(self) -> None:
         """Go on with the answer, if there is one; the request is incomplete otherwise."""
         self._isPeerDone = True
-        if self._state is not State.ANSWERING:
+        if self._state is not ChannelState.ANSWERING:
             self.loseConnection()
 
     def writeConnectionLost(self) -> None:
@@ -142,8 +142,8 @@ class StatusChannel(Protocol):
         self.transport.loseConnection()
 
     def _end(self) -> None:
-        if self._state is not State.ENDED:
-            self._state = State.ENDED
+        if self._state is not ChannelState.ENDED:
+            self._state = ChannelState.ENDED
             if self._deadline.active():
                 self._deadline.cancel()
             self._site.open.pop(self, None)

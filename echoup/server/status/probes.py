@@ -8,7 +8,7 @@ from twisted.web.server import Request
 from echoup.server.status.health import Health
 
 
-class Page(Resource):
+class PlainPage(Resource):
     """A page that never changes."""
 
     isLeaf = True

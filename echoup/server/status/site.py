@@ -18,7 +18,7 @@ from echoup.server.status.api import ConnectionsResource, StatusResource
 from echoup.server.status.channel import MOST, StatusFactory
 from echoup.server.status.health import Health
 from echoup.server.status.metrics import MetricsResource
-from echoup.server.status.probes import Page, ReadyPage
+from echoup.server.status.probes import PlainPage, ReadyPage
 
 ACCEPTS = MOST // 4
 """Connections that are accepted in a row: what each has sent is read before as many come that it is dropped."""
@@ -42,8 +42,8 @@ class StatusSite(Service):
         self._reactor = reactor
         self._listener = listener
         resources: dict[bytes, IResource] = {
-            b"/": Page(INDEX),
-            b"/livez": Page("ok\n"),
+            b"/": PlainPage(INDEX),
+            b"/livez": PlainPage("ok\n"),
             b"/readyz": ReadyPage(health),
             b"/metrics": MetricsResource(reactor, service, health),
             b"/api/status": StatusResource(service, health),
