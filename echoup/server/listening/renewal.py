@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from echoup.escaping import shown
+from echoup.plurals import plural
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import Listener
 
@@ -60,7 +61,7 @@ def describeCertificates(listeners: Collection[Listener]) -> None:
         elif not info.problem(now):
             days = int(info.daysLeft(now))
             _log.info(
-                "certificate {file}: {subject}, valid until {expiry} ({days} day" + ("" if days == 1 else "s") + ")",
+                f"certificate {{file}}: {{subject}}, valid until {{expiry}} ({{days}} {plural(days, 'day')})",
                 file=file,
                 subject=shown(info.subject),
                 expiry=f"{info.notAfter:%Y-%m-%d}",
