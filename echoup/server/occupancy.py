@@ -38,7 +38,7 @@ class Occupancy:
         self._room = RateLimitedLog(clock, self._logRoom)
         self._samples = 0  # in a row, without a free place
         self._counted = 0  # of the times that it was full
-        self._rooms = 0  # how often there was room again, as long as that isn't counted
+        self._rooms = 0  # of these times, those since which there was no room
 
     def start(self) -> None:
         """Sample from now on, if there is a limit."""
@@ -69,10 +69,10 @@ class Occupancy:
 
     def _sample(self) -> None:
         times = self._timesFull() - self._counted
-        wasFull, isFull = self._samples > 0, not self._free()
+        isFull = not self._free()
         self._samples = self._samples + 1 if isFull else 0
         self._counted += times
-        self._rooms += wasFull + times - isFull
+        self._rooms += times
         if times:
             self._full.count(times)
         if self._rooms and not isFull:
@@ -80,9 +80,10 @@ class Occupancy:
             self._rooms = 0
 
     def _logFull(self, times: int) -> None:
+        # This may be said up to a minute later.
+        taken = "were taken" if self._free() else "are taken; further clients wait in the kernel's queue"
         self._log.warn(
-            f"full{_often(times)}: all {{limit}} connections of --max-connections are taken; further clients wait in "
-            "the kernel's queue",
+            f"full{_often(times)}: all {{limit}} connections of --max-connections {taken}",
             times=times,
             limit=self._maximum,
         )

@@ -8,6 +8,7 @@ from echoup.server.occupancy import Occupancy
 from echoup.server.overview import Check
 
 FULL = "full: all 4 connections of --max-connections are taken; further clients wait in the kernel's queue"
+WAS_FULL = "full, {} times: all 4 connections of --max-connections were taken"
 
 
 class OccupancyTests(SynchronousTestCase):
@@ -82,7 +83,7 @@ class OccupancyTests(SynchronousTestCase):
         """What happens between two samples is logged as well."""
         self.times += 2
         self.pump(0.5)
-        assert self.said == [FULL.replace("full:", "full, 2 times:"), "room again, 2 times: 0 of 4 connections"]
+        assert self.said == [WAS_FULL.format(2), "room again, 2 times: 0 of 4 connections"]
 
     def test_eachIsLoggedOnceAMinute(self) -> None:
         """Under load that comes and goes, each is logged once a minute, with the number of times."""
@@ -95,7 +96,7 @@ class OccupancyTests(SynchronousTestCase):
         assert self.said == [
             FULL,
             "room again: 2 of 4 connections",
-            FULL.replace("full:", "full, 29 times:"),
+            WAS_FULL.format(29),
             "room again, 29 times: 2 of 4 connections",
         ]
 
@@ -119,7 +120,7 @@ class OccupancyTests(SynchronousTestCase):
         self.times += 5
         self.occupancy.stop()
         assert self.said[2:] == [
-            FULL.replace("full:", "full, 5 times:"),
+            WAS_FULL.format(5),
             "room again, 5 times: 0 of 4 connections",
         ]
         assert self.clock.getDelayedCalls() == []
