@@ -390,6 +390,8 @@ class MistakeTests(OptionsTestCase):
             message = f": '{again}' is the same socket as an earlier one"
             assert self.refusal(f"--listen={first}", f"--listen={other}", f"--listen={again}") == "--listen" + message
             assert self.refusal(ECHOUP_LISTEN=f"{first} {other} {again}") == "ECHOUP_LISTEN" + message
+        twice = f"--status: '{name}' is the same socket as an earlier one"
+        assert self.refusal(f"--listen={first}", f"--status={name}") == twice
         assert len(self.parse("-l", first, "-l", other, "-l", "8081", "-l", "8081")["listen"]) == 4
 
     def test_neitherYesNorNo(self) -> None:

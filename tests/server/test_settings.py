@@ -125,11 +125,12 @@ class VariableTests(SynchronousTestCase):
         environment = {
             "ECHOUP_VERSION": "1",
             "ECHOUP_ADDRESS": "a",
+            "ECHOUP_STATUS_ADDRESS": "a",
             "ECHOUP_COLOUR": "",
             "_ECHOUP_COMPLETE": "x",
             "PATH": "",
         }
-        assert findUnknown(environment, self.options) == ["ECHOUP_ADDRESS", "ECHOUP_VERSION"]
+        assert findUnknown(environment, self.options) == ["ECHOUP_ADDRESS", "ECHOUP_STATUS_ADDRESS", "ECHOUP_VERSION"]
 
     def test_nameIsShownInOneLine(self) -> None:
         """Control characters in a name are escaped."""

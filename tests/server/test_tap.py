@@ -176,11 +176,13 @@ class MakeServiceTests(ReactorTestCase):
         folder.mkdir()
         writeCertificates(folder)
         with capturedLogs() as events:
-            self.make("--listen=127.0.0.1:0", "--listen=tls:0", f"--tls-cert={folder}/server.pem", "--idle-timeout=1.5")
+            files = (f"--tls-cert={folder}/server.pem", f"--tls-client-ca={folder}/ca.pem")
+            self.make("--listen=127.0.0.1:0", "--listen=tls:0", *files, "--idle-timeout=1.5")
         (event,) = events
-        path = str(folder / "server.pem").replace(" ", r"\x20")
+        inLog = str(folder).replace(" ", r"\x20")
         assert formatEvent(event) == (
-            f"settings: listen=127.0.0.1:0,tls:0 tls-cert={path} udp-rate=5000 max-connections=1024 "
+            f"settings: listen=127.0.0.1:0,tls:0 tls-cert={inLog}/server.pem tls-client-ca={inLog}/ca.pem "
+            "udp-rate=5000 max-connections=1024 "
             "max-connections-per-peer=0 idle-timeout=1.5 stall-timeout=60 handshake-timeout=5 ready-delay=0 "
             "drain-timeout=10 workers=1 log-connections=no log-format=text"
         )

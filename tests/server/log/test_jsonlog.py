@@ -85,11 +85,12 @@ class JSONTests(SynchronousTestCase):
         assert "Strange" in self.members["g"]
 
     def test_fieldsKeepTheirNames(self) -> None:
-        """A field with the name of another member has an underscore after it."""
+        """A field with the name of another member has an underscore after it, and that member a value of its own."""
         fields = {"time": 5, "level": "x", "logger": 1, "message": "hello", "traceback": None}
         self.events.append({"log_time": 0.0, "log_format": "{message} {time}", **fields})
         assert self.members["message"] == "hello 5"
         assert {name: self.members[f"{name}_"] for name in OWN} == fields
+        assert (self.members["level"], self.members["logger"]) == ("info", "-")
 
     def test_failureHasATraceback(self) -> None:
         """A failure is its message and its traceback, as one text."""
