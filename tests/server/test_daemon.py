@@ -366,6 +366,7 @@ class StatusSiteTests(StartedTestCase):
         self.service.stopped.callback(None)
         self.reactor.until(lambda: self.stops[0].called)
         assert self.answers("/livez") == "refused"
+        assert self.service.events.count("stops") == 1
 
     def test_siteIsLoadedOnlyIfNeeded(self) -> None:
         """Without --status its module, and the web server that it needs, aren't even loaded."""

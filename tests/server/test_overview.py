@@ -11,6 +11,7 @@ from echoup.server.datagram.port import parseDatagramListener
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import parseListener
 from echoup.server.overview import Check, Overview
+from echoup.server.platform.kernelqueues import acceptQueue
 from echoup.server.reasons import EndReason, Refusal
 from echoup.server.service import EchoUpService
 from echoup.server.settings import Limits, Plan
@@ -94,11 +95,15 @@ class OverviewTests(OverviewTestCase):
 
     def test_allAddressesOfAListenerAreShown(self) -> None:
         """A listener at several addresses has them all, and the sum of their queues."""
-        self.start("localhost:0")
+        self.start("*:0", limits=Limits(maxConnections=1))
+        self.knock()
+        self.reactor.until(lambda: len(self.service.connections) == 1)
+        for number in (0, 1, 1):
+            self.knock(number)
         (view,) = self.overview().listeners
-        assert len(view.addresses) == len(self.addresses)
-        assert view.queueLimit
-        assert view.queueLimit % len(self.addresses) == 0
+        assert len(view.addresses) == len(self.addresses) == 2
+        limits = [found[1] for port in self.service.ports if (found := acceptQueue(port.socket))]
+        assert (view.queue, view.queueLimit) == (3, sum(limits))
 
     def test_certificateIsShown(self) -> None:
         """A listener with TLS has its certificate, and its addresses as the log has them."""

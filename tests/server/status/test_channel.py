@@ -11,7 +11,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from echoup.server.status.channel import MOST, REQUEST_TIMEOUT, TIMEOUT, StatusFactory
-from echoup.server.status.request import HEADERS
 from echoup.server.status.request import Request as StatusRequest
 from tests.support.chance import randomBytes
 from tests.support.doubles import Peer, ReactorTestCase
@@ -86,7 +85,14 @@ class AnswerTests(ChannelTestCase):
         assert (line, body) == (b"HTTP/1.1 200 OK", b"now\n")
         assert fields.pop(b"Date").endswith(b" GMT")
         own = {b"Content-Length": b"4", b"Content-Type": b"text/plain; charset=utf-8"}
-        assert fields == {name.encode(): value.encode() for name, value in HEADERS.items()} | own
+        protecting = {
+            b"Connection": b"close",
+            b"Cache-Control": b"no-store",
+            b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
+            b"X-Content-Type-Options": b"nosniff",
+            b"Referrer-Policy": b"no-referrer",
+        }
+        assert fields == protecting | own
 
     def test_headHasNoBody(self) -> None:
         """HEAD gets the fields of GET alone, with an error too."""
