@@ -65,7 +65,7 @@ class Daemon(MultiService):
     def _makeStatusSite(self) -> "StatusSite | None":
         if not self._plan.status:
             return None
-        from echoup.server.status.site import StatusSite  # 0.5 s of each start
+        from echoup.server.status.site import StatusSite  # 0.1 s and 6 MiB of each start
 
         return StatusSite(self._reactor, self._plan.status, self._service, self._health)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from twisted.internet.selectreactor import SelectReactor
@@ -134,8 +135,6 @@ def findUnknown(environment: Mapping[str, str], options: Collection[str]) -> lis
         if not _SERVICE.fullmatch(name) and not _SERVICE_PORT.fullmatch(f"{name}={value}")
     ]
     for name in unknown:
-        from difflib import get_close_matches  # 5 ms of each start
-
         words = {variable.removeprefix(PREFIX): variable for variable in known}
         for similar in get_close_matches(name.upper().removeprefix(PREFIX), words, 1, SIMILAR):
             raise ValueError(f"{shown(name)} is not a setting; {words[similar]} is")
