@@ -127,17 +127,17 @@ def findUnknown(environment: Mapping[str, str], options: Collection[str]) -> lis
 
     Raise ValueError, with one line that names the right variable, for a misspelt one.
     """
-    known = {variableOf(option): option for option in options}
+    known = [variableOf(option) for option in options]
     unknown = [
         name
         for name, value in sorted(environment.items())
         if name.upper().startswith(PREFIX) and name not in known and value.strip()
         if not _SERVICE.fullmatch(name) and not _SERVICE_PORT.fullmatch(f"{name}={value}")
     ]
+    words = [variable.removeprefix(PREFIX) for variable in known]
     for name in unknown:
-        words = {variable.removeprefix(PREFIX): variable for variable in known}
         for similar in get_close_matches(name.upper().removeprefix(PREFIX), words, 1, SIMILAR):
-            raise ValueError(f"{shown(name)} is not a setting; {words[similar]} is")
+            raise ValueError(f"{shown(name)} is not a setting; {PREFIX}{similar} is")
     return unknown
 
 
