@@ -185,6 +185,14 @@ class KubernetesTests(SynchronousTestCase):
         }
         assert {each["port"] for each in probes.values()} == {"status"}
 
+    def test_probesAreThoseOfThePage(self) -> None:
+        """docs/deploying.md says what each probe asks, and how often."""
+        rows = find(r"\| (startup|readiness|liveness) \| `(.+?)` \| (\d+) s \|", "docs/deploying.md")
+        assert len(rows) == 3
+        for kind, path, seconds in rows:
+            probe = self.container[f"{kind}Probe"]
+            assert (probe["httpGet"]["path"], probe["periodSeconds"]) == (path, int(seconds)), kind
+
     def test_selectorsMatchThePods(self) -> None:
         """Every selector matches the pods of the Deployment, which is the autoscaler's target."""
         selectors = [
@@ -211,6 +219,20 @@ class MonitoringTests(SynchronousTestCase):
         self.queries: list[str] = [rule["expr"] for rule in rules["rules"]]
         for panel in dashboard["panels"]:
             self.queries += [target["expr"] for target in panel.get("targets", [])]
+
+    def test_prometheusAsksTheStatusSite(self) -> None:
+        """Prometheus asks at the port of the replicas' status sites, as often as Grafana believes."""
+        (port,) = find(r" +port: (\d+)", "docker/prometheus/prometheus.yml")
+        assert find(r' +ECHOUP_STATUS: "\*:(\d+)"', "docker/compose.yaml") == [port]
+        (interval,) = find(r" +scrape_interval: (\w+)", "docker/prometheus/prometheus.yml")
+        assert find(r" +timeInterval: (\w+)", "docker/grafana/datasources.yaml") == [interval]
+
+    def test_dataSourceCanBeChosen(self) -> None:
+        """Everything on the dashboard asks the data source that is chosen at its top."""
+        text = (CHECKOUT / "docker" / "grafana" / "dashboard.json").read_text()
+        sources = re.findall(r'"datasource": \{[^}]*?"uid": "(.*?)"', text)
+        assert len(sources) > 30
+        assert {*sources} == {"${datasource}"}
 
     def test_everyMetricExists(self) -> None:
         """Every metric of a query is a documented one, and so are the labels that the query selects or groups by."""
