@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from struct import pack, unpack_from
 from unittest import SkipTest
 
@@ -24,10 +24,15 @@ def unheard() -> Iterator[int]:
 def leave(server: socket.socket) -> socket.socket:
     """Close a UDP server of 127.0.0.1, so its port refuses, and return a socket that reserves the port's number.
 
-    That socket has another address; a client binds to all addresses, so it can't get the number.
+    That socket has another address; a client binds to all addresses, so it can't get the number. Other tests may have
+    the same number at other addresses.
     """
     kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    kept.bind(("127.0.0.2", server.getsockname()[1]))
+    for last in range(2, 255):
+        with suppress(OSError):
+            kept.bind((f"127.0.0.{last}", server.getsockname()[1]))
+            break
+    assert kept.getsockname()[1], "no address has the number of the port free"
     server.close()
     return kept
 
