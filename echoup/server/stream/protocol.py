@@ -10,6 +10,7 @@ the producer first.
 
 from enum import Enum, auto
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -23,7 +24,7 @@ from echoup.server.platform.socketoptions import prepare
 from echoup.server.platform.twistedports import acceptingPort, isPaused, unsentBy
 from echoup.server.reasons import EndReason
 from echoup.server.settings import Limits
-from echoup.server.stream.progress import IStreamTransport, SocketProgress
+from echoup.server.stream.progress import IStreamTransport, SocketProgress, TLSProgress
 from echoup.upper import upper
 
 
@@ -140,9 +141,14 @@ class EchoUp(Protocol):
             self.finish(idleReason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Leave the open connections; what was still to be sent after the end of the peer is lost."""
-        if self._state is CLOSING and unsentBy(self.transport):
-            self.connection.reason = _LOST
+        """Leave the open connections; what was still to be sent after the end of the peer is lost.
+
+        A reset may look like the end of the peer, if `write` was told of it first. With TLS it may only answer our
+        close_notify.
+        """
+        if self._state is CLOSING and reason.type is not ConnectionDone:
+            isAnswer = self._makeProgress is TLSProgress and not unsentBy(self.transport)
+            self.connection.reason = _DONE if isAnswer else _LOST
         self.factory.connections.remove(self.connection)
 
 

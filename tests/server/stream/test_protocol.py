@@ -194,6 +194,15 @@ class EchoTests(EchoUpTestCase):
             peer.reset()
             self.assertGone(stream, EndReason.LOST)
 
+    def test_resetThatWriteConsumedIsALoss(self) -> None:
+        """The kernel tells of a reset once; where a write was told, the next read finds an end like the peer's own."""
+        stream, peer = self.connect()
+        peer.offer(b"hello")
+        assert peer.receive(5) == b"HELLO"
+        peer.reset()
+        assert raised(ConnectionResetError, stream.transport.getHandle().send, b"")
+        self.assertGone(stream, EndReason.LOST)
+
 
 class FinishTests(EchoUpTestCase):
     """The daemon's own end of a connection loses nothing of what it received."""
