@@ -1,7 +1,8 @@
 """What the one service of a process does, and what it shows of itself, in one process or in several."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from socket import socket
 from typing import Any
 
@@ -14,6 +15,7 @@ from echoup.server.datagram.port import DatagramCounts, DatagramListener
 from echoup.server.datagram.returnpath import DatagramRefusal
 from echoup.server.listening.certificate import ServerCertificate
 from echoup.server.listening.listeners import Listener
+from echoup.server.listening.sockets import ListeningAddress
 from echoup.server.platform.kernelqueues import acceptQueue
 from echoup.server.settings import Plan
 
@@ -31,8 +33,14 @@ class ListenerView:
     certificate: ServerCertificate | None = None
 
     @classmethod
-    def of(cls, listener: Listener, addresses: Iterable[str], sockets: Iterable[socket]) -> "ListenerView":
-        """Return the view of `listener`, which has these addresses, and these sockets while it listens."""
+    def watch(cls, listener: Listener, opened: Sequence[ListeningAddress]) -> "Callable[[], ListenerView]":
+        """Return a function for the present view of `listener`, which has `opened` these, and may close them."""
+        prefix = "tls:" if listener.certificate else ""
+        addresses = [prefix + address.address for address in opened]
+        return partial(cls._of, listener, addresses, [each for address in opened for each in address.sockets])
+
+    @classmethod
+    def _of(cls, listener: Listener, addresses: Iterable[str], sockets: Iterable[socket]) -> "ListenerView":
         queues = [found for each in sockets if (found := acceptQueue(each))]
         queue, limit = map(sum, zip(*queues, strict=True)) if queues else (None, None)
         return cls(

@@ -88,7 +88,7 @@ class EchoUpService(Service):
             raise
         return addresses
 
-    def _listen(self, listener: Listener) -> list[str]:
+    def _listen(self, listener: Listener) -> tuple[str, ...]:
         plan = self.plan
         with listeningOn(listener.description):
             opened = listener.open()
@@ -101,10 +101,9 @@ class EchoUpService(Service):
                 self.ports.append(port)
                 self.connections.gate.guard(port, self.connections.counts.listeners[listener.description])
                 writeThrough(port)
-        addresses = [("tls:" if listener.certificate else "") + address.address for address in opened]
-        sockets = [each for address in opened for each in address.sockets]
-        self._listeners.append(partial(ListenerView.of, listener, addresses, sockets))
-        return addresses
+        view = ListenerView.watch(listener, opened)
+        self._listeners.append(view)
+        return view().addresses
 
     def startService(self) -> None:
         """Listen, unless that is done already."""

@@ -62,9 +62,7 @@ class StatusResource(Resource):
     async def _answer(self, request: Request) -> None:
         document = json.dumps(await self._describe(), indent=2).encode() + b"\n"
         request.setHeader("Content-Type", "application/json")
-        request.setHeader("Content-Length", str(len(document)))
-        request.write(document)
-        request.finish()
+        request.finishWith(document)
 
     async def _describe(self) -> dict[str, object]:
         overview, problems = await self._service.overview(), self._health.problems

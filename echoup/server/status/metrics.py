@@ -69,9 +69,7 @@ class MetricsResource(Resource):
         registry.register(Scrape(self._service.plan, overview, self._health.isDraining, self._build))
         document = encode(registry)
         request.setHeader("Content-Type", contentType)
-        request.setHeader("Content-Length", str(len(document)))
-        request.write(document)
-        request.finish()
+        request.finishWith(document)
 
 
 def reactorName(reactor: object) -> str:

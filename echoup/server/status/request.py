@@ -59,13 +59,13 @@ class Request(TwistedRequest):
             self.processingFailed(Failure())
         else:
             if body is not NOT_DONE_YET:
-                self._finishWith(cast("bytes", body))
+                self.finishWith(cast("bytes", body))
 
     def answer(self, code: int, line: str) -> None:
         """Answer with a status code and one line of text, which may repeat what the peer sent."""
         self.setResponseCode(code, HTTPStatus(code).phrase.encode())  # Twisted doesn't know 421
         self.setHeader("Content-Type", self.defaultContentType)
-        self._finishWith(shown(line).encode() + b"\n")
+        self.finishWith(shown(line).encode() + b"\n")
 
     def processingFailed(self, reason: Failure) -> None:
         """Answer that the request failed, or cut the answer; the log says why."""
@@ -86,7 +86,8 @@ class Request(TwistedRequest):
         self._isLost = True
         super().connectionLost(reason)
 
-    def _finishWith(self, body: bytes) -> None:
+    def finishWith(self, body: bytes) -> None:
+        """Write `body`, and end the answer."""
         self.setHeader("Content-Length", str(len(body)))
         self.write(body)
         self.finish()

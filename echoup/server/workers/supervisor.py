@@ -9,7 +9,6 @@ and each socket from systemd. The supervisor itself serves UDP, because a proces
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from math import inf
 from pathlib import Path
 from time import time
@@ -94,16 +93,15 @@ class WorkersService(Service):
             for listener in self.plan.listeners:
                 with listeningOn(listener.description):
                     opened = listener.open(self._workers)
-                addresses = [("tls:" if listener.certificate else "") + opening.address for opening in opened]
-                sockets = [each for opening in opened for each in opening.sockets]
                 self._openings += [(listener, opening) for opening in opened]
-                self._listeners.append(partial(ListenerView.of, listener, addresses, sockets))
-                self._addresses += addresses
+                view = ListenerView.watch(listener, opened)
+                self._listeners.append(view)
+                self._addresses += view().addresses
             self._addresses += self._datagrams.listen()
         except ListenError:
             self._close()
             raise
-        names = tuple(dict.fromkeys(listener.description for listener in self.plan.listeners))
+        names = tuple(listener.description for listener in self.plan.listeners)
         self._page = Page(Shared.make(self._workers, self.plan.limits.maxConnections, names))
         self._counts = [self._page.counts(number) for number in range(self._workers)]
 
