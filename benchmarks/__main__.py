@@ -11,6 +11,7 @@ from benchmarks.certificate import makeCertificate
 from benchmarks.load import LoadError, compileLoad
 from benchmarks.machine import cores, describeMachine
 from benchmarks.measure import Bench, Record, measureAll, raiseDescriptorLimit, startable
+from benchmarks.options import roundsOption, secondsOption
 from benchmarks.peer import CERTIFICATE, Peer, peers
 from benchmarks.process import endingChildren
 from benchmarks.results import FOLDER, PAGE, Results, insert
@@ -25,17 +26,8 @@ LOADS = [scenario.name for scenario in SCENARIOS]
 
 
 @click.command()
-@click.option(
-    "--rounds", default=5, type=click.IntRange(1), show_default=True, metavar="COUNT", help="Measure COUNT rounds."
-)
-@click.option(
-    "--seconds",
-    default=1.0,
-    type=click.FloatRange(0.01),
-    show_default=True,
-    metavar="SECONDS",
-    help="Measure each server for SECONDS.",
-)
+@roundsOption
+@secondsOption(1.0, "each server")
 @click.option(
     "--peer",
     "peerNames",

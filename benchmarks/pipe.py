@@ -16,6 +16,7 @@ import click
 from benchmarks.cost import Cost, costOf, costTable
 from benchmarks.load import LoadError
 from benchmarks.machine import describeMachine, inWords
+from benchmarks.options import roundsOption
 from benchmarks.process import endingChildren, running
 from benchmarks.scenario import MIB, inBytes
 
@@ -30,9 +31,7 @@ BLOCK = bytes(range(256)) * 4096
 
 
 @click.command()
-@click.option(
-    "--rounds", default=5, type=click.IntRange(1), show_default=True, metavar="COUNT", help="Measure COUNT rounds."
-)
+@roundsOption
 @click.option(
     "--size", default=1024, type=click.IntRange(1), show_default=True, metavar="MIB", help="Size of the stream in MiB."
 )

@@ -19,6 +19,7 @@ import click
 from benchmarks.load import LoadError, compileLoad
 from benchmarks.machine import cores, describeMachine, inWords
 from benchmarks.measure import Bench, raiseDescriptorLimit
+from benchmarks.options import roundsOption, secondsOption
 from benchmarks.peer import Peer
 from benchmarks.process import endingChildren, pinned, running
 from benchmarks.report import layout
@@ -45,17 +46,8 @@ MESSAGE_HEADS = (LOAD.title, "CPU, µs/message", "× without")
 
 @click.command()
 @click.argument("connections", default=10_000, type=click.IntRange(1))
-@click.option(
-    "--rounds", default=5, type=click.IntRange(1), show_default=True, metavar="COUNT", help="Measure COUNT rounds."
-)
-@click.option(
-    "--seconds",
-    default=3.0,
-    type=click.FloatRange(0.01),
-    show_default=True,
-    metavar="SECONDS",
-    help="Measure each message's cost for SECONDS.",
-)
+@roundsOption
+@secondsOption(3.0, "each message's cost")
 def main(connections: int, rounds: int, seconds: float) -> None:
     """Print what requests cost while CONNECTIONS are open, and what a start and a message cost without and with it."""
     connections = min(connections, raiseDescriptorLimit(connections))
