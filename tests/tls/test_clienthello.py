@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.tls.clienthello import parseServerName
 from tests.support.certificates import VERSIONS
 from tests.support.doubles import raised
-from tests.support.properties import given, st
+from tests.support.properties import damaged, given, st
 
 
 def vector(width: int, content: bytes) -> bytes:
@@ -129,8 +129,5 @@ class ServerNameTests(SynchronousTestCase):
     @given(st.data())
     def test_damagedHelloRaisesNothing(self, data: st.DataObject) -> None:
         """A damaged ClientHello raises nothing."""
-        damaged = bytearray(record(HELLO))
-        for _ in range(data.draw(st.integers(1, 3))):
-            damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-        name = parseServerName(bytes(damaged))
+        name = parseServerName(damaged(data, record(HELLO)))
         assert name is None or isinstance(name, bytes)
