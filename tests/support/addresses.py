@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from errno import ECONNRESET, ENOTCONN
 from itertools import count
 from random import Random
 from socket import AF_INET, AF_INET6, AF_UNIX, MSG_MORE, SHUT_WR, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
@@ -68,7 +69,7 @@ class Address:
         """Send `data`, which must fit the buffers, then the end, and return everything that comes back."""
         with self.connect() as connection:
             connection.sendall(data)
-            connection.shutdown(SHUT_WR)
+            endSending(connection)
             return receiveAll(connection)
 
     @property
@@ -79,6 +80,16 @@ class Address:
         host, port = self.address[:2]
         name = f"[{host}]:{port}" if self.family == AF_INET6 else f"{host}:{port}"
         return f"tls:{name}" if self.isTLS else name
+
+
+def endSending(connection: socket) -> None:
+    """Send the end. Raise ConnectionResetError, as sending data does, where shutdown(2) says ENOTCONN after a reset."""
+    try:
+        connection.shutdown(SHUT_WR)
+    except OSError as error:
+        if error.errno == ENOTCONN:
+            raise ConnectionResetError(ECONNRESET, "The connection was reset before its end was sent") from error
+        raise
 
 
 def receiveAll(connection: socket) -> bytes:

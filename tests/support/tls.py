@@ -6,11 +6,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import AF_UNIX, IPPROTO_TCP, MSG_MORE, SHUT_WR, TCP_NODELAY, socket
+from socket import AF_UNIX, IPPROTO_TCP, MSG_MORE, TCP_NODELAY, socket
 from ssl import MemoryBIO, SSLContext, SSLSession, SSLWantReadError, SSLZeroReturnError
 from typing import Self
 
-from tests.support.addresses import Address
+from tests.support.addresses import Address, endSending
 
 CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN = "close_notify", "close_notify and FIN", "FIN"
 ENDS = (CLOSE_NOTIFY, CLOSE_NOTIFY_AND_FIN, FIN)
@@ -78,7 +78,7 @@ class TLSConnection:
         """Send `data` and our end, one of ENDS."""
         self.socket.sendall(self.seal(data, end))
         if FIN in end:
-            self.socket.shutdown(SHUT_WR)
+            endSending(self.socket)
 
     def receive(self) -> bytes:
         """Return some received bytes; empty bytes at the end."""

@@ -21,7 +21,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from echoup.proxyheader import encodeProxyHeader
-from tests.support.addresses import Address, receiveAll
+from tests.support.addresses import Address, endSending, receiveAll
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
 from tests.support.commands import listenTLS
@@ -459,7 +459,7 @@ def test_peerThatDoesNotReadAfterItsEndIsAborted(tmp_path: Path, certificates: C
         with TLSConnection.to(daemon.address, certificates.context()) as tls:
             with suppress(ConnectionError):  # without a processor for a second, this process is too late
                 offer(tls, 600 * MIB, 0.3)
-                tls.socket.shutdown(SHUT_WR)
+                endSending(tls.socket)
             connections = eventually(lambda: daemon.connections)
             assert connections[0]["reason"] == "stalled"
         eventually(lambda: daemon.descriptors == before)

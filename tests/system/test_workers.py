@@ -22,7 +22,7 @@ import pytest
 
 from echoup.plurals import counted
 from echoup.server.platform.processors import countProcessors
-from tests.support.addresses import Address, receiveAll, unused
+from tests.support.addresses import Address, endSending, receiveAll, unused
 from tests.support.authorities import TLS_1_2, TLS_1_3, Certificates
 from tests.support.chance import randomBytes
 from tests.support.commands import ACTIVATE, listenTLS, twistd
@@ -269,7 +269,7 @@ def test_killedWorkersUnderLoadLoseNoSlot(tmp_path: Path, figure: Callable[[str]
                 assert not says(connection) or receiveEnd(connection)
 
         def receiveEnd(connection: socket.socket) -> bool:
-            connection.shutdown(SHUT_WR)
+            endSending(connection)
             return receiveAll(connection) == b""
 
         with load(session, 8) as outcomes:
