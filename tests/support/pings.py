@@ -11,6 +11,23 @@ from tests.support.commands import COMMANDS
 
 PING = [str(COMMANDS / "echoup"), "ping"]
 
+_TIMING = """
+from math import inf
+from echoup import clock
+
+clock.LONGEST = inf
+"""
+"""The beginning of a program that takes none of its gaps for a pause."""
+
+_MAIN = """
+from echoup.client.cli import main
+
+main()
+"""
+
+TIMED = [sys.executable, "-c", _TIMING + _MAIN, "ping"]
+"""The command of an `echoup ping` whose replies all have a time: a busy machine may pause the real one."""
+
 
 def ping(*arguments: str, command: Sequence[str] = PING) -> "subprocess.CompletedProcess[str]":
     """Run `echoup ping` to its end."""
@@ -87,7 +104,7 @@ def probe(target: str, *options: str, count: int = 1, command: Sequence[str] = P
 
 
 def resolving(*addresses: str) -> list[str]:
-    """Return the command of an `echoup ping` for which `name.example` has `addresses`, in this order."""
+    """Return the command of a TIMED `echoup ping` for which `name.example` has `addresses`, in this order."""
     script = f"""
 import socket
 
@@ -100,8 +117,5 @@ def getaddrinfo(host, port, family=0, *others, **named):
     return [entry for entry in found if family in (0, entry[0])]
 
 socket.getaddrinfo = getaddrinfo
-
-from echoup.client.cli import main
-main()
 """
-    return [sys.executable, "-c", script, "ping"]
+    return [sys.executable, "-c", _TIMING + script + _MAIN, "ping"]

@@ -21,11 +21,14 @@ from tests.support.terminal import CTRL_D, Terminal
 PROMPT = ">>:"
 
 COMMAND = """#!{python}
+import math
 import re
 import sys
 
+from echoup import clock
 from echoup.client import cli
 
+clock.LONGEST = math.inf
 secured = {proxied} if "--proxy-protocol" in sys.argv else {secured}
 sys.argv = [
     re.sub(r":8081$", ":{plain}", re.sub(r":8443$", f":{{secured}}", re.sub(r"^[\\w./-]+\\.pem$", "{authority}", word)))
@@ -37,7 +40,10 @@ for command in cli.cli.commands.values():
             each.default = "127.0.0.1:{plain}"
 cli.main()
 """
-"""The `echoup` of the sessions: port 8081 is a daemon without TLS, 8443 is one with it, behind a proxy if need be."""
+"""The `echoup` of the sessions: port 8081 is a daemon without TLS, 8443 is one with it, behind a proxy if need be.
+
+It takes no gap for a pause, so that a busy machine doesn't change what it shows.
+"""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.datagrams import ports
-from tests.support.pings import ping, probe, resolving
+from tests.support.pings import TIMED, ping, probe, resolving
 from tests.support.relay import StreamRelay
 from tests.support.servers import serving
 from tests.support.waiting import eventually
@@ -62,7 +62,7 @@ def test_phasesAreInOrder(daemon: Daemon) -> None:
             ([], ["connect", "first byte", "all bytes"]),
             (["--half-close"], ["connect", "first byte", "all bytes", "end"]),
         ):
-            pinged = probe(address.target, *options)
+            pinged = probe(address.target, *options, command=TIMED)
             assert pinged.found == ("uppercased", None, 0)
             assert list(pinged.phases) == steps
             connect, first, last, *end = (phase["seconds"] for phase in pinged.phases.values())
@@ -183,12 +183,12 @@ def test_textHasHeadingLinesAndStatistics(daemon: Daemon) -> None:
         rf"time min/avg/max/stddev = {number}/{number}/{number}/{number} ms\n"
         rf" +p50/p90/p95/p99 = {number}/{number}/{number}/{number} ms\n"
     )
-    ended = ping("-c2", "-i0", target)
+    ended = ping("-c2", "-i0", target, command=TIMED)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.fullmatch(heading + line % 1 + line % 2 + statistics, ended.stdout), ended.stdout
-    ended = ping("-c2", "-i0", "-q", target)
+    ended = ping("-c2", "-i0", "-q", target, command=TIMED)
     assert re.fullmatch(statistics.removeprefix(r"\n"), ended.stdout), ended.stdout
-    ended = ping("-c1", "-v", "--half-close", target)
+    ended = ping("-c1", "-v", "--half-close", target, command=TIMED)
     kernel = rf"rtt {number} ms, retransmits 0"
     assert re.search(
         rf"56 bytes uppercased from {target} to (\S+): seq=1 time={number} ms\n"

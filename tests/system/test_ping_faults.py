@@ -13,7 +13,7 @@ from tests.support.addresses import unused
 from tests.support.commands import connect
 from tests.support.daemon import Daemon
 from tests.support.ending import ending
-from tests.support.pings import PING, Pinged, ping, probe, resolving
+from tests.support.pings import PING, TIMED, Pinged, ping, probe, resolving
 from tests.support.servers import blackHole, serving
 
 UNCHANGED = "unchanged: the bytes came back as they were sent, so something in between answered"
@@ -82,7 +82,7 @@ def test_faultIsReported(fault: Fault) -> None:
         outage = pinged.summary["outage"]
         assert (outage["first"], outage["last"], outage["over"]) == (1, 1, False)
     with serving(fault.server) as address:
-        ended = ping("-c1", *fault.options, address.target)
+        ended = ping("-c1", *fault.options, address.target, command=TIMED)
         assert (ended.returncode, ended.stderr) == (fault.code, f"echoup: {address.target}: {fault.why}\n")
         _, line, _, _, counts, *_ = ended.stdout.splitlines()
         lost = "0 lost (0 %), 1 wrong" if fault.code == 1 else "1 lost (100 %), 0 wrong"

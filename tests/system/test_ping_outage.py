@@ -14,7 +14,7 @@ import pytest
 from tests.support.addresses import unused
 from tests.support.daemon import Daemon
 from tests.support.ending import ending
-from tests.support.pings import PING, Pinged
+from tests.support.pings import PING, TIMED, Pinged
 
 
 @pytest.mark.slow
@@ -28,7 +28,7 @@ def test_stoppedServerIsOutage(tmp_path: Path, figure: Callable[[str], None]) ->
         lines.append((time.monotonic(), line))
         return bool(line["code"] == 0)
 
-    command = [*PING, "--json", "-i0.1", "-W3"]
+    command = [*TIMED, "--json", "-i0.1", "-W3"]
     with (
         Daemon.start(tmp_path) as daemon,
         ending(

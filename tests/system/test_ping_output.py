@@ -22,7 +22,7 @@ from tests.support.daemon import Daemon
 from tests.support.datagrams import ports
 from tests.support.ending import ending
 from tests.support.peers import need
-from tests.support.pings import PING, Pinged, ping, probe, resolving
+from tests.support.pings import PING, TIMED, Pinged, ping, probe, resolving
 from tests.support.relay import DatagramRelay
 from tests.support.servers import blackHole, serving
 from tests.support.terminal import CTRL_C, Terminal
@@ -46,7 +46,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates)
 def test_interruptPrintsStatistics(daemon: Daemon) -> None:
     """On a terminal a live line shows the counts until Ctrl-C; then the statistics replace it."""
     target = daemon.address.target
-    with Terminal(*PING, "-i60", target) as terminal:
+    with Terminal(*TIMED, "-i60", target) as terminal:
         terminal.shows("ms\n1 sent, 1 answered, 0 lost (0 %), 0 wrong")
         terminal.type(CTRL_C)
         assert terminal.exits() == 130
@@ -64,7 +64,7 @@ CTRL_BACKSLASH = "\x1c"
 def test_quitShowsStatisticsSoFar(daemon: Daemon) -> None:
     """Ctrl-Backslash shows the statistics so far in place of the live line, and the probes go on."""
     target, live = daemon.address.target, "1 sent, 1 answered, 0 lost (0 %), 0 wrong"
-    with Terminal(*PING, "-i60", target) as terminal:
+    with Terminal(*TIMED, "-i60", target) as terminal:
         terminal.shows(f" ms\n{live}")
         (time,) = re.findall(rf"time=({NUMBER}) ms", terminal.text)
         line = f"{live}, time min/avg/max = {time}/{time}/{time} ms"
@@ -96,7 +96,7 @@ def test_quitBeforeTheFirstAnswer() -> None:
 def test_quitLeavesOutputValid(daemon: Daemon, form: str) -> None:
     """Where a program reads the output the statistics so far are lines on stderr, and the format stays what it is."""
     target = daemon.address.target
-    command = [*PING, f"--format={form}", "-c2", "-i600", target]
+    command = [*TIMED, f"--format={form}", "-c2", "-i600", target]
     with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
         assert client.stderr
         status = Path(f"/proc/{client.pid}/status")
@@ -120,7 +120,7 @@ def test_quitLeavesOutputValid(daemon: Daemon, form: str) -> None:
 
 def test_quitDoesNotSpoilTheEnd(daemon: Daemon) -> None:
     """Ctrl-Backslash after the statistics, while Python exits, leaves the exit code as it is."""
-    command = [*PING, "-qc1", daemon.address.target]
+    command = [*TIMED, "-qc1", daemon.address.target]
     with ending(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as client:
         assert client.stdout
         while "p50" not in client.stdout.readline():
@@ -243,7 +243,7 @@ def test_nonBlockingOutputIsAwaited(daemon: Daemon, form: str, unbuffered: str) 
     drain, sink = os.pipe()
     os.set_blocking(sink, False)
     full = os.write(sink, bytes(fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, 4096)))
-    command = [*PING, "-c100", "-i0", f"--format={form}", daemon.address.target]
+    command = [*TIMED, "-c100", "-i0", f"--format={form}", daemon.address.target]
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with (
         os.fdopen(drain, "rb") as output,
@@ -334,7 +334,7 @@ def test_interruptedProbeIsUnfinished() -> None:
 
 def test_quietLeavesSummary(daemon: Daemon) -> None:
     """--quiet leaves only the summary, in JSON too; failures are the same."""
-    ended = ping("-q", "-c2", "-i0", daemon.address.target)
+    ended = ping("-q", "-c2", "-i0", daemon.address.target, command=TIMED)
     expected = rf"--- {daemon.address.target} statistics ---\n2 sent, 2 answered, 0 lost \(0 %\), 0 wrong\n{TIMES}\n"
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.fullmatch(expected, ended.stdout), ended.stdout
@@ -358,7 +358,7 @@ def test_unmetRequirementFails(daemon: Daemon, required: list[str], unmet: list[
     """A requirement that isn't met makes the exit code 1, and is the one line; all are in the statistics."""
     options = [f"--require={text}" for text in required]
     required = [text.replace(" ", "") for text in required]
-    ended = ping("-c3", "-i0", *options, daemon.address.target)
+    ended = ping("-c3", "-i0", *options, daemon.address.target, command=TIMED)
     assert ended.returncode == bool(unmet)
     judgements = [rf"{re.escape(text)}: {'not ' * (text in unmet)}met \({NUMBER} (ms|%)\)" for text in required]
     shown = "\n".join(re.sub(r" \(0\)", " (0 %)", line) for line in ended.stdout.splitlines()[-len(required) :])
@@ -366,7 +366,7 @@ def test_unmetRequirementFails(daemon: Daemon, required: list[str], unmet: list[
     assert ended.stderr.startswith(f"echoup: {unmet[0]}: not met (" if unmet else "")
     assert ended.stderr.count(": not met (") == len(unmet)
     assert ended.stderr.count("\n") == bool(unmet)
-    pinged = probe(daemon.address.target, "-i0", *options, count=3)
+    pinged = probe(daemon.address.target, "-i0", *options, count=3, command=TIMED)
     assert [(one["require"], one["met"]) for one in pinged.summary["requirements"]] == [
         (text, text not in unmet) for text in required
     ]
@@ -437,7 +437,7 @@ def test_nagiosHasLineAndCode(daemon: Daemon) -> None:
                 rf"CRITICAL - 0 of 3 answered by {unchanged.target}; {unchanged.target}: unchanged: [^|]*",
             ),
         ):
-            ended = ping("--format=nagios", "-c3", "-i0", *options)
+            ended = ping("--format=nagios", "-c3", "-i0", *options, command=TIMED)
             assert ended.returncode == code
             assert re.fullmatch(rf"ECHOUP {status} \| {PERFORMANCE}", ended.stdout), ended.stdout
             assert ended.stderr.count("\n") == bool(code)
@@ -446,7 +446,7 @@ def test_nagiosHasLineAndCode(daemon: Daemon) -> None:
 
 def metrics(*arguments: str) -> dict[str, dict[tuple[str, ...], float]]:
     """Return the exported values by their names, without the common prefix, and their labels, without target."""
-    ended = ping("--format=prometheus", *arguments)
+    ended = ping("--format=prometheus", *arguments, command=TIMED)
     assert ended.stderr.count("\n") == bool(ended.returncode)
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(ended.stdout):

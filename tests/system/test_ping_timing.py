@@ -14,7 +14,7 @@ import pytest
 from tests.support.authorities import Certificates
 from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
-from tests.support.pings import Pinged, probe
+from tests.support.pings import TIMED, Pinged, probe
 from tests.support.relay import StreamRelay
 from tests.support.tls import speaking
 
@@ -59,7 +59,7 @@ def compare(name: str, measured: list[float], known: list[float], figure: Callab
 def test_firstByteTakesPathAndServer(daemon: Daemon, option: str, figure: Callable[[str], None]) -> None:
     """The first byte takes as long as the relay delays the request and the reply, and the daemon answers."""
     with StreamRelay(daemon.address, DELAY) as relay:
-        pinged = probe(relay.target, "-i0", *filter(None, [option]), count=COUNT)
+        pinged = probe(relay.target, "-i0", *filter(None, [option]), count=COUNT, command=TIMED)
         requests = [chunk for passage in relay.passages for chunk in passage.requests]
         replies = [chunk for passage in relay.passages for chunk in passage.replies]
     probes = inOrder(pinged, isKept=option == "--keep")
@@ -73,7 +73,7 @@ def test_firstByteTakesPathAndServer(daemon: Daemon, option: str, figure: Callab
 def test_connectExcludesReply(daemon: Daemon, figure: Callable[[str], None]) -> None:
     """Connecting to a relay that accepts at once isn't longer by the time of the reply; the kernel agrees."""
     with StreamRelay(daemon.address, DELAY) as relay:
-        probes = inOrder(probe(relay.target, "-i0", count=COUNT))
+        probes = inOrder(probe(relay.target, "-i0", count=COUNT, command=TIMED))
     times = [one["connect"]["seconds"] for one in probes]
     compare("connect", times, [one["connect"]["tcp"]["rtt"] for one in probes], figure)
 
@@ -81,7 +81,7 @@ def test_connectExcludesReply(daemon: Daemon, figure: Callable[[str], None]) -> 
 def test_allBytesTakesRestOfReply(daemon: Daemon, figure: Callable[[str], None]) -> None:
     """When the rest of the reply comes later than its first byte, that time is in the phase for it."""
     with StreamRelay(daemon.address, pause=DELAY) as relay:
-        probes = inOrder(probe(relay.target, "-i0", count=COUNT))
+        probes = inOrder(probe(relay.target, "-i0", count=COUNT, command=TIMED))
         pauses = [passage.replies[1].forwarded - passage.replies[0].forwarded for passage in relay.passages]
         known = [passage.replies[1].forwarded - passage.requests[0].received for passage in relay.passages]
     both = [one["first byte"]["seconds"] + one["all bytes"]["seconds"] for one in probes]
@@ -96,7 +96,7 @@ def test_allBytesTakesRestOfReply(daemon: Daemon, figure: Callable[[str], None])
 def test_endTakesBothEnds(daemon: Daemon, figure: Callable[[str], None]) -> None:
     """The server's end takes as long as the relay delays the request, our end behind it, and the server's."""
     with StreamRelay(daemon.address, DELAY) as relay:
-        pinged = probe(relay.target, "-i0", "--half-close", count=COUNT)
+        pinged = probe(relay.target, "-i0", "--half-close", count=COUNT, command=TIMED)
     known = [passage.replyEnd - passage.requests[0].received for passage in relay.passages]
     assert min(known) >= 3 * DELAY  # for the request, our end behind it, and the server's
     compare("end", [one["end"]["seconds"] for one in inOrder(pinged)], known, figure)
@@ -112,7 +112,9 @@ def test_handshakeTakesRoundTrips(
         Daemon.start(tmp_path, listen=listen, environment=environment) as daemon,
         StreamRelay(daemon.address, DELAY) as relay,
     ):
-        probes = inOrder(probe(f"tls:{relay.target}", f"--cafile={certificates.authority}", "-i0", count=COUNT))
+        probes = inOrder(
+            probe(f"tls:{relay.target}", f"--cafile={certificates.authority}", "-i0", count=COUNT, command=TIMED)
+        )
         known = [passage.replies[roundTrips - 1].forwarded - passage.requests[0].received for passage in relay.passages]
     assert 2 * roundTrips * DELAY <= min(known) < 2 * (roundTrips + 1) * DELAY
     compare("TLS", [one["TLS"]["seconds"] for one in probes], known, figure)

@@ -14,7 +14,7 @@ from tests.support.authorities import Certificates
 from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
 from tests.support.peers import need, running
-from tests.support.pings import ping, probe
+from tests.support.pings import TIMED, ping, probe
 from tests.support.servers import serving
 from tests.support.tls import speaking
 from tests.support.tlsfaults import FAULTS, NO_TLS, faulty, makeSelfSigned
@@ -75,7 +75,7 @@ def test_verboseShowsCertificate(daemon: Daemon, certificates: Certificates, ver
         r"29 days left, ESTABLISHED, rtt [\d.]+ ms, retransmits 0\n"
     )
     for trust in (f"--cafile={certificates.authority}", "--insecure"):
-        ended = ping("-c1", "-v", trust, daemon.address.target)
+        ended = ping("-c1", "-v", trust, daemon.address.target, command=TIMED)
         assert (ended.returncode, ended.stderr) == (0, "")
         assert re.search(expected, ended.stdout), ended.stdout
 
@@ -106,7 +106,7 @@ def test_badCertificateIsReported(tmp_path: Path, certificates: Certificates, fa
     with Daemon.start(tmp_path, listen=[listenTLS(certificate)]) as daemon:
         address = daemon.address.target
         name = address.removeprefix("tls:")
-        pinged = probe(address, f"--cafile={certificates.authority}")
+        pinged = probe(address, f"--cafile={certificates.authority}", command=TIMED)
         assert pinged.found == (None, "TLS", 6)
         assert pinged.error == f"TLS handshake with {name}: {why}"
         assert list(pinged.phases) == ["connect", "TLS"]

@@ -16,7 +16,7 @@ from tests.support.addresses import unused
 from tests.support.daemon import Daemon
 from tests.support.datagrams import ports
 from tests.support.ending import ending
-from tests.support.pings import PING, Pinged, ping, probe
+from tests.support.pings import TIMED, Pinged, ping, probe
 from tests.support.relay import DatagramRelay
 from tests.support.servers import answering
 
@@ -106,7 +106,7 @@ def slow(after: float) -> Iterator[tuple[str, Callable[[], None]]]:
 def test_lastAnswerMayComeTwice() -> None:
     """Answers after the last are counted for twice the time of the slowest, with any timeout."""
     with slow(2) as (target, again):
-        command = [*PING, "--json", "-c1", "-W600", "--require=duplicates<1", target]
+        command = [*TIMED, "--json", "-c1", "-W600", "--require=duplicates<1", target]
         with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
             assert client.stdout
             line = client.stdout.readline()
@@ -123,7 +123,7 @@ def test_interruptEndsLinger() -> None:
     """Ctrl-C ends that wait, and the statistics are printed."""
     after = 3
     with slow(after) as (target, _):
-        command = [*PING, "-c1", "-W600", target]
+        command = [*TIMED, "-c1", "-W600", target]
         with ending(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as client:
             assert client.stdout
             assert client.stderr
@@ -254,7 +254,7 @@ def test_timeMatchesRelays(server: tuple[str, int], figure: Callable[[str], None
     one comes.
     """
     with DatagramRelay(server) as relay:
-        pinged = probe(relay.target, "-i0", count=20)
+        pinged = probe(relay.target, "-i0", count=20, command=TIMED)
         assert pinged.code == 0
         times = [one["phases"][-1]["seconds"] for one in sorted(pinged.probes, key=lambda one: int(one["seq"]))]
         inside = [chunk.forwarded - chunk.received for chunk in relay.requests]
