@@ -14,10 +14,12 @@ def reset(end: socket.socket) -> None:
 
 
 @contextmanager
-def unheard() -> Iterator[int]:
-    """Yield the number of a TCP port of 127.0.0.1 that refuses: the socket bound to it does not listen."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
+def unheard(host: str = "127.0.0.1", kind: int = socket.SOCK_STREAM) -> Iterator[int]:
+    """Yield the number of a port of `host` that refuses: its socket does not listen, or is connected to itself."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as bound:
+        bound.bind((host, 0))
+        if kind == socket.SOCK_DGRAM:
+            bound.connect(bound.getsockname())
         yield bound.getsockname()[1]
 
 

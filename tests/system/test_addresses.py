@@ -4,14 +4,17 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from socket import SOCK_DGRAM
 
 import pytest
 
+from tests.support.addresses import unused
 from tests.support.commands import connect
 from tests.support.daemon import Daemon
 from tests.support.datagrams import ports
 from tests.support.namespaces import ownNetwork
 from tests.support.pings import probe, resolving
+from tests.support.sockets import unheard
 
 HOST = "fe80::1234%v0"
 
@@ -51,16 +54,18 @@ def test_linkLocalAddressKeepsInterface(link: None, tmp_path: Path, reactor: str
 
 def test_nameIsServedAtItsSecondAddress(tmp_path: Path) -> None:
     """Over UDP as over TCP the address of a name at which a service listens is found, and named."""
-    command = resolving("::1", "127.0.0.1")
-    with Daemon.start(tmp_path, "--udp=127.0.0.1:0") as daemon:
-        ((_, number),) = ports(daemon)
-        for kind, port in (("", daemon.address.address[1]), ("udp:", number)):
-            target = f"{kind}name.example:{port}"
-            pinged = probe(target, command=command)
-            assert (pinged.code, pinged.probe["remote"]) == (0, f"127.0.0.1:{port}")
-            talk = [*command[:-1], "connect", target]
-            assert subprocess.run(talk, input=b"hello", capture_output=True, timeout=60, check=True).stdout == b"HELLO"
-    refused = probe(target, command=command)
-    addresses = f"[::1]:{number}, 127.0.0.1:{number}"
-    assert refused.error == f"cannot send to {target} ({addresses}): Connection refused"
-    assert refused.code == 4
+    host = unused().address[0]
+    command = resolving("::1", host)
+    with unheard("::1") as stream, unheard("::1", SOCK_DGRAM) as datagram:
+        with Daemon.start(tmp_path, f"--udp={host}:{datagram}", listen=[f"{host}:{stream}"]):
+            for kind, port in (("", stream), ("udp:", datagram)):
+                target = f"{kind}name.example:{port}"
+                pinged = probe(target, command=command)
+                assert (pinged.code, pinged.probe["remote"]) == (0, f"{host}:{port}")
+                talk = [*command[:-1], "connect", target]
+                ended = subprocess.run(talk, input=b"hello", capture_output=True, timeout=60, check=True)
+                assert ended.stdout == b"HELLO"
+        refused = probe(target, command=command)
+        addresses = f"[::1]:{datagram}, {host}:{datagram}"
+        assert refused.error == f"cannot send to {target} ({addresses}): Connection refused"
+        assert refused.code == 4
