@@ -29,6 +29,7 @@ from tests.support.certificates import contexts
 from tests.support.daemon import childrenOf
 from tests.support.doubles import raised
 from tests.support.sockets import reset
+from tests.support.waiting import eventually
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -318,13 +319,18 @@ def test_signalEndsServerAndLoad(number: signal.Signals, code: int, command: lis
         pytest.skip("socat is missing: apt-get install socat")
     module, *options = command
     with running(*options, module=module) as process, ExitStack() as opened:
-        end = time.monotonic() + 60
-        while len(children := childrenOf(process.pid)) < 2:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        descriptors = [os.pidfd_open(child) for child in children]  # which outlast the reuse of the numbers
-        for descriptor in descriptors:
-            opened.callback(os.close, descriptor)
+
+        def holdChildren() -> list[int]:
+            """Return descriptors of the children, which outlast the reuse of their numbers; none if one has ended."""
+            held = []
+            with suppress(ProcessLookupError):
+                for child in childrenOf(process.pid):
+                    held.append(os.pidfd_open(child))
+                    opened.callback(os.close, held[-1])
+                return held
+            return []
+
+        descriptors = eventually(lambda: len(found := holdChildren()) >= 2 and found)
         process.send_signal(number)
         process.communicate(timeout=60)
         assert process.returncode == code
