@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.server.status import process
 from echoup.server.status.process import processMetrics
 from tests.support.daemon import residentMemory
-from tests.support.descriptors import openDescriptors
+from tests.support.descriptors import keepsDescriptors
 
 NAMES = [
     "process_cpu_seconds_total",
@@ -60,18 +60,19 @@ class ProcessTests(SynchronousTestCase):
 
     def test_descriptorsAreCounted(self) -> None:
         """The open descriptors are counted."""
-        counted = values()["process_open_fds"]
-        assert counted in range(len(openDescriptors(os.getpid())) - 1, len(openDescriptors(os.getpid())) + 2)
-        opened = os.open(os.devnull, os.O_RDONLY)
-        assert values()["process_open_fds"] == counted + 1
-        os.close(opened)
-        assert values()["process_open_fds"] == counted
+        with keepsDescriptors() as before:
+            counted = values()["process_open_fds"]
+            assert counted in range(len(before) - 1, len(before) + 2)
+            opened = os.open(os.devnull, os.O_RDONLY)
+            assert values()["process_open_fds"] == counted + 1
+            os.close(opened)
+            assert values()["process_open_fds"] == counted
 
     def test_descriptorsAreListedWhereTheFolderHasNoSize(self) -> None:
         """A kernel that doesn't count the descriptors, before Linux 6.2, is made to list them."""
-        tasks = "/proc/self/task"  # a folder without a size, too
-        self.patch(process, "Path", lambda path: Path(tasks if path.endswith("/fd") else path))
-        assert values()["process_open_fds"] == len([*Path(tasks).iterdir()])
+        fixed = "/proc/self/ns"  # a folder without a size, too
+        self.patch(process, "Path", lambda path: Path(fixed if path.endswith("/fd") else path))
+        assert values()["process_open_fds"] == len([*Path(fixed).iterdir()])
 
     def test_onlyProcessesAreRead(self) -> None:
         """The rest of /proc, which systemd hides from a service with ProcSubset=pid, isn't needed."""
