@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from socket import AF_UNIX
+from tempfile import TemporaryFile
 
 import pytest
 from trustme import KeyType
@@ -132,8 +133,11 @@ def test_haproxysHealthChecksPass(
 
 
 def talk(command: Sequence[str], data: bytes) -> bytes:
-    """Run `command` with `data` as its input, and return its output."""
-    ended = subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
+    """Run `command` with `data` as its input, all of which is there when it begins, and return its output."""
+    with TemporaryFile() as source:
+        source.write(data)
+        source.seek(0)
+        ended = subprocess.run(command, stdin=source, capture_output=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr.decode()
     return ended.stdout
 
