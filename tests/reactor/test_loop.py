@@ -88,15 +88,30 @@ class LoopTestCase(UvloopTestCase):
             self.addCleanup(end.close)
         return both
 
-    def refusing(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Return a datagram socket that is connected to a port that refuses, and the port's address."""
-        gone = self.opened(socket.SOCK_DGRAM, "127.0.0.1")
-        address = gone.getsockname()
+    def refusing(self) -> socket.socket:
+        """Return a datagram socket whose port refuses: it is connected to itself, so that it hears nobody else.
+
+        While it is open no other process gets the port.
+        """
+        held = self.opened(socket.SOCK_DGRAM, "127.0.0.1")
+        held.connect(held.getsockname())
+        return held
+
+    def refused(self) -> tuple[socket.socket, socket.socket]:
+        """Return a datagram socket that is connected to a port that refuses, and the socket of that port."""
+        held = self.refusing()
         client = self.opened(socket.SOCK_DGRAM, "127.0.0.1")
         client.setblocking(False)
-        client.connect(address)
-        gone.close()
-        return client, address
+        client.connect(held.getsockname())
+        return client, held
+
+    def serverInPlaceOf(self, held: socket.socket) -> socket.socket:
+        """Return a server at the port of a socket, which is closed."""
+        address = held.getsockname()
+        held.close()
+        server = self.opened(socket.SOCK_DGRAM)
+        server.bind(address)
+        return server
 
 
 class ErrorTests(LoopTestCase):
@@ -105,18 +120,14 @@ class ErrorTests(LoopTestCase):
     @onReactor
     async def test_readerHearsAfterAnError(self) -> None:
         """A connected UDP port is told of each refusal, and then gets the data of a server that starts later."""
-        kept = self.opened(socket.SOCK_DGRAM, "127.0.0.1")
-        address = kept.getsockname()
-        kept.close()
+        held = self.refusing()
         conversation = Conversation()
         port = self.reactor.listenUDP(0, conversation, interface="127.0.0.1")
-        conversation.transport.connect(*address)
+        conversation.transport.connect(*held.getsockname())
         for refusals in range(1, 5):
             conversation.transport.write(b"anybody?")
             await self.eventually(partial(conversation.hasRefusals, refusals))
-        server = self.opened(socket.SOCK_DGRAM)
-        server.bind(address)
-        server.sendto(b"here", ("127.0.0.1", port.getHost().port))
+        self.serverInPlaceOf(held).sendto(b"here", ("127.0.0.1", port.getHost().port))
         await self.eventually(lambda: conversation.heard)
         assert (conversation.heard, conversation.refusals) == (b"here", 4)
 
@@ -139,7 +150,7 @@ class ErrorTests(LoopTestCase):
     @onReactor
     async def test_writerIsAddedAfterAnError(self) -> None:
         """A reader can also become a writer after an error, and be removed."""
-        client, _ = self.refusing()
+        client, _ = self.refused()
         watched = Watched(self.reactor, client, lambda: client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         self.reactor.addReader(watched)
         client.send(b"anybody?")
@@ -154,7 +165,7 @@ class ErrorTests(LoopTestCase):
     @onReactor
     async def test_errorThatStaysCostsNothing(self) -> None:
         """A reader is called a few times for an error that it leaves pending, and again for each later datagram."""
-        client, address = self.refusing()
+        client, held = self.refused()
         client.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)  # the error stays until MSG_ERRQUEUE is read (ip(7))
         heard: list[bytes] = []
 
@@ -168,8 +179,7 @@ class ErrorTests(LoopTestCase):
         await self.eventually(lambda: watched.reads)
         await self.turns()
         assert watched.reads <= 3
-        server = self.opened(socket.SOCK_DGRAM)
-        server.bind(address)
+        server = self.serverInPlaceOf(held)
         for _ in range(2):
             for datagram in (b"one", b"two", b"three"):
                 server.sendto(datagram, client.getsockname())
