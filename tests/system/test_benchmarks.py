@@ -338,12 +338,14 @@ def test_signalEndsServerAndLoad(number: signal.Signals, code: int, command: lis
 
 
 ONCE = """
-import socket
+import os, socket
 listener = socket.create_server(("127.0.0.1", 0))
 connection = listener.accept()[0]
 connection.sendall(connection.recv(64).upper())
-raise SystemExit("server: enough for today")
+os.write(2, b"server: enough for today\\n")
+os._exit(1)
 """
+"""A server that exits early, at the moment at which its sockets are closed."""
 
 
 def test_serverThatEndsIsRecorded(load: str, tmp_path: Path) -> None:
