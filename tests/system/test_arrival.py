@@ -339,8 +339,10 @@ def test_otherProtocolThanTLSGetsAlert(tmp_path: Path, certificates: Certificate
     options = ("--handshake-timeout=1", "--log-connections")
     with Daemon.start(tmp_path, *options, listen=[listenTLS(certificates.server)]) as daemon:
         before = daemon.descriptors
+        daemon.signal(signal.SIGSTOP)  # so all of it is there when the handshake timeout begins
         with daemon.address.connect() as connection:
             connection.sendall(first)
+            daemon.signal(signal.SIGCONT)
             alert = receiveAll(connection)
             assert alert[:1] in (b"\x15", b"")
             eventually(lambda: daemon.connections)
