@@ -595,9 +595,11 @@ def test_stopEndsClientThatKeepsSending(tmp_path: Path, certificates: Certificat
                         if now > quick:
                             longest = max(longest, now - began)
                         # 64 MiB last longer than the stop at this rate, and little is left at its end.
-                        time.sleep(len(more) / (2**22 if now < quick else 2**26))
-                        began = time.monotonic()
+                        pause = len(more) / (2**22 if now < quick else 2**26)
+                        began = now + pause
+                        time.sleep(pause)
             finally:
+                longest = max(longest, time.monotonic() - began)  # also if it was aborted meanwhile
                 sent.set()
                 sending.join(60)
             daemon.wait(60)
