@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import AF_UNIX, IPPROTO_TCP, MSG_MORE, TCP_NODELAY, socket
+from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY, socket
 from ssl import MemoryBIO, SSLContext, SSLSession, SSLWantReadError, SSLZeroReturnError
 from typing import Self
 
@@ -34,7 +34,7 @@ class TLSConnection:
     def __init__(
         self, connection: socket, context: SSLContext, together: bool = False, session: SSLSession | None = None
     ) -> None:
-        """The end of the handshake, if it is ours, shares a segment with the stream's beginning if `together`."""
+        """The end of the handshake, if it is ours, is sent with the stream's beginning if `together`."""
         self.socket = connection
         self._together = together
         if not together and connection.family != AF_UNIX:
@@ -54,16 +54,17 @@ class TLSConnection:
             yield cls(connection, context)
 
     def _shakeHands(self) -> bool:
-        flags = 0
+        isDone = False
         try:
             self.tls.do_handshake()
-            flags = MSG_MORE if self._together else 0
+            isDone = True
         except SSLWantReadError:
-            return False
+            pass
         finally:
-            # Also the alert when it fails.
-            self.socket.sendall(self._outgoing.read(), flags)
-        return True
+            if not (isDone and self._together):  # `seal` returns it then
+                # Also the alert when it fails.
+                self.socket.sendall(self._outgoing.read())
+        return isDone
 
     def seal(self, data: bytes, end: str = "") -> bytes:
         """Return the records that carry `data`, and our close_notify if it is part of `end`, one of ENDS."""
