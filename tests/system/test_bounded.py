@@ -55,26 +55,36 @@ def test_peerThatNeverReadsIsBoundedAndAborted(tmp_path: Path, figure: Callable[
 def test_slowReaderIsNotAborted(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """A peer that reads 10 KiB in each of three stall periods is not aborted, and its echo is exact.
 
-    Its receive buffer is small, because its kernel acknowledges only after a good part of that is read.
+    Its receive buffer is small, because its kernel acknowledges only after a good part of that is read. When this
+    process has no processor for a while, it reads too late and may be aborted: such an attempt is repeated.
     """
     data = randomBytes(32 * MIB)
-    with (
-        Daemon.start(tmp_path, "--stall-timeout=2") as daemon,
-        daemon.address.connect(receiveBuffer=4096) as connection,
-    ):
-        connection.setblocking(False)
-        sent, received, began = 0, b"", time.monotonic()
-        while (lived := time.monotonic() - began) < 7 or len(received) < 30 * 1024:
-            try:
-                sent += connection.send(data[sent:])
-            except BlockingIOError:
-                time.sleep(0.125)
-                with suppress(BlockingIOError):  # the daemon may have had no processor
-                    received += connection.recv(640)
-        figure(f"lived {lived:.0f} s with a stall timeout of 2 s, at {len(received) / lived:.0f} B/s")
+    for _ in range(5):
+        sent, received, longest, isAborted = 0, b"", 0.0, True
+        with (
+            Daemon.start(tmp_path, "--stall-timeout=2") as daemon,
+            daemon.address.connect(receiveBuffer=4096) as connection,
+        ):
+            connection.setblocking(False)
+            began = before = time.monotonic()
+            with suppress(ConnectionError):
+                while (lived := before - began) < 7 or len(received) < 30 * 1024:
+                    try:
+                        sent += connection.send(data[sent:])
+                    except BlockingIOError:
+                        time.sleep(0.125)
+                        with suppress(BlockingIOError):  # the daemon may have had no processor
+                            received += connection.recv(640)
+                    now = time.monotonic()
+                    longest, before = max(longest, now - before), now
+                isAborted = isCut(connection)
+            longest = max(longest, time.monotonic() - before)
         assert received == data[: len(received)].upper()
         assert sent < len(data)
-        assert not isCut(connection)
+        if not isAborted or longest < 0.3:
+            break
+    figure(f"lived {lived:.0f} s with a stall timeout of 2 s, at {len(received) / lived:.0f} B/s")
+    assert not isAborted
 
 
 def test_peerThatDoesNotReadAfterItsEndIsAborted(tmp_path: Path) -> None:
