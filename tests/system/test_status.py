@@ -151,7 +151,7 @@ def test_idleAndSlowClientsDisturbNobody(tmp_path: Path, figure: Callable[[str],
                     opened.enter_context(site.address.connect())
                 most = daemon.descriptors - before
                 codes = [site.ask("/readyz").code for _ in range(20)]
-                scrape = site.scrape()
+                scrape = eventually(lambda: (found := site.scrape()).sum("echoup_received_bytes_total") > 640 and found)
         finally:
             done.set()
             thread.join()
