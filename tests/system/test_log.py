@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from select import select
 from socket import AF_INET, AF_UNIX, SHUT_WR, inet_aton
 from threading import Thread
 
@@ -64,6 +65,7 @@ class Piped(Daemon):
 
     def read(self) -> None:
         """Read on."""
+        assert select([self._output], [], [], 60)[0], self.output
         more = os.read(self._output.fileno(), PIPE)
         assert more, self.output
         self.output += more
@@ -243,6 +245,8 @@ def test_suspendedSupervisor(reactor: str) -> None:
         daemon.signal(signal.SIGSTOP)
         daemon.serve(*range(1, 80))
         daemon.signal(signal.SIGCONT)
+        while len(_PEER.findall(daemon.output.decode())) < 79:  # a worker that ends waits a second for its log
+            daemon.read()
         daemon.signal(signal.SIGTERM)
         text = daemon.readAll()
         assert daemon.wait() == 143
