@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
+from os import getpid
 from pathlib import Path
 from socket import SHUT_WR, SO_RCVBUF, SOL_SOCKET, socket
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError
@@ -69,8 +70,9 @@ class Clients:
         ]
 
     def _other(self) -> str:
-        number = next(self._numbers)
-        return f"127.1.{number >> 8}.{number & 255}"
+        """Return an address that the clients of other test processes don't have: one might have the port there."""
+        number = getpid() << 12 | next(self._numbers) & 0xFFF
+        return f"127.{128 | number >> 16 & 63}.{number >> 8 & 255}.{number & 255}"
 
     def _at(self, listener: str) -> Address:
         return replace(self.addresses[listener], source=self._other())
