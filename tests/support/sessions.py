@@ -170,12 +170,12 @@ class Clients:
         self.tally.connection(RESETS, "lost", len(data))
 
     def resetAmidData(self, size: int) -> None:
-        """Reset the connection while data goes both ways."""
-        with self._at(BROKEN).connect() as connection:
+        """Reset the connection while data goes both ways; it can't stall, because there is room for all of it."""
+        with self._at(BROKEN).connect(receiveBuffer=1 << 18) as connection:
             connection.sendall(b"x")
             assert connection.recv(1) == b"X"
             connection.setblocking(False)
-            self.tally.atMost(BROKEN, 1 + connection.send(bytes(200_000)))
+            self.tally.atMost(BROKEN, 1 + connection.send(bytes(100_000)))
             reset(connection)
         self.tally.connection(BROKEN, "lost")
 
