@@ -11,7 +11,7 @@ from tests.support.commands import COMMANDS
 
 PING = [str(COMMANDS / "echoup"), "ping"]
 
-_TIMING = """
+TIMING = """
 from math import inf
 from echoup import clock
 
@@ -25,7 +25,7 @@ from echoup.client.cli import main
 main()
 """
 
-TIMED = [sys.executable, "-c", _TIMING + _MAIN, "ping"]
+TIMED = [sys.executable, "-c", TIMING + _MAIN, "ping"]
 """The command of an `echoup ping` whose replies all have a time: a busy machine may pause the real one."""
 
 
@@ -118,4 +118,4 @@ def getaddrinfo(host, port, family=0, *others, **named):
 
 socket.getaddrinfo = getaddrinfo
 """
-    return [sys.executable, "-c", _TIMING + script + _MAIN, "ping"]
+    return [sys.executable, "-c", TIMING + script + _MAIN, "ping"]

@@ -27,3 +27,19 @@ def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         assert time.monotonic() < deadline, f"{condition} did not come true in {seconds} s"
         time.sleep(0.01)
     return value
+
+
+class Pauses:
+    """The times between two calls of `note`, and before the first."""
+
+    longest = 0.0
+    """In seconds."""
+
+    def __init__(self) -> None:
+        self._before = time.monotonic()
+
+    def note(self) -> None:
+        """Note that the time since the last call is over."""
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self._before)
+        self._before = now

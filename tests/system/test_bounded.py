@@ -18,7 +18,7 @@ from tests.support.loads import Growth, isCut, offer
 from tests.support.reactors import MULTIPLEXERS
 from tests.support.sizes import MIB
 from tests.support.sockets import reset
-from tests.support.waiting import eventually
+from tests.support.waiting import Pauses, eventually
 
 pytestmark = pytest.mark.usefixtures("reactor")
 
@@ -60,28 +60,27 @@ def test_slowReaderIsNotAborted(tmp_path: Path, figure: Callable[[str], None]) -
     """
     data = randomBytes(32 * MIB)
     for _ in range(5):
-        sent, received, longest, isAborted = 0, b"", 0.0, True
+        sent, received, isAborted = 0, b"", True
         with (
             Daemon.start(tmp_path, "--stall-timeout=2") as daemon,
             daemon.address.connect(receiveBuffer=4096) as connection,
         ):
             connection.setblocking(False)
-            began = before = time.monotonic()
+            began, pauses = time.monotonic(), Pauses()
             with suppress(ConnectionError):
-                while (lived := before - began) < 7 or len(received) < 30 * 1024:
+                while (lived := time.monotonic() - began) < 7 or len(received) < 30 * 1024:
                     try:
                         sent += connection.send(data[sent:])
                     except BlockingIOError:
                         time.sleep(0.125)
                         with suppress(BlockingIOError):  # the daemon may have had no processor
                             received += connection.recv(640)
-                    now = time.monotonic()
-                    longest, before = max(longest, now - before), now
+                    pauses.note()
                 isAborted = isCut(connection)
-            longest = max(longest, time.monotonic() - before)
+            pauses.note()
         assert received == data[: len(received)].upper()
         assert sent < len(data)
-        if not isAborted or longest < 0.3:
+        if not isAborted or pauses.longest < 0.3:
             break
     figure(f"lived {lived:.0f} s with a stall timeout of 2 s, at {len(received) / lived:.0f} B/s")
     assert not isAborted

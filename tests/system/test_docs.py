@@ -16,19 +16,20 @@ from tests.support.commands import listenTLS
 from tests.support.daemon import Daemon
 from tests.support.documents import Document, readDocuments
 from tests.support.invocations import invocationsIn
+from tests.support.pings import TIMING
 from tests.support.terminal import CTRL_D, Terminal
 
 PROMPT = ">>:"
 
-COMMAND = """#!{python}
-import math
+COMMAND = (
+    "#!{python}"
+    + TIMING
+    + """
 import re
 import sys
 
-from echoup import clock
 from echoup.client import cli
 
-clock.LONGEST = math.inf
 secured = {proxied} if "--proxy-protocol" in sys.argv else {secured}
 sys.argv = [
     re.sub(r":8081$", ":{plain}", re.sub(r":8443$", f":{{secured}}", re.sub(r"^[\\w./-]+\\.pem$", "{authority}", word)))
@@ -40,6 +41,7 @@ for command in cli.cli.commands.values():
             each.default = "127.0.0.1:{plain}"
 cli.main()
 """
+)
 """The `echoup` of the sessions: port 8081 is a daemon without TLS, 8443 is one with it, behind a proxy if need be.
 
 It takes no gap for a pause, so that a busy machine doesn't change what it shows.

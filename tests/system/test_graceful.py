@@ -24,7 +24,7 @@ from tests.support.loads import offer
 from tests.support.reactors import MULTIPLEXERS
 from tests.support.sizes import MIB
 from tests.support.tls import TLSConnection
-from tests.support.waiting import eventually
+from tests.support.waiting import Pauses, eventually
 
 pytestmark = pytest.mark.usefixtures("reactor")
 
@@ -176,9 +176,9 @@ def test_partsOfTLSRecordAreMovement(tmp_path: Path, certificates: Certificates,
     listen, context = [listenTLS(certificates.server)], certificates.context()
 
     for _ in range(20):
-        received, longest = b"", 0.0
+        received = b""
         with Daemon.start(tmp_path, "--idle-timeout=0.5", listen=listen) as daemon:
-            before = time.monotonic()
+            pauses = Pauses()
             # Suppressed: the connection was ended halfway.
             with suppress(OSError), TLSConnection.to(daemon.address, context) as connection:
                 record = connection.seal(data)
@@ -186,12 +186,11 @@ def test_partsOfTLSRecordAreMovement(tmp_path: Path, certificates: Certificates,
                     connection.socket.sendall(record[start : start + 500])
                     if isStopped and not start:
                         daemon.signal(signal.SIGTERM)
-                    now = time.monotonic()
-                    longest, before = max(longest, now - before), now
+                    pauses.note()
                     time.sleep(0.05)
                 received = connection.receiveAll()
-            longest = max(longest, time.monotonic() - before)
-        if received == data.upper() or longest < QUIET - 0.1:
+            pauses.note()
+        if received == data.upper() or pauses.longest < QUIET - 0.1:
             break
     assert received == data.upper()
 
@@ -214,14 +213,13 @@ def test_busyConnectionIsServedDuringStop(tmp_path: Path) -> None:
     """A busy connection is served for most of the time to the deadline, then ended without loss."""
     for _ in range(20):  # it isn't busy when this process has no processor for a while
         with Daemon.start(tmp_path, "--drain-timeout=2", "--log-connections") as daemon:
-            exchanges, longest, before = 0, 0.0, time.monotonic()
+            exchanges, pauses = 0, Pauses()
             with daemon.address.connect() as busy:
                 daemon.signal(signal.SIGTERM)
                 while True:
                     busy.sendall(b"hello")
                     answer = busy.recv(5)
-                    now = time.monotonic()
-                    longest, before = max(longest, now - before), now
+                    pauses.note()
                     if not answer:
                         break
                     assert answer == b"HELLO"
@@ -229,7 +227,7 @@ def test_busyConnectionIsServedDuringStop(tmp_path: Path) -> None:
                     time.sleep(0.05)
             daemon.wait()
             assert "reason=stopping" in daemon.text
-        if exchanges > 10 or longest < 0.1:
+        if exchanges > 10 or pauses.longest < 0.1:
             break
     assert exchanges > 10
 
