@@ -28,8 +28,6 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor as installed
 
     reactor = cast("PosixReactorBase", installed)
-    for variable in options.unknownVariables:
-        _log.warn("{variable} is not a setting; it is ignored", variable=shown(variable))
     user: int | None = options.parent.get("uid") if options.parent else None
     asked = Limits(
         maxConnections=options["max-connections"],
@@ -40,8 +38,6 @@ def makeService(options: Options) -> IService:
         udpRate=options["udp-rate"],
     )
     limits = asked.within(reactor)
-    if limits != asked:
-        _log.warn("the select reactor serves at most {maximum} connections", maximum=limits.maxConnections)
     plan = Plan(
         listeners=tuple(options["listen"]),
         limits=limits,
@@ -59,6 +55,10 @@ def makeService(options: Options) -> IService:
         tlsClientCA=options["tls-client-ca"],
     )
     logSettings(plan)
+    for variable in options.unknownVariables:
+        _log.warn("{variable} is not a setting; it is ignored", variable=shown(variable))
+    if limits != asked:
+        _log.warn("the select reactor serves at most {maximum} connections", maximum=limits.maxConnections)
     service: IMainService
     if plan.workers == 1:
         service = EchoUpService(reactor, plan)

@@ -87,14 +87,15 @@ def test_restartsLoseNothing(tmp_path: Path, figure: Callable[[str], None], doma
     assert sum(shares) == len(outcomes)
 
 
-@pytest.mark.parametrize("options", [[], ["--workers=2"]])
-def test_multipathSocketIsServed(tmp_path: Path, options: list[str]) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_multipathSocketIsServed(tmp_path: Path, workers: int) -> None:
     """On a systemd socket of MPTCP clients of both protocols are served, and it is said once what isn't promised."""
     with multipath(socket.AF_INET) as held:
         held.bind(("127.0.0.1", 0))
         held.listen(4096)
         command = [sys.executable, "-c", ACTIVATE, str(held.fileno()), *foreground()]
         listen = ["systemd:domain=INET:index=0"]
+        options = [f"--workers={workers}", "--max-connections=100"]  # as many as every reactor can serve
         with Daemon.start(tmp_path, *options, listen=listen, command=command, inherited=[held.fileno()]) as daemon:
             data = randomBytes(200_000)
             for client in (socket.socket(), multipath(socket.AF_INET)):

@@ -14,7 +14,7 @@ MEMBERS = ["time", "level", "logger", "message"]
 
 def test_everyLineIsAFlatObject(reactor: str, tmp_path: Path) -> None:
     """A start, a session in a worker and a stop are objects whose members are texts and numbers."""
-    options = ["--workers=2", "--log-connections"]
+    options = ["--workers=2", "--max-connections=100", "--log-connections"]
     with Daemon.start(tmp_path, *options, environment={"ECHOUP_LOG_FORMAT": "json"}) as daemon:
         assert daemon.address.echo(b"hello") == b"HELLO"
         eventually(lambda: "reason=done" in daemon.text)
@@ -25,7 +25,7 @@ def test_everyLineIsAFlatObject(reactor: str, tmp_path: Path) -> None:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["time"])
         assert not [value for value in event.values() if isinstance(value, dict | list)], event
     first, last = events[0], events[-1]
-    assert (first["max-connections"], first["workers"], first["listen"]) == (1024, 2, "127.0.0.1:0")
+    assert (first["max-connections"], first["workers"], first["listen"]) == (100, 2, "127.0.0.1:0")
     assert last["message"] == "Server Shut Down."
     (ended,) = [event for event in events if event["message"].startswith("connection ")]
     assert (ended["bytes"], ended["reason"], ended["level"]) == (5, "done", "info")

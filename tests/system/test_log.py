@@ -117,7 +117,7 @@ RUNNERS = {
 def test_everyLineIsForOperators(reactor: str, tmp_path: Path, certificates: Certificates, workers: int) -> None:
     """A start, a session, a reload and a stop are logged in words that need no knowledge of Twisted's classes."""
     listen = ["127.0.0.1:0", f"unix:@{tmp_path}", f"unix:{tmp_path}/socket", listenTLS(certificates.server)]
-    options = [f"--workers={workers}", "--udp=127.0.0.1:0", "--log-connections"]
+    options = [f"--workers={workers}", "--udp=127.0.0.1:0", "--max-connections=100", "--log-connections"]
     with Daemon.start(tmp_path, *options, listen=listen) as daemon:
         assert daemon.address.echo(b"hello") == b"HELLO"
         eventually(lambda: daemon.connections)
