@@ -36,9 +36,6 @@ PYTEST = ("python", "-m", "pytest", "-n")
 WAITING, BUSY = str(4 * CORES), str(2 * CORES)
 """The processes for tests that mostly wait, and for those that don't; each takes a core for 4 s to import the tests."""
 
-ALL = ("epoll", "uvloop", "asyncio", "poll", "select")
-"""The reactors on which a daemon can run."""
-
 FEW = {"TEST_EXAMPLES": "few"}
 """The variable of runs that repeat elsewhere what `readme` has tried with more random input."""
 
@@ -178,8 +175,12 @@ def readme(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Run README.md's test command on every reactor, and measure the branch coverage of all its processes."""
     data = {"COVERAGE_FILE": str(_folder(session, "coverage") / "data")}
-    measuring = {"COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve()), "TEST_REACTORS": " ".join(ALL)}
-    session.run("bash", "-euo", "pipefail", "-c", _command("tests"), external=True, env={**data, **measuring})
+    measuring = {
+        **data,
+        "COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve()),
+        "TEST_REACTORS": "epoll uvloop asyncio poll select",
+    }
+    session.run("bash", "-euo", "pipefail", "-c", _command("tests"), external=True, env=measuring)
     for command in "combine", "report":
         session.run(".venv/bin/coverage", command, external=True, env=data)
 
