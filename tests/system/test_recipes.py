@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+import echoup
 import twisted
 from tests.support.commands import COMMANDS, unmeasured
 from tests.support.daemon import Daemon
 from tests.support.ending import ending
 from tests.support.peers import need
 from tests.support.waiting import eventually
+from twisted.plugins import echoup_plugin
 
 CHECKOUT = Path(__file__).parents[2]
 AS_ANOTHER_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -40,8 +42,8 @@ def install(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
     (packages,) = folder.glob("lib/python*/site-packages")
     shutil.copytree(Path(twisted.__file__).parent, packages / "twisted", ignore=shutil.ignore_patterns("dropin.cache"))
-    shutil.copytree(CHECKOUT / "echoup", packages / "echoup")
-    shutil.copy(CHECKOUT / "twisted/plugins/echoup_plugin.py", packages / "twisted/plugins")
+    shutil.copytree(Path(echoup.__file__).parent, packages / "echoup")
+    shutil.copy(echoup_plugin.__file__, packages / "twisted/plugins")
     (packages / "others.pth").write_text("\n".join(site.getsitepackages()))
     script = folder / "bin" / "twistd"
     script.write_text(f"#!{folder}/bin/python\nfrom twisted.scripts.twistd import run\nrun()\n")
