@@ -4,11 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from tests.reactor.exceptions import EXCEPTIONS, PROGRAMS, SUFFIX
+from tests.support.namespaces import linkedNetwork, whyNoNetwork
 
 pytestmark = pytest.mark.twisteds
 
@@ -37,6 +40,13 @@ PASSED_PROGRAMS = {
     "twisted.test.test_tcp": 32,
 }
 """The same for tests of code that is built on reactors."""
+
+
+@pytest.fixture(autouse=True)
+def _network() -> Iterator[None]:
+    """Let no other process take a port that Twisted's `findFreePort` has found, where this process may do that."""
+    with nullcontext() if whyNoNetwork() else linkedNetwork():
+        yield
 
 
 def run(module: str, folder: Path, *names: str, **environment: str) -> tuple[int, dict[str, int], str]:

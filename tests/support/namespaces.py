@@ -6,10 +6,14 @@ does the same from Python 3.12 on.
 
 import ctypes
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LINK_LOCAL = "fe80::1234"
+"""The address of `linkedNetwork`, on the interface v0."""
 
 _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x200, 0x20000, 0x40000000  # <linux/sched.h>
 _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2  # <linux/mount.h>
@@ -43,6 +47,27 @@ def ownNetwork() -> Iterator[None]:
     """Enter a network namespace with nothing but 127.0.0.1 and ::1."""
     with _namespace(_CLONE_NEWNET, "net"):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+
+
+def whyNoNetwork() -> str:
+    """Return why this process can't have a network of its own; empty if it can."""
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
+        return "a network of its own takes CAP_SYS_ADMIN"
+    return "" if shutil.which("ip") else "ip is missing: apt-get install iproute2"
+
+
+@contextmanager
+def linkedNetwork() -> Iterator[None]:
+    """Enter a network namespace with 127.0.0.1, ::1, and two linked interfaces, the first with LINK_LOCAL."""
+    with ownNetwork():
+        for command in (
+            "link add v0 type veth peer name v1",
+            "link set v0 addrgenmode none up",  # no other address, which the kernel would probe for a second
+            "link set v1 addrgenmode none up",
+            f"address add {LINK_LOCAL}/64 dev v0 nodad",
+        ):
+            subprocess.run(["ip", *command.split()], check=True)
         yield
 
 

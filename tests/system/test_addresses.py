@@ -1,6 +1,5 @@
 """Addresses that depend on the machine: those of one link, and names with several addresses."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,28 +11,19 @@ from tests.support.addresses import unused
 from tests.support.commands import connect
 from tests.support.daemon import Daemon
 from tests.support.datagrams import ports
-from tests.support.namespaces import ownNetwork
+from tests.support.namespaces import LINK_LOCAL, linkedNetwork, whyNoNetwork
 from tests.support.pings import probe, resolving
 from tests.support.sockets import unheard
 
-HOST = "fe80::1234%v0"
+HOST = f"{LINK_LOCAL}%v0"
 
 
 @pytest.fixture
 def link() -> Iterator[None]:
-    """Two interfaces that are linked, the first with the address HOST."""
-    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("a network of its own takes CAP_SYS_ADMIN")
-    if not shutil.which("ip"):
-        pytest.skip("ip is missing: apt-get install iproute2")
-    with ownNetwork():
-        for command in (
-            "link add v0 type veth peer name v1",
-            "link set v0 up",
-            "link set v1 up",
-            "address add fe80::1234/64 dev v0 nodad",
-        ):
-            subprocess.run(["ip", *command.split()], check=True)
+    """A network where this process has the address HOST."""
+    if reason := whyNoNetwork():
+        pytest.skip(reason)
+    with linkedNetwork():
         yield
 
 
