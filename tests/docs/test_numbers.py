@@ -83,6 +83,7 @@ def statements() -> list[tuple[str, str, float]]:
         ("docs/status.md", "At most # connections", channel.MOST),
         ("docs/status.md", "more than # KiB", requesthead.MOST_BYTES / KIB),
         ("docs/status.md", "# header fields", requesthead.MOST_FIELDS),
+        ("docs/operating.md", "still runs # s after --drain-timeout", supervisor.GRACE),
         ("docs/operating.md", "# MiB of lines", logqueue.BOUND / MIB),
         ("docs/operating.md", "# ms after it was logged", logqueue.GATHERING * 1000),
         ("docs/operating.md", "at most # bytes", escaping.LONGEST),
