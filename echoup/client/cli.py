@@ -1,18 +1,15 @@
 """The `echoup` command."""
 
-import os
 import sys
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import click
 
+from echoup.client.commandline.connect import connect
+from echoup.client.commandline.habits import Commands
+from echoup.client.commandline.ping import ping
+from echoup.client.commandline.plugin import isPlugin, reportUnknown
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.habits import Commands
-from echoup.client.options import badParameter, pathOptions, secondsOption
-from echoup.client.plugin import isPlugin, reportUnknown
-from echoup.client.run import complain, conclude, explainFailure, run
+from echoup.client.run import complain, conclude, explainFailure
 from echoup.client.standardio import useWaitingStreams
 from echoup.upper import IMPLEMENTATION
 
@@ -36,208 +33,8 @@ def cli() -> None:
     """  # noqa: D301  # \b keeps click from wrapping a paragraph
 
 
-@cli.command()
-@pathOptions
-@secondsOption(
-    "-W", "--timeout", default=10.0, text="Give up if connecting, or a wait for more of a reply, takes longer."
-)
-@click.option("--no-history", is_flag=True, help="Neither read nor write the history file.")
-def connect(target: Any, timeout: float, no_history: bool) -> int:
-    """Talk to the echo service at TARGET.
-
-    TARGET is HOST, HOST:PORT, [V6]:PORT, tls: or udp: before one of these, or a Twisted client endpoint string (tcp:,
-    tls:, unix:; unix:@NAME is an abstract socket). The default is 127.0.0.1:8081.
-
-    On a terminal, connect prompts for lines and prints the reply under each. Ctrl-D ends it; Ctrl-Z suspends it.
-    Otherwise it sends standard input, half-closes the connection, and writes the full reply to standard output.
-
-    UDP may lose datagrams without notice. So connect sends each datagram only after the reply to the previous one, and
-    gives up when a reply takes longer than the timeout.
-
-    \b
-    Exit codes: 0 everything uppercased          7 closed or reset early
-                1 wrong reply                    8 not sent: local trouble
-                2 usage                        130 Ctrl-C
-                3 name not resolved            141 output can't be written
-                4 refused or unreachable       143 SIGTERM
-                5 timed out
-                6 TLS failed
-    """  # noqa: D301  # \b keeps click from wrapping a paragraph
-    if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
-        from twisted.internet import asyncioreactor
-
-        from echoup.client.conversation.console import converse
-
-        asyncioreactor.install()
-        command = [converse, target, timeout, not no_history]
-    else:
-        from echoup.client.conversation.pipe import pipe
-
-        command = [pipe, target, timeout]
-
-    from twisted.internet import reactor
-
-    return run(reactor, *command)
-
-
-def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
-    """Parse the requirements."""
-    if not values:
-        return []
-    from echoup.client.ping.requirement import parseRequirement
-
-    with badParameter():
-        return [parseRequirement(value) for value in values]
-
-
-@cli.command(short_help="Probe the path to TARGET, and say what fails, and where.")
-@pathOptions
-@click.option("-c", "--count", type=click.IntRange(1), metavar="COUNT", help="Stop after COUNT probes.")
-@secondsOption(
-    "-i",
-    "--interval",
-    default=1.0,
-    text="Time between the starts of two probes; 0: start each when the previous one ends.",
-    isPositive=False,
-)
-@secondsOption("-W", "--timeout", default=5.0, text="Give up on a probe after this time, whatever step it is in.")
-@click.option(
-    "-s",
-    "--size",
-    type=click.IntRange(1, 2**30),
-    default=56,
-    show_default=True,
-    metavar="BYTES",
-    help="Payload size in bytes.",
-)
-@click.option("--keep", is_flag=True, help="Use one connection (over UDP: one port) for all probes.")
-@click.option("--half-close", is_flag=True, help="Half-close after the payload, and wait for the server to close.")
-@click.option("-v", "--verbose", is_flag=True, help="Show the time and the details of each step.")
-@click.option("-q", "--quiet", is_flag=True, help="Show only the summary.")
-@click.option(
-    "--require",
-    "requirements",
-    multiple=True,
-    callback=_requirements,
-    metavar="LIMIT",
-    help="Fail unless LIMIT is met, such as 'p99<5ms', 'loss<1%' or 'outage<=2s'; repeatable.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "nagios", "prometheus"]),
-    default="text",
-    show_default=True,
-    metavar="FORMAT",
-    help="Output format: text, json, nagios or prometheus.",
-)
-@click.option("--json", is_flag=True, help="Same as --format json.")
-def ping(
-    target: Any,
-    count: int | None,
-    interval: float,
-    timeout: float,
-    size: int,
-    keep: bool,
-    half_close: bool,
-    verbose: bool,
-    quiet: bool,
-    requirements: list[Any],
-    form: str,
-    json: bool,
-) -> int:
-    """Probe the path to the echo service at TARGET, and say what fails, and where.
-
-    Each probe sends random text and checks every byte of the reply. By default a probe makes its own connection, and
-    starts on schedule even if earlier probes are still under way. Without --count, probing continues until Ctrl-C;
-    Ctrl-\\ prints the statistics so far.
-
-    TARGET is HOST, HOST:PORT, [V6]:PORT, tls: or udp: before one of these, or a Twisted client endpoint string (tcp:,
-    tls:, unix:; unix:@NAME is an abstract socket). The default is 127.0.0.1:8081.
-
-    \b
-    Exit codes: 0 everything uppercased          6 TLS failed
-                1 wrong reply, or a --require    7 closed or reset early
-                  that isn't met                 8 not sent: local trouble
-                2 usage                        130 Ctrl-C
-                3 name not resolved            141 output can't be written
-                4 refused or unreachable       143 SIGTERM
-                5 timed out
-
-    A wrong reply decides the exit code; otherwise the first failure does. A limit on the loss forgives lost probes; so
-    does a limit on the outage, if the outage has ended. Probes that this machine could not send, for example for lack
-    of a route or a file descriptor, count as neither answered nor lost.
-
-    With --format nagios, the exit codes are those of a plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. A usage error is
-    UNKNOWN.
-    """  # noqa: D301  # as above
-    if keep and half_close:
-        raise click.UsageError("--keep and --half-close are mutually exclusive: a half-closed connection can't be kept")
-    if json and form not in ("text", "json"):
-        raise click.UsageError(f"--json and --format {form} are mutually exclusive")
-    if count is None and form in ("nagios", "prometheus"):
-        raise click.UsageError(f"--format {form} needs --count, such as -c 3")
-
-    from twisted.internet import reactor
-
-    from echoup.client.ping.datagram import MAXIMUM
-    from echoup.client.ping.schedule import Schedule
-    from echoup.client.ping.session import ping as talk
-    from echoup.client.target.datagram import DatagramTarget
-
-    if isinstance(target, DatagramTarget):
-        if half_close:
-            raise click.UsageError("--half-close needs a stream, not UDP")
-        if size > MAXIMUM:
-            raise click.UsageError(f"--size {size} does not fit a UDP datagram, which has at most {MAXIMUM} bytes")
-    schedule = Schedule(count, interval, timeout, size, keep, half_close)
-    probe = partial(run, reactor, talk, target, schedule)
-    try:
-        if form == "nagios":
-            return _check(probe, requirements)
-        return probe(_makeReport("json" if json else form, quiet, verbose), requirements)
-    except MemoryError:
-        raise click.UsageError(f"not enough memory for --size {size}") from None
-
-
-def _check(probe: Callable[..., int], requirements: list[Any]) -> int:
-    """Run `probe` as a check of Nagios, and return its status; raise PathError if there is no line that tells it."""
-    from echoup.client.ping.reports.nagios import NagiosReport
-
-    lines: list[str] = []
-    report = NagiosReport(lines.append)
-    failure = None
-    try:
-        probe(report, requirements)
-    except PathError as error:
-        if not lines:
-            raise
-        failure = error
-    _write("".join(lines))
-    if failure:
-        conclude(failure)
-    return report.status
-
-
-def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
-    if form == "json":
-        from echoup.client.ping.reports.jsonlines import JSONReport
-
-        return JSONReport(_write, quiet)
-    if form == "prometheus":
-        from echoup.client.ping.reports.prometheus import PrometheusReport
-
-        return PrometheusReport(_write)
-    from echoup.client.ping.reports.text import TextReport
-
-    isTerminal = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    return TextReport(_write, quiet, verbose, isTerminal)
-
-
-def _write(text: str) -> None:
-    """Write `text` to standard output; Python has none where it was closed before the start."""
-    if sys.stdout:
-        sys.stdout.write(text)
+cli.add_command(connect)
+cli.add_command(ping)
 
 
 def main() -> None:

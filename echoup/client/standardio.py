@@ -54,6 +54,12 @@ def write(sink: int, data: bytes | memoryview) -> None:
             raise _broken() from None
 
 
+def show(text: str) -> None:
+    """Write `text` to standard output; Python has none where it was closed before the start."""
+    if sys.stdout:
+        sys.stdout.write(text)
+
+
 def watch(sink: int) -> None:
     """Wait until the reader of `sink` exits, and raise PathError; return at once if it isn't a pipe."""
     if isPipe(sink):

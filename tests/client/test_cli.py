@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from errno import EMFILE, ENOENT
 from importlib.metadata import version
@@ -16,7 +17,6 @@ import click
 from twisted.internet import asyncioreactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client import cli as module
 from echoup.client import run as runModule
 from echoup.client.cli import cli, main
 from echoup.client.connect.resolve import Family
@@ -36,6 +36,7 @@ from echoup.client.target.parse import parseTarget
 from echoup.durations import parseDuration
 from echoup.upper import IMPLEMENTATION
 from tests.support.doubles import raised
+from tests.support.invocations import COMMANDS
 from tests.support.properties import given, st
 from tests.support.samples import probe, summed
 
@@ -48,7 +49,12 @@ class CommandTestCase(SynchronousTestCase):
         self.installed: list[str] = []
         self.ran: list[Any] = []
         self.patch(asyncioreactor, "install", lambda: self.installed.append("asyncio"))
-        self.patch(module, "run", self.run_)
+        self.replaceRun(self.run_)
+
+    def replaceRun(self, run: Callable[..., int]) -> None:
+        """Let every command run with `run`."""
+        for module in COMMANDS:
+            self.patch(module, "run", run)
 
     def terminal(self) -> None:
         """Let standard input and output be terminals."""
@@ -149,7 +155,7 @@ class MainTests(CommandTestCase):
         def fail(*_: object) -> int:
             raise MemoryError
 
-        self.patch(module, "run", fail)
+        self.replaceRun(fail)
         message = "echoup: not enough memory for --size 1073741824\n"
         assert self.main("ping", "-s1073741824", "-c1") == (ExitCode.USAGE, "", message)
 
@@ -186,7 +192,7 @@ class MainTests(CommandTestCase):
                 complain("é \udcff")
                 return 99
 
-            self.patch(module, "run", talk)
+            self.replaceRun(talk)
             self.patch(sys, "argv", ["echoup", "connect"])
             assert raised(SystemExit, main)
             for stream, expected in ((stdout, "\\xe9 \\udcff\n"), (stderr, "\\xe9 \\udcff\n")):
@@ -199,10 +205,10 @@ class MainTests(CommandTestCase):
         def fail(*_: object) -> int:
             raise OSError(EMFILE, "Too many open files")
 
-        self.patch(module, "run", fail)
+        self.replaceRun(fail)
         message = "echoup: Too many open files (this process has no file descriptors left, see ulimit -n)\n"
         assert self.main("connect") == (ExitCode.LOCAL, "", message)
-        self.patch(module, "run", self.failToRun)
+        self.replaceRun(self.failToRun)
         assert raised(FileNotFoundError, self.main, "connect"), "another error is no trouble that a user could mend"
 
     def failToRun(self, *_: object) -> int:
@@ -245,7 +251,7 @@ class MainTests(CommandTestCase):
             (FileNotFoundError(ENOENT, "No such file"), "FileNotFoundError: [Errno 2] No such file"),
         ):
             self.failure = error
-            self.patch(module, "run", self.fail_)
+            self.replaceRun(self.fail_)
             code, stdout, _ = self.main("ping", "-c1", "--format", "nagios")
             assert (code, len(stdout.splitlines())) == (NagiosStatus.UNKNOWN, 1)
             assert stdout.startswith(f"ECHOUP UNKNOWN - {words}"), stdout
@@ -262,7 +268,7 @@ class MainTests(CommandTestCase):
             report.end(summed(probe(code=ExitCode.SHORT)), [], ExitCode.SHORT)
             raise PathError(ExitCode.SHORT, "closed early")
 
-        self.patch(module, "run", fail)
+        self.replaceRun(fail)
         code, stdout, stderr = self.main("ping", "-c1", "--format", "nagios")
         assert (code, stderr) == (NagiosStatus.CRITICAL, "echoup: closed early\n")
         assert stdout.startswith("ECHOUP CRITICAL - 0 of 1 answered by there; ")
@@ -292,7 +298,7 @@ class MainTests(CommandTestCase):
         def interrupt(*_: object) -> int:
             raise KeyboardInterrupt
 
-        self.patch(module, "run", interrupt)
+        self.replaceRun(interrupt)
         assert self.main("connect")[0] == ExitCode.INTERRUPTED
 
     def test_pingMistakeIsOneLine(self) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from getopt import GetoptError, getopt
 from pathlib import Path
@@ -18,13 +19,17 @@ from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 from twisted.scripts._twistd_unix import ServerOptions
 
-from echoup.client import cli
+from echoup.client.cli import cli
+from echoup.client.commandline import connect, ping
 from echoup.server.tap import Options
 
 PLACEHOLDER = re.compile(
     r"\.\.\.|…|[][$]|\b(BYTES|CONNECTIONS|COUNT|DESC|DURATION|FILE|FOLDER|HOST|METRIC|N|NAME|PORT|SECONDS|TARGET|TEXT|VALUE)\b"
 )
 """What stands for something else in a synopsis."""
+
+COMMANDS = (connect, ping)
+"""The modules of the client's commands; each runs the reactor with its `run`."""
 
 _INHERITED = re.compile(r"systemd:domain=(INET6?|UNIX):(name|index)=\w+(:\w+=\S*)?")
 
@@ -75,8 +80,10 @@ class Invocation:
 
 def _checkClient(arguments: Sequence[str]) -> str:
     """Run the client's command line up to where it would run the reactor."""
-    with patch.object(cli, "run", lambda *_: 0):
-        done = CliRunner().invoke(cli.cli, list(arguments))
+    with ExitStack() as patches:
+        for module in COMMANDS:
+            patches.enter_context(patch.object(module, "run", lambda *_: 0))
+        done = CliRunner().invoke(cli, list(arguments))
     return done.output.strip().rpartition("\n")[2] if done.exit_code == 2 else ""
 
 
@@ -102,7 +109,7 @@ def daemonIn(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> O
 
 def optionsOf(command: str) -> set[str]:
     """Return the options of a command of the client, all names."""
-    parameters = cli.cli.commands[command].params if command in cli.cli.commands else cli.cli.params
+    parameters = cli.commands[command].params if command in cli.commands else cli.params
     return {name for each in parameters for name in each.opts if name.startswith("-")} | {"-h", "--help"}
 
 
@@ -113,7 +120,7 @@ def namesOf(options: TwistedOptions) -> set[str]:
 
 
 DAEMON = namesOf(Options())
-CLIENT = set().union(*map(optionsOf, cli.cli.commands))
+CLIENT = set().union(*map(optionsOf, cli.commands))
 TWISTED = namesOf(ServerOptions()) | namesOf(TwistOptions())
 
 
@@ -143,7 +150,7 @@ def _invocationsOf(words: Sequence[str]) -> Iterator[Invocation]:
             yield Invocation(name, rest[:at], rest[at + 1 :])
             return
         begins = number == 0 or words[number - 1] == "-m"
-        if name == "echoup" and rest and (begins or rest[0] in cli.cli.commands):
+        if name == "echoup" and rest and (begins or rest[0] in cli.commands):
             yield Invocation("echoup", (), rest)
             return
         if " " in word and "echoup" in word:

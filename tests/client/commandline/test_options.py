@@ -5,7 +5,7 @@ from typing import Any
 import click
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.options import pathOptions
+from echoup.client.commandline.options import pathOptions
 from echoup.client.target.datagram import DatagramTarget
 from echoup.client.target.parse import parseTarget
 from echoup.client.target.security import Security

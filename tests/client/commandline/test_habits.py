@@ -7,7 +7,7 @@ import click
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.cli import cli
-from echoup.client.habits import joinWords, suggestTarget
+from echoup.client.commandline.habits import joinWords, suggestTarget
 from echoup.client.target.parse import parseTarget
 from tests.support.doubles import raised
 from tests.support.properties import given, st

@@ -50,8 +50,6 @@ class PathCommand(click.Command):
 class Commands(click.Group):
     """A group of such commands."""
 
-    command_class = PathCommand
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; explain an option of a command in front of it."""
         try:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from echoup.client.habits import suggestTarget
+from echoup.client.commandline.habits import suggestTarget
 from echoup.durations import parseDuration, parsePositiveDuration
 
 F = TypeVar("F", bound=Callable[..., Any])

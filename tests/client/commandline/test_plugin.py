@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 from twisted.trial.unittest import SynchronousTestCase
 
+from echoup.client.commandline.plugin import UNKNOWN, isPlugin, reportUnknown
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.reports.nagios import NagiosStatus
-from echoup.client.plugin import UNKNOWN, isPlugin, reportUnknown
 from echoup.client.standardio import useWaitingStreams
 from tests.support.properties import given, st
 

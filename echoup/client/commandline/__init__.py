@@ -1,0 +1,1 @@
+"""The command line of `echoup`: its commands, their options, and what helps to write them."""
