@@ -5,6 +5,7 @@ import sys
 import click
 
 from echoup.client.commandline.connect import connect
+from echoup.client.commandline.diagnose import diagnose
 from echoup.client.commandline.habits import Commands
 from echoup.client.commandline.ping import ping
 from echoup.client.commandline.plugin import isPlugin, reportUnknown
@@ -30,11 +31,13 @@ def cli() -> None:
     twistd -n echoup           start the echo service, on 127.0.0.1:8081
     echoup connect HOST:PORT   talk to it
     echoup ping HOST:PORT      probe it
+    echoup diagnose HOST:PORT  find out what is wrong with the path
     """  # noqa: D301  # \b keeps click from wrapping a paragraph
 
 
 cli.add_command(connect)
 cli.add_command(ping)
+cli.add_command(diagnose)
 
 
 def main() -> None:

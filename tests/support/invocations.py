@@ -20,7 +20,7 @@ from twisted.python.usage import UsageError
 from twisted.scripts._twistd_unix import ServerOptions
 
 from echoup.client.cli import cli
-from echoup.client.commandline import connect, ping
+from echoup.client.commandline import connect, diagnose, ping
 from echoup.server.tap import Options
 
 PLACEHOLDER = re.compile(
@@ -28,7 +28,7 @@ PLACEHOLDER = re.compile(
 )
 """What stands for something else in a synopsis."""
 
-COMMANDS = (connect, ping)
+COMMANDS = (connect, ping, diagnose)
 """The modules of the client's commands; each runs the reactor with its `run`."""
 
 _INHERITED = re.compile(r"systemd:domain=(INET6?|UNIX):(name|index)=\w+(:\w+=\S*)?")

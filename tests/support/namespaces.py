@@ -82,6 +82,11 @@ def _namespace(kind: int, name: str) -> Iterator[None]:
             _call("setns", before.fileno(), kind)
 
 
+def setNetwork(descriptor: int) -> None:
+    """Put this thread into the network namespace that `descriptor` refers to; see setns(2)."""
+    _call("setns", descriptor, _CLONE_NEWNET)
+
+
 def _call(name: str, *arguments: object) -> None:
     if _libc[name](*arguments):
         number = ctypes.get_errno()

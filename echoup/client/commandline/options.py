@@ -16,17 +16,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 PROXY_PROTOCOLS: dict[str | None, Literal[1, 2]] = {"v1": 1, "v2": 2}
 
 
-def secondsOption(*names: str, default: float, text: str, isPositive: bool = True) -> Callable[[F], F]:
-    """Return an option that takes a duration, more than 0 with `isPositive`; `text` is its help."""
+def secondsOption(*names: str, default: float | None, text: str, isPositive: bool = True) -> Callable[[F], F]:
+    """Return an option that takes a duration, more than 0 with `isPositive`; `text` is its help.
+
+    Its value is in seconds; without a `default` it is None where the option isn't given.
+    """
     parse = parsePositiveDuration if isPositive else parseDuration
 
-    def toSeconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    def toSeconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+        if value is None:
+            return None
         with badParameter():
             return parse(value)
 
-    return click.option(
-        *names, default=f"{default:g}s", show_default=True, metavar="DURATION", callback=toSeconds, help=text
-    )
+    words = None if default is None else f"{default:g}s"
+    return click.option(*names, default=words, show_default=True, metavar="DURATION", callback=toSeconds, help=text)
 
 
 def fileOption(name: str, text: str) -> Callable[[F], F]:

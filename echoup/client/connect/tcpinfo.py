@@ -21,8 +21,28 @@ STATES = (
 )
 """The states of RFC 9293, 3.3.2, in the order of the kernel's net/tcp_states.h."""
 
-_LAYOUT = Struct("=B 7x 60x I 28x I")
-"""Of struct tcp_info (linux/tcp.h): tcpi_state, tcpi_rtt in microseconds, tcpi_total_retrans."""
+_UNKNOWN = 2**32 - 1
+"""The kernel's shortest round-trip time before the first."""
+
+_LAYOUT = Struct("=B 3x B 11x I I I 4x I 24x I 4x I 28x I 16x Q Q 8x I I")
+"""Of struct tcp_info (linux/tcp.h); its times are in microseconds."""
+
+_FIELDS = (
+    "state",
+    "backoff",
+    "sendMSS",
+    "receiveMSS",
+    "unacknowledged",
+    "lost",
+    "pathMTU",
+    "rtt",
+    "retransmits",
+    "bytesAcknowledged",
+    "bytesReceived",
+    "bytesUnsent",
+    "leastRTT",
+)
+"""The fields of `TCPInfo` in the order of that."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,26 @@ class TCPInfo:
     """The smoothed round-trip time between the two kernels, in seconds; 0 before the first."""
     retransmits: int
     """The number of retransmitted segments, SYN included."""
+    leastRTT: float = 0
+    """The shortest round-trip time between the two kernels, in seconds; 0 before the first."""
+    backoff: int = 0
+    """How many times the retransmission timer has doubled, because nothing was acknowledged."""
+    sendMSS: int = 0
+    """The most bytes that a segment of ours carries."""
+    receiveMSS: int = 0
+    """The most bytes that a segment of the peer seems to carry."""
+    unacknowledged: int = 0
+    """The number of segments that were sent and not acknowledged."""
+    lost: int = 0
+    """How many of them count as lost."""
+    pathMTU: int = 0
+    """The largest packet that the kernel sends on this path, in bytes."""
+    bytesAcknowledged: int = 0
+    """Bytes that the peer's kernel has acknowledged; the SYN and our FIN count as one each."""
+    bytesReceived: int = 0
+    """Bytes that were received in order."""
+    bytesUnsent: int = 0
+    """Bytes that were written and not sent yet."""
 
     @classmethod
     def of(cls, handle: Any) -> Self | None:
@@ -43,5 +83,7 @@ class TCPInfo:
             info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAYOUT.size)
         except (AttributeError, OSError):  # None, or not Linux; not TCP, or closed
             return None
-        state, rtt, retransmits = _LAYOUT.unpack(info)
-        return cls(STATES[state], rtt / 1e6, retransmits)
+        known = _LAYOUT.unpack(info.ljust(_LAYOUT.size, b"\0"))  # an old kernel knows less
+        found = dict(zip(_FIELDS, known, strict=True))
+        least = 0 if found["leastRTT"] == _UNKNOWN else found["leastRTT"]
+        return cls(**found | {"state": STATES[found["state"]], "rtt": found["rtt"] / 1e6, "leastRTT": least / 1e6})

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,7 +80,8 @@ def _instant(moment: datetime) -> str:
 def _phase(phase: Phase, result: Result) -> dict[str, Any]:
     seconds = None if result.seconds is None else phase.seconds
     known = {"step": phase.step.value, "seconds": seconds, "error": phase.error}
-    return known | phase.details | {"tcp": phase.tcp and asdict(phase.tcp)}
+    tcp = phase.tcp and {"state": phase.tcp.state, "rtt": phase.tcp.rtt, "retransmits": phase.tcp.retransmits}
+    return known | phase.details | {"tcp": tcp}
 
 
 def _certificate(result: Result) -> dict[str, Any] | None:

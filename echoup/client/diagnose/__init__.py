@@ -1,0 +1,1 @@
+"""`echoup diagnose`: what is wrong with a path, and where."""

@@ -1,0 +1,138 @@
+"""A UDP socket for experiments: with a TOS, with or without fragments, and with what arrives as it arrived."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echoup.clock import RunningTime
+
+LARGEST = 2**16
+"""More than the largest datagram."""
+
+# Linux has them, Python 3.11 doesn't (linux/in.h, linux/in6.h).
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
+IP_PMTUDISC_PROBE = 3
+"""Set DF, and ignore the path MTU that the kernel knows: ip(7)."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A datagram that came."""
+
+    data: bytes
+    tos: int
+    """The TOS byte, or traffic class, that it had when it arrived: DSCP and ECN (RFC 2474, RFC 3168)."""
+    at: float
+    """When it came, in seconds of the clock."""
+
+
+@implementer(IReadDescriptor)
+class DatagramSocket:
+    """A UDP socket that is connected to one address, from a port that the kernel chooses."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        clock: RunningTime,
+        host: str,
+        port: int,
+        *,
+        tos: int = 0,
+        isWhole: bool = False,
+        source: str | None = None,
+    ) -> None:
+        """Open it to the IP address `host`; raise OSError if that fails.
+
+        `tos` is what its datagrams carry. With `isWhole` they are sent with DF, and never in fragments: the kernel
+        refuses one that its interface can't take. `source` is the address to send from.
+        """
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )[0]
+        self.arrivals: list[Arrival] = []
+        """What came, in the order in which it came."""
+        self.errors: list[OSError] = []
+        """What the kernel reported, such as refusals."""
+        self._reactor, self._clock = reactor, clock
+        self._change: Deferred[None] | None = None
+        self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+        try:
+            if family == socket.AF_INET6:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+                if isWhole:
+                    self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+            else:
+                self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+                self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+                if isWhole:
+                    self.socket.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+            if source:
+                self.socket.bind((source, 0))
+            self.socket.connect(address)
+        except OSError:
+            self.socket.close()
+            raise
+        reactor.addReader(self)
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """Our own address and port."""
+        host, port = self.socket.getsockname()[:2]
+        return host, port
+
+    def fileno(self) -> int:
+        """See `IFileDescriptor`."""
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:
+        """See `ILoggingContext`."""
+        return "datagrams"
+
+    def send(self, data: bytes) -> None:
+        """Send `data`; raise OSError if the kernel refuses it, or reports an error of an earlier one."""
+        self.socket.send(data)
+
+    def doRead(self) -> None:
+        """Take what came."""
+        while True:
+            try:
+                data, ancillary, _, _ = self.socket.recvmsg(LARGEST, socket.CMSG_SPACE(4))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self.errors.append(error)
+                break
+            tos = ancillary[0][2][0] if ancillary else 0
+            self.arrivals.append(Arrival(data, tos, self._clock.seconds()))
+        if self._change:
+            change, self._change = self._change, None
+            change.callback(None)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Note that the reactor has seen an error on the socket; the errors have it when it is read."""
+        self.doRead()
+
+    async def wait(self, isOver: Callable[[], bool], seconds: float) -> bool:
+        """Wait until `isOver`, which is asked when something came, for `seconds` at most; return whether it is."""
+        deadline = self._clock.seconds() + seconds
+        while not isOver():
+            self._change = Deferred()
+            try:
+                await self._change.addTimeout(max(deadline - self._clock.seconds(), 0), self._clock)
+            except DeferredTimeout:
+                self._change = None
+                return isOver()
+        return True
+
+    def close(self) -> None:
+        """Close it."""
+        self._reactor.removeReader(self)
+        self.socket.close()

@@ -1,0 +1,1 @@
+"""The checks that are made on demand, because they take time, or load the path."""

@@ -1,0 +1,29 @@
+"""Which checks a diagnosis makes, and how far each goes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which checks are made, and how far they go; the times are in seconds."""
+
+    only: frozenset[str] = frozenset()
+    """The names of the checks to make; empty: all."""
+    skip: frozenset[str] = frozenset()
+    """The names of those not to make."""
+    timeout: float = 5
+    """How long to wait for one step: a connection, a reply, a datagram."""
+    flows: int = 0
+    """How many source ports `flows` probes from; 0: the check isn't made."""
+    idle: float = 0
+    """The longest time for which `idle` leaves a connection idle; 0: the check isn't made."""
+    load: float = 0
+    """How long `load` sends a flood in each direction; 0: the check isn't made."""
+    many: int = 0
+    """How many connections `many` holds; 0: the check isn't made."""
+
+    def why(self, name: str) -> str:
+        """Return why the check `name` isn't to be made; empty if it is."""
+        if name in self.skip:
+            return "by --skip"
+        return f"by --only {' --only '.join(sorted(self.only))}" if self.only and name not in self.only else ""

@@ -1,0 +1,1 @@
+"""Tests of `echoup diagnose` on paths with and without faults."""
