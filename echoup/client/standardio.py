@@ -60,6 +60,11 @@ def show(text: str) -> None:
         sys.stdout.write(text)
 
 
+def isTerminal() -> bool:
+    """Return whether standard output is a terminal that understands more than text."""
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def watch(sink: int) -> None:
     """Wait until the reader of `sink` exits, and raise PathError; return at once if it isn't a pipe."""
     if isPipe(sink):

@@ -7,7 +7,7 @@ import click
 from echoup.client.commandline.habits import PathCommand
 from echoup.client.commandline.options import badParameter, pathOptions, secondsOption
 from echoup.client.run import run
-from echoup.client.standardio import show
+from echoup.client.standardio import isTerminal, show
 
 
 def _checks(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> frozenset[str]:
@@ -69,11 +69,19 @@ def diagnose(
     """  # noqa: D301  # \b keeps click from wrapping a paragraph
     from twisted.internet import reactor
 
+    from echoup.client.diagnose.checklist import NAMES
     from echoup.client.diagnose.reports.jsonobject import DiagnosisJSON
     from echoup.client.diagnose.reports.text import DiagnosisText
     from echoup.client.diagnose.scope import Scope
     from echoup.client.diagnose.session import diagnose as examine
 
     scope = Scope(only, skip, timeout, flows or 0, idle or 0, load or 0, many or 0)
-    report = DiagnosisJSON(show) if json else DiagnosisText(show)
+    for name, extent in {"flows": flows, "idle": idle, "load": load, "many": many}.items():
+        if extent and not scope.includes(name):
+            raise click.UsageError(f"--{name} asks for a check that --only or --skip leaves out")
+        if not extent and name in only:
+            raise click.UsageError(f"--only {name} needs --{name} as well, which says how far to go")
+    if not any(map(scope.includes, NAMES)):
+        raise click.UsageError("--only and --skip leave no check")
+    report = DiagnosisJSON(show) if json else DiagnosisText(show, isTerminal())
     return run(reactor, examine, target, scope, report, strict)

@@ -1,7 +1,5 @@
 """The command `echoup ping`."""
 
-import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,7 +10,7 @@ from echoup.client.commandline.habits import PathCommand
 from echoup.client.commandline.options import badParameter, pathOptions, secondsOption
 from echoup.client.exitcodes import PathError
 from echoup.client.run import conclude, run
-from echoup.client.standardio import show
+from echoup.client.standardio import isTerminal, show
 
 
 def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
@@ -165,5 +163,4 @@ def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
         return PrometheusReport(show)
     from echoup.client.ping.reports.text import TextReport
 
-    isTerminal = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    return TextReport(show, quiet, verbose, isTerminal)
+    return TextReport(show, quiet, verbose, isTerminal())

@@ -30,46 +30,46 @@ class Check:
     name: str
     make: Make
     needs: tuple[str, ...] = ()
-    """What the target must be: `host`, `stream`, `TCP`, `TLS`."""
+    """What the target must have, in words: the keys of _HAS."""
+    isBasis: bool = False
+    """Whether the other checks need what it learns of the path, so that it is made even where it isn't asked for."""
     option: str = ""
     """The field of the scope that asks for it, where it is made only on demand; it is also the option's name."""
 
     def whySkipped(self, path: PathUnderTest) -> str:
         """Return why it can't, or needn't, be made on `path`; empty if it is to be made."""
-        if why := path.scope.why(self.name):
-            return why
         if self.option and not getattr(path.scope, self.option):
             return f"--{self.option} asks for it"
         missing = [need for need in self.needs if not _HAS[need](path)]
-        return f"the target has no {missing[0]}" if missing else ""
+        return f"it needs {missing[0]}, and {path.target} has none" if missing else ""
 
 
 _HAS: dict[str, Callable[[PathUnderTest], bool]] = {
-    "host": lambda path: bool(path.host),
-    "stream": lambda path: not path.isDatagram,
+    "a host": lambda path: bool(path.host),
+    "a stream": lambda path: not path.isDatagram,
     "TCP": lambda path: bool(path.host) and not path.isDatagram,
     "TLS": lambda path: bool(getattr(path.target, "security", None)),
 }
 
 STAGES: tuple[tuple[Check, ...], ...] = (
-    (Check("resolve", resolution.check, ("host",)),),
-    (Check("reach", reach.check, ("TCP",)),),
+    (Check("resolve", resolution.check, ("a host",), isBasis=True),),
+    (Check("reach", reach.check, ("TCP",), isBasis=True),),
     # What measures times runs before what loads the path.
     (
         Check("tls", handshake.check, ("TLS",)),
-        Check("half-close", halfclose.check, ("stream",)),
+        Check("half-close", halfclose.check, ("a stream",)),
         Check("proxy", distance.check, ("TCP",)),
-        Check("buffering", buffering.check, ("stream",)),
+        Check("buffering", buffering.check, ("a stream",)),
     ),
     (
-        Check("exact", exact.check, ("stream",)),
-        Check("mtu", packetsize.check, ("host",)),
-        Check("udp", udp.check, ("host",)),
+        Check("exact", exact.check, ("a stream",)),
+        Check("mtu", packetsize.check, ("a host",)),
+        Check("udp", udp.check, ("a host",)),
     ),
-    (Check("flows", flows.check, ("host",), "flows"),),
-    (Check("load", load.check, ("stream",), "load"),),
-    (Check("many", many.check, ("stream",), "many"),),
-    (Check("idle", idle.check, ("host",), "idle"),),
+    (Check("flows", flows.check, ("a host",), option="flows"),),
+    (Check("load", load.check, ("a stream",), option="load"),),
+    (Check("many", many.check, ("a stream",), option="many"),),
+    (Check("idle", idle.check, ("a host",), option="idle"),),
 )
 """The checks of a stage run at the same time, one stage after the other."""
 

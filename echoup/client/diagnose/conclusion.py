@@ -29,26 +29,31 @@ class Conclusion:
     """What a diagnosis says as a whole."""
 
     check: str
-    """The check that found the cause; empty if nothing is wrong."""
+    """The check that found `problem`; empty without one."""
     problem: Problem | None
-    """The most probable cause; None if nothing is wrong."""
+    """The worst problem, and of several the one that explains the others best; None without any."""
     code: ExitCode
+
+    @property
+    def cause(self) -> Problem | None:
+        """The most probable cause of what is wrong; None if nothing is: a note says nothing against the path."""
+        return None if self.problem is None or self.problem.status is Status.NOTE else self.problem
 
 
 def conclude(findings: Mapping[str, Finding], isStrict: bool) -> Conclusion:
-    """Return the most probable cause among the `findings` by the names of their checks.
+    """Return what follows from the `findings`, by the names of their checks.
 
-    Of the worst problems it is the one that explains the most others. With `isStrict`, notes and warnings set the exit
-    code, too.
+    A failure sets the exit code; with `isStrict`, notes and warnings do, too.
     """
     ranked = [
-        (-problem.status.rank, PRECEDENCE.index(name), number, name, problem)
+        (-problem.status.rank, PRECEDENCE.index(name), number)
         for name, finding in findings.items()
         for number, problem in enumerate(finding.problems)
     ]
     if not ranked:
         return Conclusion("", None, ExitCode.OK)
-    *_, name, problem = min(ranked)
-    if problem.status is Status.FAIL:
-        return Conclusion(name, problem, problem.code)
-    return Conclusion(name, problem, ExitCode.WRONG if isStrict else ExitCode.OK)
+    _, place, number = min(ranked)
+    name = PRECEDENCE[place]
+    problem = findings[name].problems[number]
+    otherwise = ExitCode.WRONG if isStrict else ExitCode.OK
+    return Conclusion(name, problem, problem.code if problem.status is Status.FAIL else otherwise)

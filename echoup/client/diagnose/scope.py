@@ -22,8 +22,6 @@ class Scope:
     many: int = 0
     """How many connections `many` holds; 0: the check isn't made."""
 
-    def why(self, name: str) -> str:
-        """Return why the check `name` isn't to be made; empty if it is."""
-        if name in self.skip:
-            return "by --skip"
-        return f"by --only {' --only '.join(sorted(self.only))}" if self.only and name not in self.only else ""
+    def includes(self, name: str) -> bool:
+        """Return whether the check `name` belongs to the diagnosis."""
+        return name not in self.skip and (not self.only or name in self.only)

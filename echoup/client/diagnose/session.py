@@ -1,20 +1,32 @@
 """One `echoup diagnose`: its checks, stage by stage, and how it ends."""
 
+from collections.abc import Sequence
+
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 
 from echoup.client.diagnose.checklist import STAGES, Check
 from echoup.client.diagnose.conclusion import conclude
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.pathundertest import PathUnderTest
-from echoup.client.diagnose.reports.report import Report
+from echoup.client.diagnose.reports.report import DiagnosisReport
 from echoup.client.diagnose.scope import Scope
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.target.parse import Target
 from echoup.client.target.stream import StreamTarget
 
+INTERRUPTED = "interrupted"
+"""Why a check was skipped that had not ended when the diagnosis was cancelled."""
 
-async def diagnose(reactor: ReactorBase, target: Target, scope: Scope, report: Report, isStrict: bool) -> None:
+
+async def diagnose(
+    reactor: ReactorBase,
+    target: Target,
+    scope: Scope,
+    report: DiagnosisReport,
+    isStrict: bool = False,
+    stages: Sequence[Sequence[Check]] = STAGES,
+) -> None:
     """Make the checks of `target` that `scope` asks for, and report them.
 
     Raise PathError, with the exit code, if one of them failed, or, with `isStrict`, found anything. Raise it before the
@@ -22,19 +34,22 @@ async def diagnose(reactor: ReactorBase, target: Target, scope: Scope, report: R
     """
     if isinstance(target, StreamTarget):
         target.prepare()
-    path = PathUnderTest(reactor, target, scope)
-    session = _Session(path, report)
-    report.begin(target)
+    session = _Session(PathUnderTest(reactor, target, scope), report)
+    asked = [check for stage in stages for check in stage if scope.includes(check.name)]
+    report.begin(target, [check.name for check in asked])
     try:
-        for stage in STAGES:
-            await gatherResults([Deferred.fromCoroutine(session.make(check)) for check in stage], consumeErrors=True)
+        for stage in stages:
+            await session.makeAll([check for check in stage if check in asked or check.isBasis])
     except CancelledError:
-        session.interrupt()
+        for check in asked:
+            if check.name not in session.findings:
+                session.add(check, skipped(INTERRUPTED))
+        report.end(conclude(session.findings, isStrict))
         raise
     finally:
-        await path.close()
-        conclusion = conclude(session.findings, isStrict)
-        report.end(session.findings, conclusion)
+        await session.path.close()
+    conclusion = conclude(session.findings, isStrict)
+    report.end(conclusion)
     if conclusion.code and conclusion.problem:
         raise PathError(conclusion.code, f"{conclusion.check}: {conclusion.problem.text}", target)
 
@@ -42,31 +57,53 @@ async def diagnose(reactor: ReactorBase, target: Target, scope: Scope, report: R
 class _Session:
     """The checks of one run, and what they found."""
 
-    def __init__(self, path: PathUnderTest, report: Report) -> None:
+    def __init__(self, path: PathUnderTest, report: DiagnosisReport) -> None:
+        self.path = path
         self.findings: dict[str, Finding] = {}
-        self._path, self._report = path, report
+        """By the names of the checks."""
+        self._report = report
 
-    async def make(self, check: Check) -> None:
-        """Make `check`, unless there is a reason not to, and report what it found."""
-        path, name = self._path, check.name
+    async def makeAll(self, checks: Sequence[Check]) -> None:
+        """Make the `checks` at the same time; if one raises, or this is cancelled, end the others."""
+        running = [Deferred.fromCoroutine(self._make(check)) for check in checks]
+        try:
+            await gatherResults(running, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+        finally:
+            for each in running:
+                each.cancel()
+
+    async def _make(self, check: Check) -> None:
+        """Make `check`, unless there is a reason not to, and report what it found.
+
+        Nothing is reported of a check that isn't asked for, unless it shows why the others can't be made.
+        """
+        path, isAsked = self.path, self.path.scope.includes(check.name)
         began = path.clock.seconds()
         if why := check.whySkipped(path) or path.obstacle:
-            finding = skipped(why)
-        else:
-            self._report.start(name)
-            try:
-                finding = await check.make(path, lambda words: self._report.tell(name, words))
-            except PathError as error:
-                finding = _explain(name, error)
-        self.findings[name] = finding
-        self._report.add(name, finding, path.clock.seconds() - began)
+            if isAsked:
+                self.add(check, skipped(why))
+            return
 
-    def interrupt(self) -> None:
-        """Report the checks that were not made, or not to their end, as skipped."""
-        for check in (check for stage in STAGES for check in stage):
-            if check.name not in self.findings:
-                self.findings[check.name] = skipped("interrupted")
-                self._report.add(check.name, self.findings[check.name], 0)
+        def tell(words: str) -> None:
+            if isAsked:
+                self._report.tell(check.name, words)
+
+        tell("")
+        try:
+            finding = await check.make(path, tell)
+        except PathError as error:
+            if error.code is ExitCode.BROKEN_PIPE:  # of the report
+                raise
+            finding = _explain(check.name, error)
+        if isAsked or finding.status is Status.FAIL:
+            self.add(check, finding, path.clock.seconds() - began)
+
+    def add(self, check: Check, finding: Finding, seconds: float = 0) -> None:
+        """Take what `check` found in so many `seconds`."""
+        self.findings[check.name] = finding
+        self._report.add(check.name, finding, seconds)
 
 
 def _explain(name: str, error: PathError) -> Finding:
@@ -75,10 +112,10 @@ def _explain(name: str, error: PathError) -> Finding:
         return skipped(f"this machine can't make it: {error}")
     problem = Problem(
         Status.FAIL,
-        f"{name}-broke-off",
-        f"the check broke off: {error}",
-        meaning="The path failed in a way that this check doesn't look for.",
-        advice="See what the other checks found; repeat the diagnosis with a longer --timeout.",
+        "broke-off",
+        f"the path failed during this check: {error}",
+        meaning="The path failed in a step that this check takes for granted.",
+        advice="Repeat the diagnosis, and see what the other checks say; echoup ping shows whether it fails each time.",
         code=error.code,
     )
     return Finding(problem.text, (problem,))

@@ -1,51 +1,58 @@
 """The report that programs read: one JSON object."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from echoup.client.diagnose.conclusion import Conclusion
 from echoup.client.diagnose.finding import Finding, Problem
-from echoup.client.diagnose.reports.report import Report
+from echoup.client.diagnose.reports.report import DiagnosisReport
 
 SCHEMA = 1
 """The version of the JSON; it increases when a member changes or is removed, not when one is added."""
 
 
-class DiagnosisJSON(Report):
-    """Writes one JSON object at the end."""
+class DiagnosisJSON(DiagnosisReport):
+    """Writes one JSON object at the end, in one line.
 
-    def begin(self, target: object) -> None:
+    All times are in seconds, all shares 0 to 1; an unknown value is null.
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__(write)
+        self._checks: dict[str, dict[str, Any] | None] = {}
+
+    def begin(self, target: object, names: Sequence[str]) -> None:
         """Begin the report."""
-        super().begin(target)
-        self._checks: list[dict[str, Any]] = []
+        self._target = str(target)
+        self._checks = dict.fromkeys(names)
 
     def add(self, name: str, finding: Finding, seconds: float) -> None:
         """Note what a check found."""
-        self._checks.append(
-            {
-                "name": name,
-                "status": finding.status.value,
-                "summary": finding.summary,
-                "seconds": seconds,
-                "figures": finding.figures,
-                "problems": [_problem(each) for each in finding.problems],
-            }
-        )
+        self._checks[name] = {
+            "name": name,
+            "status": finding.status.value,
+            "summary": finding.summary,
+            "seconds": seconds,
+            "figures": finding.figures,
+            "problems": [_describe(problem) for problem in finding.problems],
+        }
 
-    def end(self, findings: Mapping[str, Finding], conclusion: Conclusion) -> None:
+    def end(self, conclusion: Conclusion) -> None:
         """Write the object."""
-        cause = conclusion.problem and {"check": conclusion.check, **_problem(conclusion.problem)}
-        members = {"target": self._target, "checks": self._checks, "cause": cause, "code": int(conclusion.code)}
-        self._write(json.dumps({"schema": SCHEMA, "type": "diagnosis", **members}, default=str) + "\n")
+        found = {
+            "schema": SCHEMA,
+            "type": "diagnosis",
+            "target": self._target,
+            "checks": [check for check in self._checks.values() if check],
+            "cause": conclusion.cause and {"check": conclusion.check, **_describe(conclusion.cause)},
+            "code": int(conclusion.code),
+        }
+        text = json.dumps(found, default=str).replace("\x7f", "\\u007f")  # the only control character that it leaves
+        self._write(text + "\n")
 
 
-def _problem(problem: Problem) -> dict[str, Any]:
-    return {
-        "status": problem.status.value,
-        "cause": problem.cause,
-        "text": problem.text,
-        "seen": problem.seen,
-        "meaning": problem.meaning,
-        "advice": problem.advice,
-    }
+def _describe(problem: Problem) -> dict[str, Any]:
+    known = asdict(problem)
+    return known | {"status": problem.status.value, "code": int(problem.code)}

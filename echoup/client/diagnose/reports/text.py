@@ -1,25 +1,114 @@
 """The report that a person reads."""
 
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from textwrap import wrap
+
+import click
 
 from echoup.client.diagnose.conclusion import Conclusion
-from echoup.client.diagnose.finding import Finding
-from echoup.client.diagnose.reports.report import Report
+from echoup.client.diagnose.finding import Finding, Problem, Status
+from echoup.client.diagnose.reports.report import DiagnosisReport
 from echoup.escaping import shown
 
+COLOURS = {Status.OK: "green", Status.NOTE: "cyan", Status.WARN: "yellow", Status.FAIL: "red"}
 
-class DiagnosisText(Report):
-    """Prints a line for each check, what is behind its warnings, and the most probable cause."""
+WIDTH = 100
+"""The most columns of an explanation; a summary is one line, however long it is."""
+
+_STATUS, _NAME, _LABEL = 8, 11, 7
+"""The columns of the first words of a line."""
+
+_ERASE_BELOW = "\x1b[J"
+"""Clears from the cursor to the end of the screen (ECMA-48, 8.3.39: ED)."""
+
+
+class DiagnosisText(DiagnosisReport):
+    """Prints a line for each check, what is behind its problems, and the most probable cause.
+
+    The checks come in their order, so one that ends early waits for those before it. On a terminal, each check that is
+    under way has a line below that says what it is doing.
+    """
+
+    def __init__(self, write: Callable[[str], None], isTerminal: bool) -> None:
+        """`isTerminal`: with colours and live lines."""
+        super().__init__(write)
+        self._isTerminal = isTerminal
+        self._waiting: list[str] = []
+        self._found: dict[str, Finding] = {}
+        self._underway: dict[str, str] = {}
+        self._counts = dict.fromkeys(Status, 0)
+        self._live = 0
+
+    def begin(self, target: object, names: Sequence[str]) -> None:
+        """Print the heading."""
+        self._waiting = [*names]
+        self._print(f"ECHOUP {shown(target)}: diagnosis")
+
+    def tell(self, name: str, words: str) -> None:
+        """Update the live line of a check."""
+        self._underway[name] = words
+        self._print()
 
     def add(self, name: str, finding: Finding, seconds: float) -> None:
-        """Print the line of a check, and what is behind it."""
-        lines = [f"{finding.status.value:8} {name:10} {finding.summary}"]
-        for problem in finding.problems:
-            lines += [f"         seen    {each}" for each in problem.seen]
-            lines += [f"         means   {problem.meaning}", f"         try     {problem.advice}"]
-        self._write("".join(f"{shown(line)}\n" for line in lines))
+        """Print what a check found, unless one before it is under way, and what waited for it."""
+        self._underway.pop(name, None)
+        self._counts[finding.status] += 1
+        self._found[name] = finding
+        if name not in self._waiting:
+            self._waiting.insert(0, name)
+        lines: list[str] = []
+        while self._waiting and (found := self._found.get(self._waiting[0])):
+            lines += self._describe(self._waiting.pop(0), found)
+        self._print(*lines)
 
-    def end(self, findings: Mapping[str, Finding], conclusion: Conclusion) -> None:
-        """Print the most probable cause."""
-        cause = conclusion.problem.text if conclusion.problem else "nothing is wrong, as far as these checks can tell"
-        self._write(shown(f"most probable cause: {cause}") + "\n")
+    def end(self, conclusion: Conclusion) -> None:
+        """Print the counts and the most probable cause."""
+        self._underway.clear()
+        counts = ", ".join(f"{count} {status.value}" for status, count in self._counts.items() if count)
+        if cause := conclusion.cause:
+            colour = COLOURS[cause.status]
+            last = f"{self._colour('most probable cause', colour)}: {shown(cause.text)} ({conclusion.check})"
+        elif conclusion.problem or self._counts[Status.OK]:
+            last = self._colour("no fault found", "green")
+        else:
+            last = "nothing was measured"
+        self._print("", counts, last)
+
+    def _describe(self, name: str, finding: Finding) -> Iterator[str]:
+        status = self._colour(f"{finding.status.value:{_STATUS}}", COLOURS.get(finding.status))
+        yield f"{status} {name:{_NAME}} {shown(finding.summary)}"
+        for problem in finding.problems:
+            if problem.text != finding.summary:
+                yield f"{'':{_STATUS}} - {self._colour(shown(problem.text), COLOURS[problem.status])}"
+            yield from _explain(problem)
+
+    def _print(self, *lines: str) -> None:
+        """Write whole lines in place of the live ones, and these below."""
+        live = []
+        if self._isTerminal:
+            columns = shutil.get_terminal_size().columns - 1  # a line of the full width may wrap
+            live = [
+                shown(f"{'...':{_STATUS}} {name:{_NAME}} {words}")[:columns] for name, words in self._underway.items()
+            ]
+        back = f"\x1b[{self._live}A\r{_ERASE_BELOW}" if self._live else ""
+        if text := back + "".join(f"{line}\n" for line in [*lines, *live]):
+            self._write(text)
+        self._live = len(live)
+
+    def _colour(self, words: str, colour: str | None) -> str:
+        return click.style(words, fg=colour) if self._isTerminal and not os.environ.get("NO_COLOR") else words
+
+
+def _explain(problem: Problem) -> Iterator[str]:
+    """Yield the lines of what was seen, what it means, and what to try."""
+    explanations = [*(("seen", each) for each in problem.seen), ("means", problem.meaning), ("try", problem.advice)]
+    before = ""
+    indent = " " * (_STATUS + 1)
+    for label, words in explanations:
+        if words:
+            start = f"{indent}{label if label != before else '':{_LABEL}} "
+            following = indent + " " * (_LABEL + 1)
+            yield from wrap(shown(words), WIDTH, initial_indent=start, subsequent_indent=following)
+            before = label
