@@ -11,7 +11,7 @@ from echoup.client.cli import cli
 from tests.support.documents import Document, Table, codesIn, readDocuments
 from tests.support.invocations import CLIENT, DAEMON, daemonIn, optionsOf
 
-CLIENT_PAGES = ("README.md", "docs/client.md", "docs/ping.md")
+CLIENT_PAGES = ("README.md", "docs/client.md", "docs/ping.md", "docs/diagnose.md")
 """Where the options of the client are described."""
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "seconds": 1.0, "m": 60.0, "min": 60.0, "minutes": 60.0}
@@ -116,10 +116,11 @@ class OptionTests(SynchronousTestCase):
         assert optionsOf("connect") - {"-h", "--help"} <= named <= CLIENT
 
     def test_everyDefaultIsReal(self) -> None:
-        """Every table of options states the real defaults: docs/ping.md those of `echoup ping`."""
+        """Every table of options states the real defaults: the page of a command those of that command."""
         wrong = []
         for name, page in self.pages.items():
-            commands = ["ping"] if name == "docs/ping.md" else [*cli.commands]
+            own = name.removeprefix("docs/").removesuffix(".md")
+            commands = [own] if own in cli.commands else [*cli.commands]
             wrong += findWrongDefaults(page, daemonDefaults() | clientDefaults(*commands))
         assert wrong == []
 
