@@ -19,53 +19,19 @@ from tests.support.chance import randomBytes
 from tests.support.commands import CONNECT, connect, listenTLS
 from tests.support.daemon import Daemon, foreground
 from tests.support.peers import need, running
+from tests.support.proxies import CLIENT, haproxy
 from tests.support.servers import serving
 from tests.support.sizes import MIB
 from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
 from tests.support.ways import Way
 
-CLIENT = "127.0.0.9"
-"""The address of a balancer's clients, other than the balancer's."""
-
-HAPROXY = """
-global
-    maxconn 100
-    nbthread 1
-defaults
-    mode tcp
-    timeout connect 60s
-    timeout client 60s
-    timeout server 60s
-    timeout check 60s
-frontend in
-    bind {bind}
-    unique-id-format %ci:%cp
-    default_backend out
-backend out
-    server echoup {server}
-"""
 SENDING = {
     "v1": "send-proxy",
     "v2": "send-proxy-v2",
     "v2 and TLVs": "send-proxy-v2-ssl-cn proxy-v2-options ssl,cert-cn,ssl-cipher,cert-sig,cert-key,authority,crc32c,"
     "unique-id",
 }
-
-
-@contextmanager
-def haproxy(folder: Path, server: str, bind: str = "") -> Iterator[Address]:
-    """Run haproxy in front of `server`, the rest of its line included, and yield its address."""
-    address = unused()
-    host, port = address.address
-    configuration = folder / "haproxy.cfg"
-    configuration.write_text(HAPROXY.format(bind=f"{host}:{port} {bind}", server=server))
-    checked = subprocess.run(
-        [need("haproxy"), "-c", "-f", str(configuration)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert checked.returncode == 0, checked.stderr
-    with running([need("haproxy"), "-db", "-f", str(configuration)], address, folder / "haproxy.log"):
-        yield replace(address, source=CLIENT, isTLS="ssl" in bind)
 
 
 @pytest.mark.usefixtures("reactor")
