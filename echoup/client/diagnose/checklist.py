@@ -72,5 +72,3 @@ STAGES: tuple[tuple[Check, ...], ...] = (
     (Check("idle", idle.check, ("a host",), option="idle"),),
 )
 """The checks of a stage run at the same time, one stage after the other."""
-
-NAMES = tuple(check.name for stage in STAGES for check in stage)

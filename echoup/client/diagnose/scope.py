@@ -2,6 +2,23 @@
 
 from dataclasses import dataclass
 
+CHECKS = (
+    "resolve",
+    "reach",
+    "tls",
+    "half-close",
+    "proxy",
+    "buffering",
+    "exact",
+    "mtu",
+    "udp",
+    "flows",
+    "load",
+    "many",
+    "idle",
+)
+"""The names of all checks, in their order."""
+
 
 @dataclass(frozen=True)
 class Scope:

@@ -2,9 +2,9 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.diagnose.checklist import NAMES
 from echoup.client.diagnose.conclusion import PRECEDENCE, conclude
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
+from echoup.client.diagnose.scope import CHECKS
 from echoup.client.exitcodes import ExitCode
 
 
@@ -62,7 +62,7 @@ class ConclusionTests(SynchronousTestCase):
 
     def test_everyCheckHasItsPlace(self) -> None:
         """Each check has one place in the order of causes."""
-        assert sorted(PRECEDENCE) == sorted(NAMES)
+        assert sorted(PRECEDENCE) == sorted(CHECKS)
 
 
 class FindingTests(SynchronousTestCase):

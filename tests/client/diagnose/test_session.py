@@ -7,12 +7,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.diagnose.checklist import NAMES, STAGES, Check
+from echoup.client.diagnose.checklist import STAGES, Check
 from echoup.client.diagnose.conclusion import Conclusion
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.reports.report import DiagnosisReport
-from echoup.client.diagnose.scope import Scope
+from echoup.client.diagnose.scope import CHECKS, Scope
 from echoup.client.diagnose.session import INTERRUPTED, diagnose
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.target.parse import parseTarget
@@ -231,9 +231,9 @@ class ChecklistTests(SynchronousTestCase):
         datagrams = {"reach", "tls", "half-close", "proxy", "buffering", "exact", "load", "many"}
         assert {*self.whyNot("udp:a.example", **everything)} == datagrams
 
-    def test_namesAreUnique(self) -> None:
-        """No two checks have the same name."""
-        assert len({*NAMES}) == len(NAMES)
+    def test_everyNameIsACheck(self) -> None:
+        """The names of the command line are those of the checks, in their order."""
+        assert tuple(check.name for stage in STAGES for check in stage) == CHECKS
 
     def test_skippedHasAReason(self) -> None:
         """A skipped finding has nothing but its reason."""
