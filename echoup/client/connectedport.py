@@ -20,6 +20,7 @@ from twisted.internet.protocol import DatagramProtocol
 from echoup.addresses import describeName, joinAddress
 from echoup.client.connect.race import ATTEMPT_DELAY
 from echoup.client.connect.systemerror import explainError, worst
+from echoup.client.connect.tos import setTOS
 from echoup.client.exitcodes import PathError
 
 Address = tuple[str, int]
@@ -38,11 +39,13 @@ class Attempt(DatagramProtocol):
         self.address = address
         self.remote = joinAddress(*address)
         try:
-            self.port = reactor.listenUDP(0, self, "::" if ":" in address[0] else "", 2**16)
+            self.port = reactor.listenUDP(0, self, owner.source or ("::" if ":" in address[0] else ""), 2**16)
         except CannotListenError as error:
             raise error.socketError from None
         handle = self.port.getHandle()
         try:
+            if owner.tos is not None:
+                setTOS(handle, owner.tos)
             # Twisted leaves the interface out, as in twisted#6826; a socket that has one keeps it in the next connect.
             handle.connect(socket.getaddrinfo(*address, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0][4])
             self.port.connect(*address)
@@ -105,6 +108,10 @@ class ConnectedPort:
     """Whether we have closed the port."""
     name: object = ""
     """What the user calls the server."""
+    source: str | None = None
+    """The IP address to send from; None for the kernel's choice."""
+    tos: int | None = None
+    """The TOS byte of what is sent; None for the kernel's."""
     address: str | None = None
     """The address that has answered, or those that were tried; None before the first."""
     _attempts: Sequence[Attempt] = ()

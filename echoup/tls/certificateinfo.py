@@ -1,9 +1,10 @@
-"""A server's certificate: its names, and how long it is valid."""
+"""A server's certificate: its names, how long it is valid, and its fingerprints."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from cryptography import x509
 
@@ -39,6 +40,55 @@ def parseCertificate(der: bytes) -> CertificateInfo | None:
 def parseFirstCertificate(pem: bytes) -> CertificateInfo | None:
     """Return the facts of the first certificate of a PEM file; None if it can't be parsed."""
     return _parse(x509.load_pem_x509_certificate, pem)
+
+
+def fingerprints(der: bytes) -> tuple[str, str]:
+    """Return the SHA-256 of a certificate in DER and of its SubjectPublicKeyInfo, each as `sha256:` and hex digits.
+
+    The second is what RFC 7469 pins, and is the same for a new certificate of the same key; it is empty if the
+    certificate can't be parsed.
+    """
+    return _fingerprint(der), _fingerprint(publicKey) if (publicKey := _publicKeyOf(der)) else ""
+
+
+def _fingerprint(der: bytes) -> str:
+    return f"sha256:{sha256(der).hexdigest()}"
+
+
+def _publicKeyOf(der: bytes) -> bytes:
+    """Return the SubjectPublicKeyInfo of a certificate (RFC 5280, 4.1), as it is in it; empty if there is none.
+
+    cryptography knows only some kinds of keys, and writes those that it knows anew.
+    """
+    try:
+        (_, certificate), *_ = _elements(der)
+        (_, signed), *_ = _elements(certificate)
+        fields = [element for tag, element in _elements(signed, isWhole=True) if tag != _VERSION]
+    except (IndexError, ValueError):
+        return b""
+    return fields[_PUBLIC_KEY] if len(fields) > _PUBLIC_KEY else b""
+
+
+_VERSION = 0xA0
+"""The tag of the only field of a TBSCertificate in front of the serial number that may be missing."""
+
+_PUBLIC_KEY = 5
+"""The fields after it: serial number, signature, issuer, validity, subject, and this."""
+
+
+def _elements(der: bytes, *, isWhole: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Yield the tags and the contents of the elements in `der` (X.690, 8.1), or with `isWhole` the whole elements."""
+    start = 0
+    while start < len(der):
+        length, begin = der[start + 1], start + 2
+        if length >= 0x80:  # this many bytes have the length
+            begin += length & 0x7F
+            length = int.from_bytes(der[start + 2 : begin], "big")
+        end = begin + length
+        if end > len(der):
+            raise ValueError("the element is cut")
+        yield der[start], der[start if isWhole else begin : end]
+        start = end
 
 
 def _parse(load: Callable[[bytes], x509.Certificate], data: bytes) -> CertificateInfo | None:

@@ -1,9 +1,10 @@
 """The options that say how to reach the server, the same for every command, and the kinds of options."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import wraps
+from ipaddress import ip_address
 from typing import Any, Literal, TypeVar
 
 import click
@@ -60,13 +61,24 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--server-name", metavar="NAME", help="Send NAME as SNI, and expect it in the server's certificate.")
     @click.option("--insecure", is_flag=True, help="Accept any server certificate.")
     @click.option(
+        "--pin",
+        callback=_pin,
+        metavar="sha256:HEX",
+        help="Accept only the server certificate, or public key, with this fingerprint.",
+    )
+    @click.option(
         "--proxy-protocol",
         type=click.Choice(["v1", "v2"]),
         help="Send a PROXY protocol header first, as a load balancer does.",
     )
+    @click.option("--source", callback=_source, metavar="ADDRESS", help="Send from this IP address of this machine.")
+    @click.option(
+        "--tos", callback=_tos, metavar="TOS", help="Set the TOS byte: 0 to 255, or a DSCP name such as EF or AF41."
+    )
     @wraps(command)
     def withTarget(target: str, only4: bool, only6: bool, tls: bool, proxy_protocol: str | None, **others: Any) -> Any:
-        names = {"cafile": "cafile", "cert": "cert", "key": "key", "serverName": "server_name", "insecure": "insecure"}
+        names = {"cafile": "cafile", "cert": "cert", "key": "key", "serverName": "server_name"}
+        names |= {"insecure": "insecure", "pin": "pin"}
         security = {field: others.pop(name) for field, name in names.items()}
         if only4 and only6:
             raise click.UsageError("-4 and -6 are mutually exclusive")
@@ -75,9 +87,61 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
                 raise click.UsageError(f"--{name}: '' is not a file")
         given = {name: value for name, value in security.items() if value}
         version = 4 if only4 else 6 if only6 else 0
-        return command(target=_makeTarget(target, version, tls, given, proxy_protocol), **others)
+        sending = {"bindAddress": others.pop("source"), "tos": others.pop("tos")}
+        made = _makeTarget(target, version, tls, given, proxy_protocol)
+        return command(target=_sendAs(made, target, sending), **others)
 
     return withTarget
+
+
+def _pin(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    from echoup.client.target.security import parsePin
+
+    with badParameter():
+        return parsePin(value)
+
+
+def _source(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    with badParameter():
+        return str(ip_address(value))
+
+
+def _tos(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    from echoup.client.connect.tos import parseTOS
+
+    with badParameter():
+        return parseTOS(value)
+
+
+def _sendAs(target: Any, description: str, sending: dict[str, Any]) -> Any:
+    """Return `target` with the fields of `sending` that aren't None; the source has to be of its version of IP."""
+    from echoup.client.connect.resolve import Family
+    from echoup.client.target.datagram import DatagramTarget
+
+    given = {field: value for field, value in sending.items() if value is not None}
+    if not given:
+        return target
+    if not target.host:
+        raise click.UsageError(f"--source and --tos need a host, and {description} has none")
+    if not (source := given.get("bindAddress")):
+        return replace(target, **given)
+    if target.bindAddress:
+        raise click.UsageError(f"{description} has a bindAddress, so --source can't be given")
+    if "%" in source and isinstance(target, DatagramTarget):
+        raise click.UsageError(f"over UDP --source can't be a link-local address with its interface, as {source}")
+    family = Family(ip_address(source).version)
+    with suppress(ValueError):  # the host is a name
+        if ip_address(target.host).version != family:
+            raise click.UsageError(f"--source {source} is IPv{family:d}, and {description} isn't")
+    if target.family not in (Family.ANY, family):
+        raise click.UsageError(f"--source {source} is IPv{family:d}, so -{target.family:d} can't be given")
+    return replace(target, family=family, **given)
 
 
 def _makeTarget(description: str, version: int, tls: bool, security: dict[str, Any], proxyProtocol: str | None) -> Any:
@@ -103,7 +167,7 @@ def _makeTarget(description: str, version: int, tls: bool, security: dict[str, A
     target = replace(target, family=family, proxyProtocol=PROXY_PROTOCOLS.get(proxyProtocol))
     if not (tls or target.security):
         if security:
-            raise click.UsageError("--cafile, --cert, --key, --server-name and --insecure need --tls")
+            raise click.UsageError("--cafile, --cert, --key, --server-name, --insecure and --pin need --tls")
         return target
     secured = replace(target.security or Security(), **security)
     if secured.key and not secured.cert:

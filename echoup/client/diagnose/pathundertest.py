@@ -42,7 +42,7 @@ class PathUnderTest:
         security = target.security if isinstance(target, StreamTarget) else None
         if isinstance(target, StreamTarget) and security:
             name = security.serverName or target.host
-            self._trusting = replace(security, serverName=name or None, insecure=True)
+            self._trusting = replace(security, serverName=name or None, insecure=True, pin=None)
 
     @property
     def host(self) -> str:

@@ -22,6 +22,10 @@ class DatagramTarget:
     host: str
     port: int
     family: Family = Family.ANY
+    bindAddress: str | None = None
+    """The address to send from."""
+    tos: int | None = None
+    """The TOS byte of the datagrams; None for the kernel's."""
 
     def __str__(self) -> str:
         """Return the server as the messages name it."""
@@ -47,6 +51,7 @@ class DatagramTarget:
         If the server still has the address `known`, the others are only tried when that refuses.
         """
         hosts = await resolve(reactor, self.host, self.family, timeout, trace, clock)
+        port.source, port.tos = self.bindAddress, self.tos
         patience = None if known in hosts else ATTEMPT_DELAY
         try:
             addresses = [(host, self.port) for host in sorted(hosts, key=lambda host: host != known)]

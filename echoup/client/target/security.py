@@ -1,12 +1,27 @@
 """How the client speaks TLS."""
 
 import os
+import re
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from echoup.tls.context import makeContext, naming, refusePassphrase
+
+PIN = "sha256:"
+"""What a pin begins with: the name of its hash."""
+
+
+def parsePin(text: str) -> str:
+    """Return `sha256:` and 64 lowercase hexadecimal digits, for `text` in any case and with or without colons.
+
+    `openssl x509 -fingerprint -sha256` writes a colon after each byte. Raise ValueError for anything else.
+    """
+    kind, _, digits = text.lower().partition(":")
+    if not (f"{kind}:" == PIN and re.fullmatch("[0-9a-f]{64}|([0-9a-f]{2}:){31}[0-9a-f]{2}", digits)):
+        raise ValueError(f"{text!r} is not {PIN} and the 64 hexadecimal digits of a SHA-256 fingerprint")
+    return PIN + digits.replace(":", "")
 
 
 @dataclass(frozen=True)
@@ -23,6 +38,8 @@ class Security:
     """The name to ask for and to find in the certificate, if it isn't that of the host."""
     insecure: bool = False
     """Whether any certificate is trusted."""
+    pin: str | None = None
+    """What the certificate or its public key has to be, as `parsePin` returns it; it also counts with `insecure`."""
 
     @cached_property
     def context(self) -> ssl.SSLContext:

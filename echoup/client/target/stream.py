@@ -10,11 +10,12 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectionClosed
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import ClientFactory, Protocol
 
 from echoup.addresses import joinAddress, peerName
 from echoup.client.connect.race import Race, Way
 from echoup.client.connect.resolve import Family, resolve
+from echoup.client.connect.tos import setTOS
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.exchange import Take
 from echoup.client.exitcodes import ExitCode, PathError
@@ -51,6 +52,8 @@ class StreamTarget:
     family: Family = Family.ANY
     path: str = ""
     """The path of a Unix socket, as system calls take it: an abstract name begins with a NUL."""
+    tos: int | None = None
+    """The TOS byte of the packets; None for the kernel's."""
 
     def __str__(self) -> str:
         """Return the server as the messages name it."""
@@ -110,9 +113,8 @@ class StreamTarget:
         deadline = clock.seconds() + timeout
         ways: list[Way]
         if self.host:
-            options = {"timeout": None, "bindAddress": self.bindAddress and (self.bindAddress, 0)}
             ways = [
-                (joinAddress(host, self.port), partial(reactor.connectTCP, host, self.port, **options))
+                (joinAddress(host, self.port), partial(self._connectTCP, reactor, host))
                 for host in await resolve(reactor, self.host, self.family, timeout, trace, clock)
             ]
         else:
@@ -124,6 +126,15 @@ class StreamTarget:
         except DeferredTimeout:
             why, tried = f"timed out after {timeout:g} s", ", ".join(race.tried)
             raise PathError(ExitCode.TIMED_OUT, why, self, tried, "cannot connect to") from None
+
+    def _connectTCP(self, reactor: Any, host: str, attempt: ClientFactory) -> Any:
+        """Begin to connect `attempt` to the IP address `host`, and return the IConnector."""
+        source = self.bindAddress and (self.bindAddress, 0)
+        connector = reactor.connectTCP(host, self.port, attempt, timeout=None, bindAddress=source)
+        # The reactor sends the SYN in its next turn. There is no socket if this machine has no descriptor for one.
+        if self.tos is not None and (handle := getattr(connector.transport, "socket", None)):
+            setTOS(handle, self.tos)
+        return connector
 
     async def _handshake(
         self, tls: TLSTransport, client: EchoUpClient, left: float, timeout: float, trace: Trace
@@ -151,6 +162,23 @@ class StreamTarget:
             tls.loseConnection()
             await tls.closed  # the alert has to reach the server
             raise failed(ExitCode.TLS_FAILED, why) from None
-        name, *_ = tls.tls.cipher() or ("",)
-        trace.end(phase, client.handle, version=tls.tls.version(), cipher=name)
         trace.certificate = tls.tls.getpeercert(binary_form=True)
+        name, *_ = tls.tls.cipher() or ("",)
+        unmet = self._unmetPin(trace.certificate)
+        trace.end(phase, client.handle, unmet or None, version=tls.tls.version(), cipher=name)
+        if unmet:
+            tls.abortConnection()
+            await tls.closed
+            raise failed(ExitCode.TLS_FAILED, unmet)
+
+    def _unmetPin(self, certificate: bytes | None) -> str:
+        """Say what was presented in place of what is pinned; empty if that was presented, or nothing is pinned."""
+        pin = self.security and self.security.pin
+        if not pin:
+            return ""
+        from echoup.tls.certificateinfo import fingerprints  # loads cryptography, which costs 50 ms
+
+        whole, publicKey = fingerprints(certificate or b"")
+        if pin in (whole, publicKey):
+            return ""
+        return f"the pin is not met: the server's certificate has {whole}, its public key {publicKey or 'unknown'}"

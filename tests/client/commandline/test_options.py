@@ -75,7 +75,7 @@ class PathOptionsTests(SynchronousTestCase):
 
     def test_contradictionsAreRefused(self) -> None:
         """Options that contradict each other are refused, with the reason."""
-        needTLS = "--cafile, --cert, --key, --server-name and --insecure need --tls"
+        needTLS = "--cafile, --cert, --key, --server-name, --insecure and --pin need --tls"
         streams = "TLS and the PROXY protocol need a stream, and udp:a is UDP"
         host = "has no host name to expect in the certificate: name one with --server-name"
         for arguments, message in (
