@@ -7,6 +7,9 @@ from echoup.escaping import printable
 from echoup.plurals import counted
 from echoup.upper import upper
 
+SHOWN = 8
+"""Bytes from the first wrong one on that are shown, and as many of those in their place."""
+
 START = 24
 """Bytes at the beginning of a reply that are shown if the first of them is wrong."""
 
@@ -45,6 +48,12 @@ class Reply:
     start = b""
     """The first bytes that came back, START at most."""
 
+    got = b""
+    """The bytes from `wrongAt` on, SHOWN at most."""
+
+    expected = b""
+    """What should have come in their place; fewer if that was not sent."""
+
     def __init__(self) -> None:
         self._pending: deque[memoryview] = deque()
         self._unchanged = True
@@ -74,16 +83,24 @@ class Reply:
             return f"{self.received} of {self.sent} bytes came back"
         if self.wrongAt >= self.sent:
             return f"more came back than was sent: {counted(self.received, 'byte')} for {self.sent}{self._hint}"
-        return f"byte {self.wrongAt} of the reply is not the upper case of the one sent{self._hint}"
+        why = f"byte {self.wrongAt} of the reply is not the upper case of the one sent"
+        expected = f'expected "{printable(self.expected)}"'
+        if self.wrongAt:
+            return f'{why}: {expected}, got "{printable(self.got)}"'
+        return f"{why}{self._hint}" if self._isAlert else f"{why}{self._hint}, {expected}"
 
     @property
     def _hint(self) -> str:
         """What the start of a wrong reply tells about the program that answered; empty if its first byte is right."""
         if self.wrongAt:
             return ""
-        if self.start.startswith(_TLS_ALERT):
-            return "; it is a TLS alert, so the server speaks TLS"
+        if self._isAlert:
+            return "; it is a TLS alert, so the server speaks TLS and may expect --tls"
         return f'; it begins with "{printable(self.start)}"'
+
+    @property
+    def _isAlert(self) -> bool:
+        return self.start.startswith(_TLS_ALERT)
 
     def send(self, data: bytes) -> None:
         """Record that `data` is sent."""
@@ -95,12 +112,23 @@ class Reply:
         """Judge `data`, the next bytes that came back."""
         original = self._take(len(data))
         expected = upper(original)
-        if self.wrongAt is None and data != expected:
-            self.wrongAt = self.received + firstDifference(data, expected)
+        if self.wrongAt is None:
+            if data != expected:
+                different = firstDifference(data, expected)
+                self.wrongAt = self.received + different
+                self._show(data[different:], expected[different:])
+        elif len(self.got) < SHOWN:
+            self._show(data, expected)
         if data != original:
             self._unchanged = False
         self.start += data[: START - len(self.start)]
         self.received += len(data)
+
+    def _show(self, data: bytes, expected: bytes) -> None:
+        """Keep the first wrong bytes, and those expected in their place as long as the two are side by side."""
+        if len(self.expected) == len(self.got):
+            self.expected += expected[: SHOWN - len(self.expected)]
+        self.got += data[: SHOWN - len(self.got)]
 
     def _take(self, size: int) -> bytes:
         """Remove and return the next `size` pending bytes, or all if there are fewer."""

@@ -71,7 +71,7 @@ class ExchangeClient(ABC):
         if reply.wrongAt is not None:
             raise self.error(ExitCode.WRONG, str(reply))
         if error := self.failure(reply):
-            raise self.error(error.code, error.reason)
+            raise self.error(error.code, f"{error.reason}{self.hint(reply, error.code)}")
 
     def error(self, code: ExitCode, reason: str) -> PathError:
         """Return an error that names the server."""
@@ -93,6 +93,10 @@ class ExchangeClient(ABC):
     @abstractmethod
     def failure(self, reply: Reply) -> PathError | None:
         """Return what keeps the rest of `reply` from coming, without the name of the server; None if nothing does."""
+
+    def hint(self, reply: Reply, code: ExitCode) -> str:
+        """Return what to add to an error with `code`: the option that the server may expect; empty for none."""
+        return ""
 
     def deliver(self, data: bytes) -> None:
         """Judge `data`, the next bytes that came, and pass them on."""
@@ -153,7 +157,9 @@ class Exchange:
             await self.done.addTimeout(max(left, 0), self._client.clock)
         except DeferredTimeout:
             if self.reply.wrongAt is None:
-                raise self._client.error(ExitCode.TIMED_OUT, describeTimeout(self.reply, limit, " in")) from None
+                why = describeTimeout(self.reply, limit, " in")
+                hint = self._client.hint(self.reply, ExitCode.TIMED_OUT)
+                raise self._client.error(ExitCode.TIMED_OUT, f"{why}{hint}") from None
         self._client.check(self.reply)
 
     def follow(self) -> None:

@@ -1,6 +1,7 @@
 """A connection to an echo service, as a Twisted protocol."""
 
 import ssl
+from collections.abc import Collection
 from enum import Enum
 from socket import MSG_DONTWAIT, MSG_PEEK
 from typing import Any
@@ -20,6 +21,7 @@ from zope.interface import implementer
 from echoup.addresses import describeAddress
 from echoup.client.exchange import ExchangeClient, Take, describeTimeout
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.hints import CERT, PROXY_PROTOCOL, TLS, suggest
 from echoup.clock import RunningTime
 from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
@@ -29,6 +31,12 @@ TIMEOUT = 10.0
 
 BUFFER = 2**18
 """Bytes of one receive, at most: with the 64 KiB of Twisted a long stream costs a fifth more CPU time."""
+
+PROMPT = 2.0
+"""Seconds after our first bytes within which a server that refuses them closes."""
+
+RECORD_HEADER = 5
+"""Bytes of a TLS record without which a server can't tell that it is none (RFC 8446, 5.1)."""
 
 LOOKS = 10
 """How many times progress is checked within a timeout; so a connection is given up a tenth of it late, at most."""
@@ -64,6 +72,8 @@ class EchoUpClient(ExchangeClient, Protocol):
     """The server's address, likewise."""
     ending: Ending | None = None
     """What ended the connection, or is ending it; None while it is open."""
+    untried: Collection[str] = ()
+    """Options that errors may suggest; none once something came."""
 
     def __init__(
         self, reactor: IReactorTime, timeout: float = TIMEOUT, take: Take = None, clock: RunningTime | None = None
@@ -73,7 +83,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         self.timeout = timeout
         self._error = ""
         self._receivedThen = 0
-        self._quietSince = 0.0
+        self._quietSince = self._lostAfter = 0.0
         self._check: IDelayedCall | None = None
         self._paused = False
         self._ended = False
@@ -110,6 +120,7 @@ class EchoUpClient(ExchangeClient, Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Judge `data` and pass it on."""
         self._quietSince = self.clock.seconds()
+        self.untried = ()
         self.deliver(data)
 
     def readConnectionLost(self) -> None:
@@ -128,6 +139,7 @@ class EchoUpClient(ExchangeClient, Protocol):
         if isinstance(reason.value, ssl.SSLError):
             self.ending, self._error = Ending.TLS_FAILED, explain(reason.value)
         self.ending = self.ending or Ending.RESET
+        self._lostAfter = self.clock.seconds() - self._quietSince
         if self._check:
             self._check.cancel()
         self.lose()
@@ -143,6 +155,20 @@ class EchoUpClient(ExchangeClient, Protocol):
         if self.ending and self.closed.called and not isComplete:
             return PathError(ExitCode.SHORT, f"the server {self.ending.value} the connection, {came}")
         return None
+
+    def hint(self, reply: Reply, code: ExitCode) -> str:
+        """Return what to add to an error with `code`: the options that the server may expect; empty for none.
+
+        A server that expects TLS or a PROXY header closes when text comes instead, but waits while there is too little
+        of it to tell. One that asked for a certificate, and got none, closes after the handshake of TLS 1.3.
+        """
+        if isinstance(self.transport, TLSTransport):
+            isRefused = code in (ExitCode.TLS_FAILED, ExitCode.SHORT) and self.transport.wasAsked
+            return suggest(self.untried, CERT) if isRefused else ""
+        if code is ExitCode.TIMED_OUT and 0 < reply.sent < RECORD_HEADER:
+            return suggest(self.untried, TLS)
+        isPrompt = code is ExitCode.SHORT and self._lostAfter < PROMPT
+        return suggest(self.untried, TLS, PROXY_PROTOCOL) if isPrompt and reply.sent else ""
 
     def pauseProducing(self) -> None:
         """Read nothing more for now."""

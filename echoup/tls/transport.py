@@ -35,8 +35,13 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echoup.tls.flight import hasCertificate
+
 RECORD = 2**14
 """The most bytes that one TLS record carries (RFC 8446, 5.1), and that are decrypted or encrypted at a time."""
+
+_DER = 2
+"""The format of certificates that the private method of `ssl` calls ENCODING_DER."""
 
 _Receiving = Enum("_Receiving", "HANDSHAKE OPEN ENDING ENDED")
 _Sending = Enum("_Sending", "OPEN ENDED")
@@ -49,6 +54,11 @@ class TLSTransport(Protocol):
     transport: Any
     receivedBelow = 0
     """Bytes received since the handshake, also those of incomplete records: a change shows that the peer sends."""
+
+    hasReceived = False
+    """Whether any byte has come, also during the handshake."""
+    wasAsked = False
+    """Whether the server has asked this client for a certificate."""
 
     def __init__(self, context: ssl.SSLContext, build: Callable[[], Any], serverName: str | None = None) -> None:
         """`build` makes the protocol above; a client asks for `serverName` and expects it in the certificate."""
@@ -66,6 +76,15 @@ class TLSTransport(Protocol):
         self._paused = self._delivering = False  # both may hold: a protocol pauses while it is delivered to
         self._failure: Failure | None = None  # the TLS error or the loss of the connection, whichever came first
 
+    @property
+    def peerChain(self) -> list[bytes]:
+        """The certificates that the peer has sent, in DER, its own first; also where they were refused."""
+        tls: Any = self.tls
+        if hasattr(tls, "get_unverified_chain"):
+            return list(tls.get_unverified_chain())
+        chain = tls._sslobj.get_unverified_chain()  # public from Python 3.13 on
+        return [certificate.public_bytes(_DER) for certificate in chain or ()]
+
     def connectionMade(self) -> None:
         """Begin the handshake, if this is the client, which sends first."""
         if not self.tls.server_side:
@@ -80,6 +99,7 @@ class TLSTransport(Protocol):
                 self._decrypt()
             self._deliver()
         elif self._receiving is _Receiving.HANDSHAKE:
+            self.hasReceived = True
             self._incoming.write(data)
             self._shakeHands()
 
@@ -109,12 +129,12 @@ class TLSTransport(Protocol):
         try:
             self.tls.do_handshake()
         except ssl.SSLWantReadError:
-            self._flush()
+            self._sendFlight()
         except ssl.SSLError:
             self._refuse()
         else:
             if not self.tls.server_side:
-                self._flush()
+                self._sendFlight()
             self._receiving = _Receiving.OPEN
             self._decrypt()
             if not self._failure:
@@ -123,6 +143,13 @@ class TLSTransport(Protocol):
                 self._above.makeConnection(self)
                 self.established.callback(None)
                 self._deliver()
+
+    def _sendFlight(self) -> None:
+        flight = self._outgoing.read()
+        if not self.tls.server_side and hasCertificate(flight):
+            self.wasAsked = True
+        if flight:
+            self.transport.write(flight)
 
     def _decrypt(self) -> None:
         try:

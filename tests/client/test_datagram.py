@@ -261,7 +261,8 @@ class JudgementTests(ClientTestCase):
         """Bytes that come back altered are wrong."""
         self.swap(b"hello", b"HELPO")
         self.exchange.end()
-        self.assertFails(ExitCode.WRONG, "corrupted: byte 3 of the reply is not the upper case of the one sent")
+        why = 'byte 3 of the reply is not the upper case of the one sent: expected "LO", got "PO"'
+        self.assertFails(ExitCode.WRONG, f"corrupted: {why}")
 
     def test_longerAnswerIsWrong(self) -> None:
         """An answer with more bytes than were sent is wrong, and is passed on."""

@@ -120,7 +120,7 @@ class JudgementTests(ClientTestCase):
     def test_corruptedIsWrong(self) -> None:
         """Bytes that come back altered are wrong, also after the connection is lost."""
         self.answer(b"hello", b"HELPO")
-        why = "corrupted: byte 3 of the reply is not the upper case of the one sent"
+        why = 'corrupted: byte 3 of the reply is not the upper case of the one sent: expected "LO", got "PO"'
         self.assertFails(ExitCode.WRONG, why)
         self.reset(self.server)
         self.assertFails(ExitCode.WRONG, why)

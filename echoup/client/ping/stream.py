@@ -31,6 +31,7 @@ class StreamProbes:
         self._target = target
         self._schedule = schedule
         self._kept: EchoUpClient | None = None
+        self._untried = target.untried  # none once the server has answered: it expects no other options
         self._closing: set[Deferred[None]] = set()
         self.isSequential = schedule.keep
         """Whether each probe waits for the end of the one before."""
@@ -43,6 +44,7 @@ class StreamProbes:
         kept, self._kept = self._kept, None
         # The client itself has no timeout: the probe's limits it.
         client = kept if kept and not kept.closed.called else EchoUpClient(self._reactor, timeout=0, clock=self._clock)
+        client.untried = self._untried
         sent = began
         try:
             if not client.connected:
@@ -61,6 +63,8 @@ class StreamProbes:
             error = failure
         except CancelledError:
             error = interrupted(self._clock.seconds() - began)
+        else:
+            self._untried = ()
         ended = self._clock.seconds()
         seconds = ended - sent if self._clock.pauses == pauses else None
         if schedule.keep and not error:

@@ -19,6 +19,7 @@ from echoup.client.connect.tos import setTOS
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.exchange import Take
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.hints import CERT, PROXY_PROTOCOL, TLS, suggest
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
 from echoup.clock import RunningTime
@@ -61,6 +62,13 @@ class StreamTarget:
             return self.description
         return joinAddress(self.host, self.port)
 
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """The options that the target doesn't use, and without which some servers don't answer."""
+        tls = () if self.security else (TLS,)
+        cert = (CERT,) if self.security and not self.security.cert else ()
+        return (*tls, *(() if self.proxyProtocol else (PROXY_PROTOCOL,)), *cert)
+
     def prepare(self) -> None:
         """Read the files of TLS before the first connection is made; raise PathError if one can't be used."""
         self._tls(Protocol)
@@ -68,6 +76,7 @@ class StreamTarget:
     async def connect(self, reactor: ReactorBase, timeout: float, take: Take) -> EchoUpClient:
         """Return a client connected within `timeout` seconds, its limit for replies, too; or raise PathError."""
         client = EchoUpClient(reactor, timeout, take)
+        client.untried = self.untried
         await self.connectClient(reactor, client, timeout, Trace(reactor.seconds))
         return client
 
@@ -146,13 +155,16 @@ class StreamTarget:
             return PathError(code, why, self, client.remote, HANDSHAKE)
 
         try:
-            await tls.established.addTimeout(max(left, 0), client.clock)
+            try:
+                await tls.established.addTimeout(max(left, 0), client.clock)
+            finally:
+                trace.certificate = next(iter(tls.peerChain), None)
         except (DeferredTimeout, CancelledError) as error:
             trace.abandon(phase, client.handle)
             tls.abortConnection()
             if isinstance(error, CancelledError):
                 raise
-            came = "not complete" if tls.receivedBelow else "nothing came back"
+            came = "not complete" if tls.hasReceived else "nothing came back"
             raise failed(ExitCode.TIMED_OUT, f"timed out: {came} in {timeout:g} s") from None
         except (ConnectionClosed, SSLError) as error:
             why = explain(error) if isinstance(error, SSLError) else "the server closed the connection"
@@ -161,8 +173,7 @@ class StreamTarget:
             trace.end(phase, error=why)
             tls.loseConnection()
             await tls.closed  # the alert has to reach the server
-            raise failed(ExitCode.TLS_FAILED, why) from None
-        trace.certificate = tls.tls.getpeercert(binary_form=True)
+            raise failed(ExitCode.TLS_FAILED, f"{why}{self._hint(tls, client, error)}") from None
         name, *_ = tls.tls.cipher() or ("",)
         unmet = self._unmetPin(trace.certificate)
         trace.end(phase, client.handle, unmet or None, version=tls.tls.version(), cipher=name)
@@ -170,6 +181,14 @@ class StreamTarget:
             tls.abortConnection()
             await tls.closed
             raise failed(ExitCode.TLS_FAILED, unmet)
+
+    def _hint(self, tls: TLSTransport, client: EchoUpClient, error: Exception) -> str:
+        """Return which option the failed handshake suggests, of those that `client` names; empty for none."""
+        if tls.wasAsked:
+            return suggest(client.untried, CERT)
+        # A server that expects a PROXY header closes when the ClientHello comes instead.
+        isSilent = isinstance(error, ConnectionClosed) and not tls.hasReceived
+        return suggest(client.untried, PROXY_PROTOCOL) if isSilent else ""
 
     def _unmetPin(self, certificate: bytes | None) -> str:
         """Say what was presented in place of what is pinned; empty if that was presented, or nothing is pinned."""

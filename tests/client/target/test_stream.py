@@ -366,7 +366,7 @@ class TLSTests(ConnectTestCase):
         assert error is not None
         assert (error.code, str(error)) == (
             ExitCode.TLS_FAILED,
-            f"{target}: TLS failed: tlsv13 alert certificate required",
+            f"{target}: TLS failed: tlsv13 alert certificate required; the server may expect --cert",
         )
 
     def assertHandshakeFails(self, build: type[Server], message: str) -> None:
@@ -383,7 +383,8 @@ class TLSTests(ConnectTestCase):
     def test_closedDuringHandshake(self) -> None:
         """A connection that the server closes or resets ends the handshake."""
         for build in (Leaver, Resetter):
-            self.assertHandshakeFails(build, "the server closed the connection")
+            why = "the server closed the connection; the server may expect --proxy-protocol"
+            self.assertHandshakeFails(build, why)
 
     def test_silentHandshakeTimesOut(self) -> None:
         """A silent server is given up after the time for resolving, connecting and the handshake, and is dropped."""

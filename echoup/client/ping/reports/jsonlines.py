@@ -11,6 +11,7 @@ from echoup.client.ping.reports.report import PERCENTILES, Report
 from echoup.client.ping.requirement import COUNTS, Requirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.statistics import Outage, Statistics
+from echoup.escaping import printable
 
 SCHEMA = 1
 """The version of the JSON; it increases when a member changes or is removed, not when one is added."""
@@ -45,6 +46,8 @@ class JSONReport(Report):
             sent=reply.sent,
             received=reply.received,
             wrongAt=reply.wrongAt,
+            expected=None if reply.wrongAt is None else printable(reply.expected),
+            got=None if reply.wrongAt is None else printable(reply.got),
             seconds=result.seconds,
             phases=[_phase(phase, result) for phase in result.trace.phases],
             certificate=_certificate(result),

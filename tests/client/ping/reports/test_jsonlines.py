@@ -49,6 +49,8 @@ class JSONTests(SynchronousTestCase):
             "sent": 3,
             "received": 3,
             "wrongAt": None,
+            "expected": None,
+            "got": None,
             "seconds": 0.001,
             "phases": [
                 {
@@ -70,6 +72,7 @@ class JSONTests(SynchronousTestCase):
             probe(2, code=ExitCode.UNREACHABLE, local=None, remote=None),
         )
         assert (first["verdict"], first["wrongAt"], first["received"], first["code"]) == ("corrupted", 1, 2, 1)
+        assert (first["expected"], first["got"]) == ("B", "X")
         assert first["phases"] == [{"step": "all bytes", "seconds": None, "error": None, "tcp": None}]
         assert (second["verdict"], second["code"], second["step"], second["local"]) == (None, 4, "connect", None)
         assert second["error"] == "there:1: UNREACHABLE 2"
