@@ -1,7 +1,10 @@
-"""The picture in README.md: `python -m docs.terminal` runs the commands on a terminal and draws what it shows."""
+"""The pictures of terminals: `python -m docs.terminal` runs the commands on a terminal and draws what it shows.
+
+The picture of a diagnosis needs root, because its path has network namespaces.
+"""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape, unescape
 from itertools import groupby
@@ -10,17 +13,19 @@ from tempfile import TemporaryDirectory
 
 from tests.support.commands import COMMANDS
 from tests.support.daemon import Daemon
+from tests.support.diagnoses import servedNetwork
+from tests.support.routednetwork import SERVER
 from tests.support.servers import serving
 from tests.support.terminal import CTRL_D, Terminal
 
-PICTURE = Path(__file__).with_suffix(".svg")
+FOLDER = Path(__file__).parent
 WIDTH = 100
 """Where the picture wraps lines, in characters."""
 
 CHARACTER, LINE, MARGIN, BAR = 8.4, 20, 16, 32
 """The width of a character, the height of a line, the margin, and the height of the title bar, in pixels."""
 
-COLOURS = {"default": "#d4dae3", "red": "#ff7b72", "green": "#7ee787", "yellow": "#e3b341"}
+COLOURS = {"default": "#d4dae3", "red": "#ff7b72", "green": "#7ee787", "brown": "#e3b341", "cyan": "#76e3ea"}
 BUTTONS = ("#ff5f57", "#febc2e", "#28c840")
 FONTS = """font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace\""""
 
@@ -36,7 +41,7 @@ class Run:
 class Shell(Terminal):
     """A shell on a terminal so wide that no line wraps, with the commands of this environment on its PATH."""
 
-    columns, rows = 200, 40
+    columns, rows = 200, 60
 
     def __init__(self, home: Path) -> None:
         environment = (
@@ -62,22 +67,6 @@ class Shell(Terminal):
         ]
 
 
-def record(folder: Path) -> list[list[Run]]:
-    """Return the lines of a terminal on which `echoup` talks to the daemon and probes a server that only echoes."""
-    with Daemon.start(folder) as daemon, serving("unchanged") as plain, Shell(folder) as shell:
-        shell.shows("$")
-        shell.type(f"echoup connect {daemon.address.target}\r")
-        shell.shows(">>:")
-        shell.type("hello, world\r")
-        shell.shows("HELLO, WORLD\n>>:")
-        shell.type(CTRL_D)
-        shell.shows(">>:\n$")
-        shell.type(f"echoup ping -c 3 {plain.target}; echo exit code $?\r")
-        shell.shows("\nexit code 1\n$")
-        ports = {daemon.address.target: "127.0.0.1:8081", plain.target: "127.0.0.1:9000"}
-        return [[named(run, ports) for run in line] for line in shell.lines[:-1]]
-
-
 def named(run: Run, names: dict[str, str]) -> Run:
     """Return `run` with other names for the addresses: free ports differ each time."""
     for address, name in names.items():
@@ -93,7 +82,7 @@ def wrapped(line: Sequence[Run]) -> Iterator[list[Run]]:
         yield [Run("".join(cell.text for cell in alike), colour) for colour, alike in row]
 
 
-def draw(lines: Sequence[Sequence[Run]]) -> str:
+def draw(title: str, lines: Sequence[Sequence[Run]]) -> str:
     """Return the picture of a terminal with `lines`, as an SVG that needs nothing else."""
     groups, row = [], 0
     for line in lines:
@@ -111,7 +100,7 @@ def draw(lines: Sequence[Sequence[Run]]) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" font-size="14" {FONTS}>',
-            "<title>echoup connect and echoup ping in a terminal</title>",
+            f"<title>{title}</title>",
             f'<rect x=".5" y=".5" {window}/>',
             *buttons,
             *groups,
@@ -134,10 +123,63 @@ def linesIn(picture: str) -> list[str]:
     return [unescape("".join(re.findall(r">([^<]*)</text>", group))) for group in groups]
 
 
+def recordConversation(folder: Path) -> list[list[Run]]:
+    """Return the lines of a terminal on which `echoup` talks to the daemon and probes a server that only echoes."""
+    with Daemon.start(folder) as daemon, serving("unchanged") as plain, Shell(folder) as shell:
+        shell.shows("$")
+        shell.type(f"echoup connect {daemon.address.target}\r")
+        shell.shows(">>:")
+        shell.type("hello, world\r")
+        shell.shows("HELLO, WORLD\n>>:")
+        shell.type(CTRL_D)
+        shell.shows(">>:\n$")
+        shell.type(f"echoup ping -c 3 {plain.target}; echo exit code $?\r")
+        shell.shows("\nexit code 1\n$")
+        ports = {daemon.address.target: "127.0.0.1:8081", plain.target: "127.0.0.1:9000"}
+        return [[named(run, ports) for run in line] for line in shell.lines[:-1]]
+
+
+def recordDiagnosis(folder: Path) -> list[list[Run]]:
+    """Return the lines of a terminal on which `echoup` diagnoses a path that loses large packets on the way there."""
+    with servedNetwork(folder) as (network, _), Shell(folder) as shell:
+        network.router.filter("iifname c1 meta length > 1300 drop")
+        shell.shows("$")
+        shell.type(f"echoup diagnose {SERVER}; echo exit code $?\r")
+        shell.shows("\n$")
+        return shell.lines[:-1]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a terminal."""
+
+    name: str
+    """Its file, in the folder of this one."""
+    title: str
+    record: Callable[[Path], list[list[Run]]]
+    """Returns the lines of the terminal; a folder for the daemon's log is its argument."""
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return FOLDER / self.name
+
+    def draw(self, folder: Path) -> str:
+        """Return it as SVG, as the commands print it now."""
+        return draw(self.title, self.record(folder))
+
+
+PICTURES = (
+    Picture("terminal.svg", "echoup connect and echoup ping in a terminal", recordConversation),
+    Picture("diagnosis.svg", "echoup diagnose in a terminal", recordDiagnosis),
+)
+
+
 def main() -> None:
-    """Draw the picture again."""
-    with TemporaryDirectory() as folder:
-        PICTURE.write_text(draw(record(Path(folder))))
+    """Draw the pictures again."""
+    for picture in PICTURES:
+        with TemporaryDirectory() as folder:
+            picture.path.write_text(picture.draw(Path(folder)))
 
 
 if __name__ == "__main__":

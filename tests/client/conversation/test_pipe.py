@@ -198,7 +198,9 @@ class TerminalTests(PipeTestCase):
         self.terminal()
         piping = self.begin()
         self.assertComes(b"\\x1b]0;pwned\\x07\\x1b[31mRED\\r\n\n\\u202eend")
-        why = 'corrupted: byte 0 of the reply is not the upper case of the one sent; it begins with "{}", expected "X\\n"'
+        why = (
+            'corrupted: byte 0 of the reply is not the upper case of the one sent; it begins with "{}", expected "X\\n"'
+        )
         self.assertFails(piping, ExitCode.WRONG, why.format("\\x1b]0;pwned\\x07\\x1b[31mRED\\r\\n\\n\\u202e"))
         assert self.drain.read() is None
 
@@ -342,7 +344,11 @@ class FailureTests(PipeTestCase):
         self.pipes()
         piping = self.begin()
         self.feed.write(b"hello")
-        self.assertFails(piping, ExitCode.SHORT, "the server reset the connection, 0 of 5 bytes came back; the server may expect --tls or --proxy-protocol")
+        self.assertFails(
+            piping,
+            ExitCode.SHORT,
+            "the server reset the connection, 0 of 5 bytes came back; the server may expect --tls or --proxy-protocol",
+        )
 
     def test_silenceTimesOut(self) -> None:
         """A silent server is given up."""
