@@ -44,7 +44,7 @@ async def resolve(
     `clock`.
     """
     only = f"IPv{family:d} address" if family else "address"
-    version = _versionOf(host)
+    version = versionOf(host)
     if version and family in (Family.ANY, version):
         return [host]
     phase = trace.begin(Step.RESOLVE)
@@ -73,14 +73,15 @@ async def resolve(
         trace.end(phase, error=why)
         code, why = explainResolver(failure) or (ExitCode.UNRESOLVED, why)
         raise refusal(code, why)
-    first = [address for address in found if _versionOf(address) == _versionOf(found[0])]
-    second = [address for address in found if _versionOf(address) != _versionOf(found[0])]
+    first = [address for address in found if versionOf(address) == versionOf(found[0])]
+    second = [address for address in found if versionOf(address) != versionOf(found[0])]
     addresses = [address for address in chain(*zip_longest(first, second)) if address]
     trace.end(phase, addresses=addresses)
     return addresses
 
 
-def _versionOf(host: str) -> int | None:
+def versionOf(host: str) -> int | None:
+    """Return the version of IP that `host` is an address of; None for a name, which has to be resolved."""
     try:
         return ip_address(host).version
     except ValueError:

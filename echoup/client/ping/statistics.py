@@ -4,8 +4,12 @@ from array import array
 from dataclasses import dataclass, replace
 from math import fsum, inf, sqrt
 
-from echoup.client.exitcodes import PathError
+from echoup.client.connect.trace import Step, Trace
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.result import Result
+
+CERTIFICATES = 256
+"""The most certificates that are remembered, so that no server can fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,12 @@ class Statistics:
     """The longest of those that are over, the first of several; None if there is none."""
 
     def __init__(self) -> None:
+        self.slowest: dict[Step, float] = {}
+        """The most seconds of each step of the answered probes that have a time."""
+        self.certificates: dict[bytes, float] = {}
+        """The different certificates that were shown last, in DER, and when each was last, in seconds since the epoch.
+
+        They are those of all probes, answered or not."""
         self.times = array("d")
         """The seconds of the answered probes that have a time, in any order."""
         self._failureRank: tuple[bool, float] = (True, inf)
@@ -76,12 +86,18 @@ class Statistics:
 
     def add(self, result: Result) -> None:
         """Count a probe that is over; they may come in any order of seq."""
+        if certificate := result.trace.certificate:
+            self.certificates.pop(certificate, None)
+            self.certificates[certificate] = result.at
+            if len(self.certificates) > CERTIFICATES:
+                del self.certificates[next(iter(self.certificates))]
         if result.isAnswered:
             self.answered += 1
             if result.seconds is None:
                 self.untimed += 1
             else:
                 self.times.append(result.seconds)
+                self._compareSteps(result.trace)
         elif result.isUnsent:
             self.sent -= 1
             self.unsent += 1
@@ -159,6 +175,11 @@ class Statistics:
         """The longest outage, over or not, the first of several; None if none failed."""
         return max(filter(None, (self.longest, self.current)), key=lambda outage: outage.seconds, default=None)
 
+    def _compareSteps(self, trace: Trace) -> None:
+        for phase in trace.phases:
+            if phase.seconds is not None and not phase.error:  # an attempt at another address isn't the connection
+                self.slowest[phase.step] = max(phase.seconds, self.slowest.get(phase.step, 0))
+
     def _follow(self, result: Result) -> None:
         """Begin, extend or end the outage with the result that is next in order of seq."""
         current, seq = self.current, result.seq
@@ -173,3 +194,16 @@ class Statistics:
             self.current = replace(current, ended=result.ended, isOver=True)
             self.longest = self.outage
             self.current = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the probes of one target ended."""
+
+    target: str
+    """The target, as messages name it."""
+    statistics: Statistics
+    code: ExitCode
+    """The exit code that it would have alone."""
+    reason: str = ""
+    """Why; empty for OK."""

@@ -8,9 +8,9 @@ from math import ceil
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.exitcodes import ExitCode
-from echoup.client.ping.statistics import Outage, Statistics
+from echoup.client.ping.statistics import CERTIFICATES, Outage, Statistics
 from tests.support.properties import given, st
-from tests.support.samples import interruptedAt, probe, summed
+from tests.support.samples import interruptedAt, probe, summed, traced
 
 CODES = st.sampled_from([ExitCode.OK, ExitCode.WRONG, ExitCode.TIMED_OUT, ExitCode.SHORT, ExitCode.LOCAL])
 SECONDS = st.floats(0.0, 10.0)
@@ -127,6 +127,16 @@ class StatisticsTests(SynchronousTestCase):
         """A percentile isn't off by one through floating point: 99.9 % of 1000 are 999."""
         statistics = summed(*(probe(seq, float(seq)) for seq in range(1, 1001)))
         assert [statistics.percentile(p) for p in (0.1, 7, 50, 99.9, 99.91, 100)] == [1, 70, 500, 999, 1000, 1000]
+
+    def test_certificatesAreBounded(self) -> None:
+        """Only the certificates that were shown last are remembered, so that a server can't fill the memory."""
+        statistics = Statistics()
+        for seq in range(1, CERTIFICATES + 2):
+            statistics.add(probe(seq, trace=traced(certificate=b"always")))
+            statistics.add(probe(seq, trace=traced(certificate=b"%d" % seq)))
+        assert len(statistics.certificates) == CERTIFICATES
+        assert [*statistics.certificates][-2:] == [b"always", b"%d" % (CERTIFICATES + 1)]
+        assert statistics.certificates[b"always"] == 1e9 + CERTIFICATES + 1
 
     def test_probeTakesEightBytes(self) -> None:
         """Eight bytes are kept of a probe, even of one that others overtook."""
