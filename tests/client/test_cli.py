@@ -30,7 +30,7 @@ from echoup.client.ping.reports.text import TextReport
 from echoup.client.ping.requirement import parseRequirement
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.session import ping
-from echoup.client.ping.statistics import Statistics
+from echoup.client.ping.statistics import Outcome, Statistics
 from echoup.client.run import complain
 from echoup.client.target.parse import parseTarget
 from echoup.durations import parseDuration
@@ -98,6 +98,14 @@ class MainTests(CommandTestCase):
             (["ping", "-c", "0"], "Invalid value for '-c' / '--count'"),
             (["ping", "-s", "0"], "Invalid value for '-s' / '--size'"),
             (["ping", "-W", "0"], "Invalid value for '-W' / '--timeout'"),
+            (["ping", "-w", "0"], "Invalid value for '-w' / '--deadline': '0' is not a duration of more than 0"),
+            (["ping", "a", "8081"], "TARGET is one word: write a:8081 instead of a 8081"),
+            (["ping", "a", "b", "8081"], "Invalid value for TARGET: '8081' is a port without a host"),
+            (["ping", "a", "b", "a:8081"], "there are two TARGETs for a:8081"),
+            (["ping", *map("a:{}".format, range(1, 258))], "there are 257 TARGETs, and at most 256 can be probed at"),
+            (["ping", "a", "udp:b", "--half-close"], "--half-close needs a stream, not UDP"),
+            (["ping", "--require", "TLS<50ms", "tls:a", "b"], "Invalid value for --require: TLS<50ms can't be met"),
+            (["ping", "--require", "certificate>14d"], "Invalid value for --require: certificate>14d can't be met"),
             (
                 ["ping", "-s", "65508", "udp:a"],
                 "--size 65508 does not fit a UDP datagram, which has at most 65507 bytes",
@@ -264,14 +272,14 @@ class MainTests(CommandTestCase):
         """A failure that the report has told has no second line on stdout, and the status of the report."""
 
         def fail(reactor: object, talk: object, target: object, schedule: object, report: Any, *_: object) -> int:
-            report.begin("there", 1)
-            report.end(summed(probe(code=ExitCode.SHORT)), [], ExitCode.SHORT)
+            report.begin(["there"], 1)
+            report.end([Outcome("there", summed(probe(code=ExitCode.SHORT)), ExitCode.SHORT)], [])
             raise PathError(ExitCode.SHORT, "closed early")
 
         self.replaceRun(fail)
         code, stdout, stderr = self.main("ping", "-c1", "--format", "nagios")
         assert (code, stderr) == (NagiosStatus.CRITICAL, "echoup: closed early\n")
-        assert stdout.startswith("ECHOUP CRITICAL - 0 of 1 answered by there; ")
+        assert stdout.startswith("ECHOUP CRITICAL - 0 of 1 answered by there, down since seq 1; ")
         assert len(stdout.splitlines()) == 1
 
     def test_helpFitsTerminal(self) -> None:
@@ -314,7 +322,6 @@ class MainTests(CommandTestCase):
             ),
             (["--format=prometheus"], "--format prometheus needs --count, such as -c 3"),
             (["--require=loss>1%"], "Invalid value for '--require': 'loss>1%' is not METRIC<VALUE"),
-            (["a", "b"], "unexpected b after TARGET a"),
             (["127.0.0.1:0"], "Invalid value for TARGET: '127.0.0.1:0' has port 0"),
         ):
             code, stdout, stderr = self.main("ping", *arguments)
@@ -388,24 +395,43 @@ class PingTests(CommandTestCase):
 
     def test_defaultIsLocalDaemonOnceASecond(self) -> None:
         """Without arguments it probes the local daemon once a second, until Ctrl-C."""
-        talk, target, schedule, report, requirements = self.called()
-        assert (talk, target, schedule) == (ping, parseTarget("127.0.0.1:8081"), Schedule(None, 1.0, 5.0, 56))
+        talk, targets, schedule, report, requirements = self.called()
+        assert (talk, targets, schedule) == (ping, [parseTarget("127.0.0.1:8081")], Schedule(None, 1.0, 5.0, 56))
         assert (type(report), requirements) == (TextReport, [])
 
     def test_optionsReachSchedule(self) -> None:
         """Each option sets its field of the target, the schedule or the requirements."""
         arguments = ["-c3", "-i0.5", "-W2", "-s1000", "-6", "--keep", "--require=p99<5ms", "--require=late<1", "a"]
-        _, target, schedule, _, requirements = self.called(*arguments)
-        assert target == replace(parseTarget("a"), family=Family.IPV6)
+        _, targets, schedule, _, requirements = self.called(*arguments)
+        assert targets == [replace(parseTarget("a"), family=Family.IPV6)]
         assert schedule == Schedule(3, 0.5, 2.0, 1000, keep=True)
         assert requirements == [parseRequirement("p99<5ms"), parseRequirement("late<1")]
         assert self.called("--half-close")[2].halfClose
+        assert self.called("-w2")[2] == Schedule(None, 1.0, 5.0, 56, deadline=2.0)
+
+    def test_severalTargetsAreParsed(self) -> None:
+        """Several targets keep their order, and have the same options."""
+        targets = self.called("b:1", "-4", "a", "udp:c")[1]
+        assert targets == [replace(parseTarget(text), family=Family.IPV4) for text in ("b:1", "a", "udp:c")]
+
+    def test_deadlineServesFormatsInsteadOfCount(self) -> None:
+        """The formats that write only at the end take a deadline in place of a count."""
+        for form in ("prometheus", "nagios"):
+            assert self.called("--format", form, "-w3")[2].deadline == 3
+
+    def test_timestampsReachReport(self) -> None:
+        """With -D the lines of probes have the time."""
+        self.patch(sys, "stdout", output := StringIO())
+        for arguments, isTimed in (([], False), (["-D"], True), (["--timestamps"], True)):
+            self.called(*arguments)[3].add(probe(), "a:8081")
+            assert output.getvalue().startswith("[") == isTimed
+            output.truncate(output.seek(0))
 
     def test_durationsHaveUnits(self) -> None:
         """Every option that takes seconds takes a duration."""
         for text, seconds in (("5", 5.0), ("0.5", 0.5), ("500ms", 0.5), ("250us", 0.00025), ("5s", 5.0), ("2m", 120.0)):
-            schedule = self.called("-W", text, "-i", text)[2]
-            assert (schedule.timeout, schedule.interval) == (seconds, seconds)
+            schedule = self.called("-W", text, "-i", text, "-w", text)[2]
+            assert (schedule.timeout, schedule.interval, schedule.deadline) == (seconds, seconds, seconds)
         assert self.called("-i0ms")[2].interval == 0
 
     def test_formatChoosesReport(self) -> None:
@@ -423,11 +449,11 @@ class PingTests(CommandTestCase):
         """A report is written to standard output, if there is one."""
         self.patch(sys, "stdout", output := StringIO())
         report = self.called("--json")[3]
-        report.begin("there", 1)
-        report.end(Statistics(), [], ExitCode.OK)
+        report.begin(["there"], 1)
+        report.end([Outcome("there", Statistics(), ExitCode.OK)], [])
         assert output.getvalue().startswith('{"schema": 1, "type": "summary"')
         self.patch(sys, "stdout", None)
-        report.end(Statistics(), [], ExitCode.OK)
+        report.end([], [])
 
 
 class Terminal(StringIO):

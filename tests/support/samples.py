@@ -1,5 +1,6 @@
 """Sample results of probes, and a sample certificate."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,11 +8,11 @@ from trustme import CA
 
 from echoup.client.connect.trace import Phase, Step, Trace
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.ping.judge import judge
 from echoup.client.ping.reports.report import Report
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result, interrupted
-from echoup.client.ping.session import judge
-from echoup.client.ping.statistics import Statistics
+from echoup.client.ping.statistics import Outcome, Statistics
 from echoup.verdict import Reply
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -68,14 +69,30 @@ def summed(*results: Result) -> Statistics:
     return statistics
 
 
-def told(report: Report, *results: Result, requirements: tuple[Requirement, ...] = ()) -> None:
-    """Pass `results` to `report`, from the beginning to the end."""
-    code, _ = judge(summed(*results), requirements)
-    report.begin("there:1", 3)
-    for result in results:
-        report.add(result)
-        report.tick(summed(result), 0.0)
-    report.end(summed(*results), requirements, code)
+TARGET = "there:1"
+"""The target of the sample results, as messages name it."""
+
+
+def told(
+    report: Report,
+    *results: Result,
+    requirements: tuple[Requirement, ...] = (),
+    others: Mapping[str, tuple[Result, ...]] | None = None,
+) -> None:
+    """Pass `results` of TARGET, and those of `others` by their names, to `report`, from the beginning to the end."""
+    each = {TARGET: results, **(others or {})}
+    report.begin([*each], 3)
+    for target, its in each.items():
+        for result in its:
+            report.add(result, target)
+            report.tick({target: summed(result)}, 0.0)
+    everything = {target: summed(*its) for target, its in each.items()}
+    report.end([Outcome(target, its, *judge(its, requirements)) for target, its in everything.items()], requirements)
+
+
+def ended(statistics: Statistics, code: ExitCode = ExitCode.OK) -> list[Outcome]:
+    """Return how a run with TARGET alone ended."""
+    return [Outcome(TARGET, statistics, code)]
 
 
 UNMET = Requirement("avg<0us", "avg", 0.0, isInclusive=False)

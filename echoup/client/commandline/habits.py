@@ -39,10 +39,13 @@ class PathCommand(click.Command):
             if hint := _OPTIONS.get(error.option_name):
                 raise click.UsageError(f"No such option '{error.option_name}'; {hint}", ctx) from None
             raise
-        if rest and not ctx.resilient_parsing:
-            target = ctx.params["target"]
-            if joined := joinWords(target, rest):
-                raise click.UsageError(f"TARGET is one word: write {joined} instead of {target} {rest[0]}", ctx)
+        if ctx.resilient_parsing:
+            return rest
+        given = ctx.params["target"]
+        target, *others = (given or ("",)) if isinstance(given, tuple) else (given, *rest)
+        if joined := joinWords(target, others):
+            raise click.UsageError(f"TARGET is one word: write {joined} instead of {target} {others[0]}", ctx)
+        if rest:
             raise click.UsageError(f"unexpected {' '.join(rest)} after TARGET {target}", ctx)
         return rest
 

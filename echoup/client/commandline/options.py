@@ -14,6 +14,9 @@ from echoup.durations import parseDuration, parsePositiveDuration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DEFAULT = "127.0.0.1:8081"
+"""The TARGET where none is given."""
+
 PROXY_PROTOCOLS: dict[str | None, Literal[1, 2]] = {"v1": 1, "v2": 2}
 
 
@@ -31,7 +34,9 @@ def secondsOption(*names: str, default: float | None, text: str, isPositive: boo
             return parse(value)
 
     words = None if default is None else f"{default:g}s"
-    return click.option(*names, default=words, show_default=True, metavar="DURATION", callback=toSeconds, help=text)
+    return click.option(
+        *names, default=words, show_default=default is not None, metavar="DURATION", callback=toSeconds, help=text
+    )
 
 
 def fileOption(name: str, text: str) -> Callable[[F], F]:
@@ -51,7 +56,28 @@ def badParameter(hint: str | None = None) -> Iterator[None]:
 def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the argument TARGET and the options of the path; it is called with the `target` that they make."""
 
-    @click.argument("target", default="127.0.0.1:8081")
+    @click.argument("target", default=DEFAULT)
+    @wraps(command)
+    def withTarget(target: str, makeTarget: Callable[[str], Any], **others: Any) -> Any:
+        return command(target=makeTarget(target), **others)
+
+    return _pathOptions(withTarget)
+
+
+def pathsOptions(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Do the same with any number of TARGETs, all with these options; it is called with the `targets`."""
+
+    @click.argument("target", nargs=-1)
+    @wraps(command)
+    def withTargets(target: tuple[str, ...], makeTarget: Callable[[str], Any], **others: Any) -> Any:
+        return command(targets=[makeTarget(each) for each in target or (DEFAULT,)], **others)
+
+    return _pathOptions(withTargets)
+
+
+def _pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` the options of the path; its `makeTarget` makes a target of them and a TARGET."""
+
     @click.option("-4", "only4", is_flag=True, help="Use IPv4 only.")
     @click.option("-6", "only6", is_flag=True, help="Use IPv6 only.")
     @click.option("--tls", is_flag=True, help="Use TLS, as with a TARGET that begins with tls:.")
@@ -76,7 +102,7 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
         "--tos", callback=_tos, metavar="TOS", help="Set the TOS byte: 0 to 255, or a DSCP name such as EF or AF41."
     )
     @wraps(command)
-    def withTarget(target: str, only4: bool, only6: bool, tls: bool, proxy_protocol: str | None, **others: Any) -> Any:
+    def withOptions(only4: bool, only6: bool, tls: bool, proxy_protocol: str | None, **others: Any) -> Any:
         names = {"cafile": "cafile", "cert": "cert", "key": "key", "serverName": "server_name"}
         names |= {"insecure": "insecure", "pin": "pin"}
         security = {field: others.pop(name) for field, name in names.items()}
@@ -88,10 +114,14 @@ def pathOptions(command: Callable[..., Any]) -> Callable[..., Any]:
         given = {name: value for name, value in security.items() if value}
         version = 4 if only4 else 6 if only6 else 0
         sending = {"bindAddress": others.pop("source"), "tos": others.pop("tos")}
-        made = _makeTarget(target, version, tls, given, proxy_protocol)
-        return command(target=_sendAs(made, target, sending), **others)
 
-    return withTarget
+        def makeTarget(description: str) -> Any:
+            made = _makeTarget(description, version, tls, given, proxy_protocol)
+            return _sendAs(made, description, sending)
+
+        return command(makeTarget=makeTarget, **others)
+
+    return withOptions
 
 
 def _pin(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

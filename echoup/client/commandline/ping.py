@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from echoup.client.commandline.habits import PathCommand
-from echoup.client.commandline.options import badParameter, pathOptions, secondsOption
+from echoup.client.commandline.options import badParameter, pathsOptions, secondsOption
 from echoup.client.exitcodes import PathError
 from echoup.client.run import conclude, run
 from echoup.client.standardio import isTerminal, show
@@ -23,8 +23,8 @@ def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str,
         return [parseRequirement(value) for value in values]
 
 
-@click.command(cls=PathCommand, short_help="Probe the path to TARGET, and say what fails, and where.")
-@pathOptions
+@click.command(cls=PathCommand, short_help="Probe the path to each TARGET, and say what fails, and where.")
+@pathsOptions
 @click.option("-c", "--count", type=click.IntRange(1), metavar="COUNT", help="Stop after COUNT probes.")
 @secondsOption(
     "-i",
@@ -34,6 +34,7 @@ def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str,
     isPositive=False,
 )
 @secondsOption("-W", "--timeout", default=5.0, text="Give up on a probe after this time, whatever step it is in.")
+@secondsOption("-w", "--deadline", default=None, text="End after this time, whatever is under way.")
 @click.option(
     "-s",
     "--size",
@@ -46,6 +47,9 @@ def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str,
 @click.option("--keep", is_flag=True, help="Use one connection (over UDP: one port) for all probes.")
 @click.option("--half-close", is_flag=True, help="Half-close after the payload, and wait for the server to close.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the time and the details of each step.")
+@click.option(
+    "-D", "--timestamps", is_flag=True, help="Begin the line of each probe with the time in seconds since 1970."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show only the summary.")
 @click.option(
     "--require",
@@ -53,7 +57,7 @@ def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str,
     multiple=True,
     callback=_requirements,
     metavar="LIMIT",
-    help="Fail unless LIMIT is met, such as 'p99<5ms', 'loss<1%' or 'outage<=2s'; repeatable.",
+    help="Fail unless LIMIT is met, such as 'p99<5ms', 'loss<1%', 'TLS<50ms' or 'certificate>14d'; repeatable.",
 )
 @click.option(
     "--format",
@@ -66,24 +70,26 @@ def _requirements(ctx: click.Context, param: click.Parameter, values: tuple[str,
 )
 @click.option("--json", is_flag=True, help="Same as --format json.")
 def ping(
-    target: Any,
+    targets: list[Any],
     count: int | None,
     interval: float,
     timeout: float,
+    deadline: float | None,
     size: int,
     keep: bool,
     half_close: bool,
     verbose: bool,
+    timestamps: bool,
     quiet: bool,
     requirements: list[Any],
     form: str,
     json: bool,
 ) -> int:
-    """Probe the path to the echo service at TARGET, and say what fails, and where.
+    """Probe the path to the echo service at each TARGET, and say what fails, and where.
 
     Each probe sends random text and checks every byte of the reply. By default a probe makes its own connection, and
-    starts on schedule even if earlier probes are still under way. Without --count, probing continues until Ctrl-C;
-    Ctrl-\\ prints the statistics so far.
+    starts on schedule even if earlier probes are still under way. Several TARGETs are probed at the same time. Without
+    --count or --deadline, probing continues until Ctrl-C; Ctrl-\\ prints the statistics so far.
 
     TARGET is HOST, HOST:PORT, [V6]:PORT, tls: or udp: before one of these, or a Twisted client endpoint string (tcp:,
     tls:, unix:; unix:@NAME is an abstract socket). The default is 127.0.0.1:8081.
@@ -97,7 +103,8 @@ def ping(
                 4 refused or unreachable       143 SIGTERM
                 5 timed out
 
-    A wrong reply decides the exit code; otherwise the first failure does. A limit on the loss forgives lost probes; so
+    A wrong reply decides the exit code; otherwise the first failure does, in the order of the TARGETs. A deadline that
+    comes before a result, or before COUNT of them, is a timeout. A limit on the loss forgives lost probes; so
     does a limit on the outage, if the outage has ended. Probes that this machine could not send, for example for lack
     of a route or a file descriptor, count as neither answered nor lost.
 
@@ -108,29 +115,52 @@ def ping(
         raise click.UsageError("--keep and --half-close are mutually exclusive: a half-closed connection can't be kept")
     if json and form not in ("text", "json"):
         raise click.UsageError(f"--json and --format {form} are mutually exclusive")
-    if count is None and form in ("nagios", "prometheus"):
-        raise click.UsageError(f"--format {form} needs --count, such as -c 3")
+    if count is None and deadline is None and form in ("nagios", "prometheus"):
+        raise click.UsageError(f"--format {form} needs --count, such as -c 3, or --deadline")
+    _checkNames([str(target) for target in targets])
 
     from twisted.internet import reactor
 
-    from echoup.client.ping.datagram import MAXIMUM
     from echoup.client.ping.schedule import Schedule
     from echoup.client.ping.session import ping as talk
-    from echoup.client.target.datagram import DatagramTarget
 
-    if isinstance(target, DatagramTarget):
-        if half_close:
-            raise click.UsageError("--half-close needs a stream, not UDP")
-        if size > MAXIMUM:
-            raise click.UsageError(f"--size {size} does not fit a UDP datagram, which has at most {MAXIMUM} bytes")
-    schedule = Schedule(count, interval, timeout, size, keep, half_close)
-    probe = partial(run, reactor, talk, target, schedule)
+    schedule = Schedule(count, interval, timeout, size, keep, half_close, deadline)
+    for target in targets:
+        _checkTarget(target, schedule, requirements)
+    probe = partial(run, reactor, talk, targets, schedule)
     try:
         if form == "nagios":
             return _check(probe, requirements)
-        return probe(_makeReport("json" if json else form, quiet, verbose), requirements)
+        return probe(_makeReport("json" if json else form, quiet, verbose, timestamps), requirements)
     except MemoryError:
         raise click.UsageError(f"not enough memory for --size {size}") from None
+
+
+def _checkNames(names: list[str]) -> None:
+    """Raise UsageError if there are too many targets, or two that the report couldn't tell apart."""
+    from echoup.client.ping.session import MAXIMUM
+
+    if len(names) > MAXIMUM:
+        raise click.UsageError(f"there are {len(names)} TARGETs, and at most {MAXIMUM} can be probed at once")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise click.UsageError(f"there are two TARGETs for {twice}")
+
+
+def _checkTarget(target: Any, schedule: Any, requirements: list[Any]) -> None:
+    """Raise UsageError if probes of `target` can't be as `schedule` says, or can never meet a requirement."""
+    from echoup.client.ping.datagram import MAXIMUM
+    from echoup.client.target.datagram import DatagramTarget
+
+    if isinstance(target, DatagramTarget):
+        if schedule.halfClose:
+            raise click.UsageError("--half-close needs a stream, not UDP")
+        if schedule.size > MAXIMUM:
+            raise click.UsageError(
+                f"--size {schedule.size} does not fit a UDP datagram, which has at most {MAXIMUM} bytes"
+            )
+    with badParameter("--require"):
+        for requirement in requirements:
+            requirement.check(target, schedule)
 
 
 def _check(probe: Callable[..., int], requirements: list[Any]) -> int:
@@ -152,7 +182,7 @@ def _check(probe: Callable[..., int], requirements: list[Any]) -> int:
     return report.status
 
 
-def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
+def _makeReport(form: str, quiet: bool, verbose: bool, timestamps: bool) -> Any:
     if form == "json":
         from echoup.client.ping.reports.jsonlines import JSONReport
 
@@ -163,4 +193,4 @@ def _makeReport(form: str, quiet: bool, verbose: bool) -> Any:
         return PrometheusReport(show)
     from echoup.client.ping.reports.text import TextReport
 
-    return TextReport(show, quiet, verbose, isTerminal())
+    return TextReport(show, quiet, verbose, isTerminal(), timestamps)

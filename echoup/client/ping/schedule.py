@@ -19,3 +19,5 @@ class Schedule:
     """Whether all use the same connection, until one fails on it, or the same UDP port."""
     halfClose: bool = False
     """Whether a probe half-closes after the payload, and the server has to close after the reply."""
+    deadline: float | None = None
+    """Seconds after which all ends; None: no limit."""

@@ -57,7 +57,8 @@ class CommandsTests(SynchronousTestCase):
             ["a", "٣"],
             ["a", "9" * 5000],
         ):
-            assert told("ping", *words) == f"unexpected {' '.join(words[1:])} after TARGET {words[0]}"
+            for command in ("connect", "diagnose"):  # ping takes several
+                assert told(command, *words) == f"unexpected {' '.join(words[1:])} after TARGET {words[0]}"
 
     def test_optionsOfOtherProgramsAreExplained(self) -> None:
         """Options that similar programs have for the port, UDP and the timeout are answered with ours."""
@@ -67,9 +68,10 @@ class CommandsTests(SynchronousTestCase):
             (["--port=80", "a"], f"No such option '--port'; {PORT}"),
             (["-u", "a:53"], "No such option '-u'; for UDP begin TARGET with udp:"),
             (["a:53", "--udp"], "No such option '--udp'; for UDP begin TARGET with udp:"),
-            (["-w", "3", "a"], "No such option '-w'; the timeout is -W"),
         ):
             assert told("ping", *arguments) == hint
+        for command in ("connect", "diagnose"):  # ping has the option, for something else
+            assert told(command, "-w", "3", "a") == "No such option '-w'; the timeout is -W"
         assert told("ping", "--colour").startswith("No such option")
 
     def test_targetWithoutCommandIsExplained(self) -> None:

@@ -1,30 +1,30 @@
 """When probes are made, and how `ping` ends."""
 
 import signal
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping import session as module
 from echoup.client.ping.datagram import DatagramProbes
 from echoup.client.ping.reports.report import Report
-from echoup.client.ping.requirement import parseRequirement
 from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
-from echoup.client.ping.session import MAXIMUM, judge, makeProbes, ping
-from echoup.client.ping.statistics import Statistics
+from echoup.client.ping.session import MAXIMUM, makeProbes, ping
+from echoup.client.ping.statistics import Outcome, Statistics
 from echoup.client.ping.stream import StreamProbes
 from echoup.client.target.datagram import DatagramTarget
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
 from echoup.clock import RunningTime
-from tests.support.doubles import ReactorTestCase, raised
-from tests.support.samples import UNMET, interruptedAt, probe, summed
+from tests.support.doubles import ReactorTestCase
+from tests.support.samples import interruptedAt, probe
 
 TARGET = StreamTarget("", "there", 1)
+NAME = "there:1"
 
 
 class Probes:
@@ -32,8 +32,8 @@ class Probes:
 
     def __init__(self) -> None:
         self.begun: list[float] = []
-        self.waiting: dict[int, Deferred[Result]] = {}
         self.immediate: Any = None
+        self.waiting: dict[int, Deferred[Result]] = {}
         self.closed = False
         self.lingering: Deferred[None] = succeed(None)
         self.isSequential = False
@@ -75,32 +75,34 @@ class RecordingReport(Report):
         self.error: Exception | None = None
         self.tickError: Exception | None = None
 
-    def begin(self, target: object, size: int) -> None:
+    def begin(self, targets: Sequence[str], size: int) -> None:
         """Note it."""
-        self.told.append((target, size))
+        self.told.append((*targets, size))
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, target: str) -> None:
         """Note the number."""
         if self.error:
             raise self.error
         self.told.append(result.seq)
 
-    def tick(self, statistics: Statistics, now: float) -> None:
+    def tick(self, everything: Mapping[str, Statistics], now: float) -> None:
         """Note the time, and how many were sent and over."""
         if self.tickError:
             raise self.tickError
+        statistics = everything[NAME]
         self.ticks.append((now, statistics.sent, statistics.over))
 
-    def showSoFar(self, statistics: Statistics) -> None:
+    def showSoFar(self, everything: Mapping[str, Statistics]) -> None:
         """Note how many were sent and over."""
         if self.tickError:
             raise self.tickError
+        statistics = everything[NAME]
         self.shown.append((statistics.sent, statistics.over))
 
-    def end(self, statistics: Statistics, requirements: Any, code: ExitCode) -> None:
-        """Note the code."""
-        self.statistics = statistics
-        self.told.append(code)
+    def end(self, outcomes: Sequence[Outcome], requirements: Any) -> None:
+        """Note the codes."""
+        self.statistics = outcomes[0].statistics
+        self.told += [outcome.code for outcome in outcomes]
 
 
 class SessionTests(ReactorTestCase):
@@ -118,7 +120,7 @@ class SessionTests(ReactorTestCase):
     def ping(self, count: int | None, interval: float = 1.0) -> "Deferred[None]":
         """Begin."""
         pinging = Deferred.fromCoroutine(
-            ping(self.reactor, TARGET, Schedule(count, interval, 5.0, 56), self.report, [])
+            ping(self.reactor, [TARGET], Schedule(count, interval, 5.0, 56), self.report, [])
         )
         self.addCleanup(pinging.cancel)
         return pinging
@@ -126,7 +128,7 @@ class SessionTests(ReactorTestCase):
     def assertEnds(self, pinging: "Deferred[None]", *told: object) -> None:
         """Check that it ended without an error, and what the report was told."""
         self.successResultOf(pinging)
-        assert self.report.told == [(TARGET, 56), *told, ExitCode.OK]
+        assert self.report.told == [(NAME, 56), *told, ExitCode.OK]
         assert self.probes.closed
         assert self.reactor.getDelayedCalls() == []
 
@@ -326,7 +328,7 @@ class SessionTests(ReactorTestCase):
         self.reactor.advance(1.1)
         self.probes.end(1, error=PathError(ExitCode.USAGE, "no such file"))
         self.assertFails(pinging, ExitCode.USAGE, "no such file")
-        assert self.report.told == [(TARGET, 56)]
+        assert self.report.told == [(NAME, 56)]
 
     def test_unusableTargetAtFirstProbe(self) -> None:
         """The same holds when the first probe ends at once with that error."""
@@ -343,7 +345,7 @@ class SessionTests(ReactorTestCase):
     def test_missingFileIsReportedFirst(self) -> None:
         """A TLS file that doesn't exist is reported before anything else."""
         target = StreamTarget("", "there", 1, Security("/nonexistent"))
-        pinging = Deferred.fromCoroutine(ping(self.reactor, target, Schedule(1, 1, 1, 1), self.report, []))
+        pinging = Deferred.fromCoroutine(ping(self.reactor, [target], Schedule(1, 1, 1, 1), self.report, []))
         error = self.failureResultOf(pinging, PathError).value
         assert (error.code, self.report.told) == (ExitCode.USAGE, [])
         assert str(error) == "cannot speak TLS with there:1: /nonexistent: No such file or directory"
@@ -370,79 +372,173 @@ class SessionTests(ReactorTestCase):
             assert isinstance(makeProbes(self.reactor, RunningTime(self.reactor), target, schedule, Statistics()), kind)
 
 
-class JudgeTests(SynchronousTestCase):
-    """`judge` returns the exit code, and the reason."""
+class SeveralTests(ReactorTestCase):
+    """`ping` probes several targets side by side, and ends with the deadline."""
 
-    def assertJudged(self, results: list[Result], requirements: list[str], code: ExitCode, message: str) -> None:
-        """Check the judgement of `results`."""
-        assert judge(summed(*results), [*map(parseRequirement, requirements)]) == (code, message)
+    def setUp(self) -> None:
+        """Make a report, and the probes of three targets."""
+        super().setUp()
+        self.report = SeveralReport()
+        self.probes: dict[str, Probes] = {}
+        self.immediate: Any = None
+        self.patch(module, "makeProbes", self.makeProbes)
+        self.addCleanup(signal.signal, signal.SIGQUIT, signal.getsignal(signal.SIGQUIT))
 
-    def test_answeredAndMetIsOK(self) -> None:
-        """It's OK when all were answered and all requirements are met, and when no probe was made."""
-        self.assertJudged([probe(1), probe(2)], ["p99<5ms", "loss<1%", "late<1"], ExitCode.OK, "")
-        self.assertJudged([], [], ExitCode.OK, "")
+    def makeProbes(self, reactor: object, clock: object, target: StreamTarget, *_: object) -> Probes:
+        """Make the probes of a target."""
+        probes = self.probes[target.host] = Probes()
+        probes.seconds = self.reactor.seconds
+        probes.immediate = self.immediate
+        return probes
 
-    def test_firstFailureCounts(self) -> None:
-        """The first failure counts, but a wrong reply more than any other."""
-        lost, refused, wrong = ExitCode.TIMED_OUT, ExitCode.UNREACHABLE, ExitCode.WRONG
-        self.assertJudged([probe(1, code=lost)], [], lost, "there:1: timed out 1")
-        results = [probe(1), probe(2, code=lost), probe(3, code=refused)]
-        self.assertJudged(results, [], lost, "2 of 3 failed: there:1: timed out 2")
-        results.append(probe(4, code=wrong))
-        self.assertJudged(results, [], wrong, "3 of 4 failed: there:1: corrupted 4")
+    def ping(
+        self, hosts: str, count: int | None = None, deadline: float | None = None, interval: float = 1.0
+    ) -> "Deferred[None]":
+        """Begin to probe targets with names of one letter."""
+        targets = [StreamTarget("", host, 1) for host in hosts]
+        schedule = Schedule(count, interval, 5.0, 56, deadline=deadline)
+        pinging = Deferred.fromCoroutine(ping(self.reactor, targets, schedule, self.report, []))
+        self.addCleanup(pinging.cancel)
+        return pinging
 
-    def test_unmetRequirementsAreListed(self) -> None:
-        """Every requirement that isn't met is listed, with its value."""
-        message = "max<1us: not met (1.00 ms); p50<0.5ms: not met (1.00 ms)"
-        self.assertJudged([probe(1)], ["max<1us", "avg<1s", "p50<0.5ms"], ExitCode.WRONG, message)
-        assert judge(summed(probe(1, code=ExitCode.SHORT)), [UNMET])[0] is ExitCode.SHORT
+    def assertFails(self, pinging: "Deferred[None]", code: ExitCode, message: str) -> None:
+        """Check how it fails, and that nothing is left."""
+        error = self.failureResultOf(pinging, PathError).value
+        assert (error.code, str(error)) == (code, message)
+        assert all(probes.closed for probes in self.probes.values())
+        assert self.reactor.getDelayedCalls() == []
 
-    def test_lossRequirementForgivesLosses(self) -> None:
-        """A requirement of the loss forgives lost probes, but no wrong reply."""
-        lost = [probe(1), probe(2, code=ExitCode.TIMED_OUT)]
-        self.assertJudged(lost, ["loss<=50%"], ExitCode.OK, "")
-        self.assertJudged(lost, ["loss<50%"], ExitCode.WRONG, "loss<50%: not met (50 %); there:1: timed out 2")
-        unmet = "loss<50%: not met (50 %); avg<1us: not met (1.00 ms); there:1: timed out 2"
-        self.assertJudged(lost, ["loss<50%", "avg<1us"], ExitCode.WRONG, unmet)
-        wrong = [probe(1, code=ExitCode.WRONG)]
-        self.assertJudged(wrong, ["loss<50%"], ExitCode.WRONG, "there:1: corrupted 1")
-        assert raised(ValueError, parseRequirement, "loss<50") is not None
+    def test_targetsAreSideBySide(self) -> None:
+        """Each target has its own schedule, which no other delays; the summaries come in the order given."""
+        pinging = self.ping("cab", 2)
+        self.probes["a"].immediate = probe
+        self.reactor.advance(1.1)
+        assert [len(self.probes[host].begun) for host in "cab"] == [2, 2, 2]
+        for host in "bca":
+            for seq in [*self.probes[host].waiting]:
+                self.assertNoResult(pinging)
+                self.probes[host].end(seq)
+        self.successResultOf(pinging)
+        assert self.report.told[0] == ("c:1", "a:1", "b:1", 56)
+        assert [told for told in self.report.told if told[0] == "c:1"][1:] == [("c:1", 1), ("c:1", 2)]
+        assert self.report.ended == [("c:1", ExitCode.OK), ("a:1", ExitCode.OK), ("b:1", ExitCode.OK)]
 
-    def test_outageRequirementForgivesPastLosses(self) -> None:
-        """A requirement of the outage forgives lost probes, but no outage that isn't over, and no wrong reply."""
-        lost, answered = probe(1, code=ExitCode.TIMED_OUT), probe(2)
-        self.assertJudged([lost, answered], ["outage<=2s"], ExitCode.OK, "")
-        unmet = "outage<1s: not met (1001 ms); there:1: timed out 1"
-        self.assertJudged([lost, answered], ["outage<1s"], ExitCode.WRONG, unmet)
-        again = probe(3, code=ExitCode.UNREACHABLE)
-        failed = "2 of 3 failed: there:1: timed out 1"
-        self.assertJudged([lost, answered, again], ["outage<=2s"], ExitCode.TIMED_OUT, failed)
-        unmet = "outage<=2s: not met (down since seq 3); there:1: timed out 1"
-        self.assertJudged([lost, answered, again], ["outage<=2s", "loss<90%"], ExitCode.WRONG, unmet)
-        self.assertJudged([lost, answered, again], ["loss<90%"], ExitCode.OK, "")
-        self.assertJudged([lost, answered], ["max<9s"], ExitCode.TIMED_OUT, "1 of 2 failed: there:1: timed out 1")
-        wrong = [probe(1, code=ExitCode.WRONG), answered]
-        self.assertJudged(wrong, ["outage<=2s"], ExitCode.WRONG, "1 of 2 failed: there:1: corrupted 1")
+    def test_probesUnderWayAreShared(self) -> None:
+        """Each target has an equal share of the probes that may be under way."""
+        self.ping("abc", interval=0.001)
+        self.reactor.advance(2 * MAXIMUM / 1000, 0.001)
+        assert [len(self.probes[host].waiting) for host in "abc"] == [MAXIMUM // 3] * 3
 
-    def test_unsentProbesAreLocal(self) -> None:
-        """Probes that weren't sent have an exit code of their own, whatever the requirements."""
-        mine = [probe(1, code=ExitCode.LOCAL), probe(2, code=ExitCode.LOCAL)]
-        self.assertJudged(mine[:1], [], ExitCode.LOCAL, "there:1: LOCAL 1")
-        for requirements in ([], ["loss<50%"], ["p99<5ms", "outage<1s"]):
-            self.assertJudged(mine, requirements, ExitCode.LOCAL, "2 of 2 not sent: there:1: LOCAL 1")
-        message = "2 of 3 not sent: there:1: LOCAL 1"
-        self.assertJudged([*mine, probe(3)], ["loss<50%", "p99<5ms"], ExitCode.LOCAL, message)
+    def test_cancelledEndsAll(self) -> None:
+        """When it is cancelled all targets end, and each is reported."""
+        pinging = self.ping("ab")
+        self.probes["a"].end(1)
+        pinging.cancel()
+        self.successResultOf(pinging)
+        assert self.report.ended == [("a:1", ExitCode.OK), ("b:1", ExitCode.OK)]
+        assert self.report.counts == {"a:1": (1, 0), "b:1": (1, 1)}
 
-    def test_pathCountsMoreThanLocal(self) -> None:
-        """What is known of the path counts more than that probes weren't sent: a failure, and an unmet requirement."""
-        mine, lost, wrong = (
-            probe(1, code=ExitCode.LOCAL),
-            probe(2, code=ExitCode.TIMED_OUT),
-            probe(3, code=ExitCode.WRONG),
-        )
-        unsent = "1 of 2 not sent: there:1: LOCAL 1"
-        self.assertJudged([mine, lost], [], ExitCode.TIMED_OUT, f"1 of 2 failed: there:1: timed out 2; {unsent}")
-        self.assertJudged([mine, wrong], ["loss<9%"], ExitCode.WRONG, f"1 of 2 failed: there:1: corrupted 3; {unsent}")
-        self.assertJudged([mine, lost], ["loss<=100%"], ExitCode.LOCAL, unsent)
-        unmet = f"max<1us: not met (1.00 ms); {unsent}"
-        self.assertJudged([mine, probe(2)], ["max<1us"], ExitCode.WRONG, unmet)
+    def test_errorEndsAll(self) -> None:
+        """An output that can't be written, and a target that can't be used, end all, also at the start."""
+        pinging = self.ping("ab")
+        self.report.error = PathError(ExitCode.BROKEN_PIPE, "the output can't be written")
+        self.probes["b"].end(1)
+        self.assertFails(pinging, ExitCode.BROKEN_PIPE, "the output can't be written")
+        assert self.report.ended == []
+        self.report.error = None
+        pinging = self.ping("ab")
+        self.probes["a"].end(1, error=PathError(ExitCode.USAGE, "no such file"))
+        self.assertFails(pinging, ExitCode.USAGE, "no such file")
+        self.probes.clear()
+        self.immediate = lambda seq: probe(seq, error=PathError(ExitCode.USAGE, "no"))
+        self.assertFails(self.ping("ab"), ExitCode.USAGE, "no")
+        assert [*self.probes] == ["a"]
+        assert not self.flushLoggedErrors()
+
+    def test_quitShowsAll(self) -> None:
+        """SIGQUIT shows the statistics of all so far, once."""
+        self.ping("ab")
+        self.probes["a"].end(1)
+        signal.raise_signal(signal.SIGQUIT)
+        self.reactor.turn()
+        assert self.report.shown == [["a:1", "b:1"]]
+
+    def test_oneFailureFailsAll(self) -> None:
+        """One target that fails sets the exit code, and the message names it."""
+        pinging = self.ping("ab", 1)
+        self.probes["a"].end(1)
+        self.probes["b"].end(1, code=ExitCode.UNREACHABLE)
+        self.assertFails(pinging, ExitCode.UNREACHABLE, "1 of 2 targets failed: b:1: there:1: UNREACHABLE 1")
+
+    def test_deadlineEndsAll(self) -> None:
+        """At the deadline all end, and if every finished probe was answered that is no failure."""
+        pinging = self.ping("ab", deadline=2.5)
+        for host in "ab":
+            self.probes[host].end(1)
+        self.reactor.advance(2.4)
+        self.assertNoResult(pinging)
+        self.reactor.advance(0.2)
+        self.successResultOf(pinging)
+        assert self.report.counts == {"a:1": (3, 2), "b:1": (3, 2)}
+        assert self.reactor.getDelayedCalls() == []
+
+    def test_deadlineWithoutResultIsTimeout(self) -> None:
+        """A target without a result at the deadline timed out."""
+        pinging = self.ping("ab", deadline=2.5)
+        self.probes["a"].end(1)
+        self.reactor.advance(2.6)
+        why = "b:1: timed out: no probe was over after 2.5 s"
+        self.assertFails(pinging, ExitCode.TIMED_OUT, f"1 of 2 targets failed: {why}")
+
+    def test_deadlineBeforeCountIsTimeout(self) -> None:
+        """The same holds for a target whose probes aren't all over, as with ping(8); a probe that failed says more."""
+        pinging = self.ping("a", 5, deadline=1.5)
+        self.probes["a"].end(1)
+        self.reactor.advance(1.6)
+        self.assertFails(pinging, ExitCode.TIMED_OUT, "a:1: timed out: 1 of 5 probes were over after 1.5 s")
+        pinging = self.ping("a", 5, deadline=1.5)
+        self.probes["a"].end(1, code=ExitCode.UNREACHABLE)
+        self.reactor.advance(1.6)
+        self.assertFails(pinging, ExitCode.UNREACHABLE, "1 of 2 failed: there:1: UNREACHABLE 1")
+
+    def test_deadlineAfterTheLastIsNone(self) -> None:
+        """When the last probe is over before the deadline it ends at once; late answers aren't awaited after it."""
+        pinging = self.ping("a", 1, deadline=2.5)
+        self.probes["a"].end(1)
+        self.successResultOf(pinging)
+        pinging = self.ping("a", 1, deadline=2.5)
+        self.probes["a"].lingering = Deferred()
+        self.probes["a"].end(1)
+        self.reactor.advance(2.6)
+        self.successResultOf(pinging)
+        assert self.reactor.getDelayedCalls() == []
+
+
+class SeveralReport(Report):
+    """Records what it is told of several targets."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.shown: list[list[str]] = []
+        self.ended: list[tuple[str, ExitCode]] = []
+        self.counts: dict[str, tuple[int, int]] = {}
+        self.error: Exception | None = None
+
+    def begin(self, targets: Sequence[str], size: int) -> None:
+        """Note it."""
+        self.told.append((*targets, size))
+
+    def add(self, result: Result, target: str) -> None:
+        """Note the number."""
+        if self.error:
+            raise self.error
+        self.told.append((target, result.seq))
+
+    def showSoFar(self, everything: Mapping[str, Statistics]) -> None:
+        """Note the targets."""
+        self.shown.append([*everything])
+
+    def end(self, outcomes: Sequence[Outcome], requirements: Any) -> None:
+        """Note the codes, and how many were sent and unfinished."""
+        self.ended = [(each.target, each.code) for each in outcomes]
+        self.counts = {each.target: (each.statistics.sent, each.statistics.unfinished) for each in outcomes}

@@ -10,7 +10,7 @@ from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.reports.report import PERCENTILES, Report
 from echoup.client.ping.requirement import COUNTS, Requirement
 from echoup.client.ping.result import Result
-from echoup.client.ping.statistics import Outage, Statistics
+from echoup.client.ping.statistics import Outage, Outcome
 from echoup.escaping import printable
 
 SCHEMA = 1
@@ -28,13 +28,14 @@ class JSONReport(Report):
         super().__init__(write)
         self._quiet = quiet
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, target: str) -> None:
         """Write the object of a probe."""
         if self._quiet:
             return
         reply = result.reply
         self._writeObject(
             "probe",
+            target,
             seq=result.seq,
             at=_instant(datetime.fromtimestamp(result.at, UTC)),
             verdict=result.verdict and result.verdict.value,
@@ -53,24 +54,27 @@ class JSONReport(Report):
             certificate=_certificate(result),
         )
 
-    def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
-        """Write the summary."""
+    def end(self, outcomes: Sequence[Outcome], requirements: Sequence[Requirement]) -> None:
+        """Write a summary for each target."""
         counts = ("sent", "answered", "lost", "wrong", "unfinished", "unsent", "untimed", *COUNTS)
-        self._writeObject(
-            "summary",
-            **{name: getattr(statistics, name) for name in (*counts, "loss", "min", "avg", "max", "stddev")},
-            percentiles={str(p): statistics.percentile(p) for p in PERCENTILES},
-            outage=statistics.outage and _outage(statistics.outage),
-            downSince=statistics.current and statistics.current.first,
-            requirements=[
-                {"require": each.text, "met": each.isMet(statistics), "value": each.value(statistics)}
-                for each in requirements
-            ],
-            code=int(code),
-        )
+        for outcome in outcomes:
+            statistics = outcome.statistics
+            self._writeObject(
+                "summary",
+                outcome.target,
+                **{name: getattr(statistics, name) for name in (*counts, "loss", "min", "avg", "max", "stddev")},
+                percentiles={str(p): statistics.percentile(p) for p in PERCENTILES},
+                outage=statistics.outage and _outage(statistics.outage),
+                downSince=statistics.current and statistics.current.first,
+                requirements=[
+                    {"require": each.text, "met": each.isMet(statistics), "value": each.value(statistics)}
+                    for each in requirements
+                ],
+                code=int(outcome.code),
+            )
 
-    def _writeObject(self, kind: str, **members: Any) -> None:
-        line = {"schema": SCHEMA, "type": kind, "target": self._target, **members}
+    def _writeObject(self, kind: str, target: str, **members: Any) -> None:
+        line = {"schema": SCHEMA, "type": kind, "target": target, **members}
         text = json.dumps(line, default=str).replace("\x7f", "\\u007f")  # the only control character that it leaves
         self._write(text + "\n")
 
@@ -105,4 +109,5 @@ def _certificate(result: Result) -> dict[str, Any] | None:
 
 
 def _outage(outage: Outage) -> dict[str, Any]:
-    return {"seconds": outage.seconds, "first": outage.first, "last": outage.last, "over": outage.isOver}
+    seconds = outage.seconds if outage.isOver else None
+    return {"seconds": seconds, "first": outage.first, "last": outage.last, "over": outage.isOver}

@@ -1,13 +1,13 @@
 """What the reports of probes have in common, and the words that they share."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.ping.requirement import COUNTS, Requirement
+from echoup.client.exitcodes import PathError
+from echoup.client.ping.requirement import CERTIFICATE, COUNTS, Requirement
 from echoup.client.ping.result import Result
-from echoup.client.ping.statistics import Outage, Statistics
+from echoup.client.ping.statistics import Outage, Outcome, Statistics
 from echoup.escaping import shown
 
 PERCENTILES = (50, 90, 95, 99)
@@ -20,25 +20,31 @@ class Report:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
 
-    def begin(self, target: object, size: int) -> None:
-        """Begin the report of probes of `size` bytes to `target`."""
-        self._target = str(target)
+    def begin(self, targets: Sequence[str], size: int) -> None:
+        """Begin the report of probes of `size` bytes to `targets`, by the names that messages have for them."""
 
-    def add(self, result: Result) -> None:
-        """Report a probe that is over."""
+    def add(self, result: Result, target: str) -> None:
+        """Report a probe of `target` that is over."""
 
-    def tick(self, statistics: Statistics, now: float) -> None:
-        """Show the counts, `now` by the reactor's clock; called when a probe has begun and when one is over."""
+    def tick(self, everything: Mapping[str, Statistics], now: float) -> None:
+        """Show the counts, `now` by the reactor's clock; called when a probe has begun and when one is over.
 
-    def showSoFar(self, statistics: Statistics) -> None:
-        """Show the statistics so far in one line, on standard error as ping(8) does: a program may read the output."""
+        `everything` has the statistics of each target by its name.
+        """
+
+    def showSoFar(self, everything: Mapping[str, Statistics]) -> None:
+        """Show the statistics so far, a line for each target.
+
+        They go to standard error, as those of ping(8) do: a program may read the output.
+        """
         if sys.stderr:
             start = "\r" if sys.stderr.isatty() else ""  # over the ^\ that a terminal shows
+            lines = [f"echoup: {shown(target)}: {soFar(statistics)}\n" for target, statistics in everything.items()]
             with suppress(PathError):
-                sys.stderr.write(f"{start}echoup: {shown(self._target)}: {soFar(statistics)}\n")
+                sys.stderr.write(start + "".join(lines))
 
-    def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
-        """End the report; `code` is the exit code."""
+    def end(self, outcomes: Sequence[Outcome], requirements: Sequence[Requirement]) -> None:
+        """End the report."""
 
 
 def untimed(statistics: Statistics) -> str:
@@ -47,11 +53,17 @@ def untimed(statistics: Statistics) -> str:
     return f"{statistics.untimed} {replies} no time: echoup was paused meanwhile"
 
 
-def counts(statistics: Statistics) -> str:
-    """Return the counts; those of UDP, and of the unsent, only where they aren't 0."""
-    counted = [f"{statistics.sent} sent", f"{statistics.answered} answered"]
-    counted += [f"{statistics.lost} lost ({percent(statistics.loss)} %)", f"{statistics.wrong} wrong"]
-    rare = [*((name, getattr(statistics, name)) for name in COUNTS), ("not sent (local trouble)", statistics.unsent)]
+def counts(*several: Statistics) -> str:
+    """Return the counts of one target, or the sums of several; those of UDP, and of the unsent, only if not 0."""
+
+    def total(name: str) -> int:
+        return sum(getattr(statistics, name) for statistics in several)
+
+    over = total("over")
+    loss = total("lost") / over if over else 0
+    counted = [f"{total('sent')} sent", f"{total('answered')} answered"]
+    counted += [f"{total('lost')} lost ({percent(loss)} %)", f"{total('wrong')} wrong"]
+    rare = [*((name, total(name)) for name in COUNTS), ("not sent (local trouble)", total("unsent"))]
     return ", ".join(counted + [f"{count} {name}" for name, count in rare if count])
 
 
@@ -105,6 +117,8 @@ def judgement(requirement: Requirement, statistics: Statistics) -> str:
         found = f"{percent(value)} %"
     elif requirement.metric in COUNTS:
         found = str(value)
+    elif requirement.metric == CERTIFICATE:
+        found = f"{value:.1f} days"
     else:
         found = f"{milliseconds(value)} ms"
     return f"{requirement.text}: {'met' if requirement.isMet(statistics) else 'not met'} ({found})"

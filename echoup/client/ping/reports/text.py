@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -13,6 +13,7 @@ from echoup.client.ping.reports.report import (
     PERCENTILES,
     Report,
     counts,
+    downSince,
     judgement,
     milliseconds,
     outages,
@@ -21,7 +22,7 @@ from echoup.client.ping.reports.report import (
 )
 from echoup.client.ping.requirement import Requirement
 from echoup.client.ping.result import Result
-from echoup.client.ping.statistics import Statistics
+from echoup.client.ping.statistics import Outcome, Statistics
 from echoup.escaping import shown
 from echoup.plurals import counted
 
@@ -35,62 +36,70 @@ WIDTH = max(len(step.value) for step in Step)
 class TextReport(Report):
     """Prints a line for each probe, and the statistics at the end, as ping(8) does."""
 
-    def __init__(self, write: Callable[[str], None], quiet: bool, verbose: bool, isTerminal: bool) -> None:
-        """`quiet`: only the statistics. `verbose`: the phases, too. `isTerminal`: with colours and a live last line."""
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        quiet: bool = False,
+        verbose: bool = False,
+        isTerminal: bool = False,
+        hasTimestamps: bool = False,
+    ) -> None:
+        """`quiet`: only the statistics. `verbose`: the phases, too. `isTerminal`: with colours and a live last line.
+
+        `hasTimestamps`: the line of a probe begins with the time at which it is written, as with ping(8)'s option -D.
+        """
         super().__init__(write)
         self._quiet = quiet
         self._verbose = verbose
         self._isTerminal = isTerminal
+        self._hasTimestamps = hasTimestamps
+        self._hasSeveral = False
         self._live = ""
 
-    def begin(self, target: object, size: int) -> None:
+    def begin(self, targets: Sequence[str], size: int) -> None:
         """Print the heading."""
-        self._target = shown(target)
+        self._hasSeveral = len(targets) > 1
         if not self._quiet:
-            self._print(f"ECHOUP {self._target}: {counted(size, 'byte')}")
+            self._print(f"ECHOUP {shown(', '.join(targets))}: {counted(size, 'byte')}")
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, target: str) -> None:
         """Print the outcome of a probe."""
         if not self._quiet:
-            self._print(*self._lines(result))
+            self._print(*self._lines(result, target))
 
-    def tick(self, statistics: Statistics, now: float) -> None:
+    def tick(self, everything: Mapping[str, Statistics], now: float) -> None:
         """Update the live line."""
         if self._quiet or not self._isTerminal:
             return
-        live = counts(statistics)
-        if statistics.current:
-            live += f", down for {now - statistics.current.began:.0f} s"
+        live = counts(*everything.values())
+        for target, statistics in everything.items():
+            if statistics.current:
+                began = f"{downSince(statistics)}, {now - statistics.current.began:.0f} s ago"
+                live += f", {self._of(target)}{began}"
         live = live[: shutil.get_terminal_size().columns - 1]  # a line of the full width may wrap
         if live != self._live:
             self._write(ERASE + live)
             self._live = live
 
-    def showSoFar(self, statistics: Statistics) -> None:
-        """Print the statistics so far in one line, on a terminal in place of the live one and of what was typed."""
+    def showSoFar(self, everything: Mapping[str, Statistics]) -> None:
+        """Print the statistics so far, on a terminal in place of the live line and of what was typed."""
         if self._isTerminal:
-            self._write(f"{ERASE}{soFar(statistics)}\n")
+            lines = [f"{self._of(target)}{soFar(statistics)}\n" for target, statistics in everything.items()]
+            self._write(ERASE + "".join(lines))
             self._live = ""
         else:
-            super().showSoFar(statistics)
+            super().showSoFar(everything)
 
-    def end(self, statistics: Statistics, requirements: Sequence[Requirement], code: ExitCode) -> None:
-        """Print the statistics, and which requirements are met."""
+    def end(self, outcomes: Sequence[Outcome], requirements: Sequence[Requirement]) -> None:
+        """Print the statistics of each target, and which requirements are met."""
         lines = []
-        if not self._quiet:
-            lines += [*(self._lines(statistics.waiting) if statistics.waiting else ()), ""]
-        unfinished = f", {statistics.unfinished} unfinished" if statistics.unfinished else ""
-        lines += [f"--- {self._target} statistics ---", counts(statistics) + unfinished]
-        if statistics.times:
-            names = ("min", "avg", "max", "stddev")
-            values = "/".join(milliseconds(getattr(statistics, name)) for name in names)
-            percentiles = "/".join(milliseconds(statistics.percentile(p) or 0) for p in PERCENTILES)
-            lines.append(f"time {'/'.join(names)} = {values} ms")
-            lines.append(f"     {'/'.join(f'p{p}' for p in PERCENTILES)} = {percentiles} ms")
-        if statistics.untimed:
-            lines.append(untimed(statistics))
-        lines += outages(statistics)
-        lines += [judgement(requirement, statistics) for requirement in requirements]
+        for outcome in outcomes:
+            if outcome.statistics.waiting and not self._quiet:
+                lines += self._lines(outcome.statistics.waiting, outcome.target)
+        for outcome in outcomes:
+            lines += [] if self._quiet else [""]
+            lines += [f"--- {shown(outcome.target)} statistics ---", *_summary(outcome.statistics)]
+            lines += [judgement(requirement, outcome.statistics) for requirement in requirements]
         self._print(*lines)
 
     def _print(self, *lines: str) -> None:
@@ -98,8 +107,13 @@ class TextReport(Report):
         self._write((ERASE if self._live else "") + "".join(f"{line}\n" for line in lines))
         self._live = ""
 
-    def _lines(self, result: Result) -> list[str]:
-        return [self._probe(result), *(_phases(result) if self._verbose else ())]
+    def _of(self, target: str) -> str:
+        """Return how a line about `target` begins: with its name, where there are several."""
+        return f"{shown(target)}: " if self._hasSeveral else ""
+
+    def _lines(self, result: Result, target: str) -> list[str]:
+        now = f"[{datetime.now(UTC).timestamp():.6f}] " if self._hasTimestamps else ""
+        return [f"{now}{self._of(target)}{self._probe(result)}", *(_phases(result) if self._verbose else ())]
 
     def _probe(self, result: Result) -> str:
         seq, error, verdict = f"seq={result.seq}", result.error, result.verdict
@@ -122,8 +136,22 @@ class TextReport(Report):
         return click.style(word, fg=colour) if self._isTerminal and not os.environ.get("NO_COLOR") else word
 
 
+def _summary(statistics: Statistics) -> Iterator[str]:
+    """Yield the lines of the statistics."""
+    yield counts(statistics) + (f", {statistics.unfinished} unfinished" if statistics.unfinished else "")
+    if statistics.times:
+        names = ("min", "avg", "max", "stddev")
+        values = "/".join(milliseconds(getattr(statistics, name)) for name in names)
+        percentiles = "/".join(milliseconds(statistics.percentile(p) or 0) for p in PERCENTILES)
+        yield f"time {'/'.join(names)} = {values} ms"
+        yield f"     {'/'.join(f'p{p}' for p in PERCENTILES)} = {percentiles} ms"
+    if statistics.untimed:
+        yield untimed(statistics)
+    yield from outages(statistics)
+
+
 def _phases(result: Result) -> Iterator[str]:
-    """Yield a line for each step: its name, how long it took, and what is known of it."""
+    """Yield a line for each step: its name, how long it time, and what is known of it."""
     for phase in result.trace.phases:
         time = "-" if phase.seconds is None or result.seconds is None else f"{milliseconds(phase.seconds)} ms"
         yield shown(f"    {phase.step.value:{WIDTH}} {time:>9}  {', '.join(_details(phase, result))}".rstrip())

@@ -17,7 +17,7 @@ from echoup.client.ping.requirement import Requirement, parseRequirement
 from echoup.client.ping.result import Result
 from tests.support.certificates import NAME, inDER
 from tests.support.properties import given, st
-from tests.support.samples import UNMET, interruptedAt, judged, probe, summed, told, traced
+from tests.support.samples import TARGET, UNMET, ended, interruptedAt, judged, probe, summed, told, traced
 
 
 class JSONTests(SynchronousTestCase):
@@ -111,7 +111,7 @@ class JSONTests(SynchronousTestCase):
             "max": 0.25,
             "stddev": 0.0,
             "percentiles": {"50": 0.25, "90": 0.25, "95": 0.25, "99": 0.25},
-            "outage": {"seconds": summed(*results).outage.seconds, "first": 2, "last": 2, "over": False},  # type: ignore[union-attr]
+            "outage": {"seconds": None, "first": 2, "last": 2, "over": False},
             "downSince": 2,
             "requirements": [
                 {"require": "p99<1s", "met": True, "value": 0.25},
@@ -131,15 +131,27 @@ class JSONTests(SynchronousTestCase):
         one = json.loads(written[0])
         assert (one["error"], one["remote"], one["phases"][0]["cipher"]) == (text, text, text)
 
+    def test_targetsHaveSummaries(self) -> None:
+        """Each object names its target, and each target has a summary, in the order given, with its own code."""
+        written: list[str] = []
+        told(JSONReport(written.append), probe(), others={"b:1": (probe(1, code=ExitCode.TIMED_OUT),)})
+        objects = [json.loads(line) for line in written]
+        assert [(one["type"], one["target"], one["code"]) for one in objects] == [
+            ("probe", "there:1", 0),
+            ("probe", "b:1", 5),
+            ("summary", "there:1", 0),
+            ("summary", "b:1", 5),
+        ]
+
     def test_unfinishedIsCounted(self) -> None:
         """An interrupted probe was sent and isn't lost, and has no object."""
         written: list[str] = []
         report = JSONReport(written.append)
-        report.begin("there:1", 3)
+        report.begin([TARGET], 3)
         statistics = summed(probe(1), probe(2, code=ExitCode.TIMED_OUT))
         statistics.sent += 1
         statistics.interrupt(interruptedAt(3))
-        report.end(statistics, [], ExitCode.TIMED_OUT)
+        report.end(ended(statistics, ExitCode.TIMED_OUT), [])
         (summary,) = map(json.loads, written)
         assert (summary["sent"], summary["unfinished"], summary["lost"], summary["loss"]) == (3, 1, 1, 0.5)
 

@@ -8,9 +8,10 @@ from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.ping.reports.nagios import NagiosReport, NagiosStatus
 from echoup.client.ping.requirement import Requirement, parseRequirement
 from echoup.client.ping.result import Result
+from echoup.client.ping.statistics import Outcome
 from tests.support.doubles import raised
 from tests.support.properties import given, st
-from tests.support.samples import UNMET, probe, summed, told
+from tests.support.samples import TARGET, UNMET, ended, probe, summed, told
 
 
 class NagiosTests(SynchronousTestCase):
@@ -46,8 +47,8 @@ class NagiosTests(SynchronousTestCase):
     def test_failureIsCritical(self) -> None:
         """A failed probe is critical, and its error is shown; an unknown time is U."""
         assert self.line(probe(code=ExitCode.TIMED_OUT)) == (
-            "ECHOUP CRITICAL - 0 of 1 answered by there:1; there:1: timed out 1"
-            " | time=U;;;0 loss=100%;;;0;100 wrong=0;;;0 outage=0.001s;;;0"
+            "ECHOUP CRITICAL - 0 of 1 answered by there:1, down since seq 1; there:1: timed out 1"
+            " | time=U;;;0 loss=100%;;;0;100 wrong=0;;;0 outage=U;;;0"
         )
 
     def test_unsentIsUnknown(self) -> None:
@@ -86,8 +87,8 @@ class NagiosTests(SynchronousTestCase):
             ([probe(1), probe(2, code=ExitCode.LOCAL)], ExitCode.LOCAL, NagiosStatus.UNKNOWN),
         ):
             report = NagiosReport(lambda _: None)
-            report.begin("there:1", 56)
-            report.end(summed(*results), [], code)
+            report.begin([TARGET], 56)
+            report.end(ended(summed(*results), code), [])
             assert report.status is status
         assert list(map(int, NagiosStatus)) == [0, 1, 2, 3]
 
@@ -104,19 +105,57 @@ class NagiosTests(SynchronousTestCase):
         text, _, data = self.line(probe(1), probe(2, code=ExitCode.TIMED_OUT), requirements=unmet).partition(" | ")
         assert text.startswith("ECHOUP CRITICAL - 1 of 2 answered")
         assert text.endswith("; outage<9m: not met (down since seq 2)")
-        assert data.endswith(" outage=0.001s;;;0")
+        assert data.endswith(" outage=U;;;0"), "its length isn't known yet"
         met = (parseRequirement("loss<90%"), parseRequirement("outage<9s"), UNMET)
         line = self.line(probe(1, code=ExitCode.TIMED_OUT), probe(2), requirements=met)
         assert line.startswith("ECHOUP WARNING - ")
+
+    def test_targetsShareOneLine(self) -> None:
+        """Several targets have one line: the worst status, what is known of each, and data with the names."""
+        written: list[str] = []
+        report = NagiosReport(written.append)
+        good, odd = summed(probe()), "unix:/a=b|c'd"
+        bad = summed(probe(1, code=ExitCode.TIMED_OUT), probe(2))
+        outcomes = [
+            Outcome(TARGET, good, ExitCode.OK),
+            Outcome(odd, bad, ExitCode.TIMED_OUT),
+            Outcome("c:1", summed(), ExitCode.LOCAL),
+        ]
+        report.end(outcomes, [])
+        expected = (
+            "ECHOUP CRITICAL - 1 of 1 answered by there:1, avg 1.00 ms;"
+            " 1 of 2 answered by unix:/a=b/c'd, avg 1.00 ms; there:1: timed out 1; 0 of 0 answered by c:1"
+            " | 'there:1 time'=0.001000s;;;0 'there:1 loss'=0%;;;0;100 'there:1 wrong'=0;;;0"
+            " 'there:1 outage'=0.000s;;;0"
+            " 'unix:/a_b_c_d time'=0.001000s;;;0 'unix:/a_b_c_d loss'=50%;;;0;100 'unix:/a_b_c_d wrong'=0;;;0"
+            " 'unix:/a_b_c_d outage'=1.001s;;;0"
+            " 'c:1 time'=U;;;0 'c:1 loss'=0%;;;0;100 'c:1 wrong'=0;;;0 'c:1 outage'=0.000s;;;0\n"
+        )
+        assert written == [expected]
+        assert report.status is NagiosStatus.CRITICAL
+        for codes, status in (
+            ([ExitCode.OK, ExitCode.LOCAL], NagiosStatus.UNKNOWN),
+            ([ExitCode.LOCAL, ExitCode.WRONG, ExitCode.OK], NagiosStatus.WARNING),
+            ([ExitCode.WRONG, ExitCode.SHORT], NagiosStatus.CRITICAL),
+        ):
+            report.end([Outcome("", good, code) for code in codes], [])
+            assert report.status is status
+
+    def test_missedDeadlineIsTold(self) -> None:
+        """That the deadline came before any result is critical, and told; there is no failed probe that says it."""
+        written: list[str] = []
+        report = NagiosReport(written.append)
+        report.end([Outcome(TARGET, summed(), ExitCode.TIMED_OUT, "there:1: timed out")], [])
+        assert written[0].startswith("ECHOUP CRITICAL - 0 of 0 answered by there:1; there:1: timed out | ")
 
     def test_unfinishedIsUnknown(self) -> None:
         """When no probe is over the status is UNKNOWN, even if one began."""
         written: list[str] = []
         report = NagiosReport(written.append)
-        report.begin("there:1", 56)
+        report.begin([TARGET], 56)
         statistics = summed()
         statistics.sent += 1
-        report.end(statistics, [], ExitCode.OK)
+        report.end(ended(statistics), [])
         assert written[0].startswith("ECHOUP UNKNOWN - 0 of 1 answered by there:1 |")
 
     def test_unwrittenStatusIsUnknown(self) -> None:

@@ -19,7 +19,22 @@ class PrometheusTests(SynchronousTestCase):
     """`PrometheusReport` writes the text format of Prometheus."""
 
     def samples(self, *results: Result, requirements: tuple[Requirement, ...] = ()) -> dict[str, float]:
-        """Return what is written for `results`, as Prometheus reads it: a name, or `name:label`, and its value."""
+        """Return what is written for `results`, as Prometheus reads it: a name, or `name:label`, and its value.
+
+        The step that failed is left out, as `failed` returns it.
+        """
+        found = self.allSamples(*results, requirements=requirements)
+        steps = {name: found.pop(name) for name in [*found] if name.startswith("failed_step:")}
+        assert [*steps] == [f"failed_step:{step.value}" for step in Step]
+        return found
+
+    def failed(self, *results: Result) -> list[str]:
+        """Return the steps that are marked as failed."""
+        found = self.allSamples(*results)
+        return [name.partition(":")[2] for name, value in found.items() if name.startswith("failed_step:") and value]
+
+    def allSamples(self, *results: Result, requirements: tuple[Requirement, ...] = ()) -> dict[str, float]:
+        """Return all that is written."""
         written: list[str] = []
         told(PrometheusReport(written.append), *results, requirements=requirements)
         (text,) = written
@@ -53,6 +68,8 @@ class PrometheusTests(SynchronousTestCase):
             "phase_seconds:connect": 0.5,
             "untimed": 0,
             "outage_seconds": 0,
+            "down_since_seq": 0,
+            "exit_code": 1,
             "requirement_met:avg<0us": 0,
         }
 
@@ -66,9 +83,32 @@ class PrometheusTests(SynchronousTestCase):
     def test_unknownValuesAreLeftOut(self) -> None:
         """An unknown value is left out."""
         found = self.samples(probe(2, code=ExitCode.TIMED_OUT))
-        assert found.pop("outage_seconds") > 0
         counts = {"probes:answered": 0, "probes:lost": 1, "probes:wrong": 0, "probes:unsent": 0, "untimed": 0}
-        assert found == {"up": 0} | counts
+        assert found == {"up": 0, "exit_code": 5, "outage_seconds": 0, "down_since_seq": 2} | counts
+
+    def test_outageThatIsNotOverHasNoLength(self) -> None:
+        """The longest outage is one that is over; of one that isn't there is the first probe."""
+        lost = [probe(seq, code=ExitCode.TIMED_OUT) for seq in (1, 3, 4)]
+        found = self.samples(lost[0], probe(2), *lost[1:])
+        assert (found["outage_seconds"], found["down_since_seq"]) == (1.001, 3)
+
+    def test_lastFailureHasStep(self) -> None:
+        """The step is that of the last probe that failed, answered or not since; a probe that wasn't sent is none."""
+        late = probe(2, code=ExitCode.TIMED_OUT, trace=traced(Phase(Step.FIRST_BYTE, 0.0, {})))
+        assert self.failed(probe(1)) == []
+        assert self.failed(probe(1, code=ExitCode.UNREACHABLE), probe(2), probe(3, code=ExitCode.LOCAL)) == ["connect"]
+        assert self.failed(late, probe(1, code=ExitCode.UNREACHABLE)) == ["first byte"]
+        assert self.failed(probe(1, code=ExitCode.TLS_FAILED)) == ["TLS"]
+
+    def test_targetsHaveLabels(self) -> None:
+        """Each target has its own samples, and a gauge is described once."""
+        written: list[str] = []
+        told(PrometheusReport(written.append), probe(1), others={"b:1": (probe(1, code=ExitCode.UNREACHABLE),)})
+        (text,) = written
+        assert text.count("# HELP echoup_ping_up ") == text.count("# TYPE echoup_ping_up gauge") == 1
+        assert {'echoup_ping_up{target="there:1"} 1.0', 'echoup_ping_up{target="b:1"} 0.0'} <= {*text.splitlines()}
+        assert 'echoup_ping_exit_code{target="b:1"} 4.0' in text
+        assert 'echoup_ping_failed_step{step="connect",target="b:1"} 1.0' in text
 
     def test_unsentProbeTellsNothingOfThePath(self) -> None:
         """A probe that wasn't sent is counted apart, and doesn't say whether the server is up."""
@@ -77,4 +117,4 @@ class PrometheusTests(SynchronousTestCase):
         assert (found["up"], found["probes:lost"], found["probes:unsent"], found["outage_seconds"]) == (1, 0, 1, 0)
         assert self.samples(probe(1, code=ExitCode.TIMED_OUT), mine)["up"] == 0
         counts = {"probes:answered": 0, "probes:lost": 0, "probes:wrong": 0, "probes:unsent": 1, "untimed": 0}
-        assert self.samples(mine) == counts | {"outage_seconds": 0}
+        assert self.samples(mine) == counts | {"outage_seconds": 0, "down_since_seq": 0, "exit_code": 8}

@@ -51,17 +51,23 @@ class SoFarTests(SynchronousTestCase):
         reports: list[Report] = [kind(written.append) for kind in (JSONReport, NagiosReport, PrometheusReport)]
         reports.append(TextReport(written.append, quiet=True, verbose=False, isTerminal=False))
         for report in reports:
-            report.begin("there\x1b:1", 56)
+            report.begin(["there\x1b:1"], 56)
             for kind, start in ((StringIO, ""), (TerminalIO, "\r")):
                 self.patch(sys, "stderr", errors := kind())
-                report.showSoFar(summed(probe()))
+                report.showSoFar({"there\x1b:1": summed(probe())})
                 assert errors.getvalue() == f"{start}echoup: {told}"
         assert written == []
+
+    def test_eachTargetHasALine(self) -> None:
+        """Several targets have a line each."""
+        self.patch(sys, "stderr", errors := StringIO())
+        Report(lambda _: None).showSoFar({"a:1": summed(), "b:1": summed()})
+        assert [line[:12] for line in errors.getvalue().splitlines()] == ["echoup: a:1:", "echoup: b:1:"]
 
     def test_unwritableErrorsAreNone(self) -> None:
         """Where standard error can't be written, nothing is, and the probes go on."""
         report = Report(lambda _: None)
-        report.begin("there:1", 56)
+        report.begin(["there:1"], 56)
         for errors in (None, BrokenIO()):
             self.patch(sys, "stderr", errors)
-            report.showSoFar(summed(probe()))
+            report.showSoFar({"there:1": summed(probe())})

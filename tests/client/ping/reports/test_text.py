@@ -1,5 +1,7 @@
 """The text that a person reads of probes."""
 
+import re
+import time
 from dataclasses import replace
 from datetime import timedelta
 from unittest import mock
@@ -13,19 +15,32 @@ from echoup.client.ping.reports.report import Report, milliseconds
 from echoup.client.ping.reports.text import ERASE, TextReport
 from echoup.client.ping.requirement import parseRequirement
 from echoup.client.ping.result import Result
-from echoup.client.ping.statistics import Statistics
+from echoup.client.ping.statistics import Outcome, Statistics
 from tests.support.certificates import inDER
 from tests.support.properties import given, st
-from tests.support.samples import BEGINNING, NOW, RIGHT, UNMET, interruptedAt, judged, probe, summed, traced
+from tests.support.samples import (
+    BEGINNING,
+    NOW,
+    RIGHT,
+    TARGET,
+    UNMET,
+    ended,
+    interruptedAt,
+    judged,
+    probe,
+    summed,
+    told,
+    traced,
+)
 
 
 def lines(*results: Result, verbose: bool = False, isTerminal: bool = False, target: str = "there:1") -> list[str]:
     """Return what is printed for `results`."""
     written: list[str] = []
     report: Report = TextReport(written.append, quiet=False, verbose=verbose, isTerminal=isTerminal)
-    report.begin(target, 56)
+    report.begin([target], 56)
     for result in results:
-        report.add(result)
+        report.add(result, target)
     return "".join(written[1:]).splitlines()
 
 
@@ -33,9 +48,9 @@ def summary(statistics: Statistics, *requirements: str, quiet: bool = True) -> l
     """Return what is printed at the end."""
     written: list[str] = []
     report = TextReport(written.append, quiet, verbose=False, isTerminal=False)
-    report.begin("there:1", 56)
-    report.add(probe())
-    report.end(statistics, [parseRequirement(text) for text in requirements], ExitCode.OK)
+    report.begin([TARGET], 56)
+    report.add(probe(), TARGET)
+    report.end(ended(statistics), [parseRequirement(text) for text in requirements])
     return "".join(written).splitlines()
 
 
@@ -260,9 +275,61 @@ class SummaryTests(SynchronousTestCase):
         assert summary(statistics, quiet=False)[2:6] == [told, "", *counted]
         written: list[str] = []
         report = TextReport(written.append, quiet=False, verbose=True, isTerminal=False)
-        report.begin("there:1", 56)
-        report.end(statistics, [], ExitCode.OK)
+        report.begin([TARGET], 56)
+        report.end(ended(statistics), [])
         assert "".join(written).splitlines()[1:6] == [told, step, "", *counted]
+
+    def test_timestampIsThatOfTheLine(self) -> None:
+        """With timestamps each line of a probe begins with the time when it is written, as ping(8) does."""
+        written: list[str] = []
+        report = TextReport(written.append, verbose=True, hasTimestamps=True)
+        before = time.time()
+        report.begin([TARGET], 56)
+        report.add(probe(trace=traced(Phase(Step.CONNECT, 0.0, {}, 1.0))), TARGET)
+        statistics = summed()
+        statistics.interrupt(interruptedAt(2))
+        report.end(ended(statistics), [])
+        heading, first, phase, last, *_ = "".join(written).splitlines()
+        for line in (first, last):
+            found = re.match(r"\[([0-9]+\.[0-9]{6})\] (3 bytes|seq=2) ", line)
+            assert found
+            assert before - 1e-6 <= float(found[1]) <= time.time()
+        assert (heading[:6], phase[:8]) == ("ECHOUP", "    conn")
+
+    def test_targetsAreNamed(self) -> None:
+        """Several targets share a heading; each probe's line names its own, and each has its statistics, in order."""
+        written: list[str] = []
+        others = {"b\x1b:1": (probe(1, code=ExitCode.TIMED_OUT),)}
+        told(TextReport(written.append), probe(), requirements=(UNMET,), others=others)
+        lines = "".join(written).splitlines()
+        assert lines[:3] == [
+            "ECHOUP there:1, b\\x1b:1: 3 bytes",
+            "there:1: 3 bytes uppercased from 127.0.0.1:1: seq=1 time=1.00 ms",
+            "b\\x1b:1: seq=1 connect at 127.0.0.1:1: there:1: timed out 1",
+        ]
+        assert [line for line in lines[3:] if not line.startswith((" ", "time"))] == [
+            "",
+            "--- there:1 statistics ---",
+            "1 sent, 1 answered, 0 lost (0 %), 0 wrong",
+            "avg<0us: not met (1.00 ms)",
+            "",
+            "--- b\\x1b:1 statistics ---",
+            "1 sent, 0 answered, 1 lost (100 %), 0 wrong",
+            "down since seq 1",
+            "avg<0us: not met (unknown)",
+        ]
+
+    def test_unfinishedOfAllTargetsPrecedeTheStatistics(self) -> None:
+        """The oldest unfinished probe of each target has a line, before the statistics of the first."""
+        written: list[str] = []
+        report = TextReport(written.append)
+        report.begin(["a:1", "b:1"], 56)
+        outcomes = [Outcome(target, summed(), ExitCode.OK) for target in ("a:1", "b:1")]
+        for outcome in outcomes:
+            outcome.statistics.interrupt(interruptedAt(1))
+        report.end(outcomes, [])
+        lines = "".join(written).splitlines()
+        assert [line[:14] for line in lines[1:5]] == ["a:1: seq=1 fai", "b:1: seq=1 fai", "", "--- a:1 statis"]
 
     def test_headingPrecedesProbes(self) -> None:
         """Without `quiet` there is a heading before, and a blank line between the probes and the statistics."""
@@ -280,7 +347,7 @@ class TerminalTests(SynchronousTestCase):
         self.addCleanup(patch.stop)
         self.written: list[str] = []
         self.report = TextReport(self.written.append, quiet=False, verbose=False, isTerminal=True)
-        self.report.begin("there:1", 56)
+        self.report.begin([TARGET], 56)
         self.written.clear()
 
     def test_wordsHaveColours(self) -> None:
@@ -297,47 +364,63 @@ class TerminalTests(SynchronousTestCase):
             with mock.patch.dict("os.environ", NO_COLOR=value):
                 (line,) = lines(probe(), isTerminal=True)
                 assert line.count("\x1b[") == colours
-                self.report.tick(summed(probe()), 2.0)
+                self.report.tick({TARGET: summed(probe())}, 2.0)
                 assert self.written.pop().startswith(ERASE)
-                self.report.add(probe())
+                self.report.add(probe(), TARGET)
                 self.written.clear()
 
     def test_liveLineIsErased(self) -> None:
         """The live line is written when it changes, and erased before anything else is written."""
         statistics = summed(probe())
-        self.report.tick(statistics, 2.0)
-        self.report.tick(statistics, 3.0)
+        self.report.tick({TARGET: statistics}, 2.0)
+        self.report.tick({TARGET: statistics}, 3.0)
         assert self.written == [f"{ERASE}1 sent, 1 answered, 0 lost (0 %), 0 wrong"]
-        self.report.add(probe(2))
+        self.report.add(probe(2), TARGET)
         assert self.written.pop().startswith(f"{ERASE}3 bytes")
-        self.report.tick(statistics, 3.0)
-        self.report.end(statistics, [UNMET], ExitCode.WRONG)
+        self.report.tick({TARGET: statistics}, 3.0)
+        self.report.end(ended(statistics, ExitCode.WRONG), [UNMET])
         assert self.written[-1].startswith(f"{ERASE}\n---")
         assert self.written[-1].endswith("not met (1.00 ms)\n")
 
     def test_liveLineShowsOutage(self) -> None:
-        """During an outage the live line shows its length, as far as it fits."""
+        """During an outage the live line shows its first probe and when that began, as far as it fits."""
         statistics = summed(probe(4, code=ExitCode.TIMED_OUT))
-        self.report.tick(statistics, 16.2)
+        self.report.tick({TARGET: statistics}, 16.2)
         (line,) = self.written
-        assert line == f"{ERASE}1 sent, 0 answered, 1 lost (100 %), 0 wrong, down for 12 s"[: 59 + len(ERASE)]
+        assert (
+            line == f"{ERASE}1 sent, 0 answered, 1 lost (100 %), 0 wrong, down since seq 4, 12 s ago"[: 59 + len(ERASE)]
+        )
+
+    def test_liveLineIsOfAllTargets(self) -> None:
+        """The live line has the sum of all targets, and names those that are down; the statistics so far name each."""
+        self.report.begin(["a:1", "b:1"], 56)
+        self.written.clear()
+        everything = {"a:1": summed(probe(), probe(2)), "b:1": summed(probe(4, code=ExitCode.TIMED_OUT))}
+        with mock.patch.dict("os.environ", COLUMNS="200"):
+            self.report.tick(everything, 16.2)
+        counts = "3 sent, 2 answered, 1 lost (33.3 %), 0 wrong"
+        assert self.written == [f"{ERASE}{counts}, b:1: down since seq 4, 12 s ago"]
+        self.written.clear()
+        self.report.showSoFar({target: summed() for target in everything})
+        none = "0 sent, 0 answered, 0 lost (0 %), 0 wrong"
+        assert self.written == [f"{ERASE}a:1: {none}\nb:1: {none}\n"]
 
     def test_statisticsSoFarReplaceLiveLine(self) -> None:
         """The statistics so far replace the live line, which is written again after them, and with `quiet` nothing."""
         statistics = summed(probe(1, 0.5), probe(2, code=ExitCode.TIMED_OUT))
         told = "2 sent, 1 answered, 1 lost (50 %), 0 wrong, time min/avg/max = 500/500/500 ms, down since seq 2"
-        self.report.tick(statistics, 2.0)
+        self.report.tick({TARGET: statistics}, 2.0)
         live = self.written.pop()
-        self.report.showSoFar(statistics)
-        self.report.tick(statistics, 2.0)
+        self.report.showSoFar({TARGET: statistics})
+        self.report.tick({TARGET: statistics}, 2.0)
         assert self.written == [f"{ERASE}{told}\n", live]
         self.written.clear()
-        TextReport(self.written.append, quiet=True, verbose=False, isTerminal=True).showSoFar(statistics)
+        TextReport(self.written.append, quiet=True, verbose=False, isTerminal=True).showSoFar({TARGET: statistics})
         assert self.written == [f"{ERASE}{told}\n"]
 
     def test_noLiveLineWithoutTerminal(self) -> None:
         """There is no live line without a terminal, or with `quiet`."""
         for quiet, isTerminal in ((False, False), (True, True)):
             report = TextReport(self.written.append, quiet, verbose=False, isTerminal=isTerminal)
-            report.tick(summed(probe()), 2.0)
+            report.tick({TARGET: summed(probe())}, 2.0)
         assert self.written == []
