@@ -408,7 +408,7 @@ def test_outageRequirementForgivesPastLosses(daemon: Daemon) -> None:
         assert (pinged.code, "unchanged" in pinged.error) == (1, True)
 
 
-PERFORMANCE = rf"time=(U|{NUMBER}s);;;0 loss={NUMBER}%;;;0;100 wrong=\d+;;;0 outage={NUMBER}s;;;0\n"
+PERFORMANCE = rf"time=(U|{NUMBER}s);;;0 loss={NUMBER}%;;;0;100 wrong=\d+;;;0 outage=(U|{NUMBER}s);;;0\n"
 
 
 def test_nagiosHasLineAndCode(daemon: Daemon) -> None:
@@ -466,7 +466,7 @@ def test_promtoolFindsNoFault(daemon: Daemon, certificates: Certificates) -> Non
     """Prometheus' own tool finds no fault in the export."""
     required = ("--require=p99<1us", "--require=loss<=1%")
     target, trust = daemon.addresses[1].target, f"--cafile={certificates.authority}"
-    for arguments in (("-c2", "-i0", "--half-close", *required, trust, target), ("-c1", unused().target)):
+    for arguments in (("-c2", "-i0", "--half-close", *required, trust, target), ("-c1", unused().target, target)):
         exported = ping("--format=prometheus", *arguments).stdout
         command = [need("promtool", "prometheus"), "check", "metrics"]
         checked = subprocess.run(command, input=exported, capture_output=True, text=True, timeout=60, check=False)
@@ -492,7 +492,8 @@ def test_prometheusHasGauges(daemon: Daemon, certificates: Certificates) -> None
     found = metrics("-c2", "-i0", unused().target)
     assert found["up"] == {(): 0}
     assert found["probes"] == {("answered",): 0, ("lost",): 2, ("wrong",): 0, ("unsent",): 0}
-    assert found["outage_seconds"][()] > 0
+    assert (found["outage_seconds"][()], found["down_since_seq"][()], found["exit_code"][()]) == (0, 1, 4)
+    assert [step for step, isFailed in found["failed_step"].items() if isFailed] == [("connect",)]
     assert "seconds" not in found
 
 
