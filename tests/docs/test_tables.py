@@ -12,7 +12,7 @@ from echoup.client.connect.trace import Step
 from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.reports.nagios import NagiosStatus
 from echoup.client.ping.reports.report import PERCENTILES
-from echoup.client.ping.requirement import COUNTS, TIMES, parseRequirement
+from echoup.client.ping.requirement import CERTIFICATE, COUNTS, STEPS, TIMES, parseRequirement
 from echoup.proxyheader import ClientTLS, ProxyHeader
 from echoup.server.listening.listeners import parseListener
 from echoup.server.log.jsonlog import OWN
@@ -136,9 +136,29 @@ class TableTests(SynchronousTestCase):
         """The table of metrics has each that `--require` takes, and percentiles that it takes."""
         ((_, table),) = tablesOf(self.pages, "metric")
         metrics = firstCodes(table)
-        assert {name for name in metrics if not re.match("p[0-9]", name)} == {"loss", *COUNTS, *TIMES}
-        for name in metrics:
+        assert {name for name in metrics if not re.match("p[0-9]", name)} == {
+            "loss",
+            *COUNTS,
+            *TIMES,
+            *STEPS,
+            CERTIFICATE,
+        }
+        for name in {*metrics} - {CERTIFICATE}:
             parseRequirement(f"{name}<1{'%' if name == 'loss' else '' if name in COUNTS else 'ms'}")
+
+    def test_gaugesAreThoseOfTheReport(self) -> None:
+        """The table of gauges has each that the report for Prometheus may write."""
+        ((_, table),) = tablesOf(self.pages, "gauge")
+        first, written = "", []
+        for name in firstCodes(table):
+            first = first if name.startswith("_") else name
+            written.append(name if name == first else first.rpartition("_")[0] + name)
+        source = (PACKAGE / "echoup/client/ping/reports/prometheus.py").read_text()
+        names = [
+            *re.findall(r'set_\(\s*"(\w+)"', source),
+            *(f"seconds_{name}" for name in ("min", "avg", "max", "stddev")),
+        ]
+        assert sorted(written) == sorted(f"echoup_ping_{name}" for name in names)
 
     def test_membersOfObjectsAreTheCodes(self) -> None:
         """docs/ping.md names the members of the objects in a probe's and a summary's object.
