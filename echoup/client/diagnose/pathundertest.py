@@ -38,7 +38,7 @@ class PathUnderTest:
         """The one that all checks use, because it answers; set by `reach`, and before that by `resolve`."""
         self.obstacle = ""
         """Why nothing more can be measured; empty if it can."""
-        self._clients: list[EchoUpClient] = []
+        self._clients: dict[EchoUpClient, None] = {}
         security = target.security if isinstance(target, StreamTarget) else None
         if isinstance(target, StreamTarget) and security:
             name = security.serverName or target.host
@@ -82,7 +82,7 @@ class PathUnderTest:
         """
         limit = self.scope.timeout if timeout is None else timeout
         client = client or EchoUpClient(self.reactor, limit, take, self.clock)
-        self._clients.append(client)
+        self._clients[client] = None
         target = self.streamAt(address, **changes)
         await target.connectClient(self.reactor, client, limit, trace or Trace(self.clock.seconds))
         client.name = self.target
@@ -99,15 +99,14 @@ class PathUnderTest:
 
     def drop(self, client: EchoUpClient) -> None:
         """Abort the connection of `client`, if it is still open."""
-        if client in self._clients:
-            self._clients.remove(client)
+        self._clients.pop(client, None)
         if client.connected and not client.closed.called:
             client.stopProducing()
 
     async def close(self) -> None:
         """Drop all connections, and wait until they are gone."""
         clients = [client for client in self._clients if client.connected]
-        for client in self._clients[:]:
+        for client in [*self._clients]:
             self.drop(client)
         for client in clients:
             await client.closed

@@ -55,9 +55,8 @@ class Bracket:
     """The times between which the cut lies, in seconds."""
 
     low: float
-    """The longest that lived."""
     high: float
-    """The shortest that died, and that none outlived; infinite if there is none."""
+    """Infinite if there is no cut."""
 
     @property
     def isCut(self) -> bool:
@@ -84,17 +83,30 @@ def step(time: float) -> float:
     return max(LEAST, SHARE * time)
 
 
-def bracket(trials: Sequence[Trial]) -> Bracket:
-    """Return what `trials` tell of the cut, if one time holds for all of them."""
-    low = max((trial.seconds for trial in trials if trial.isAlive), default=0.0)
-    return Bracket(
-        low, min((trial.seconds for trial in trials if not trial.isAlive and trial.seconds > low), default=inf)
-    )
+def longestLife(trials: Sequence[Trial]) -> float:
+    """Return the longest time that one of `trials` lived, in seconds; 0 if none did."""
+    return max((trial.seconds for trial in trials if trial.isAlive), default=0.0)
+
+
+def deaths(trials: Sequence[Trial]) -> list[Trial]:
+    """Return those of `trials` that a cut explains, if one time holds for all; the earliest death first.
+
+    None lived longer than they did by more than a step: who cuts may look at its connections only so often.
+    """
+    return [trial for trial in _dead(trials) if trial.seconds + step(trial.seconds) > longestLife(trials)]
 
 
 def outlived(trials: Sequence[Trial]) -> list[Trial]:
-    """Return those of `trials` that died although another one lived for longer; the earliest death first."""
-    low = bracket(trials).low
-    return sorted(
-        (trial for trial in trials if not trial.isAlive and trial.seconds <= low), key=lambda trial: trial.seconds
-    )
+    """Return the other dead ones, which others outlived; the earliest death first."""
+    return [trial for trial in _dead(trials) if trial.seconds + step(trial.seconds) <= longestLife(trials)]
+
+
+def bracket(trials: Sequence[Trial]) -> Bracket:
+    """Return between which times the cut is: the longest life and the first of the deaths, in their order."""
+    low = longestLife(trials)
+    first = next((trial.seconds for trial in deaths(trials)), inf)
+    return Bracket(min(low, first), max(low, first))
+
+
+def _dead(trials: Sequence[Trial]) -> list[Trial]:
+    return sorted((trial for trial in trials if not trial.isAlive), key=lambda trial: trial.seconds)

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from echoup.client.connect.resolve import resolve
 from echoup.client.connect.trace import Trace
 from echoup.client.diagnose.finding import Finding, Problem, skipped
-from echoup.client.diagnose.longchecks.bisection import Trial, between, bracket, ladder
+from echoup.client.diagnose.longchecks.bisection import Trial, between, bracket, deaths, ladder
 from echoup.client.diagnose.longchecks.idleproblems import Cut, problems, summary, worded
 from echoup.client.diagnose.longchecks.leaving import leaveConnection, leaveSocket, proveSocket
 from echoup.client.diagnose.longchecks.together import settled, together
@@ -99,8 +99,8 @@ class _Search:
         first = await self._leaveAll(self.leave, ladder(self.longest), ENOUGH)
         found, kept, keepalive = bracket(first), [], 0
         if found.isCut:
-            killer = next(trial for trial in first if trial.seconds == found.high)
-            times = [1.1 * found.high + 2] * WITNESSES if killer.fate.isWhileIdle else between(found.low, found.high)
+            isSeen = deaths(first)[0].fate.isWhileIdle
+            times = [1.1 * found.high + 2] * WITNESSES if isSeen else between(found.low, found.high)
             self.tell(f"{self.protocol}: cut between {worded(found.low)} and {worded(found.high)}; again, and finer")
             rounds = [self._leaveAll(self.leave, times)]
             if self.protocol == "TCP":

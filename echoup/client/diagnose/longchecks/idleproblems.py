@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any, Self
 
 from echoup.client.diagnose.finding import Problem, Status
-from echoup.client.diagnose.longchecks.bisection import Fate, Trial, bracket, outlived
+from echoup.client.diagnose.longchecks.bisection import Fate, Trial, bracket, deaths, longestLife, outlived
 from echoup.plurals import counted
 
 SPREAD = 0.1
@@ -40,13 +40,9 @@ class Cut:
     @classmethod
     def of(cls, protocol: str, trials: Sequence[Trial], kept: Sequence[Trial], keepalive: int) -> Self:
         """Return what `trials` show, and those with `keepalive`, which are `kept`."""
-        found = bracket(trials)
-        odd = tuple(outlived(trials))
-        dead = sorted(
-            (each for each in trials if not each.isAlive and each.seconds > found.low), key=lambda each: each.seconds
-        )
+        found, dead, odd = bracket(trials), deaths(trials), tuple(outlived(trials))
         if not dead:
-            return cls(protocol, found.low, Fate.ALIVE, outlived=odd)
+            return cls(protocol, longestLife(trials), Fate.ALIVE, outlived=odd)
         idle = [each for each in dead if each.fate.isWhileIdle]
         if idle:
             times = [each.seconds for each in idle]
@@ -54,12 +50,12 @@ class Cut:
         else:
             fate, after, within = dead[0].fate, (found.low + found.high) / 2, (found.high - found.low) / 2
         evidence = dict.fromkeys(
-            f"{each.fate.value} after {worded(each.seconds)} idle" + f": {each.evidence}" * bool(each.evidence)
+            f"after {worded(each.seconds)}: {each.fate.value}" + f"; {each.evidence}" * bool(each.evidence)
             for each in dead[:3]
         )
         isKept = bool(kept) and all(each.isAlive for each in kept)
         tried = keepalive if kept else 0
-        return cls(protocol, found.low, fate, after, within, tried, isKept, tuple(evidence), odd)
+        return cls(protocol, longestLife(trials), fate, after, within, tried, isKept, tuple(evidence), odd)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -181,7 +177,7 @@ def problems(cut: Cut, pauses: int) -> list[Problem]:
                 "idle-cut-once",
                 f"{dead} died after {worded(first.seconds)}, though others lived for {worded(cut.lived)}",
                 (
-                    *(f"{each.fate.value} after {worded(each.seconds)} idle" for each in cut.outlived[:3]),
+                    *(f"after {worded(each.seconds)}: {each.fate.value}" for each in cut.outlived[:3]),
                     *_paused(pauses),
                 ),
                 "No idle timeout explains that: there was one event, such as a restart or a failover, or the ways of "
