@@ -33,8 +33,10 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
             await crowd.proveAgain()
             if crowd.failures:
                 await crowd.replace()
-        finally:
             await crowd.disperse()
+        finally:
+            for client in crowd.held:
+                path.drop(client)
     holding = Holding(
         wanted,
         crowd.number,
@@ -98,13 +100,14 @@ class _Crowd:
         try:
             await self.path.connect(client=client)
             await prove(self.path, client)
+            self.held.append(client)
         except PathError as error:
-            failure = Failure(error, client.handle is not None, client.ending, len(self.held))
-            self.path.drop(client)
             if error.code is ExitCode.WRONG:
                 raise
-            return failure
-        self.held.append(client)
+            return Failure(error, client.handle is not None, client.ending, len(self.held))
+        finally:
+            if client not in self.held[-1:]:
+                self.path.drop(client)
         return None
 
     async def proveAgain(self) -> None:

@@ -109,7 +109,7 @@ _MEANINGS = {
     ),
     Refusal.UNANSWERED: (
         "many-unanswered",
-        "The server is full, as echoup from --max-connections on, haproxy from maxconn: the next one waits in its queue.",
+        "The server is full, as echoup from --max-connections on, haproxy from maxconn: the next waits in its queue.",
     ),
 }
 
