@@ -1,0 +1,126 @@
+"""Paths that forget idle connections, each in its way, and a path that doesn't."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from socket import AF_INET
+
+import pytest
+
+from tests.support.addresses import Address
+from tests.support.checks import check
+from tests.support.diagnoses import diagnose, servedNetwork
+from tests.support.peers import need, running
+from tests.support.routednetwork import SERVER, whyNoRoutedNetwork
+
+WHY_NOT = whyNoRoutedNetwork()
+
+FIREWALL = """
+table inet faults {
+    ct timeout five { protocol tcp; l3proto ip; policy = { established : 5 }; }
+    ct timeout twenty { protocol tcp; l3proto ip; policy = { established : 20 }; }
+    ct timeout three { protocol udp; l3proto ip; policy = { unreplied : 3, replied : 3 }; }
+    set seen { type inet_service; size 65535; flags dynamic, timeout; timeout 10m; }
+    chain timeouts {
+        type filter hook prerouting priority 0;
+        tcp dport { 9001, 9002 } ct timeout set "five"
+        tcp dport { 9003, 9004 } ct timeout set "twenty"
+        udp dport 9001 ct timeout set "three"
+    }
+    chain forgotten {
+        type filter hook forward priority 0;
+        tcp dport { 9001, 9003 } ct state invalid drop
+        tcp dport { 9002, 9004 } ct state invalid reject with tcp reset
+        ct state established accept
+        udp dport 9001 udp sport @seen drop
+        udp dport 9001 add @seen { udp sport }
+    }
+}
+"""
+"""Connections to 9001 and 9002 are forgotten after 5 s, those to 9003 and 9004 after 20 s; then the odd ports drop what
+comes, and the even ones reset it. Of UDP, a source port is forgotten after 3 s, and not accepted again."""
+
+HAPROXY = f"""
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+listen five
+    bind :9005
+    timeout client 5s
+    server it 127.0.0.1:8081
+listen twenty
+    bind :9006
+    timeout client 20s
+    server it 127.0.0.1:8081
+listen forgetful
+    bind :9007
+    server it {SERVER}:9008 source 127.0.0.1
+"""
+
+BEHIND = """
+table inet faults {
+    ct timeout five { protocol tcp; l3proto ip; policy = { established : 5 }; }
+    chain timeouts { type filter hook output priority 0; tcp dport 9008 ct timeout set "five"; }
+    chain forgotten { type filter hook input priority 0; tcp dport 9008 ct state invalid drop; }
+}
+"""
+"""Between haproxy and the server, connections to 9008 are forgotten after 5 s."""
+
+EXPECTED = {
+    9001: ("idle-silent", "silent", 5, True),
+    9002: ("idle-rejected", "RST at the next byte", 5, True),
+    9003: ("idle-silent", "silent", 20, True),
+    9004: ("idle-rejected", "RST at the next byte", 20, True),
+    9005: ("idle-closed", "FIN while idle", 5, False),
+    9006: ("idle-closed", "FIN while idle", 20, False),
+    9007: ("idle-unanswered", "acknowledged, but not answered", 5, False),
+}
+"""By port: the cause, how connections are cut, after how many seconds, and whether TCP keepalive helps."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+def test_cutsAreTimedAndNamed(tmp_path: Path) -> None:
+    """Idle timeouts of 5 s and 20 s are found to a second, each named as what it is; a path without one is not accused.
+
+    The firewall of a router drops or resets what it has forgotten, haproxy closes in order, and behind another haproxy
+    a firewall forgets without a word. The healthy path is idle for as long.
+    """
+    ports = [port for port in EXPECTED if port not in (9005, 9006, 9007)]
+    listen = ("*:8081", *(f"*:{port}" for port in (*ports, 9008)))
+    listening = Address(AF_INET, ("0.0.0.0", 9005))  # noqa: S104  # the network is the test's own
+    with servedNetwork(tmp_path, listen=listen, udp="*:9001") as (network, _), ExitStack() as stack:
+        network.router.run("nft -f -", data=FIREWALL)
+        network.router.set(net__netfilter__nf_conntrack_tcp_loose=0)
+        network.server.run("nft -f -", data=BEHIND)
+        network.server.set(net__netfilter__nf_conntrack_tcp_loose=0)
+        configuration = tmp_path / "haproxy.cfg"
+        configuration.write_text(HAPROXY)
+        command = [need("haproxy"), "-db", "-f", str(configuration)]
+        with network.server.entered():
+            stack.enter_context(running(command, listening, tmp_path / "haproxy.log"))
+        targets = [f"{SERVER}:{port}" for port in EXPECTED]
+        *found, datagrams, healthy = check("idle", *targets, f"udp:{SERVER}:9001", f"{SERVER}:8081", idle=27)
+    for (port, (cause, how, after, isKept)), finding in zip(EXPECTED.items(), found, strict=True):
+        figures = finding["figures"]["connections"]
+        assert [problem["cause"] for problem in finding["problems"] if "datagrams" not in problem["cause"]] == [
+            cause
+        ], port
+        assert figures["cut"]["how"] == how, port
+        assert abs(figures["cut"]["after"] - after) <= 1, (port, figures)
+        assert figures["keepalive"]["lived"] is isKept, port
+    assert [problem["cause"] for problem in datagrams["problems"]] == ["idle-datagrams-silent"]
+    assert abs(datagrams["figures"]["datagrams"]["cut"]["after"] - 3) <= 1
+    assert (healthy["status"], healthy["problems"]) == ("ok", [])
+    assert healthy["figures"]["connections"]["lived"] >= 27
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+def test_livingPathIsHealthy(tmp_path: Path) -> None:
+    """The command says nothing against a path of two hops that keeps idle connections and UDP flows."""
+    with servedNetwork(tmp_path):
+        done = diagnose(SERVER, "--only=idle", "--idle=6s", "--strict")
+    assert (done.code, done.check("idle")["problems"]) == (0, [])
+    assert done.check("idle")["figures"]["datagrams"]["lived"] >= 6
