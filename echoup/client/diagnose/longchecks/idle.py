@@ -20,10 +20,10 @@ from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.exitcodes import PathError
 
 Leave = Callable[[float], Coroutine[Any, Any, Trial]]
-"""Leaves something new alone for so many seconds, and returns what became of it."""
+"""Leaves something new alone for a time in seconds, and returns what became of it."""
 
 ENOUGH = 2
-"""The first times are waited for until so many have died: the next ones are longer."""
+"""The number of deaths that end the first round: what still lives is left alone for longer."""
 
 WITNESSES = 3
 """How many connections are left alone to see a FIN or an RST a second time."""

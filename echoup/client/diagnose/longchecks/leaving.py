@@ -29,7 +29,7 @@ WAIT = 1.0
 async def leaveConnection(path: PathUnderTest, seconds: float, keepalive: int = 0) -> Trial:
     """Return what became of a new connection that was idle for `seconds`.
 
-    With `keepalive`, TCP sends a probe of its own each time that so many seconds have passed (tcp(7)). Raise PathError
+    With `keepalive`, TCP sends a probe of its own after that many idle seconds, and again (tcp(7)). Raise PathError
     where the connection doesn't work at the beginning, or where a new one doesn't work at the end, either.
     """
     client = EchoUpClient(path.reactor, 0, clock=path.clock)

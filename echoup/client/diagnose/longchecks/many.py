@@ -16,7 +16,7 @@ BATCH = 50
 """How many connections are opened, proven or dropped at a time."""
 
 REPRIEVE = 1.0
-"""Seconds until a connection that failed is tried again: a limit of so many a second would be over by then."""
+"""Seconds until a connection that failed is tried again: by then a limit of the rate leaves room again."""
 
 FORGIVEN = 5
 """How many failures that did not repeat end the check: what fails so often isn't a limit of the number."""
