@@ -74,6 +74,19 @@ class Holding:
     own: Allowance
 
     @property
+    def refusal(self) -> Refusal | None:
+        """How the next connection failed; None if none did.
+
+        Where some were connected and waited for a reply, they are what filled the accept queue of a full server, and
+        that its kernel then drops the SYN of the next one follows from it.
+        """
+        kinds = [failure.kind for failure in self.failures]
+        if Refusal.UNANSWERED in kinds:
+            return Refusal.UNANSWERED
+        others = [kind for kind in kinds if kind is not Refusal.LOCAL]
+        return (others or kinds or [None])[-1]
+
+    @property
     def figures(self) -> dict[str, Any]:
         """What the JSON has."""
         return {
@@ -82,33 +95,42 @@ class Holding:
             "held": self.proven,
             "cut": len(self.cut),
             "dead": len(self.dead),
-            "failed": self.failures[-1].kind.value if self.failures else None,
+            "failed": self.refusal.value if self.refusal else None,
             "passing": len(self.forgiven),
             "replaceable": self.isReplaceable,
             "ownLimit": self.own.reason or None,
         }
 
 
-_MEANINGS = {
+_KINDS = {
     Refusal.REFUSED: (
         "many-refused",
+        "is refused",
         "A firewall that counts connections rejects the next one, or nothing listens any more.",
     ),
     Refusal.SILENT: (
         "many-silent",
+        "gets no answer to its SYN",
         "A firewall that counts connections drops the next one, or a table on the way, or the server's queue, is full.",
     ),
-    Refusal.TLS: ("many-tls", "TCP connects, but what speaks TLS gives up on the next connection."),
+    Refusal.TLS: (
+        "many-tls",
+        "fails in the TLS handshake",
+        "TCP connects, but what speaks TLS gives up on the next connection.",
+    ),
     Refusal.CLOSED: (
         "many-closed",
+        "is closed at once",
         "The server, or a proxy before it, accepts the next connection and closes it: a limit of its own is reached.",
     ),
     Refusal.RESET: (
         "many-reset",
+        "is reset at once",
         "The server, as echoup from --max-connections-per-peer on, or something on the way resets the next connection.",
     ),
     Refusal.UNANSWERED: (
         "many-unanswered",
+        "connects, but gets no reply",
         "The server is full, as echoup from --max-connections on, haproxy from maxconn: the next waits in its queue.",
     ),
 }
@@ -123,8 +145,8 @@ def problems(holding: Holding) -> list[Problem]:
     """Return what is wrong with the path, the server and this machine."""
     found = []
     failures = [failure for failure in holding.failures if failure.kind is not Refusal.LOCAL]
-    if failures:
-        found.append(_limit(holding, failures))
+    if failures and holding.refusal:
+        found.append(_limit(holding, failures, holding.refusal))
     if holding.cut or holding.dead:
         found.append(_lost(holding))
     if holding.forgiven and not failures:
@@ -134,9 +156,9 @@ def problems(holding: Holding) -> list[Problem]:
     return found
 
 
-def _limit(holding: Holding, failures: Sequence[Failure]) -> Problem:
+def _limit(holding: Holding, failures: Sequence[Failure], kind: Refusal) -> Problem:
     last = failures[-1]
-    cause, meaning = _MEANINGS[last.kind]
+    cause, words, meaning = _KINDS[kind]
     seen = [
         f"{counted(holding.proven, 'connection')} answered while all were held",
         f"the first that failed: {failures[0].error}",
@@ -150,17 +172,12 @@ def _limit(holding: Holding, failures: Sequence[Failure]) -> Problem:
     return Problem(
         Status.WARN,
         cause,
-        f"only {holding.proven} of {holding.tried} connections at the same time: the next one is {_how(last.kind)}",
+        f"only {holding.proven} of {holding.tried} connections at the same time: the next one {words}",
         tuple(seen),
         meaning,
         _ADVICE.format(holding.proven),
         last.error.code,
     )
-
-
-def _how(kind: Refusal) -> str:
-    words = {Refusal.SILENT: "not connected, without an answer to SYN", Refusal.TLS: "refused by TLS"}
-    return words.get(kind, kind.value)
 
 
 def _lost(holding: Holding) -> Problem:

@@ -12,11 +12,12 @@ from twisted.python.failure import Failure as TwistedFailure
 
 from echoup.client.diagnose.finding import Finding, Status
 from echoup.client.diagnose.longchecks import many, ownlimits
-from echoup.client.diagnose.longchecks.manyproblems import Failure, Refusal
+from echoup.client.diagnose.longchecks.manyproblems import Failure, Holding, Refusal, problems
 from echoup.client.diagnose.longchecks.ownlimits import RESERVE, Allowance, allowance, raised
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.diagnose.scope import Scope
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.protocol import Ending
 from echoup.client.target.stream import StreamTarget
 from tests.support.doubles import ReactorTestCase
 from tests.support.serverprotocols import Mirror, Server
@@ -151,7 +152,7 @@ class ManyTests(ReactorTestCase):
         (problem,) = found.problems
         assert (problem.cause, problem.status) == (cause, Status.WARN)
         assert found.summary == problem.text
-        assert found.summary.startswith("only 7 of 10 connections at the same time: the next one is ")
+        assert found.summary.startswith("only 7 of 10 connections at the same time: the next one ")
         assert (found.figures["held"], found.figures["failed"]) == (7, kind.value)
         return found
 
@@ -252,6 +253,22 @@ class ManyTests(ReactorTestCase):
         done.cancel()
         self.failureResultOf(done, CancelledError)
         self.assertNothingIsLeft()
+
+    def test_queueOfFullServerExplainsSilence(self) -> None:
+        """Where some connect and wait, a later SYN that is not answered is the consequence of it."""
+        timeout = PathError(ExitCode.TIMED_OUT, "timed out")
+        waiting, silent = Failure(timeout, True, None, 3), Failure(timeout, False, None, 3)
+        own = Allowance(9, "")
+        holding = Holding(9, 9, 3, (), (), (waiting, silent), (), True, own)
+        assert holding.refusal is Refusal.UNANSWERED
+        assert [problem.cause for problem in problems(holding)] == ["many-unanswered"]
+        mixed = Holding(
+            9, 9, 3, (), (), (silent, Failure(PathError(ExitCode.LOCAL, "no port"), False, None, 3)), (), None, own
+        )
+        assert [problem.cause for problem in problems(mixed)] == ["many-silent", "many-own-limit"]
+        for kind, cause in ((silent, "many-silent"), (Failure(timeout, True, Ending.CLOSED, 3), "many-closed")):
+            (problem,) = problems(Holding(9, 9, 3, (), (), (kind, kind), (), True, own))
+            assert problem.cause == cause
 
     def test_failuresOfTCPAndTLS(self) -> None:
         """A failure before TCP is connected is told from one of TLS."""
