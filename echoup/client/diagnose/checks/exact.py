@@ -1,9 +1,106 @@
-"""To be written."""
+"""Whether every byte comes back as it should, whatever the bytes, their number and their division over writes."""
 
-from echoup.client.diagnose.finding import Finding, skipped
+from collections.abc import Iterable
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+
+from echoup.client.diagnose.exactness.judgement import describe, judge, judgeFirst
+from echoup.client.diagnose.exactness.samples import LARGE, Kind, Sample, ofSize, opening, samples
+from echoup.client.diagnose.exactness.trial import Answers, How, Outcome, attempt
+from echoup.client.diagnose.finding import Finding
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+
+TOGETHER = 6
+"""How many payloads are under way at the same time."""
+
+REPEATED = 3
+"""How many payloads whose reply hung are sent again: each takes a timeout."""
+
+SLOW = 5.0
+"""Seconds that a payload of LARGE sizes may take, judged by the one before; on a slower path it is left out."""
 
 
 async def check(path: PathUnderTest, tell: Tell) -> Finding:
-    """To be written."""
-    return skipped("to be written")
+    """Send payloads of all kinds, each on its own connection, and compare the replies.
+
+    What failed is sent again: only what fails twice counts. Raise PathError where there is no connection.
+    """
+    tell("the first reply")
+    answers, first = await _begin(path)
+    if first.how is not How.RIGHT:
+        again = await attempt(path, first.sample, answers)
+        if again.how is not How.RIGHT:
+            return describe([again], judgeFirst(again), answers)
+        first = again
+    payloads = samples(_host(first.local))
+    tell(f"{len(payloads)} payloads")
+    outcomes = [first, *await _attemptAll(path, payloads, answers)]
+    size = max((each for each in outcomes if each.sample.kind is Kind.SIZE), key=lambda each: len(each.sent))
+    for number in LARGE:
+        if size.how is not How.RIGHT or size.seconds * number / len(size.sent) > SLOW:
+            break
+        tell(f"{number} bytes")
+        size = await attempt(path, ofSize(number), answers)
+        outcomes.append(size)
+    confirmed, filtered = await _confirm(path, [each for each in outcomes if each.how is not How.RIGHT], answers, tell)
+    return describe(outcomes, judge(confirmed, filtered, outcomes), answers)
+
+
+async def _begin(path: PathUnderTest) -> tuple[Answers, Outcome]:
+    """Find out when the server answers, with a payload without a line end; return that and the first reply."""
+    first = await attempt(path, opening(), Answers.AT_ONCE)
+    if first.error:
+        raise first.error
+    if first.how is not How.HUNG or first.received:
+        return Answers.AT_ONCE, first
+    for answers in (Answers.BY_LINE, Answers.AT_END):
+        other = await attempt(path, opening(), answers)
+        if other.received:
+            # It may only have been late, or lost, the first time.
+            again = await attempt(path, opening(), Answers.AT_ONCE)
+            return (Answers.AT_ONCE, again) if again.received else (answers, other)
+    return Answers.AT_ONCE, first
+
+
+async def _attemptAll(path: PathUnderTest, payloads: Iterable[Sample], answers: Answers) -> list[Outcome]:
+    """Send the payloads, TOGETHER at the same time."""
+    semaphore = DeferredSemaphore(TOGETHER)
+
+    def begin(sample: Sample) -> "Deferred[Outcome]":
+        return Deferred.fromCoroutine(attempt(path, sample, answers))
+
+    return list(await gatherResults([semaphore.run(begin, each) for each in payloads], consumeErrors=True))
+
+
+async def _confirm(
+    path: PathUnderTest, failed: Iterable[Outcome], answers: Answers, tell: Tell
+) -> tuple[list[Outcome], list[Outcome]]:
+    """Send what failed again, one after the other, the smallest first; return what fails again.
+
+    The second list has the look-alikes among it whose random twins pass. Raise PathError where there is no connection.
+    """
+    confirmed: list[Outcome] = []
+    filtered: list[Outcome] = []
+    hung = 0
+    for outcome in sorted(failed, key=lambda each: (each.how is How.HUNG, len(each.sent))):
+        hung += outcome.how is How.HUNG
+        if hung > REPEATED:
+            break
+        sample = outcome.sample
+        tell(f"again: {sample.name}")
+        again = await attempt(path, sample, answers)
+        if again.error:
+            raise again.error
+        if again.how is How.RIGHT:
+            continue
+        twins = await _attemptAll(path, [replace(sample, data=sample.twin)] * 2, answers) if sample.twin else []
+        isFiltered = bool(twins) and all(twin.how is How.RIGHT for twin in twins)
+        (filtered if isFiltered else confirmed).append(again)
+    return confirmed, filtered
+
+
+def _host(local: str) -> str:
+    """Return the host of our own address; one for documents (RFC 5737) where it has none."""
+    host = local.rpartition(":")[0].strip("[]")
+    return host if host.count(".") == 3 or ":" in host else "192.0.2.1"

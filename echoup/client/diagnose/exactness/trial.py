@@ -1,0 +1,198 @@
+"""One payload on a connection of its own, and what came back."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.task import deferLater
+
+from echoup.client.connect.tcpinfo import TCPInfo
+from echoup.client.diagnose.exactness.alteration import Alteration, findAlteration
+from echoup.client.diagnose.exactness.samples import Kind, Sample
+from echoup.client.diagnose.pathundertest import PathUnderTest
+from echoup.client.exitcodes import PathError
+from echoup.client.protocol import EchoUpClient, Ending
+from echoup.clock import RunningTime
+from echoup.escaping import printable
+from echoup.plurals import counted
+from echoup.upper import upper
+
+STEP = 0.5
+"""Seconds between two looks at the progress of a reply; after one without any, a wrong reply is taken to be over."""
+
+LINGER = 0.1
+"""Seconds to wait for what comes after a reply that should be over."""
+
+NEXT = 8
+"""How many of the bytes are shown that didn't come back."""
+
+
+class Answers(Enum):
+    """When the server answers; the values are the words that users read."""
+
+    AT_ONCE = "at once"
+    BY_LINE = "only full lines"
+    AT_END = "only after the end of its input"
+
+
+class How(Enum):
+    """How a payload came back; the values are the words that users read."""
+
+    RIGHT = "right"
+    UNCHANGED = "unchanged"
+    """As it was sent: something in between answered."""
+    CHANGED = "changed"
+    CUT = "cut"
+    """The connection ended before all of it had come back; what came is right."""
+    HUNG = "hung"
+    """The rest of it didn't come in time; what came is right."""
+    FAILED = "failed"
+    """There was no connection to send it on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A payload, and what came back."""
+
+    sample: Sample
+    sent: bytes
+    received: bytes
+    how: How
+    seconds: float = 0
+    """From the first write until the reply was over."""
+    alteration: Alteration | None = None
+    """What was done to it, if anything."""
+    ending: Ending | None = None
+    """What ended the connection, if that was before our own close."""
+    tcp: TCPInfo | None = None
+    """What the kernel knew of the connection at the end of a wait that was in vain."""
+    local: str = ""
+    """Our own address."""
+    error: PathError | None = None
+    """Why there was no connection."""
+
+    @property
+    def evidence(self) -> str:
+        """What was seen, in words."""
+        name, came = self.sample.name, f"{len(self.received)} of {counted(len(self.sent), 'byte')} came back"
+        if self.sample.kind is not Kind.SIZE and self.received:
+            came += f' (before "{printable(self.sent[len(self.received) :][:NEXT])}")'
+        if self.alteration:
+            return f"{name}: {self.alteration.words}, {self.alteration.evidence}"
+        if self.how is How.CUT:
+            return f"{name}: {came}, then the connection was {self.ending.value if self.ending else 'lost'}"
+        if self.how is How.HUNG:
+            return f"{name}: {came}, then nothing{_describe(self.tcp)}"
+        return f"{name}: {self.error}" if self.error else f"{name}: {self.how.value}"
+
+    @property
+    def figures(self) -> dict[str, object]:
+        """The same for programs."""
+        return {
+            "name": self.sample.name,
+            "kind": self.sample.kind.value,
+            "outcome": self.how.value,
+            "sent": len(self.sent),
+            "received": len(self.received),
+            "seconds": self.seconds,
+            "wrongAt": self.alteration.offset if self.alteration else None,
+        }
+
+
+def _describe(tcp: TCPInfo | None) -> str:
+    if not tcp:
+        return ""
+    if tcp.unacknowledged:
+        return f"; {counted(tcp.unacknowledged, 'segment')} of ours not acknowledged, backoff {tcp.backoff}"
+    return "; all that we sent is acknowledged"
+
+
+async def attempt(path: PathUnderTest, sample: Sample, answers: Answers) -> Outcome:
+    """Send the payload on a new connection, in the way that the server needs to answer, and return what came back."""
+    data = sample.data + b"\n" * (answers is Answers.BY_LINE and not sample.data.endswith(b"\n"))
+    gathering = _Gathering(path.clock, len(data))
+    client = EchoUpClient(path.reactor, 0, gathering.take, path.clock)
+    try:
+        async with path.connection(client=client):
+            client.closed.addCallback(gathering.end)
+            began = path.clock.seconds()
+            await _send(path, client, data, sample)
+            if answers is Answers.AT_END:
+                client.end()
+            await gathering.wait(upper(data), path.scope.timeout)
+            seconds = path.clock.seconds() - began
+            if sample.kind is Kind.VALUES:
+                await deferLater(path.clock, LINGER)
+            received, isOver = bytes(gathering.received), gathering.isEnded
+            ending, tcp = client.ending, TCPInfo.of(client.handle)
+    except PathError as error:
+        return Outcome(sample, data, b"", How.FAILED, error=error)
+    how, alteration = _judge(data, received, isOver)
+    return Outcome(sample, data, received, how, seconds, alteration, ending, tcp, client.local or "")
+
+
+async def _send(path: PathUnderTest, client: EchoUpClient, data: bytes, sample: Sample) -> None:
+    """Send `data` in the pieces of `sample`."""
+    clock = path.clock if sample.pause else path.reactor
+    start = 0
+    for size in sample.pieces:
+        client.write(data[start : start + size])
+        start += size
+        await deferLater(clock, sample.pause)
+    client.write(data[start:])
+
+
+def _judge(sent: bytes, received: bytes, isOver: bool) -> tuple[How, Alteration | None]:
+    alteration = findAlteration(sent, received)
+    if received == sent != upper(sent):
+        return How.UNCHANGED, None
+    if alteration:
+        return How.CHANGED, alteration
+    if len(received) == len(sent):
+        return How.RIGHT, None
+    return How.CUT if isOver else How.HUNG, None
+
+
+class _Gathering:
+    """What comes back on a connection."""
+
+    def __init__(self, clock: RunningTime, size: int) -> None:
+        self.received = bytearray()
+        self._clock, self._size = clock, size
+        self.isEnded = False
+        """Whether nothing more can come."""
+        self._over: Deferred[None] | None = None
+
+    def take(self, data: bytes) -> None:
+        """Take what came."""
+        self.received += data
+        self._check()
+
+    def end(self, _: object) -> None:
+        """Note that nothing more comes."""
+        self.isEnded = True
+        self._check()
+
+    async def wait(self, expected: bytes, seconds: float) -> None:
+        """Wait until all came, or the end, or until nothing more has come for `seconds`, or STEP if it is wrong."""
+        before, quiet, step = 0, 0.0, min(STEP, seconds)
+        while not self._isOver:
+            self._over = Deferred()
+            try:
+                await self._over.addTimeout(step, self._clock)
+            except DeferredTimeout:
+                came, before = len(self.received) - before, len(self.received)
+                quiet = 0.0 if came else quiet + step
+                if quiet >= seconds or (quiet and not expected.startswith(self.received)):
+                    break
+        self._over = None
+
+    @property
+    def _isOver(self) -> bool:
+        return self.isEnded or len(self.received) >= self._size
+
+    def _check(self) -> None:
+        if self._isOver and self._over:
+            over, self._over = self._over, None
+            over.callback(None)
