@@ -54,6 +54,8 @@ class TLSTransport(Protocol):
     transport: Any
     receivedBelow = 0
     """Bytes received since the handshake, also those of incomplete records: a change shows that the peer sends."""
+    hasCloseNotify = False
+    """Whether the peer's close_notify has come; after a FIN without one nobody can tell whether the stream was cut."""
 
     hasReceived = False
     """Whether any byte has come, also during the handshake."""
@@ -157,15 +159,20 @@ class TLSTransport(Protocol):
                 if data := self.tls.read(RECORD):
                     self._undelivered.append(data)
                 else:
-                    self._receiving = _Receiving.ENDING
+                    self._notice()
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:  # the same end, after our own close_notify
-            self._receiving = _Receiving.ENDING
+            self._notice()
         except ssl.SSLError:
             self._refuse()
         if (waiting := self._outgoing.pending) and (waiting > RECORD or self.tls.version() == "TLSv1.2"):
             self._flush()
+
+    def _notice(self) -> None:
+        """End the peer's direction, because its close_notify has come."""
+        self._receiving = _Receiving.ENDING
+        self.hasCloseNotify = True
 
     def _drop(self) -> None:
         self._receiving = _Receiving.ENDED

@@ -3,23 +3,18 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.task import deferLater
 
 from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.diagnose.exactness.alteration import Alteration, findAlteration
+from echoup.client.diagnose.exactness.gathering import Gathering
 from echoup.client.diagnose.exactness.samples import Kind, Sample
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.exitcodes import PathError
 from echoup.client.protocol import EchoUpClient, Ending
-from echoup.clock import RunningTime
 from echoup.escaping import printable
 from echoup.plurals import counted
 from echoup.upper import upper
-
-STEP = 0.5
-"""Seconds between two looks at the progress of a reply; after one without any, a wrong reply is taken to be over."""
 
 LINGER = 0.1
 """Seconds to wait for what comes after a reply that should be over."""
@@ -111,7 +106,7 @@ def _describe(tcp: TCPInfo | None) -> str:
 async def attempt(path: PathUnderTest, sample: Sample, answers: Answers) -> Outcome:
     """Send the payload on a new connection, in the way that the server needs to answer, and return what came back."""
     data = sample.data + b"\n" * (answers is Answers.BY_LINE and not sample.data.endswith(b"\n"))
-    gathering = _Gathering(path.clock, len(data))
+    gathering = Gathering(path.clock, len(data))
     client = EchoUpClient(path.reactor, 0, gathering.take, path.clock)
     try:
         async with path.connection(client=client):
@@ -120,7 +115,7 @@ async def attempt(path: PathUnderTest, sample: Sample, answers: Answers) -> Outc
             await _send(path, client, data, sample)
             if answers is Answers.AT_END:
                 client.end()
-            await gathering.wait(upper(data), path.scope.timeout)
+            await gathering.wait(path.scope.timeout, upper(data))
             seconds = path.clock.seconds() - began
             if sample.kind is Kind.VALUES:
                 await deferLater(path.clock, LINGER)
@@ -152,47 +147,3 @@ def _judge(sent: bytes, received: bytes, isOver: bool) -> tuple[How, Alteration 
     if len(received) == len(sent):
         return How.RIGHT, None
     return How.CUT if isOver else How.HUNG, None
-
-
-class _Gathering:
-    """What comes back on a connection."""
-
-    def __init__(self, clock: RunningTime, size: int) -> None:
-        self.received = bytearray()
-        self._clock, self._size = clock, size
-        self.isEnded = False
-        """Whether nothing more can come."""
-        self._over: Deferred[None] | None = None
-
-    def take(self, data: bytes) -> None:
-        """Take what came."""
-        self.received += data
-        self._check()
-
-    def end(self, _: object) -> None:
-        """Note that nothing more comes."""
-        self.isEnded = True
-        self._check()
-
-    async def wait(self, expected: bytes, seconds: float) -> None:
-        """Wait until all came, or the end, or until nothing more has come for `seconds`, or STEP if it is wrong."""
-        before, quiet, step = 0, 0.0, min(STEP, seconds)
-        while not self._isOver:
-            self._over = Deferred()
-            try:
-                await self._over.addTimeout(step, self._clock)
-            except DeferredTimeout:
-                came, before = len(self.received) - before, len(self.received)
-                quiet = 0.0 if came else quiet + step
-                if quiet >= seconds or (quiet and not expected.startswith(self.received)):
-                    break
-        self._over = None
-
-    @property
-    def _isOver(self) -> bool:
-        return self.isEnded or len(self.received) >= self._size
-
-    def _check(self) -> None:
-        if self._isOver and self._over:
-            over, self._over = self._over, None
-            over.callback(None)

@@ -1,0 +1,195 @@
+"""One connection that we end first, and what follows."""
+
+from dataclasses import dataclass
+
+from twisted.internet.task import deferLater
+
+from echoup.client.connect.tcpinfo import TCPInfo
+from echoup.client.diagnose.exactness.gathering import Gathering
+from echoup.client.diagnose.exactness.samples import text
+from echoup.client.diagnose.pathundertest import PathUnderTest
+from echoup.client.protocol import EchoUpClient, Ending
+from echoup.plurals import counted
+from echoup.tls.transport import TLSTransport
+
+SIZE = 2**18
+"""Bytes that are sent before our end: more than the buffers of a proxy hold, so that some of them are still to come."""
+
+SMALL = 57
+"""Bytes of the exchange that is over before our end."""
+
+HOLD = 0.25
+"""Seconds for which nothing is read after our end, so that the reply is still under way when a proxy sees the end."""
+
+LINGER = 0.1
+"""Seconds in which the server may end the connection before we do, after an exchange."""
+
+ACKNOWLEDGED = ("FIN-WAIT-2", "TIME-WAIT", "CLOSED")
+"""The states of a connection whose peer has acknowledged our end."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """One connection that we ended first, and what followed."""
+
+    sent: int
+    received: int
+    """Bytes that came back, before our end or after it."""
+    ending: Ending | None
+    """What ended it; None if nothing did in time."""
+    seconds: float
+    """From our end to the server's, or until it was given up."""
+    hasCloseNotify: bool | None = None
+    """Whether the server's end was a close_notify; None without TLS."""
+    tcp: TCPInfo | None = None
+    """What the kernel knew while the reply was still to come, or when the server's end came."""
+    isEarly: bool = False
+    """Whether the server ended it before we did."""
+    isLate: bool = False
+    """Whether a reply that was due before our end came only after it."""
+
+    @property
+    def isWhole(self) -> bool:
+        """Whether everything had come back."""
+        return self.received >= self.sent
+
+    @property
+    def end(self) -> str:
+        """What the server's end was: `close_notify`, `FIN`, `RST`, `TLS error` or `none`."""
+        if self.ending is Ending.CLOSED:
+            return "close_notify" if self.hasCloseNotify else "FIN"
+        return {Ending.RESET: "RST", Ending.TLS_FAILED: "TLS error"}[self.ending] if self.ending else "none"
+
+    @property
+    def fault(self) -> str:
+        """The cause of what is wrong; empty if nothing is."""
+        if self.isEarly:
+            return "ends-first"
+        if not self.isWhole:
+            return "half-close-hangs" if self.end == "none" else "half-close-cut"
+        if self.end == "FIN":
+            return "no-close-notify" if self.hasCloseNotify is False else ""
+        return {"none": "end-missing", "close_notify": ""}.get(self.end, "end-reset")
+
+    @property
+    def isAcknowledged(self) -> bool:
+        """Whether the kernel of whoever is next on the path had acknowledged all that we sent, and our end."""
+        # A reset forgets what was not acknowledged, so that is counted; the SYN and our end count as one byte each.
+        isCounted = self.tcp and self.tcp.bytesAcknowledged >= self.sent + 2
+        return bool(isCounted and self.tcp and self.tcp.state in ACKNOWLEDGED and not self.tcp.unacknowledged)
+
+    @property
+    def evidence(self) -> str:
+        """What was seen, in words."""
+        came = f"{self.received} of {counted(self.sent, 'byte')} came back"
+        if self.isEarly:
+            return f"{came}, then {self.end}, before our end"
+        return f"our end after {self.sent} bytes: {came}, then " + (
+            f"nothing for {self.seconds:.3g} s" if self.end == "none" else self.end
+        )
+
+    @property
+    def figures(self) -> dict[str, object]:
+        """The same for programs."""
+        return {
+            "sent": self.sent,
+            "received": self.received,
+            "end": self.end,
+            "seconds": self.seconds,
+            "isAcknowledged": self.isAcknowledged if self.tcp else None,
+            "isEarly": self.isEarly,
+        }
+
+
+async def endAnswered(path: PathUnderTest) -> Closing:
+    """End a connection when nothing is outstanding; raise PathError if there is none."""
+    client, gathering = _begin(path, SMALL)
+    async with path.connection(client=client):
+        client.closed.addCallback(gathering.end)
+        client.write(text(SMALL - 1) + b"\n")
+        await gathering.wait(path.scope.timeout)
+        isLate = not gathering.received and not gathering.isEnded
+        await deferLater(path.clock, LINGER)
+        if isEarly := bool(client.ending):
+            await gathering.waitForEnd(path.scope.timeout)
+            return _result(path, client, gathering, SMALL, path.clock.seconds(), isEarly)
+        began = path.clock.seconds()
+        client.end()
+        await gathering.waitForEnd(path.scope.timeout)
+        return _result(path, client, gathering, SMALL, began, isLate=isLate)
+
+
+async def endOutstanding(path: PathUnderTest) -> Closing:
+    """End a connection when most of the reply is still to come; raise PathError if there is none."""
+    client, gathering = _begin(path, SIZE)
+    async with path.connection(client=client):
+        client.closed.addCallback(gathering.end)
+        client.pauseProducing()
+        client.write(text(SIZE))
+        began = path.clock.seconds()
+        client.end()
+        await deferLater(path.clock, HOLD)
+        client.note()
+        if not client.closed.called:
+            client.resumeProducing()
+        await gathering.waitForEnd(path.scope.timeout)
+        return _result(path, client, gathering, SIZE, began)
+
+
+async def endLater(path: PathUnderTest) -> Closing:
+    """Do the same as `endOutstanding`, but end the connection only when everything has come back, or can't any more."""
+    client, gathering = _begin(path, SIZE)
+    async with path.connection(client=client):
+        client.closed.addCallback(gathering.end)
+        client.pauseProducing()
+        client.write(text(SIZE))
+        await deferLater(path.clock, HOLD)
+        client.note()
+        if not client.closed.called:
+            client.resumeProducing()
+        began = path.clock.seconds()
+        await gathering.wait(path.scope.timeout)
+        return _result(path, client, gathering, SIZE, began)
+
+
+class _HalfCloseClient(EchoUpClient):
+    """A client that records what the kernel knows when the server's end comes."""
+
+    tcp: TCPInfo | None = None
+    """What it knew then, or when `note` was called before."""
+
+    def note(self) -> None:
+        """Record what the kernel knows now, unless the connection is gone."""
+        self.tcp = self.tcp or TCPInfo.of(self.handle)
+
+    def readConnectionLost(self) -> None:
+        """Record it, and close."""
+        self.note()
+        super().readConnectionLost()
+
+
+def _begin(path: PathUnderTest, size: int) -> tuple[_HalfCloseClient, Gathering]:
+    gathering = Gathering(path.clock, size)
+    return _HalfCloseClient(path.reactor, 0, gathering.take, path.clock), gathering
+
+
+def _result(
+    path: PathUnderTest,
+    client: _HalfCloseClient,
+    gathering: Gathering,
+    sent: int,
+    began: float,
+    isEarly: bool = False,
+    isLate: bool = False,
+) -> Closing:
+    hasCloseNotify = client.transport.hasCloseNotify if isinstance(client.transport, TLSTransport) else None
+    return Closing(
+        sent,
+        len(gathering.received),
+        client.ending,
+        path.clock.seconds() - began,
+        hasCloseNotify,
+        client.tcp,
+        isEarly,
+        isLate,
+    )
