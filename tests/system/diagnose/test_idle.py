@@ -7,7 +7,7 @@ from socket import AF_INET
 import pytest
 
 from tests.support.addresses import Address
-from tests.support.checks import check
+from tests.support.parallelchecks import check
 from tests.support.diagnoses import servedNetwork
 from tests.support.peers import need, running
 from tests.support.routednetwork import SERVER, whyNoRoutedNetwork

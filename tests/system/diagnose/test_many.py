@@ -9,7 +9,7 @@ from socket import AF_INET
 import pytest
 
 from tests.support.addresses import Address
-from tests.support.checks import check
+from tests.support.parallelchecks import check
 from tests.support.daemon import Daemon
 from tests.support.diagnoses import DIAGNOSE, servedNetwork
 from tests.support.peers import need, running
