@@ -56,10 +56,12 @@ async def _begin(path: PathUnderTest) -> tuple[Answers, Outcome]:
         return Answers.AT_ONCE, first
     for answers in (Answers.BY_LINE, Answers.AT_END):
         other = await attempt(path, opening(), answers)
-        if other.received:
+        if other.received and answers is Answers.BY_LINE:
             # It may only have been late, or lost, the first time.
             again = await attempt(path, opening(), Answers.AT_ONCE)
             return (Answers.AT_ONCE, again) if again.received else (answers, other)
+        if other.received:
+            return answers, other
     return Answers.AT_ONCE, first
 
 
@@ -78,16 +80,20 @@ async def _confirm(
 ) -> tuple[list[Outcome], list[Outcome]]:
     """Send what failed again, one after the other, the smallest first; return what fails again.
 
-    The second list has the look-alikes among it whose random twins pass. Raise PathError where there is no connection.
+    What shows the same alteration as a payload that has failed twice is taken as it is. The second list has the
+    look-alikes whose random twins pass. Raise PathError where there is no connection.
     """
     confirmed: list[Outcome] = []
     filtered: list[Outcome] = []
     hung = 0
-    for outcome in sorted(failed, key=lambda each: (each.how is How.HUNG, len(each.sent))):
+    for outcome in sorted(failed, key=_urgency):
+        sample, alteration = outcome.sample, outcome.alteration
+        if alteration and any(each.alteration and each.alteration.cause == alteration.cause for each in confirmed):
+            confirmed.append(outcome)
+            continue
         hung += outcome.how is How.HUNG
         if hung > REPEATED:
             break
-        sample = outcome.sample
         tell(f"again: {sample.name}")
         again = await attempt(path, sample, answers)
         if again.error:
@@ -98,6 +104,11 @@ async def _confirm(
         isFiltered = bool(twins) and all(twin.how is How.RIGHT for twin in twins)
         (filtered if isFiltered else confirmed).append(again)
     return confirmed, filtered
+
+
+def _urgency(outcome: Outcome) -> tuple[bool, int, int]:
+    """Return what is sent again first: what fails fast, and what says the most."""
+    return outcome.how is How.HUNG, [*Kind].index(outcome.sample.kind), len(outcome.sent)
 
 
 def _host(local: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from echoup.client.diagnose.exactness.closing import SIZE, Closing, endAnswered, endLater, endOutstanding
+from echoup.client.diagnose.exactness.closing import Closing, endAnswered, endAtOnce, endLarge, endLater
 from echoup.client.diagnose.finding import Finding, Problem, Status
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.exitcodes import ExitCode, PathError
@@ -16,14 +16,14 @@ _CAUSES: Mapping[str, tuple[Status, ExitCode, str, str, str]] = {
         ExitCode.SHORT,
         "the reply is cut when we end our side first",
         "A proxy or a firewall takes our half-close for a close, and drops what is still to come back.",
-        "nginx: proxy_half_close on. haproxy: longer timeouts client-fin and server-fin. socat: a longer -t.",
+        "nginx: proxy_half_close on. haproxy: no nolinger, longer client-fin and server-fin. socat: a longer -t.",
     ),
     "half-close-hangs": (
         Status.FAIL,
         ExitCode.TIMED_OUT,
         "the reply stops when we end our side first",
         "After our FIN something on the path drops the packets of this connection, or nobody answers before its end.",
-        "Look for a stateful firewall with short timeouts for half-closed connections (conntrack: fin_wait, close_wait).",
+        "Look for a firewall with short timeouts for half-closed connections (conntrack: fin_wait, close_wait).",
     ),
     "end-missing": (
         Status.FAIL,
@@ -63,29 +63,30 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     What fails is repeated. Raise PathError where the path doesn't carry the same without our end either.
     """
     tell("our end first")
-    answered, outstanding = await gatherResults(
-        [Deferred.fromCoroutine(each(path)) for each in (endAnswered, endOutstanding)], consumeErrors=True
-    )
+    ways = (endAnswered, endAtOnce, endLarge)
+    closings = await gatherResults([Deferred.fromCoroutine(end(path)) for end in ways], consumeErrors=True)
+    answered, *outstanding = closings
     _require(path, answered)
-    closings, control = [answered, outstanding], None
-    problems: list[Problem] = []
-    if not outstanding.isWhole and not answered.isLate:
+    control = None
+    if not answered.isLate and not all(each.isWhole for each in outstanding):
         tell("the same without our end")
         control = await endLater(path)
         _require(path, control)
-    for closing, make in ((answered, endAnswered), (outstanding, endOutstanding)):
+    problems: list[Problem] = []
+    for closing, end in zip(closings[:], ways, strict=True):
         if closing.fault and closing.fault not in {each.cause for each in problems}:
             tell("again")
-            again = await make(path)
+            again = await end(path)
             closings.append(again)
             if again.fault:
-                problems.append(_problem(again.fault, [closing, again], control))
+                problems.append(_problem(again, [each for each in closings if each.fault == again.fault], control))
     figures: dict[str, Any] = {"connections": [each.figures for each in closings], "answersAtEnd": answered.isLate}
     if problems:
         return Finding(max(problems, key=lambda each: each.status.rank).text, tuple(problems), figures)
+    took = f"after {answered.seconds * 1000:.3g} ms if nothing was to come"
     late = "; the server answers only after our end" if answered.isLate else ""
-    took = f"in {answered.seconds * 1000:.3g} ms when nothing was to come"
-    return Finding(f"all {SIZE} bytes came back after our end, then {outstanding.end}; {took}{late}", (), figures)
+    sizes = " and ".join(str(each.sent) for each in outstanding)
+    return Finding(f"{sizes} bytes came back after our end, then {outstanding[-1].end}, {took}{late}", (), figures)
 
 
 def _require(path: PathUnderTest, closing: Closing) -> None:
@@ -97,18 +98,15 @@ def _require(path: PathUnderTest, closing: Closing) -> None:
         raise PathError(ExitCode.TIMED_OUT, f"timed out: {came} in {path.scope.timeout:g} s", path.target)
 
 
-def _problem(cause: str, closings: list[Closing], control: Closing | None) -> Problem:
-    status, code, text, meaning, advice = _CAUSES[cause]
-    last = closings[-1]
+def _problem(last: Closing, closings: list[Closing], control: Closing | None) -> Problem:
+    """Return what is wrong by `last`; `closings` are all that have its fault, and `control` ended later."""
+    status, code, text, meaning, advice = _CAUSES[last.fault]
+    seen = [*dict.fromkeys(each.evidence for each in closings)]
     if not last.isWhole:
-        text += (
-            f": {last.received} of {last.sent} bytes came back, then {'nothing' if last.end == 'none' else last.end}"
-        )
-    seen = [each.evidence for each in closings]
-    if last.isAcknowledged and cause != "no-close-notify":
+        text += f": {last.received} of {last.sent} bytes came back"
+        seen += [f"without our end all {control.received} bytes came back"] if control else []
+    if last.isAcknowledged and last.fault != "no-close-notify":
         seen.append("the next kernel on the path had acknowledged all that we sent, and our end")
-    elif cause == "end-missing" and last.tcp:
-        seen.append(f"our end is not acknowledged: {last.tcp.state}")
-    if control:
-        seen.append(f"without our end all {control.received} bytes came back")
-    return Problem(status, cause, text, tuple(seen), meaning, advice, code)
+    elif last.end == "none" and last.tcp:
+        seen.append(f"not all that we sent is acknowledged; our side is in {last.tcp.state}")
+    return Problem(status, last.fault, text, tuple(seen), meaning, advice, code)

@@ -49,7 +49,7 @@ def _upperLatin(data: bytes) -> bytes:
     return data.decode("latin-1").upper().encode("latin-1", "replace")
 
 
-LINE_ENDS, EIGHTH_BIT, CONTROLS, TELNET, ENCODING, CASE, ADDED, UNKNOWN = (
+CAUSES = LINE_ENDS, EIGHTH_BIT, CONTROLS, TELNET, ENCODING, CASE, ADDED, UNKNOWN = (
     "line-ends-changed",
     "8th-bit-stripped",
     "control-bytes-changed",
@@ -135,7 +135,12 @@ def _nameConversion(sent: bytes, received: bytes) -> tuple[str, str]:
     for cause, words, result in made:
         if result == received:
             return cause, words
+    lineEnds = [(words, convert) for cause, words, convert in _CONVERSIONS if cause == LINE_ENDS]
+    for there, convert in lineEnds:
+        for back, convertBack in lineEnds:
+            if convertBack(upper(convert(sent))) == received:
+                return LINE_ENDS, f"{there} on the way there, {back} on the way back"
     for cause, words, result in made:
         if result.startswith(received):  # the rest is missing, or wasn't compared
             return cause, words
-    return UNKNOWN, "bytes were changed"
+    return UNKNOWN, "changed"

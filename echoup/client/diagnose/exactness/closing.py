@@ -1,5 +1,6 @@
 """One connection that we end first, and what follows."""
 
+import socket
 from dataclasses import dataclass
 
 from twisted.internet.task import deferLater
@@ -23,6 +24,9 @@ HOLD = 0.25
 
 LINGER = 0.1
 """Seconds in which the server may end the connection before we do, after an exchange."""
+
+CORK = getattr(socket, "TCP_CORK", None)
+"""The option that sends our end in one packet with the last of the data (tcp(7)); None where it isn't Linux."""
 
 ACKNOWLEDGED = ("FIN-WAIT-2", "TIME-WAIT", "CLOSED")
 """The states of a connection whose peer has acknowledged our end."""
@@ -84,9 +88,8 @@ class Closing:
         came = f"{self.received} of {counted(self.sent, 'byte')} came back"
         if self.isEarly:
             return f"{came}, then {self.end}, before our end"
-        return f"our end after {self.sent} bytes: {came}, then " + (
-            f"nothing for {self.seconds:.3g} s" if self.end == "none" else self.end
-        )
+        then = ("no end" if self.isWhole else "nothing more") if self.end == "none" else self.end
+        return f"{self.sent} bytes and our end sent: {came}, then {then}"
 
     @property
     def figures(self) -> dict[str, object]:
@@ -119,37 +122,39 @@ async def endAnswered(path: PathUnderTest) -> Closing:
         return _result(path, client, gathering, SMALL, began, isLate=isLate)
 
 
-async def endOutstanding(path: PathUnderTest) -> Closing:
-    """End a connection when most of the reply is still to come; raise PathError if there is none."""
-    client, gathering = _begin(path, SIZE)
-    async with path.connection(client=client):
-        client.closed.addCallback(gathering.end)
-        client.pauseProducing()
-        client.write(text(SIZE))
-        began = path.clock.seconds()
-        client.end()
-        await deferLater(path.clock, HOLD)
-        client.note()
-        if not client.closed.called:
-            client.resumeProducing()
-        await gathering.waitForEnd(path.scope.timeout)
-        return _result(path, client, gathering, SIZE, began)
+async def endAtOnce(path: PathUnderTest) -> Closing:
+    """End a connection in the packet that carries the only data, so before any of the reply can have come."""
+    return await _endOutstanding(path, SMALL, 0)
+
+
+async def endLarge(path: PathUnderTest) -> Closing:
+    """End a connection when most of a large reply is still to come; raise PathError if there is none."""
+    return await _endOutstanding(path, SIZE, HOLD)
 
 
 async def endLater(path: PathUnderTest) -> Closing:
-    """Do the same as `endOutstanding`, but end the connection only when everything has come back, or can't any more."""
-    client, gathering = _begin(path, SIZE)
+    """Do the same as `endLarge`, but end the connection only when everything has come back, or can't any more."""
+    return await _endOutstanding(path, SIZE, HOLD, isEnded=False)
+
+
+async def _endOutstanding(path: PathUnderTest, size: int, hold: float, isEnded: bool = True) -> Closing:
+    """Send `size` bytes, and our end if the connection `isEnded`; read nothing for `hold` seconds."""
+    client, gathering = _begin(path, size)
     async with path.connection(client=client):
         client.closed.addCallback(gathering.end)
+        if isEnded and path.host and CORK is not None:
+            client.handle.setsockopt(socket.IPPROTO_TCP, CORK, 1)
         client.pauseProducing()
-        client.write(text(SIZE))
-        await deferLater(path.clock, HOLD)
+        client.write(text(size))
+        began = path.clock.seconds()
+        if isEnded:
+            client.end()
+        await deferLater(path.clock, hold)
         client.note()
         if not client.closed.called:
             client.resumeProducing()
-        began = path.clock.seconds()
-        await gathering.wait(path.scope.timeout)
-        return _result(path, client, gathering, SIZE, began)
+        await (gathering.waitForEnd if isEnded else gathering.wait)(path.scope.timeout)
+        return _result(path, client, gathering, size, began)
 
 
 class _HalfCloseClient(EchoUpClient):
@@ -160,7 +165,7 @@ class _HalfCloseClient(EchoUpClient):
 
     def note(self) -> None:
         """Record what the kernel knows now, unless the connection is gone."""
-        self.tcp = self.tcp or TCPInfo.of(self.handle)
+        self.tcp = TCPInfo.of(self.handle) or self.tcp
 
     def readConnectionLost(self) -> None:
         """Record it, and close."""
@@ -182,6 +187,8 @@ def _result(
     isEarly: bool = False,
     isLate: bool = False,
 ) -> Closing:
+    if not client.ending:
+        client.note()
     hasCloseNotify = client.transport.hasCloseNotify if isinstance(client.transport, TLSTransport) else None
     return Closing(
         sent,

@@ -13,6 +13,15 @@ SHOWN = 4
 
 _CODES = {How.CUT: ExitCode.SHORT, How.HUNG: ExitCode.TIMED_OUT}
 
+_DONE = {
+    How.UNCHANGED: "comes back unchanged",
+    How.CHANGED: "is changed",
+    How.CUT: "is cut",
+    How.HUNG: "doesn't come back",
+}
+
+_NAMED = {*alteration.CAUSES} - {alteration.UNKNOWN}
+
 _AS_TEXT = "Something on the path treats the stream as text, so it is not safe for binary data."
 _PROXY = "Carry the stream through it as raw TCP, or put TLS through it end to end, which it can't change."
 
@@ -132,7 +141,7 @@ def describe(made: Sequence[Outcome], problems: tuple[Problem, ...], answers: An
         problems += (_notice(answers),)
     worst = max(problems, key=lambda each: each.status.rank, default=None)
     largest = max(len(each.sent) for each in made)
-    exact = f"{len(made)} payloads of 1 B to {largest} B came back exact: all byte values, byte by byte, in a burst"
+    exact = f"{len(made)} payloads of 1 to {largest} bytes came back exact: all byte values, byte by byte, in a burst"
     left = "" if largest >= LARGE[-1] else "; larger ones are left out, because the path is slow"
     figures = {"answers": answers.value, "largest": largest, "payloads": [each.figures for each in made]}
     return Finding(worst.text if worst else f"{exact}{left}", problems, figures)
@@ -153,9 +162,8 @@ def _cause(outcome: Outcome, seenElsewhere: set[str]) -> str:
 
 def _problem(cause: str, outcomes: Sequence[Outcome], made: Sequence[Outcome]) -> Problem:
     text, meaning, advice = _CAUSES[cause]
-    words = {each.alteration.words for each in outcomes if each.alteration}
-    if len(words) == 1:
-        text += f": {words.pop()}"
+    if cause in _NAMED and outcomes[0].alteration:
+        text += f": {outcomes[0].alteration.words}"
     sizes = [len(each.sent) for each in made if each.sample.kind is Kind.SIZE and each.how is How.RIGHT]
     seen = [each.evidence for each in outcomes[:SHOWN]]
     if cause.endswith("-above-size"):
@@ -166,11 +174,11 @@ def _problem(cause: str, outcomes: Sequence[Outcome], made: Sequence[Outcome]) -
 
 
 def _filter(protocol: str, outcomes: Sequence[Outcome]) -> Problem:
-    done = " or ".join(sorted({each.how.value for each in outcomes}))
+    done = " or ".join(dict.fromkeys(_DONE[each.how] for each in outcomes))
     return Problem(
         Status.FAIL,
         f"filter-{protocol.lower()}",
-        f"what looks like {protocol} is {done} on the path",
+        f"what looks like {protocol} {done}",
         (*(each.evidence for each in outcomes[:SHOWN]), "random text of the same shape and size passes"),
         f"A firewall, a gateway (ALG) or a proxy on the path recognizes {protocol}, and blocks or rewrites it.",
         _FILTERS[protocol],

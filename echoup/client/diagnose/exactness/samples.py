@@ -71,7 +71,7 @@ def ofSize(size: int) -> Sample:
 
 def _values() -> list[Sample]:
     payloads = {
-        "all 256 byte values": bytes(range(256)),
+        "all 256 byte values": bytes(range(256)) + b" end",
         "line ends": b"a\r\nb\nc\rd\n\re\r\n\r\nf\n\ng\r\n.\r\nh",
         "control bytes": b"a\0b\0\0c\x03d\x04e\x08f\tg\x11h\x13i\x16j\x17k\x1al\x1b[1mm\x7fn",
         "telnet commands": b"a\xffb\xff\xffc\xff\xfd\x01d\xff\xfb\x03e\xff\xf4f\xff\xfd\x06g\xff\xfa\x18\x01\xff\xf0h",

@@ -78,7 +78,7 @@ class Outcome:
         if self.how is How.CUT:
             return f"{name}: {came}, then the connection was {self.ending.value if self.ending else 'lost'}"
         if self.how is How.HUNG:
-            return f"{name}: {came}, then nothing{_describe(self.tcp)}"
+            return f"{name}: {f'{came}, then nothing' if self.received else 'nothing came back'}{_describe(self.tcp)}"
         return f"{name}: {self.error}" if self.error else f"{name}: {self.how.value}"
 
     @property

@@ -1,0 +1,81 @@
+"""haproxy, nginx and socat in front of a server, as proxies of streams."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.addresses import Address, unused
+from tests.support.peers import need, running
+
+MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
+"""The part of nginx that carries streams, as Debian installs it."""
+
+_HAPROXY = """
+global
+    maxconn 100
+    nbthread 1
+defaults
+    mode tcp
+    timeout connect 60s
+    timeout client 60s
+    timeout server 60s
+    {settings}
+listen echoup
+    bind {bind}
+    server echoup {server}
+"""
+
+_NGINX = """
+load_module {module};
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+stream {{
+    server {{
+        listen {listen};
+        proxy_pass {server};
+        {settings}
+    }}
+}}
+"""
+
+
+@contextmanager
+def haproxy(folder: Path, server: str, *settings: str, bind: str = "") -> Iterator[Address]:
+    """Run haproxy in front of `server`, with lines for its defaults, and options for its `bind`; yield its address."""
+    address = unused()
+    host, port = address.address
+    configuration = folder / "haproxy.cfg"
+    text = _HAPROXY.format(bind=f"{host}:{port} {bind}", server=server, settings="\n    ".join(settings))
+    configuration.write_text(text)
+    with running([need("haproxy"), "-db", "-f", str(configuration)], address, folder / "haproxy.log"):
+        yield Address(address.family, address.address, isTLS="ssl" in bind)
+
+
+@contextmanager
+def nginx(folder: Path, server: str, *settings: str) -> Iterator[Address]:
+    """Run nginx as a proxy of streams in front of `server`, with directives for it; yield its address."""
+    address = unused()
+    module = "/usr/lib/nginx/modules/ngx_stream_module.so"
+    configuration = folder / "nginx.conf"
+    listen = ":".join(map(str, address.address))
+    text = _NGINX.format(
+        module=module, folder=folder, listen=listen, server=server, settings="\n        ".join(settings)
+    )
+    configuration.write_text(text)
+    program = need("nginx", "libnginx-mod-stream")
+    command = [program, "-p", str(folder), "-e", "stderr", "-c", str(configuration)]
+    with running(command, address, folder / "nginx.log"):
+        yield address
+
+
+@contextmanager
+def socat(folder: Path, to: str, *options: str, listen: str = "") -> Iterator[Address]:
+    """Run socat in front of its address `to`; `listen` are options of its listening address. Yield that address."""
+    address = unused()
+    host, port = address.address
+    listening = f"TCP-LISTEN:{port},bind={host},reuseaddr,fork,backlog=64{listen}"
+    with running([need("socat"), *options, listening, to], address, folder / "socat.log"):
+        yield address
