@@ -19,6 +19,9 @@ from tests.support.doubles import HandReactor
 REPETITIONS = int(os.environ.get("DIAGNOSE_RUNS", "1"))
 """How many times a healthy path is checked; CONTRIBUTING has the number for a release."""
 
+LONGEST_WAIT = 0.05
+"""Seconds that one turn waits."""
+
 LONGEST = 60
 """Seconds that a check may take."""
 
@@ -45,6 +48,11 @@ class RealReactor(HandReactor):
         super().__init__()
         self.seconds = monotonic
 
+    def turnOnce(self) -> None:
+        """Wait for an event, or until a call is due, and process it."""
+        due = self.timeout()
+        self.iterate(LONGEST_WAIT if due is None else min(due, LONGEST_WAIT))
+
 
 def checked(
     target: str | Target,
@@ -63,11 +71,11 @@ def checked(
         checking.addBoth(outcome.append)
         while not outcome:
             assert monotonic() < began + LONGEST, "the check takes too long"
-            reactor.iterate(0.01)
+            reactor.turnOnce()
         took = monotonic() - began
         closing = Deferred.fromCoroutine(path.close())
         while not closing.called:
-            reactor.iterate(0.01)
+            reactor.turnOnce()
         reactor.iterate(0)
         assert not reactor.getDelayedCalls(), reactor.getDelayedCalls()
     finally:

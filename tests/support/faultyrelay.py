@@ -38,9 +38,13 @@ class FaultyRelay(StreamRelay):
         reply: Alter = bytes,
         halfClose: HalfClose = HalfClose.FORWARD,
         limit: float = inf,
+        delay: float = 0.0,
     ) -> None:
-        """`request` and `reply` change the chunks; a connection is closed after `limit` bytes of the reply."""
-        super().__init__(server)
+        """`request` and `reply` change the chunks; a connection is closed after `limit` bytes of the reply.
+
+        `delay` is that of each chunk, in seconds.
+        """
+        super().__init__(server, delay)
         self._request, self._alterReply, self._halfClose, self._limit = request, reply, halfClose, limit
 
     def _forward(self, source: socket, sink: socket, chunks: list[Chunk], pause: float = 0.0) -> float:
@@ -52,6 +56,7 @@ class FaultyRelay(StreamRelay):
             while data := source.recv(65536):
                 altered = None if altered is None else alter(data)
                 chunks.append(Chunk(altered or b"", monotonic(), monotonic()))
+                sleep(self._delay)
                 sent = (altered or b"")[: int(min(left, 65536 * 2))]
                 sink.sendall(sent)
                 left -= len(sent)
@@ -64,7 +69,8 @@ class FaultyRelay(StreamRelay):
     def _end(self, source: socket, sink: socket, isRequest: bool, isCut: bool) -> None:
         """End the direction from `source` to `sink`, whose source has ended, or which `isCut`."""
         if isRequest and self._halfClose is HalfClose.CLOSE:
-            source.shutdown(SHUT_WR)
+            with suppress(OSError):  # the client has reset the connection
+                source.shutdown(SHUT_WR)
             sink.shutdown(SHUT_RDWR)
         elif isRequest and self._halfClose is HalfClose.SWALLOW:
             while (info := TCPInfo.of(source)) and info.state not in ("CLOSED", "TIME-WAIT"):

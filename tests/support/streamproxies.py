@@ -1,10 +1,13 @@
-"""haproxy, nginx and socat in front of a server, as proxies of streams."""
+"""haproxy, nginx, socat and stunnel in front of a server, as proxies of streams."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGKILL
 
 from tests.support.addresses import Address, unused
+from tests.support.daemon import childrenOf
 from tests.support.peers import need, running
 
 MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
@@ -77,5 +80,18 @@ def socat(folder: Path, to: str, *options: str, listen: str = "") -> Iterator[Ad
     address = unused()
     host, port = address.address
     listening = f"TCP-LISTEN:{port},bind={host},reuseaddr,fork,backlog=64{listen}"
-    with running([need("socat"), *options, listening, to], address, folder / "socat.log"):
+    with running([need("socat"), *options, listening, to], address, folder / "socat.log") as process:
         yield address
+        for child in childrenOf(process.pid):  # one for each connection
+            os.kill(child, SIGKILL)
+
+
+@contextmanager
+def stunnel(folder: Path, server: str, *options: str) -> Iterator[Address]:
+    """Run stunnel, which ends TLS, in front of `server`, with lines for its service; yield its address."""
+    address = unused()
+    configuration = folder / "stunnel.conf"
+    lines = ["foreground = yes", "pid =", "[echoup]", f"accept = {address.target}", f"connect = {server}", *options]
+    configuration.write_text("\n".join(lines) + "\n")
+    with running([need("stunnel", "stunnel4"), str(configuration)], address, folder / "stunnel.log"):
+        yield Address(address.family, address.address, isTLS=True)

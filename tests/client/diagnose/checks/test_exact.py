@@ -83,6 +83,23 @@ class Collector(Server):
         self.transport.loseConnection()
 
 
+class Headed(Server):
+    """A server that expects a PROXY header of version 1."""
+
+    header: bytes | None = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take the header, and answer what follows."""
+        if self.header is not None:
+            self.header += data
+            header, end, data = self.header.partition(b"\r\n")
+            if not end:
+                return
+            assert header.startswith(b"PROXY TCP4 127.0.0.1 ")
+            self.header = None
+        super().dataReceived(data)
+
+
 class Decoder(Server):
     """A server that decodes what one read returns."""
 
@@ -214,6 +231,15 @@ class ExactTests(CheckTestCase):
         finding = self.find(Collector)
         assert [(each.cause, each.status) for each in finding.problems] == [("answers-at-end", Status.NOTE)]
         assert {payload["outcome"] for payload in finding.figures["payloads"]} == {"right"}
+
+    def test_headerGoesFirst(self) -> None:
+        """On a path with a PROXY header each connection has it, and the rest is exact."""
+        path = self.pathTo(Headed)
+        path.target = path.streamAt(proxyProtocol=1)
+        checking, outcome = self.begin(path), list[Any]()
+        checking.addBoth(outcome.append)
+        self.end(path, outcome)
+        assert outcome[0].problems == ()
 
     def test_singleFailureIsNoProblem(self) -> None:
         """What fails once, and not again, isn't reported."""

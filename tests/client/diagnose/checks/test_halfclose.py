@@ -191,7 +191,8 @@ class HalfCloseTests(CheckTestCase):
             assert finding.summary == problem.text
             assert f"{SMALL} bytes and our end sent: 0 of {SMALL} bytes came back, then {end}" in problem.seen
             assert f"without our end all {SIZE} bytes came back" in problem.seen
-            assert any("had acknowledged all" in seen for seen in problem.seen)
+            isAcknowledged = any("had acknowledged all" in seen for seen in problem.seen)
+            assert isAcknowledged or end == "RST"  # which may come before the kernel is asked
 
     def test_silenceIsFound(self) -> None:
         """A reply that stops at our end, without an end, is found."""
