@@ -105,7 +105,8 @@ class StreamRelay:
                     sleep(pause)
             sleep(self._delay)
             ended = monotonic()
-            sink.shutdown(SHUT_WR)
+        with suppress(OSError):
+            sink.shutdown(SHUT_WR)  # also after a reset, so that the other direction ends
         return ended
 
 
