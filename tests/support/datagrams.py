@@ -3,7 +3,19 @@
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
+from socket import (
+    AF_INET,
+    AF_INET6,
+    CMSG_SPACE,
+    IP_RECVTOS,
+    IP_TOS,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    IPV6_RECVTCLASS,
+    IPV6_TCLASS,
+    SOCK_DGRAM,
+    socket,
+)
 
 from tests.support.addresses import randomPort
 from tests.support.daemon import Daemon
@@ -39,6 +51,20 @@ def _bindBelowTheKernels(opened: socket, host: str) -> bool:
     with suppress(OSError):
         opened.bind((host, randomPort()))
     return bool(opened.getsockname()[1])
+
+
+def mark(opened: socket, tos: int) -> None:
+    """Let `opened` send with `tos`, and tell the TOS of what arrives."""
+    isV6 = opened.family == AF_INET6
+    level, own, arriving = (IPPROTO_IPV6, IPV6_TCLASS, IPV6_RECVTCLASS) if isV6 else (IPPROTO_IP, IP_TOS, IP_RECVTOS)
+    opened.setsockopt(level, own, tos)
+    opened.setsockopt(level, arriving, 1)
+
+
+def receiveMarked(opened: socket) -> tuple[bytes, int]:
+    """Return the next datagram of `opened`, which `mark` has prepared, and its TOS."""
+    data, ((_, _, tos),), _, _ = opened.recvmsg(65_536, CMSG_SPACE(4))
+    return data, tos[0]
 
 
 def flood(port: int, count: int) -> None:

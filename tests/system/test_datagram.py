@@ -28,7 +28,7 @@ from echoup.server.datagram.port import DATAGRAMS_PER_TURN, RECEIVE_BUFFER, SO_R
 from echoup.server.datagram.reflection import RETURN
 from tests.support.chance import randomBytes
 from tests.support.daemon import Daemon
-from tests.support.datagrams import client, ports
+from tests.support.datagrams import client, mark, ports, receiveMarked
 from tests.support.ending import ending
 from tests.support.waiting import eventually
 
@@ -81,6 +81,20 @@ def test_answerComesFromTheAskedAddress(tmp_path: Path) -> None:
         for host in ("127.0.0.1", "127.0.0.2", "127.3.2.1", "::1"):
             address = (host, found["::" if ":" in host else "0.0.0.0"])  # noqa: S104  # the daemon's
             assert answer(address, b"hello") == b"HELLO"
+
+
+@pytest.mark.portable
+def test_answerHasTheTOSThatArrived(tmp_path: Path) -> None:
+    """DSCP and ECN of an answer are those of its datagram, at one address and at all, over IPv4 and IPv6."""
+    with Daemon.start(tmp_path, "--udp=127.0.0.1:0", "--udp=[::1]:0", "--udp=*:0") as daemon:
+        *alone, (_, port), (_, port6) = ports(daemon)
+        for address in (*alone, ("127.0.0.2", port), ("::1", port6)):
+            with client(address) as asking:
+                for tos in (0x2E << 2, 0, 1, 2, 3, 0x28 | 3, 0):
+                    mark(asking, tos)
+                    asking.send(b"with %d" % tos)
+                    assert receiveMarked(asking) == (b"WITH %d" % tos, tos), address
+    assert isQuiet(daemon)
 
 
 def test_burstIsAnswered(tmp_path: Path, figure: Callable[[str], None]) -> None:

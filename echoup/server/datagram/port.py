@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from struct import Struct
 from typing import Any
@@ -42,7 +42,9 @@ SO_RCVBUFFORCE = 33
 
 _IPV4 = Struct("=i4s4s")  # the interface, our own address, the destination: ip(7), IP_PKTINFO
 _IPV6 = Struct("=16si")  # the destination, the interface: RFC 3542, 6
-_ANCILLARY = socket.CMSG_SPACE(_IPV6.size)  # the larger of the two
+# The larger of the two, and the TOS: a byte over IPv4, ip(7), and an int over IPv6 (RFC 3542, 6.5).
+_ANCILLARY = socket.CMSG_SPACE(_IPV6.size) + socket.CMSG_SPACE(4)
+_UNMARKED = {socket.AF_INET: bytes(1), socket.AF_INET6: bytes(4)}
 
 
 @dataclass(eq=False)
@@ -63,6 +65,9 @@ class DatagramPort(Port):
 
     Twisted's port leaves the choice to the kernel, so an answer may come from another address. It also limits its turns
     by bytes only: empty datagrams that it sends to itself would keep it in one turn forever.
+
+    An answer has the TOS, or traffic class, with which its datagram arrived: DSCP and ECN alike, so a client sees what
+    the path does to them.
 
     The protocol gets the `ReturnPath` of each datagram as its address, for `answer`.
     """
@@ -100,14 +105,20 @@ class DatagramPort(Port):
     def _receive(self) -> list[tuple[bytes, ReturnPath]]:
         """Return the datagrams that have come, each with its path."""
         received: list[tuple[bytes, ReturnPath]] = []
-        size, bound, receive = 0, self._bound, self.socket.recvmsg
-        while len(received) < DATAGRAMS_PER_TURN and size <= BYTES_PER_TURN - LARGEST:
+        size, bound, receive, unmarked = 0, self._bound, self.socket.recvmsg, _UNMARKED[self.addressFamily]
+        for _ in range(DATAGRAMS_PER_TURN):
             try:
                 datagram, ancillary, _, sender = receive(LARGEST, _ANCILLARY)
             except OSError:  # there are no more, or the kernel reports an error of an earlier answer
                 break
             size += len(datagram)
-            received.append((datagram, _returnPath(bound, sender, *ancillary[0])))
+            (_, _, info), (_, _, tos) = ancillary  # in the kernel's order
+            if tos == unmarked:
+                received.append((datagram, _returnPath(bound, sender, info)))
+            else:
+                received.append((datagram, _markedPath(bound, sender, info, tos)))
+            if size > BYTES_PER_TURN - LARGEST:
+                break
         self.counts.received += len(received)
         self.counts.receivedBytes += size
         return received
@@ -136,8 +147,8 @@ class DatagramPort(Port):
         sendmsg, sendto = self.socket.sendmsg, self.socket.sendto
         for datagram, path in answers:
             try:
-                if path.origin:
-                    size += sendmsg((datagram,), path.origin, 0, path.sender)
+                if path.controls:
+                    size += sendmsg((datagram,), path.controls, 0, path.sender)
                 else:
                     size += sendto(datagram, path.sender)
             except OSError:
@@ -148,20 +159,29 @@ class DatagramPort(Port):
 
 
 @lru_cache(PATHS)
-def _returnPath(bound: tuple[str, int], sender: Any, level: int, kind: int, info: bytes) -> ReturnPath:
+def _returnPath(bound: tuple[str, int], sender: Any, info: bytes) -> ReturnPath:
     """Return the path of a datagram from `sender` to a socket that is `bound` there; `info` names its destination."""
-    if level == socket.IPPROTO_IP:
+    if len(info) == _IPV4.size:
         _, own, destination = _IPV4.unpack(info)
         host, isOneHost = socket.inet_ntop(socket.AF_INET, destination), destination == own
-        origin = _IPV4.pack(0, destination, bytes(4))
+        origin = socket.IPPROTO_IP, IP_PKTINFO, _IPV4.pack(0, destination, bytes(4))
     else:
         destination, interface = _IPV6.unpack(info)
         host, isOneHost = socket.inet_ntop(socket.AF_INET6, destination), destination[0] != 0xFF
         # The routes decide the interface, except for a link-local address, which means nothing without it.
-        origin = _IPV6.pack(destination, interface if host.startswith("fe80:") else 0)
+        packed = _IPV6.pack(destination, interface if host.startswith("fe80:") else 0)
+        origin = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed
     asked = (host, bound[1]) if isOneHost else None
     # A socket that is bound to one address answers from there; a control message would add 8 % to the cost.
-    return ReturnPath(sender, asked, () if asked == bound else ((level, kind, origin),))
+    return ReturnPath(sender, asked, () if asked == bound else (origin,))
+
+
+@lru_cache(PATHS)  # of its own: a sender that changes its TOS can't displace the paths of those that set none
+def _markedPath(bound: tuple[str, int], sender: Any, info: bytes, tos: bytes) -> ReturnPath:
+    """Return the path of a datagram that came with `tos`, which is also that of its answer."""
+    path = _returnPath.__wrapped__(bound, sender, info)
+    kind = (socket.IPPROTO_IP, socket.IP_TOS) if len(tos) == 1 else (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+    return replace(path, controls=(*path.controls, (*kind, tos)))
 
 
 @dataclass(frozen=True)
@@ -190,12 +210,14 @@ def _listen(
 ) -> DatagramPort:
     with socket.socket(family, socket.SOCK_DGRAM) as listening:
         listening.setblocking(False)
-        # Before it is bound, so that every datagram comes with its destination.
+        # Before it is bound, so that every datagram comes with its destination and its TOS.
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
         else:
             listening.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            listening.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
         for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # up to net.core.rmem_max; beyond it, with CAP_NET_ADMIN
             with suppress(OSError):
                 listening.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER)

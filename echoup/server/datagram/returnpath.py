@@ -34,8 +34,9 @@ class ReturnPath:
     """The sender as the kernel gives it: host and port; for IPv6 also flow label and scope."""
     asked: tuple[str, int] | None = None
     """Our address and port that the datagram was sent to; None if it was sent to more than one host."""
-    origin: tuple[tuple[int, int, bytes], ...] = ()
-    """The control message that makes the kernel answer from there; without one the socket and the routes decide."""
+    controls: tuple[tuple[int, int, bytes], ...] = ()
+    """The control messages that make the kernel answer from there, and with the datagram's TOS; without the one the
+    socket and the routes decide, and without the other it is 0."""
 
     @cached_property
     def refusal(self) -> DatagramRefusal | None:

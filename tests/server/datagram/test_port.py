@@ -4,6 +4,7 @@ import contextlib  # trial would take a global `suppress` for its own
 import socket
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
+from struct import pack
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -30,6 +31,7 @@ from echoup.server.datagram.returnpath import DatagramRefusal, ReturnPath
 from echoup.server.listening.sockets import closePort
 from tests.support.addresses import NO_OWN_ADDRESSES, OWN_ADDRESSES
 from tests.support.chance import randomBytes
+from tests.support.datagrams import mark, receiveMarked
 from tests.support.doubles import ReactorTestCase, raised
 from tests.support.properties import given, st
 from tests.support.sockets import leave
@@ -147,6 +149,47 @@ class ExactTests(PortTestCase):
                     number = port.getHost().port
             client = self.client("::1" if ":" in host else "127.0.0.1")
             assert self.ask(client, b"hello", (host, number)) == (b"HELLO", (host, number))
+
+    def test_answerHasTheTOSThatArrived(self) -> None:
+        """The answer has the DSCP and the ECN bits with which its datagram came; the next one has its own."""
+        for description, host in (("127.0.0.1:0", "127.0.0.1"), ("0", "127.0.0.2"), ("[::1]:0", "::1"), ("*:0", "::1")):
+            isV6 = ":" in host
+            (port,) = (port for port in self.listen(description) if (":" in port.getHost().host) == isV6)
+            client = self.client(host)
+            client.connect((host, port.getHost().port))
+            for tos in (0x2E << 2, 0, 1, 2, 3, 0xFF, 0x28 | 3, 0):
+                mark(client, tos)
+                client.send(b"with %d" % tos)
+                self.reactor.turn()
+                assert receiveMarked(client) == (b"WITH %d" % tos, tos), (description, host)
+
+    def test_kernelTellsTheDestinationBeforeTheTOS(self) -> None:
+        """The kernel sends the control messages in this order; the TOS is a byte over IPv4, and an int over IPv6."""
+        for host, level, kinds, marked in (
+            ("127.0.0.1", socket.IPPROTO_IP, [datagramport.IP_PKTINFO, socket.IP_TOS], b"\xbb"),
+            ("::1", socket.IPPROTO_IPV6, [socket.IPV6_PKTINFO, socket.IPV6_TCLASS], pack("@i", 0xBB)),
+        ):
+            (port,) = self.listen(f"[{host}]:0" if ":" in host else f"{host}:0")
+            client = self.client(host)
+            for tos, expected in ((0xBB, marked), (0, bytes(len(marked)))):
+                mark(client, tos)
+                client.sendto(b"hello", (host, port.getHost().port))
+                _, ancillary, flags, _ = port.socket.recvmsg(64, datagramport._ANCILLARY)
+                assert [message[:2] for message in ancillary] == [(level, kind) for kind in kinds]
+                assert (ancillary[1][2], flags) == (expected, 0)
+
+    def test_markedDatagramsDisplaceNoPath(self) -> None:
+        """A sender that changes its TOS again and again displaces no path of those that set none."""
+        (port,) = self.listen("127.0.0.1:0")
+        address = ("127.0.0.1", port.getHost().port)
+        self.ask(self.client(), b"hello", address)
+        size = datagramport._returnPath.cache_info().currsize
+        client = self.client()
+        for tos in range(1, 256):
+            mark(client, tos)
+            assert self.ask(client, b"with %d" % tos, address)[0] == b"WITH %d" % tos
+        assert datagramport._returnPath.cache_info().currsize == size
+        assert datagramport._markedPath.cache_info().maxsize == datagramport.PATHS
 
     def test_clientAtOneOfOurPortNumbersGetsNothing(self) -> None:
         """A client at the number of any of our ports gets no answer; another client does."""
@@ -349,7 +392,7 @@ class DatagramPortTests(PortTestCase):
             info = datagramport._IPV6.pack(socket.inet_pton(socket.AF_INET6, asked), 3)
             origin = datagramport._IPV6.pack(socket.inet_pton(socket.AF_INET6, asked), interface)
             sender = ("2001:db8::7", 5000, 0, 0)
-            path = datagramport._returnPath(("::", 8081), sender, socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)
+            path = datagramport._returnPath(("::", 8081), sender, info)
             control = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, origin)
             assert path == ReturnPath(sender, (text, 8081) if text else None, (control,))
 
