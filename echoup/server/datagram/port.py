@@ -93,9 +93,10 @@ class DatagramPort(Port):
         received = self._receive()
         answers: list[tuple[bytes, ReturnPath]] = []
         self._answers = answers
+        serve = self.protocol.datagramReceived
         for datagram, path in received:
             try:
-                self.protocol.datagramReceived(datagram, path)
+                serve(datagram, path)
             except Exception:  # would close the port
                 self._log.failure("a datagram was not served")
                 self.drop(DatagramRefusal.UNSENT)
