@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from struct import unpack
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,8 @@ LARGEST = 2**16
 
 # Linux has them, Python 3.11 doesn't (linux/in.h, linux/in6.h).
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
+IP_MTU, IPV6_MTU = 14, 24
+SO_MEMINFO = 55
 IP_PMTUDISC_PROBE = 3
 """Set DF, and ignore the path MTU that the kernel knows: ip(7)."""
 
@@ -66,14 +69,13 @@ class DatagramSocket:
         try:
             if family == socket.AF_INET6:
                 self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
                 if isWhole:
                     self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE)
             else:
                 self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
-                self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
                 if isWhole:
                     self.socket.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+            self.mark(tos)
             if source:
                 self.socket.bind((source, 0))
             self.socket.connect(address)
@@ -87,6 +89,25 @@ class DatagramSocket:
         """Our own address and port."""
         host, port = self.socket.getsockname()[:2]
         return host, port
+
+    @property
+    def mtu(self) -> int:
+        """The largest packet that the path takes, as far as this machine knows: ip(7), IP_MTU."""
+        if self.socket.family == socket.AF_INET6:
+            return self.socket.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
+        return self.socket.getsockopt(socket.IPPROTO_IP, IP_MTU)
+
+    @property
+    def overflowed(self) -> int:
+        """The datagrams that came and found no room: the last of the values of SO_MEMINFO (linux/sock_diag.h)."""
+        return unpack("=9I", self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8]  # type: ignore[no-any-return]
+
+    def mark(self, tos: int) -> None:
+        """Send with `tos` from now on."""
+        if self.socket.family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+        else:
+            self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
 
     def fileno(self) -> int:
         """See `IFileDescriptor`."""
@@ -117,8 +138,13 @@ class DatagramSocket:
             change.callback(None)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Note that the reactor has seen an error on the socket; the errors have it when it is read."""
+        """Note the error that the reactor has seen on the socket, and go on.
+
+        The poll and epoll reactors take an ICMP error for the end of a connection, and don't read the socket any more.
+        """
         self.doRead()
+        if self.socket.fileno() >= 0:
+            self._reactor.addReader(self)
 
     async def wait(self, isOver: Callable[[], bool], seconds: float) -> bool:
         """Wait until `isOver`, which is asked when something came, for `seconds` at most; return whether it is."""

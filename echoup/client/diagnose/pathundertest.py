@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.base import ReactorBase
 
+from echoup.client.connect.resolve import resolve
 from echoup.client.connect.trace import Trace
 from echoup.client.diagnose.scope import Scope
 from echoup.client.exchange import Take
@@ -53,6 +54,14 @@ class PathUnderTest:
     def isDatagram(self) -> bool:
         """Whether the target is UDP."""
         return isinstance(self.target, DatagramTarget)
+
+    async def ipAddress(self) -> str:
+        """Return the IP address that the checks use; look the name up if no check has. Raise PathError without any."""
+        if known := self.address or next(iter(self.addresses), None):
+            return known
+        trace = Trace(self.clock.seconds)
+        found = await resolve(self.reactor, self.host, self.target.family, self.scope.timeout, trace, self.clock)
+        return found[0]
 
     def streamAt(self, address: str | None = None, **changes: Any) -> StreamTarget:
         """Return the target at `address`, or at the one that all checks use, with some fields changed.

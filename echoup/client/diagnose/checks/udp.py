@@ -1,9 +1,151 @@
-"""To be written."""
+"""The check `udp`: what becomes of datagrams of all sizes, of a burst of them, and of their DSCP and ECN."""
 
-from echoup.client.diagnose.finding import Finding, skipped
+from collections.abc import Collection
+from contextlib import closing
+from os import strerror
+
+from echoup.addresses import joinAddress
+from echoup.client.diagnose.datagrams.answers import Fault, WrongAnswer
+from echoup.client.diagnose.datagrams.burst import Burst, judgeBursts, sendBursts, shareLost
+from echoup.client.diagnose.datagrams.fragments import PassedSizes, judgeSizes, measureSizes
+from echoup.client.diagnose.datagrams.marks import judgeMarks, measureMarks
+from echoup.client.diagnose.datagrams.questions import Questions
+from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.exitcodes import ExitCode
+
+WAITS = (0.2, 0.3, 0.5, 0.5)
+"""Seconds between the first datagrams, until one is answered."""
+
+PATIENCE = 1.0
+"""Seconds to wait for a service that may not be there, after those."""
+
+STARTING = "twistd echoup --udp"
 
 
 async def check(path: PathUnderTest, tell: Tell) -> Finding:
-    """To be written."""
-    return skipped("to be written")
+    """Send datagrams to the host and port of the target, and report what came back.
+
+    Without a service for them at the host and port of a stream, nothing is said against the path.
+    """
+    host = await path.ipAddress()
+    try:
+        questions = Questions(path, host)
+    except OSError as error:
+        return skipped(f"this machine can't send there: {error.strerror}")
+    with closing(questions):
+        where = f"udp:{joinAddress(host, path.target.port)}"
+        tell("is anybody there")
+        patience = path.scope.timeout if path.isDatagram else min(PATIENCE, path.scope.timeout)
+        if not await questions.ask(patience, WAITS):
+            return _explainNothing(questions, where, path.isDatagram)
+        tell("a burst")
+        bursts = await sendBursts(questions)
+        overflowed, loss = questions.socket.overflowed, _estimate(bursts)
+        tell("sizes")
+        sizes = await measureSizes(questions, loss)
+        tell("DSCP and ECN")
+        marks = await measureMarks(questions, loss)
+        # What is silent altogether tells nothing about sizes and marks.
+        isSilent = not (questions.wrong or all(marks.values())) and not await questions.ask(path.scope.timeout, WAITS)
+    problems = [*_judgeAnswers(questions.wrong), *judgeBursts(bursts, overflowed)]
+    if isSilent:
+        problems.insert(0, _stopped(where, questions))
+    elif not questions.wrong:
+        problems += [*judgeSizes(sizes), *judgeMarks(marks)]
+    figures = {
+        "address": host,
+        "bursts": [vars(burst) for burst in bursts],
+        "lost": shareLost(bursts),
+        "overflowed": overflowed,
+        "whole": sizes.whole,
+        "largest": sizes.largest,
+        "sizesLost": sizes.lost,
+        "marks": [{"sent": tos, "arrived": arrived} for tos, arrived in marks.items()],
+    }
+    if problems:
+        worst = max(problems, key=lambda problem: problem.status.rank)
+        return Finding(worst.text, tuple(problems), figures)
+    return Finding(_summarize(bursts, sizes), (), figures)
+
+
+def _estimate(bursts: Collection[Burst]) -> float:
+    """Return the share of packets that may be lost: a little more than was seen, since only some were sent."""
+    return (sum(burst.lost for burst in bursts) + 1) / (sum(burst.sent for burst in bursts) + 2)
+
+
+def _summarize(bursts: Collection[Burst], sizes: PassedSizes) -> str:
+    sent, lost = sum(burst.sent for burst in bursts), sum(burst.lost for burst in bursts)
+    return f"{sent - lost} of {sent} in a burst answered, 1 to {sizes.largest} bytes pass; DSCP and ECN are kept"
+
+
+def _explainNothing(questions: Questions, where: str, isWanted: bool) -> Finding:
+    """Return why not one datagram was answered as it should be; that is a fault if the target `isWanted` to be UDP."""
+    if questions.wrong:
+        if isWanted:
+            problems = _judgeAnswers(questions.wrong)
+            return Finding(problems[0].text, tuple(problems))
+        return skipped(f"what answers at {where} is no echoup: {questions.wrong[0].fault.value}")
+    code, status = ExitCode.TIMED_OUT, "silent"
+    text = f"no answer from {where} to {len(questions)} datagrams"
+    meaning = "No service takes datagrams there, or they or the answers are dropped; UDP can't tell which."
+    advice = f"Look whether the service runs ({STARTING}) and at the firewalls on the path; compare TCP."
+    if refused := [error for error in questions.socket.errors if error.errno]:
+        reason = strerror(refused[-1].errno or 0).lower()
+        code, status = ExitCode.UNREACHABLE, "refused"
+        text = f"{where} refuses datagrams: {reason}"
+        meaning = "The host, or a firewall in its name, says that nothing takes datagrams at that port."
+        advice = f"Start the service with that port ({STARTING}), or correct the port."
+    if not isWanted:
+        why = "no service is there" if refused else "no service is there, or a firewall drops them"
+        return skipped(f"{text}; {why} ({STARTING} starts one)")
+    return Finding(text, (Problem(Status.FAIL, f"udp-{status}", text, (), meaning, advice, code),))
+
+
+def _stopped(where: str, questions: Questions) -> Problem:
+    return Problem(
+        Status.FAIL,
+        "udp-stopped",
+        f"{where} has stopped answering",
+        (f"{len(questions.arrived)} of {len(questions)} datagrams were answered, then none",),
+        "The service has ended, or a limit on datagrams or packets of this machine has begun to act.",
+        "Look at the log of the daemon (--udp-rate) and at the rate limits of the firewalls on the path.",
+        ExitCode.TIMED_OUT,
+    )
+
+
+def _judgeAnswers(wrong: Collection[WrongAnswer]) -> list[Problem]:
+    """Return what is wrong with the answers themselves: a problem for each fault."""
+    problems = []
+    for fault, cause, what, meaning in (
+        (
+            Fault.UNCHANGED,
+            "udp-unchanged",
+            "datagrams come back unchanged",
+            "Something in between, or another echo service, answers in place of the application.",
+        ),
+        (Fault.CUT, "udp-cut", "answers are cut", "The service, or something in between, has too small a buffer."),
+        (
+            Fault.ALTERED,
+            "udp-altered",
+            "bytes of datagrams are altered",
+            "A device on the path rewrites the payload: an ALG, a filter, or a fault that a checksum missed.",
+        ),
+        (
+            Fault.FOREIGN,
+            "udp-foreign",
+            "what comes back belongs to no datagram that was sent",
+            "Another service answers there, or something on the path answers in its name.",
+        ),
+    ):
+        if found := [each for each in wrong if each.fault is fault]:
+            seen = tuple(
+                f"of {each.sent} bytes, from offset {each.at} on" if each.sent else "an answer of another kind"
+                for each in found[:5]
+            )
+            text = f"{what}: {len(found)} of {len(wrong)} wrong answers"
+            if fault is Fault.CUT:
+                text = f"answers are cut to {found[0].at} bytes: {len(found)} of them"
+            advice = "Capture the packets at the server and here, and compare."
+            problems.append(Problem(Status.FAIL, cause, text, seen, meaning, advice, ExitCode.WRONG))
+    return problems

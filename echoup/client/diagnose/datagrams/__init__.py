@@ -1,0 +1,1 @@
+"""What the check `udp` measures: answers, bursts, sizes, and the TOS of datagrams."""
