@@ -2,14 +2,23 @@
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.posixbase import PosixReactorBase
+
+from echoup.client.diagnose.finding import Finding
+from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.scope import Scope
+from echoup.client.target.parse import parseTarget
+from echoup.clock import useMonotonicClock
 from tests.support.commands import COMMANDS
 from tests.support.daemon import Daemon
+from tests.support.doubles import HandReactor
 from tests.support.routednetwork import RoutedNetwork, routedNetwork
 
 DIAGNOSE = [str(COMMANDS / "echoup"), "diagnose"]
@@ -46,6 +55,37 @@ def diagnose(target: str, *options: str) -> Diagnosis:
     assert len(done.stderr.splitlines()) <= 1, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return Diagnosis(done.returncode, json.loads(done.stdout))
+
+
+def found(
+    check: Callable[[PathUnderTest, Tell], Coroutine[Any, Any, Finding]],
+    target: str,
+    scope: Scope | None = None,
+    prepare: Callable[[PosixReactorBase], object] = str,
+) -> Finding:
+    """Make one `check` of `target` in this process, which costs no start of the command, and return what it found.
+
+    `prepare` is called with the reactor, which goes by the real time.
+    """
+    reactor = HandReactor()
+    useMonotonicClock(reactor)
+    try:
+        prepare(reactor)
+        before = {*reactor.getReaders()}
+        path = PathUnderTest(reactor, parseTarget(target), scope or Scope())
+        outcomes: list[Finding] = []
+        done = Deferred.fromCoroutine(check(path, lambda _: None)).addCallback(outcomes.append)
+        failures: list[object] = []
+        done.addErrback(failures.append)
+        while not (outcomes or failures):
+            rest = reactor.timeout()
+            reactor.iterate(0.05 if rest is None else min(rest, 0.05))
+        assert not failures, failures
+        assert not reactor.getDelayedCalls(), "the check left timers"
+        assert {*reactor.getReaders()} == before, "the check left sockets"
+        return outcomes[0]
+    finally:
+        reactor.close()
 
 
 @contextmanager
