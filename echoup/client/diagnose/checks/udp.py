@@ -20,7 +20,7 @@ WAITS = (0.2, 0.3, 0.5, 0.5)
 PATIENCE = 1.0
 """Seconds to wait for a service that may not be there, after those."""
 
-STARTING = "twistd echoup --udp"
+STARTING = "twistd echoup --udp PORT"
 
 
 async def check(path: PathUnderTest, tell: Tell) -> Finding:

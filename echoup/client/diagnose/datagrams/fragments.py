@@ -69,7 +69,7 @@ def triesOf(size: int, whole: int, loss: float) -> int:
     lost = 1 - (1 - loss) ** packetsOf(size, whole)
     if lost >= 1:
         return MOST_TRIES + 1
-    return max(TRIES, ceil(log(CHANCE) / log(lost)))
+    return max(TRIES, ceil(log(CHANCE) / log(lost)) if lost else 0)
 
 
 async def measureSizes(questions: Questions, loss: float) -> PassedSizes:
