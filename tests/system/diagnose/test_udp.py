@@ -74,6 +74,10 @@ def test_healthyRefusedAndDropped(tmp_path: Path) -> None:
                 assert (problem.cause, problem.code, problem.status) == (cause, code, Status.FAIL)
                 assert aside.isSkipped
                 assert ("connection refused" in aside.summary) == (cause == "udp-refused")
+        network.client.filter("meta l4proto udp drop", hook="output")
+        ours = datagrams(SERVER)
+        assert ours.isSkipped
+        assert ours.summary == "this machine sends nothing there: operation not permitted"
 
 
 @pytest.mark.slow

@@ -86,18 +86,20 @@ def _explainNothing(questions: Questions, where: str, isWanted: bool) -> Finding
             problems = _judgeAnswers(questions.wrong)
             return Finding(problems[0].text, tuple(problems))
         return skipped(f"what answers at {where} is no echoup: {questions.wrong[0].fault.value}")
+    reason = strerror(questions.socket.errors[-1].errno or 0).lower() if questions.socket.errors else ""
+    if questions.unsent == len(questions):
+        return skipped(f"this machine sends nothing there: {reason}")
     code, status = ExitCode.TIMED_OUT, "silent"
     text = f"no answer from {where} to {len(questions)} datagrams"
     meaning = "No service takes datagrams there, or they or the answers are dropped; UDP can't tell which."
     advice = f"Look whether the service runs ({STARTING}) and at the firewalls on the path; compare TCP."
-    if refused := [error for error in questions.socket.errors if error.errno]:
-        reason = strerror(refused[-1].errno or 0).lower()
+    if reason:
         code, status = ExitCode.UNREACHABLE, "refused"
         text = f"{where} refuses datagrams: {reason}"
         meaning = "The host, or a firewall in its name, says that nothing takes datagrams at that port."
         advice = f"Start the service with that port ({STARTING}), or correct the port."
     if not isWanted:
-        why = "no service is there" if refused else "no service is there, or a firewall drops them"
+        why = "no service is there" if reason else "no service is there, or a firewall drops them"
         return skipped(f"{text}; {why} ({STARTING} starts one)")
     return Finding(text, (Problem(Status.FAIL, f"udp-{status}", text, (), meaning, advice, code),))
 

@@ -26,6 +26,8 @@ class Questions(DatagramAnswers):
         super().__init__()
         self.rtt = 0.0
         """The seconds that an answer takes, at most, as far as seen."""
+        self.unsent = 0
+        """The datagrams that this machine didn't send."""
         self._clock = path.clock
         self._reactor = path.reactor
         self._judged = 0
@@ -60,6 +62,7 @@ class Questions(DatagramAnswers):
                 self.socket.errors.append(error)
             else:
                 return number
+        self.unsent += 1
         return None
 
     def isAnswered(self, number: int | None) -> bool:
