@@ -48,6 +48,8 @@ class StreamTarget:
     """The version of the PROXY header to send first, if any."""
     bindAddress: str | None = None
     """The address to connect from."""
+    bindPort: int = 0
+    """The port to connect from; 0: one that the kernel chooses."""
     patience: float = 0
     """Seconds that one address has to answer; 0: as many as the connection has."""
     family: Family = Family.ANY
@@ -138,7 +140,7 @@ class StreamTarget:
 
     def _connectTCP(self, reactor: Any, host: str, attempt: ClientFactory) -> Any:
         """Begin to connect `attempt` to the IP address `host`, and return the IConnector."""
-        source = self.bindAddress and (self.bindAddress, 0)
+        source = (self.bindAddress or "", self.bindPort) if self.bindAddress or self.bindPort else None
         connector = reactor.connectTCP(host, self.port, attempt, timeout=None, bindAddress=source)
         # The reactor sends the SYN in its next turn. There is no socket if this machine has no descriptor for one.
         if self.tos is not None and (handle := getattr(connector.transport, "socket", None)):

@@ -119,6 +119,16 @@ class ConnectTests(ConnectTestCase):
         target = StreamTarget("", "127.0.0.1", port, bindAddress="127.0.0.2")
         assert self.assertConnects(target, listening).socket.getpeername()[0] == "127.0.0.2"
 
+    def test_bindPortIsUsed(self) -> None:
+        """The connection comes from the port that was given, with and without an address."""
+        for address in (None, "127.0.0.2"):
+            listening, port = self.listen()
+            with socket.socket() as free:
+                free.bind(("", 0))
+                number = free.getsockname()[1]
+            target = StreamTarget("", "127.0.0.1", port, bindAddress=address, bindPort=number)
+            assert self.assertConnects(target, listening).socket.getpeername() == (address or "127.0.0.1", number)
+
     def test_nextAddressIsTried(self) -> None:
         """Where the first address of a name refuses, the next one is tried."""
         listening, port = self.listen()
