@@ -50,11 +50,13 @@ class DatagramSocket:
         tos: int = 0,
         isWhole: bool = False,
         source: str | None = None,
+        sourcePort: int = 0,
     ) -> None:
         """Open it to the IP address `host`; raise OSError if that fails.
 
         `tos` is what its datagrams carry. With `isWhole` they are sent with DF, and never in fragments: the kernel
-        refuses one that its interface can't take. `source` is the address to send from.
+        refuses one that its interface can't take. `source` is the address to send from, and `sourcePort` the port; by
+        default the kernel chooses.
         """
         family, kind, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
@@ -76,8 +78,8 @@ class DatagramSocket:
                 if isWhole:
                     self.socket.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
             self.mark(tos)
-            if source:
-                self.socket.bind((source, 0))
+            if source or sourcePort:
+                self.socket.bind((source or "", sourcePort))
             self.socket.connect(address)
         except OSError:
             self.socket.close()
