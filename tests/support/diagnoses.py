@@ -6,11 +6,14 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.posixbase import PosixReactorBase
+from twisted.python.failure import Failure
 
+from echoup.client.diagnose.checklist import Make
 from echoup.client.diagnose.finding import Finding
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.scope import Scope
@@ -20,6 +23,8 @@ from tests.support.commands import COMMANDS
 from tests.support.daemon import Daemon
 from tests.support.doubles import HandReactor
 from tests.support.routednetwork import RoutedNetwork, routedNetwork
+
+T = TypeVar("T")
 
 DIAGNOSE = [str(COMMANDS / "echoup"), "diagnose"]
 
@@ -87,6 +92,32 @@ def found(
         return outcomes[0]
     finally:
         reactor.close()
+
+
+def examine(make: Make, target: str, scope: Scope | None = None) -> Finding:
+    """Make a check in this process, which takes much less time than the command, and return what it found."""
+    reactor = HandReactor()
+    reactor.seconds = monotonic
+    path = PathUnderTest(reactor, parseTarget(target), scope or Scope())
+    try:
+        finding = _await(reactor, make(path, lambda _: None))
+        _await(reactor, path.close())
+        reactor.turn()
+        assert not reactor.getDelayedCalls()
+    finally:
+        reactor.close()
+    return finding
+
+
+def _await(reactor: HandReactor, coroutine: Coroutine[Any, Any, T]) -> T:
+    results: list[T | Failure] = []
+    Deferred.fromCoroutine(coroutine).addBoth(results.append)
+    while not results:
+        reactor.iterate(min(reactor.timeout() or 0, 0.05))
+    (result,) = results
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result
 
 
 @contextmanager

@@ -24,25 +24,31 @@ STATES = (
 _UNKNOWN = 2**32 - 1
 """The kernel's shortest round-trip time before the first."""
 
-_LAYOUT = Struct("=B 3x B 11x I I I 4x I 24x I 4x I 28x I 16x Q Q 8x I I")
+_LAYOUT = Struct("=B 3x B B 10x I I I 4x I 24x I 4x I 12x I 12x I 16x Q Q 8x I I 72x I")
 """Of struct tcp_info (linux/tcp.h); its times are in microseconds."""
 
 _FIELDS = (
     "state",
     "backoff",
+    "options",
     "sendMSS",
     "receiveMSS",
     "unacknowledged",
     "lost",
     "pathMTU",
     "rtt",
+    "advertisedMSS",
     "retransmits",
     "bytesAcknowledged",
     "bytesReceived",
     "bytesUnsent",
     "leastRTT",
+    "outOfOrder",
 )
 """The fields of `TCPInfo` in the order of that."""
+
+_TIMESTAMPS = 1
+"""The bit of `options` of a connection with timestamps (RFC 7323, 3): TCPI_OPT_TIMESTAMPS."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,17 @@ class TCPInfo:
     """Bytes that were received in order."""
     bytesUnsent: int = 0
     """Bytes that were written and not sent yet."""
+    options: int = 0
+    """The options of TCP that are in use, as bits."""
+    advertisedMSS: int = 0
+    """The most bytes that we allow the peer in a segment."""
+    outOfOrder: int = 0
+    """The number of segments that came before one that was sent earlier."""
+
+    @property
+    def headers(self) -> int:
+        """Bytes of TCP's own header in each segment."""
+        return 32 if self.options & _TIMESTAMPS else 20
 
     @classmethod
     def of(cls, handle: Any) -> Self | None:
