@@ -1,0 +1,1 @@
+"""Equal probes from many source ports, and which of them differ."""

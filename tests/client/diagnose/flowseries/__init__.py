@@ -1,0 +1,1 @@
+"""Tests of `echoup.client.diagnose.flowseries`."""
