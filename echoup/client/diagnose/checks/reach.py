@@ -1,9 +1,111 @@
-"""To be written."""
+"""The check `reach`: whether each address accepts connections, how fast, and whether a SYN has to be sent again."""
 
-from echoup.client.diagnose.finding import Finding, skipped
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+
+from echoup.client.connect.resolve import resolve
+from echoup.client.connect.trace import Step, Trace
+from echoup.client.diagnose.amounts import time
+from echoup.client.diagnose.attempts import AddressAttempts, Attempt, Outcome, judgeReach, outcomeOf
+from echoup.client.diagnose.finding import Finding, Problem
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.exitcodes import PathError
+from echoup.plurals import counted
+
+CONNECTS = 5
+"""How many connections are made to the address that is used, to see how many of them need a second SYN."""
+
+CONFIRMING = 5
+"""How many more are made if one of them does, or gets no answer."""
+
+MOST_ADDRESSES = 16
+"""How many addresses are tried, at most."""
+
+DISTANCE = 0.02
+"""Seconds between the beginnings of two connections to one address, so that they don't fill a short accept queue."""
+
+BREATH = 0.2
+"""Seconds before a failed connection is made again, such as to a server that is just restarted."""
 
 
 async def check(path: PathUnderTest, tell: Tell) -> Finding:
-    """To be written."""
-    return skipped("to be written")
+    """Connect to each address, and several times to the one that is used."""
+    hosts = path.addresses or await resolve(
+        path.reactor, path.host, path.target.family, path.scope.timeout, Trace(path.clock.seconds), path.clock
+    )
+    hosts = hosts[:MOST_ADDRESSES]
+    tell(f"connecting to {', '.join(hosts)}")
+    found = await _together(path, [(AddressAttempts(host, ()), 1) for host in hosts])
+    used = next((each.address for each in found if each.outcome is Outcome.WORKS), None)
+    found = await _together(path, [(each, _more(each, each.address == used)) for each in found])
+    if any(each.isSuspect for each in found):
+        tell("connecting again, to tell a fault from a lost packet")
+        found = await _together(path, [(each, CONFIRMING if each.isSuspect else 0) for each in found])
+    problems = tuple(judgeReach(found, path.scope.timeout))
+    path.addresses = path.addresses or hosts
+    working = [each.address for each in found if each.outcome is Outcome.WORKS]
+    path.address = working[0] if working else path.address
+    if not working:
+        path.obstacle = "no connection"
+    return Finding(_summarize(found, problems), problems, {"addresses": [each.figures() for each in found]})
+
+
+def _more(each: AddressAttempts, isUsed: bool) -> int:
+    """Return how many more connections to make to an address after the first."""
+    if each.outcome is Outcome.WORKS:
+        return CONNECTS - 1 if isUsed or each.isSuspect else 0
+    return 0 if each.outcome is Outcome.NOT_SENT else 1
+
+
+async def _together(path: PathUnderTest, wanted: Sequence[tuple[AddressAttempts, int]]) -> list[AddressAttempts]:
+    """Make so many more connections to each address, at the same time; return all attempts."""
+    waiting = [Deferred.fromCoroutine(_repeat(path, each, count)) for each, count in wanted]
+    return list(await gatherResults(waiting, consumeErrors=True))
+
+
+async def _repeat(path: PathUnderTest, each: AddressAttempts, count: int) -> AddressAttempts:
+    first = BREATH if each.attempts and each.outcome is not Outcome.WORKS else 0
+    waiting = [
+        Deferred.fromCoroutine(_attempt(path, each.address, first + number * DISTANCE)) for number in range(count)
+    ]
+    made: list[Attempt] = await gatherResults(waiting, consumeErrors=True)
+    return AddressAttempts(each.address, (*each.attempts, *made))
+
+
+async def _attempt(path: PathUnderTest, address: str, delay: float) -> Attempt:
+    """Connect to `address` after `delay` seconds, without TLS, and close the connection."""
+    clock = path.clock
+    if delay:
+        await deferLater(clock, delay)
+    trace, pauses = Trace(clock.seconds), clock.pauses
+    error: PathError | None = None
+    try:
+        async with path.connection(address, trace=trace, security=None):
+            pass
+    except PathError as failure:
+        error = failure
+    (phase,) = (phase for phase in trace.phases if phase.step is Step.CONNECT)
+    seconds, tcp, isPaused = phase.seconds or 0, phase.tcp, clock.pauses > pauses
+    if error:
+        return Attempt(outcomeOf(error.code, error.reason), seconds, tcp, isPaused, error.code, error.reason)
+    return Attempt(Outcome.WORKS, seconds, tcp, isPaused)
+
+
+def _summarize(found: Sequence[AddressAttempts], problems: Sequence[Problem]) -> str:
+    """Return the outcome in one line."""
+    if problems:
+        return max(problems, key=lambda problem: problem.status.rank).text
+    told = [
+        f"{each.address} in {time(each.seconds)}" + (f" (rtt {time(each.rtt)})" if each.rtt else "")
+        for each in found
+        if each.seconds is not None
+    ]
+    text = f"connected to {', '.join(told)}"
+    if lost := sum(each.resent for each in found):
+        made = counted(sum(len(each.attempts) for each in found), "connection")
+        text += f"; the SYN was sent again on {lost} of {made}"
+    if unsent := [each.address for each in found if each.outcome is Outcome.NOT_SENT]:
+        text += f"; this machine has no way to {', '.join(unsent)}"
+    return text

@@ -1,0 +1,1 @@
+"""The nameservers of this machine: which there are, and what each says by itself."""
