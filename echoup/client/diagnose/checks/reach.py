@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from echoup.client.connect.resolve import resolve
@@ -11,6 +10,7 @@ from echoup.client.diagnose.amounts import time
 from echoup.client.diagnose.attempts import AddressAttempts, Attempt, Outcome, judgeReach, outcomeOf
 from echoup.client.diagnose.finding import Finding, Problem
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import PathError
 from echoup.plurals import counted
 
@@ -37,12 +37,12 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     )
     hosts = hosts[:MOST_ADDRESSES]
     tell(f"connecting to {', '.join(hosts)}")
-    found = await _together(path, [(AddressAttempts(host, ()), 1) for host in hosts])
+    found = await _connectTo(path, [(AddressAttempts(host, ()), 1) for host in hosts])
     used = next((each.address for each in found if each.outcome is Outcome.WORKS), None)
-    found = await _together(path, [(each, _more(each, each.address == used)) for each in found])
+    found = await _connectTo(path, [(each, _more(each, each.address == used)) for each in found])
     if any(each.isSuspect for each in found):
         tell("connecting again, to tell a fault from a lost packet")
-        found = await _together(path, [(each, CONFIRMING if each.isSuspect else 0) for each in found])
+        found = await _connectTo(path, [(each, CONFIRMING if each.isSuspect else 0) for each in found])
     problems = tuple(judgeReach(found, path.scope.timeout))
     path.addresses = path.addresses or hosts
     working = [each.address for each in found if each.outcome is Outcome.WORKS]
@@ -59,18 +59,14 @@ def _more(each: AddressAttempts, isUsed: bool) -> int:
     return 0 if each.outcome is Outcome.NOT_SENT else 1
 
 
-async def _together(path: PathUnderTest, wanted: Sequence[tuple[AddressAttempts, int]]) -> list[AddressAttempts]:
+async def _connectTo(path: PathUnderTest, wanted: Sequence[tuple[AddressAttempts, int]]) -> list[AddressAttempts]:
     """Make so many more connections to each address, at the same time; return all attempts."""
-    waiting = [Deferred.fromCoroutine(_repeat(path, each, count)) for each, count in wanted]
-    return list(await gatherResults(waiting, consumeErrors=True))
+    return await together(_repeat(path, each, count) for each, count in wanted)
 
 
 async def _repeat(path: PathUnderTest, each: AddressAttempts, count: int) -> AddressAttempts:
     first = BREATH if each.attempts and each.outcome is not Outcome.WORKS else 0
-    waiting = [
-        Deferred.fromCoroutine(_attempt(path, each.address, first + number * DISTANCE)) for number in range(count)
-    ]
-    made: list[Attempt] = await gatherResults(waiting, consumeErrors=True)
+    made = await together(_attempt(path, each.address, first + number * DISTANCE) for number in range(count))
     return AddressAttempts(each.address, (*each.attempts, *made))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred
 
 from echoup.addresses import encodeHost
 from echoup.client.connect.resolve import Family, resolve
@@ -15,6 +15,7 @@ from echoup.client.diagnose.nameservers.answer import Outcome, Witness
 from echoup.client.diagnose.nameservers.configuration import ResolverConfiguration, isInHosts, readConfiguration
 from echoup.client.diagnose.nameservers.evidence import LookUp, isOutvoted, judge
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.plurals import counted
 
@@ -94,8 +95,7 @@ async def _askAll(path: PathUnderTest, configuration: ResolverConfiguration) -> 
 
 async def _askEach(path: PathUnderTest, configuration: ResolverConfiguration) -> list[Witness]:
     """Ask each nameserver at the same time."""
-    asking = [Deferred.fromCoroutine(_question(path, each, configuration)) for each in configuration.nameservers]
-    return list(await gatherResults(asking, consumeErrors=True))
+    return await together(_question(path, each, configuration) for each in configuration.nameservers)
 
 
 async def _question(path: PathUnderTest, nameserver: str, configuration: ResolverConfiguration) -> Witness:

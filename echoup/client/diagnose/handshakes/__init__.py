@@ -1,1 +1,1 @@
-"""Handshakes."""
+"""TLS handshakes with a server, and what its certificates say."""

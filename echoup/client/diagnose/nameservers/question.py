@@ -6,11 +6,11 @@ from errno import ECONNREFUSED
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
 from twisted.names import dns
 
 from echoup.client.diagnose.datagramsocket import DatagramSocket
 from echoup.client.diagnose.nameservers.answer import Answer, Outcome
+from echoup.client.diagnose.together import together
 from echoup.clock import RunningTime
 
 PORT = 53
@@ -56,9 +56,7 @@ async def ask(
     reactor: Any, clock: RunningTime, nameserver: str, name: str, kinds: Iterable[str], timeout: float, port: int = PORT
 ) -> list[Answer]:
     """Return what `nameserver`, an IP address, says of `name`, for each of `kinds`, within `timeout` seconds."""
-    questions = [_ask(reactor, clock, nameserver, name, kind, timeout, port) for kind in kinds]
-    waiting = [Deferred.fromCoroutine(question) for question in questions]
-    return list(await gatherResults(waiting, consumeErrors=True))
+    return await together(_ask(reactor, clock, nameserver, name, kind, timeout, port) for kind in kinds)
 
 
 async def _ask(
