@@ -49,7 +49,7 @@ def describeWitness(witness: Witness) -> str:
         )
         said = f": {said}"
     else:
-        said = " " + " or ".join(outcome.value for outcome in witness.outcomes)
+        said = f", {next(iter(witness.outcomes)).value}" if witness.outcomes else ""
     after = f", after {time(witness.seconds)}" if witness.seconds is not None else ""
     return f"nameserver {witness.nameserver}, asked for {witness.name}{said}{after}"
 
@@ -128,8 +128,7 @@ def _silent(
     silent = [number for number, witness in enumerate(witnesses) if witness.outcomes == {Outcome.SILENT}]
     if not (silent and configuration):
         return
-    each = " and ".join(f"the {_ORDER[number]} nameserver, {witnesses[number].nameserver}," for number in silent)
-    each = each.rstrip(",") if len(silent) > 1 else each
+    each = " and ".join(f"the {_ORDER[number]} nameserver {witnesses[number].nameserver}" for number in silent)
     verb = "do" if len(silent) > 1 else "does"
     if (0 in silent or configuration.rotates) and _isSlow(lookUps[:1]):
         yield Problem(

@@ -1,0 +1,1 @@
+"""Tests of the TLS handshakes of a diagnosis."""
