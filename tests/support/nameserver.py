@@ -1,7 +1,7 @@
 """A nameserver with a test's own records, good and bad ones."""
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from threading import Thread
@@ -13,7 +13,7 @@ KINDS = {"A": dns.A, "AAAA": dns.AAAA}
 SILENCE = None
 """In place of a return code or of addresses: no answer."""
 
-Records = Mapping[tuple[str, str], list[str] | int | None]
+Records = dict[tuple[str, str], list[str] | int | None]
 """Of a name and `A` or `AAAA`: its addresses, a return code (RFC 1035, 4.1.1), or SILENCE."""
 
 

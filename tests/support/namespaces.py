@@ -16,7 +16,7 @@ LINK_LOCAL = "fe80::1234"
 """The address of `linkedNetwork`, on the interface v0."""
 
 _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x200, 0x20000, 0x40000000  # <linux/sched.h>
-_MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2  # <linux/mount.h>
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x1000, 0x4000, 0x40000, 2  # <linux/mount.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,6 +40,16 @@ def inMemory(folder: Path) -> Iterator[None]:
         yield
     finally:
         _call("umount2", bytes(folder), _MNT_DETACH)
+
+
+@contextmanager
+def replaced(file: Path, other: Path) -> Iterator[None]:
+    """Show `other` in place of `file`, which ends with the mount namespace at the latest; see `ownMounts`."""
+    _call("mount", bytes(other), bytes(file), None, ctypes.c_ulong(_MS_BIND), None)
+    try:
+        yield
+    finally:
+        _call("umount2", bytes(file), _MNT_DETACH)
 
 
 @contextmanager
