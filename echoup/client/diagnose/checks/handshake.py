@@ -178,7 +178,7 @@ def _notes(first: Handshake, others: Mapping[str, Handshake], now: datetime) -> 
             "no-tls-1.3",
             "the server does not speak TLS 1.3",
             (f"TLS 1.3 alone: {error.reason if error else ''}", f"TLS 1.2 with {first.cipher} works"),
-            "TLS 1.2 is safe, but takes one round trip more, and shows the certificate to whoever listens.",
+            "TLS 1.2 is safe, but takes one round trip more, and shows the certificate to everyone on the path.",
             "Enable TLS 1.3 on what ends TLS there.",
         )
     without = _compare(first, others.get(WITHOUT_NAME))

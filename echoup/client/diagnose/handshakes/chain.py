@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
@@ -103,6 +102,4 @@ def _describeKey(parsed: x509.Certificate) -> str:
         return f"RSA {key.key_size}"
     if isinstance(key, EllipticCurvePublicKey):
         return f"EC {key.curve.name}"
-    if isinstance(key, DSAPublicKey):
-        return f"DSA {key.key_size}"
     return type(key).__name__.removesuffix("PublicKey").lstrip("_")

@@ -83,7 +83,7 @@ def judgeTrust(
         advice = "Connect to a name that is in it, give that with --server-name, or issue one that has this name."
     elif code == _ALONE:
         cause, text = "certificate-self-signed", "the server's certificate is self-signed, and isn't trusted here"
-        meaning = f"Nobody vouches for it. {_INTERCEPTION}"
+        meaning = f"No authority vouches for it. {_INTERCEPTION}"
         advice = "Trust it with --cafile FILE, or pin its fingerprint with --insecure --pin, if it is the right one."
     elif code in (_SELF_SIGNED, _NO_ISSUER, _NO_LOCAL_ISSUER, _UNVERIFIED_LEAF) and last:
         issuer = last.info.issuer

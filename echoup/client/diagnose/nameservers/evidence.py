@@ -96,7 +96,11 @@ def _failure(host: str, error: PathError, witnesses: Sequence[Witness], seen: tu
     meaning = "The resolver of this machine knows no address for it."
     advice = "Check the name, and the option -4 or -6; see what the resolver says with: getent ahosts NAME."
     if error.code is ExitCode.LOCAL:
-        cause, meaning, advice = "local-trouble", "Nothing was asked, because of this machine.", "Help this machine."
+        cause, meaning, advice = (
+            "local-trouble",
+            "Nothing was asked, because of this machine.",
+            "See its limits (ulimit -n, ulimit -u).",
+        )
     elif witnesses and not any(witness.isHeard for witness in witnesses):
         cause, text = "no-nameserver", f"no nameserver of this machine answers, so {host} can't be resolved"
         meaning = "The nameservers are down, or something drops the questions (UDP port 53)."
@@ -145,7 +149,7 @@ def _silent(
             "nameserver-silent",
             f"{each} {verb} not answer",
             (f"the look-up took {time(lookUps[0].seconds)}", *seen),
-            "It costs nothing while another is asked first, but it is no replacement for that one.",
+            "It costs nothing while another is asked first, but it can't replace that one.",
             _TRY_RESOLV_CONF,
         )
 
