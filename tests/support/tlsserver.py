@@ -3,12 +3,13 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from socket import create_server, socket
+from socket import MSG_PEEK, create_server, socket
 from threading import Thread
 
 
 def echo(connection: socket, context: ssl.SSLContext) -> None:
     """Shake hands, and uppercase what comes."""
+    connection.recv(1, MSG_PEEK)  # `wrap_socket` would leak a connection that is reset already
     with context.wrap_socket(connection, server_side=True) as tls:
         while data := tls.recv(65536):
             tls.sendall(data.upper())

@@ -2,115 +2,99 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from socket import AF_INET6, create_server
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.diagnoses import Diagnosis, diagnose, servedNetwork
-from tests.support.namespaces import ownMounts, ownNetwork, replaced
-from tests.support.routednetwork import SERVER, SERVER6, RoutedNetwork, whyNoRoutedNetwork
+from echoup.client.diagnose.checks.reach import check
+from echoup.client.diagnose.finding import Finding, Status
+from echoup.client.exitcodes import ExitCode
+from echoup.client.target.stream import StreamTarget
+from tests.support.checking import make
+from tests.support.diagnoses import diagnose
+from tests.support.namespaces import ownNetwork
+from tests.support.routednetwork import SERVER, SERVER6, RoutedNetwork, routedNetwork, whyNoRoutedNetwork
 from tests.support.servers import blackHole
 
 WHY_NOT = whyNoRoutedNetwork()
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
-NAME = "there.example"
+BOTH = SERVER, SERVER6
 SYN = "tcp dport 8081 tcp flags & (syn | ack) == syn"
 
 
 @contextmanager
-def twoAddresses(folder: Path) -> Iterator[RoutedNetwork]:
-    """Make a path of two hops to a server with an address of each family; NAME has both."""
-    hosts = folder / "hosts"
-    hosts.write_text(f"{SERVER} {NAME}\n{SERVER6} {NAME}\n")
-    with servedNetwork(folder) as (network, _), ownMounts(), replaced(Path("/etc/hosts"), hosts):
-        yield network
+def servers() -> Iterator[RoutedNetwork]:
+    """Make a path of two hops to a server that the kernel connects to, at an address of each family."""
+    with routedNetwork() as network:
+        with network.server.entered():
+            listening = create_server(("", 8081), family=AF_INET6, backlog=100, dualstack_ipv6=True)
+        with listening:
+            yield network
 
 
-def reached(target: str, *options: str) -> Diagnosis:
-    """Return a diagnosis that is made up to the check `reach`."""
-    return diagnose(target, "--only", "reach", *options)
+def reached(*addresses: str, timeout: float = 5) -> tuple[str | None, Finding]:
+    """Return the address that is used, and what the check finds."""
+    path, finding = make(check, StreamTarget("", "there", 8081), addresses, timeout)
+    return path.address, finding
 
 
-def test_bothAddressesWork(tmp_path: Path) -> None:
-    """Two addresses that work are fine, and the kernel's round-trip time is told for each."""
-    with twoAddresses(tmp_path):
-        check = reached(NAME, "--strict").check("reach")
-    assert (check["status"], check["problems"]) == ("ok", [])
-    found = {each["address"]: each for each in check["figures"]["addresses"]}
-    assert {*found} == {SERVER, SERVER6}
-    for each in found.values():
-        assert (each["outcome"], each["synSentAgain"]) == ("works", 0)
-        assert each["rtt"] > 0
+def causes(finding: Finding) -> list[tuple[Status, str]]:
+    """Return the status and the cause of each problem."""
+    return [(problem.status, problem.cause) for problem in finding.problems]
 
 
-@pytest.mark.slow
-def test_oneAddressFails(tmp_path: Path) -> None:
-    """One that is silent, and one that is rejected, are told beside the one that works, which the other checks use."""
-    with twoAddresses(tmp_path) as network:
-        for rule, cause in (("drop", "address-silent"), ("reject with tcp reset", "address-refused")):
-            network.router.filter(f"ip6 nexthdr tcp {rule}")
-            done = reached(NAME, "--timeout=2")
-            network.router.run("nft delete table inet faults")
-            (problem,) = done.check("reach")["problems"]
-            assert (done.code, problem["status"], problem["cause"]) == (0, "warn", cause)
-            assert SERVER6 in problem["text"]
-            assert f"{SERVER} works" in problem["text"]
-
-
-@pytest.mark.slow
-def test_noAddressWorks(tmp_path: Path) -> None:
-    """Where no address works, the exit code says whether they were silent, refused or unreachable."""
-    with twoAddresses(tmp_path) as network:
-        network.router.filter("meta nfproto ipv6 drop", "reject with icmp type host-unreachable")
-        for options, code, cause in (
-            (["-6", "--timeout=1"], 5, "address-silent"),
-            (["-4"], 4, "address-unreachable"),
-            ([], 4, "address-unreachable"),
+def test_addressesFailOrWork() -> None:
+    """An address that is silent, or rejected, is told beside one that works, which is used; without a fault none is."""
+    with servers() as network:
+        address, finding = reached(*BOTH)
+        assert (address, causes(finding)) == (SERVER, [])
+        for each in finding.figures["addresses"]:
+            assert (each["outcome"], each["synSentAgain"]) == ("works", 0)
+            assert each["rtt"] > 0
+        for rule, cause, code in (
+            ("drop", "address-silent", ExitCode.TIMED_OUT),
+            ("reject with tcp reset", "address-refused", ExitCode.UNREACHABLE),
+            ("reject with icmpx type host-unreachable", "address-unreachable", ExitCode.UNREACHABLE),
         ):
-            done = diagnose(NAME, *options)
-            assert (done.code, done.causes("reach")) == (code, [cause])
-            assert done.check("exact")["status"] == "skipped"
+            network.router.filter(f"ip daddr {SERVER} meta l4proto tcp {rule}")
+            address, finding = reached(*BOTH, timeout=1)
+            assert (address, causes(finding)) == (SERVER6, [(Status.WARN, cause)])
+            _, finding = reached(SERVER, timeout=1)
+            assert causes(finding) == [(Status.FAIL, cause)]
+            assert finding.problems[0].code is code
+            network.router.run("nft delete table inet faults")
 
 
-def test_noRoute(tmp_path: Path) -> None:
+def test_noRoute() -> None:
     """An address that this machine has no route to is only mentioned beside one that works, and fails alone."""
-    hosts = tmp_path / "hosts"
-    hosts.write_text(f"127.0.0.1 {NAME}\n{SERVER6} {NAME}\n")
-    with ownNetwork(), ownMounts(), replaced(Path("/etc/hosts"), hosts), Daemon.start(tmp_path, listen=["*:8081"]):
-        done = reached(NAME, "--strict")
-        assert (done.code, done.causes("reach")) == (0, [])
-        assert f"this machine has no way to {SERVER6}" in done.check("reach")["summary"]
-        done = reached(SERVER)
-        assert (done.code, done.causes("reach")) == (8, ["local-trouble"])
+    with ownNetwork(), create_server(("127.0.0.1", 8081)):
+        address, finding = reached(SERVER6, "127.0.0.1")
+        assert (address, causes(finding)) == ("127.0.0.1", [])
+        assert finding.summary.endswith(f"this machine has no way to {SERVER6}")
+        _, finding = reached(SERVER)
+        assert causes(finding) == [(Status.FAIL, "local-trouble")]
 
 
 @pytest.mark.slow
-def test_lostSYNs(tmp_path: Path) -> None:
-    """Where a firewall drops every second SYN, the share of connections that had to wait is told."""
-    with twoAddresses(tmp_path) as network:
+def test_lostSYNs() -> None:
+    """Where a firewall drops every second SYN, the share of connections that had to wait is told; one is chance."""
+    with servers() as network:
         network.router.filter(f"{SYN} numgen inc mod 2 0 drop")
-        done = reached(SERVER)
-    (problem,) = done.check("reach")["problems"]
-    assert (done.code, problem["status"], problem["cause"]) == (0, "warn", "syn-sent-again")
-    (figures,) = done.check("reach")["figures"]["addresses"]
-    assert figures["connections"] == 10
-    assert 2 <= figures["synSentAgain"] <= 9
-    assert figures["rtt"] < 1
-
-
-def test_oneLostSYN(tmp_path: Path) -> None:
-    """A single SYN that is lost is a chance: it is told, and it is no warning."""
-    with twoAddresses(tmp_path) as network:
+        _, finding = reached(SERVER)
+        assert causes(finding) == [(Status.WARN, "syn-sent-again")]
+        (figures,) = finding.figures["addresses"]
+        assert figures["connections"] == 10
+        assert 2 <= figures["synSentAgain"] <= 9
+        assert figures["rtt"] < 1
+        network.router.run("nft delete table inet faults")
         network.router.filter(f"{SYN} numgen inc mod 100 0 drop")
-        done = reached(SERVER, "--strict")
-    assert (done.code, done.causes("reach")) == (0, [])
-    assert "the SYN was sent again on 1 of 10 connections" in done.check("reach")["summary"]
+        _, finding = reached(SERVER)
+        assert causes(finding) == []
+        assert "the SYN was sent again on 1 of 10 connections" in finding.summary
 
 
-@pytest.mark.slow
 def test_fullAcceptQueue() -> None:
     """A server that doesn't accept, and whose queue is full, is silent; the advice says how to see that."""
     with blackHole() as address:
@@ -119,3 +103,13 @@ def test_fullAcceptQueue() -> None:
     assert (done.code, problem["status"], problem["cause"]) == (5, "fail", "address-silent")
     assert "accept queue" in problem["meaning"]
     assert "Recv-Q" in problem["advice"]
+
+
+@pytest.mark.slow
+def test_queueFillsUp() -> None:
+    """A queue that has room for some connections, and fills up, is told by the share of those that wait."""
+    with ownNetwork(), create_server(("127.0.0.1", 8081), backlog=2):
+        _, finding = reached("127.0.0.1", timeout=1.5)
+    assert causes(finding) == [(Status.WARN, "syn-sent-again")]
+    (figures,) = finding.figures["addresses"]
+    assert figures["unanswered"] >= 2

@@ -8,7 +8,13 @@ from socket import AF_INET, SOCK_DGRAM, socket
 import pytest
 from twisted.names import dns
 
-from tests.support.diagnoses import Diagnosis, diagnose
+from echoup.client.connect.resolve import Family, _threads
+from echoup.client.diagnose.checks.resolution import check
+from echoup.client.diagnose.finding import Finding, Status
+from echoup.client.exitcodes import ExitCode
+from echoup.client.target.stream import StreamTarget
+from tests.support.checking import make
+from tests.support.diagnoses import diagnose
 from tests.support.nameserver import SILENCE, Records, nameserver
 from tests.support.namespaces import ownMounts, ownNetwork, replaced, whyNoNetwork
 
@@ -32,9 +38,15 @@ def machine(folder: Path, *nameservers: str, options: str = "") -> Iterator[Exit
         yield stack
 
 
-def resolved(*options: str) -> Diagnosis:
-    """Return a diagnosis of NAME that is made up to the check `resolve`, because nothing listens there."""
-    return diagnose(NAME, "--only", "resolve", *options)
+def resolved(timeout: float = 5, family: Family = Family.ANY) -> Finding:
+    """Return what the check finds for NAME."""
+    _threads.cache_clear()  # those that there are have another network
+    return make(check, StreamTarget("", NAME, 8081, family=family), timeout=timeout)[1]
+
+
+def causes(finding: Finding) -> list[tuple[Status, str]]:
+    """Return the status and the cause of each problem."""
+    return [(problem.status, problem.cause) for problem in finding.problems]
 
 
 @contextmanager
@@ -45,14 +57,18 @@ def silent(address: str) -> Iterator[None]:
         yield
 
 
-def test_goodNameservers(tmp_path: Path) -> None:
-    """Two nameservers that agree are fine; all addresses of both families are found."""
+def test_nameserversAgreeOrNot(tmp_path: Path) -> None:
+    """Two nameservers that agree are fine, and all addresses of both families are found; other answers are a note."""
     with machine(tmp_path, FIRST, SECOND) as stack:
         stack.enter_context(nameserver(FIRST, GOOD))
-        stack.enter_context(nameserver(SECOND, GOOD))
-        check = resolved().check("resolve")
-    assert (check["status"], check["problems"]) == ("ok", [])
-    assert sorted(check["figures"]["addresses"]) == ["127.0.0.1", "::1"]
+        with nameserver(SECOND, GOOD):
+            finding = resolved()
+        assert causes(finding) == []
+        assert sorted(finding.figures["addresses"]) == ["127.0.0.1", "::1"]
+        with nameserver(SECOND, GOOD | {(NAME, "A"): ["127.0.0.9"]}):
+            assert causes(resolved()) == [(Status.NOTE, "nameservers-disagree")]
+        with nameserver(SECOND, {(NAME, kind): dns.EREFUSED for kind in ("A", "AAAA")}):
+            assert causes(resolved()) == [(Status.NOTE, "nameserver-fails")]
 
 
 @pytest.mark.slow
@@ -61,31 +77,26 @@ def test_silentNameserver(tmp_path: Path) -> None:
     with machine(tmp_path, FIRST, SECOND, options="timeout:2") as stack:
         stack.enter_context(silent(FIRST))
         stack.enter_context(nameserver(SECOND, GOOD))
-        done = resolved("--timeout=1")
-    (problem,) = done.check("resolve")["problems"]
-    assert (problem["status"], problem["cause"]) == ("warn", "nameserver-silent")
-    assert problem["text"] == f"the first nameserver {FIRST} does not answer; each look-up waits 2 s for it"
-    assert done.check("resolve")["figures"]["seconds"][0] >= 2
+        finding = resolved(timeout=1)
+    (problem,) = finding.problems
+    assert (problem.status, problem.cause) == (Status.WARN, "nameserver-silent")
+    assert problem.text == f"the first nameserver {FIRST} does not answer; each look-up waits 2 s for it"
+    assert finding.figures["seconds"][0] >= 2
 
 
-def test_noNameserver(tmp_path: Path) -> None:
-    """Where no nameserver answers, that is the cause, and nothing more is tried."""
-    with machine(tmp_path, FIRST) as stack:
-        stack.enter_context(silent(FIRST))
-        done = diagnose(NAME, "--timeout=1")
-    assert (done.code, done.causes("resolve")) == (5, ["no-nameserver"])
-    assert done.check("exact")["status"] == "skipped"
-
-
-def test_unknownName(tmp_path: Path) -> None:
-    """A name that there isn't is told from a nameserver that fails."""
+def test_noAddress(tmp_path: Path) -> None:
+    """A name that there isn't, a nameserver that fails, and one that is silent are told apart."""
     with machine(tmp_path, FIRST):
         with nameserver(FIRST, {}):
             done = diagnose(NAME)
         assert (done.code, done.causes("resolve")) == (3, ["no-such-name"])
+        assert done.check("exact")["status"] == "skipped"
         with nameserver(FIRST, {(NAME, kind): dns.ESERVER for kind in ("A", "AAAA")}):
-            done = diagnose(NAME)
-        assert (done.code, done.causes("resolve")) == (3, ["nameservers-fail"])
+            assert causes(resolved()) == [(Status.FAIL, "nameservers-fail")]
+        with silent(FIRST):
+            finding = resolved(timeout=1)
+    assert causes(finding) == [(Status.FAIL, "no-nameserver")]
+    assert finding.problems[0].code is ExitCode.TIMED_OUT
 
 
 @pytest.mark.slow
@@ -93,16 +104,5 @@ def test_oneKindIsSilent(tmp_path: Path) -> None:
     """A nameserver that drops the questions for AAAA is told; with -4 it is fine."""
     with machine(tmp_path, FIRST, options="timeout:1 attempts:1") as stack:
         stack.enter_context(nameserver(FIRST, GOOD | {(NAME, "AAAA"): SILENCE}))
-        assert resolved("--timeout=3").causes("resolve") == ["one-kind-fails"]
-        assert resolved("-4").causes("resolve") == []
-
-
-def test_nameserversDisagree(tmp_path: Path) -> None:
-    """Nameservers with different answers are a note."""
-    with machine(tmp_path, FIRST, SECOND) as stack:
-        stack.enter_context(nameserver(FIRST, GOOD))
-        stack.enter_context(nameserver(SECOND, GOOD | {(NAME, "A"): ["127.0.0.9"]}))
-        check = resolved().check("resolve")
-    assert [(problem["status"], problem["cause"]) for problem in check["problems"]] == [
-        ("note", "nameservers-disagree")
-    ]
+        assert causes(resolved(timeout=3)) == [(Status.WARN, "one-kind-fails")]
+        assert causes(resolved(family=Family.IPV4)) == []

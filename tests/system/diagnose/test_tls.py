@@ -2,19 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from socket import AF_INET
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
 
 import pytest
 import trustme
 
+from echoup.client.diagnose.checks.handshake import check
+from echoup.client.diagnose.finding import Finding
+from echoup.client.target.security import Security
+from echoup.client.target.stream import StreamTarget
 from tests.support.addresses import Address, unused
 from tests.support.authorities import Certificates
-from tests.support.commands import listenTLS
-from tests.support.daemon import Daemon
+from tests.support.checking import make
 from tests.support.diagnoses import diagnose
 from tests.support.peers import need, running
 from tests.support.proxies import haproxy
-from tests.support.tlsfaults import faulty, makeSelfSigned
+from tests.support.tlsfaults import makeSelfSigned
+from tests.support.tlsserver import servingTLS
 
 
 @contextmanager
@@ -22,97 +29,86 @@ def openssl(folder: Path, certificate: str, *options: str) -> Iterator[Address]:
     """Run OpenSSL's own server, which sends lines back in reverse, and yield its address."""
     address = unused()
     host, port = address.address
-    command = [
-        need("openssl"),
-        "s_server",
-        "-accept",
-        f"{host}:{port}",
-        "-cert",
-        certificate,
-        "-key",
-        certificate,
-        "-rev",
-    ]
-    with running([*command, *options], address, folder / "openssl.log"):
+    command = [need("openssl"), "s_server", "-accept", f"{host}:{port}", "-rev", "-cert", certificate]
+    with running([*command, "-key", certificate, *options], address, folder / "openssl.log"):
         yield address
 
 
-def judged(address: Address, *options: str) -> tuple[int, list[str], dict[str, object]]:
-    """Return the exit code, the causes and the figures of the check."""
-    target = address.target.removeprefix("tls:")
-    done = diagnose(target, "--tls", "--server-name", "localhost", "--only", "tls", *options)
-    return done.code, done.causes("tls"), done.check("tls")["figures"]
+def found(address: Address, cafile: str, cert: str | None = None, pin: str | None = None) -> tuple[list[str], Finding]:
+    """Return the causes and all else that the check finds, for the name localhost."""
+    host, port = address.address
+    target = StreamTarget("", "localhost", port, Security(cafile, cert, pin=pin))
+    _, finding = make(check, target, [host])
+    return [problem.cause for problem in finding.problems], finding
 
 
 def test_interceptionIsCaughtByThePin(tmp_path: Path, certificates: Certificates) -> None:
     """A proxy whose certificate is trusted, too, is caught by the pin of the server's, which the server meets."""
-    trusted = ("--cafile", certificates.authority)
-    with Daemon.start(tmp_path, listen=[listenTLS(certificates.server)]) as daemon:
-        direct = daemon.address
-        code, causes, figures = judged(direct, *trusted)
-        assert (code, causes) == (0, [])
-        chain = figures["chain"]
-        assert isinstance(chain, list)
-        pin = chain[0]["sha256"]
-        code, causes, figures = judged(direct, *trusted, "--pin", pin, "--strict")
-        assert (code, causes, figures["isPinned"]) == (0, [], True)
+    context = SSLContext(PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server)
+    with servingTLS(context) as port:
+        direct = Address(AF_INET, ("127.0.0.1", port))
+        causes, finding = found(direct, certificates.authority)
+        assert causes == []
+        pin = finding.figures["chain"][0]["sha256"]
+        causes, finding = found(direct, certificates.authority, pin=pin)
+        assert (causes, finding.figures["isPinned"]) == ([], True)
         forged = certificates.issue("forged", "localhost")
-        server = f"{direct.target.removeprefix('tls:')} ssl verify none"
-        with haproxy(tmp_path, server, f"ssl crt {forged}") as proxy:
-            assert judged(proxy, *trusted)[:2] == (0, [])
-            code, causes, figures = judged(proxy, *trusted, "--pin", pin)
-    assert (code, causes, figures["isTrusted"]) == (6, ["pin-mismatch"], True)
+        with haproxy(tmp_path, f"127.0.0.1:{port} ssl verify none", f"ssl crt {forged}") as proxy:
+            assert found(proxy, certificates.authority)[0] == []
+            options = ("--cafile", certificates.authority, "--server-name", "localhost", "--only", "tls")
+            done = diagnose(proxy.target, *options, "--pin", pin)
+    assert (done.code, done.causes("tls")) == (6, ["pin-mismatch"])
+    assert done.check("tls")["figures"]["isTrusted"] is True
 
 
 @pytest.mark.parametrize(
     ("fault", "cause"),
-    [("expired", "certificate-expired"), ("misnamed", "certificate-wrong-name"), ("self", "certificate-self-signed")],
+    [
+        ("good", ""),
+        ("expired", "certificate-expired"),
+        ("misnamed", "certificate-wrong-name"),
+        ("self-signed", "certificate-self-signed"),
+        ("stranger", "unknown-authority"),
+        ("incomplete", "intermediate-missing"),
+        ("complete", ""),
+    ],
 )
-def test_badCertificatesAreShown(tmp_path: Path, certificates: Certificates, fault: str, cause: str) -> None:
-    """A certificate that isn't accepted is shown, and why; the other checks go on with it."""
-    certificate = makeSelfSigned(tmp_path) if fault == "self" else faulty(certificates, fault)
-    with Daemon.start(tmp_path, listen=[listenTLS(certificate)]) as daemon:
-        target = daemon.address.target.removeprefix("tls:")
-        done = diagnose(target, "--tls", "--cafile", certificates.authority, "--only", "tls", "--only", "exact")
-    assert (done.code, done.causes("tls")) == (6, [cause])
-    assert done.check("tls")["figures"]["chain"]
-    assert done.check("exact")["problems"] == []
-
-
-def test_missingIntermediate(tmp_path: Path) -> None:
-    """A server that doesn't send the intermediate certificate is told from one that does."""
-    root = trustme.CA(organization_name="Example")
-    leaf = trustme.CA(root, path_length=0, organization_name="Example").issue_cert("localhost")
-    authority, whole, alone = tmp_path / "root.pem", tmp_path / "whole.pem", tmp_path / "alone.pem"
+def test_certificatesAreJudged(tmp_path: Path, fault: str, cause: str) -> None:
+    """A certificate that isn't accepted is shown, and why."""
+    root, other = trustme.CA(organization_name="Ours"), trustme.CA(organization_name="Theirs")
+    intermediate = trustme.CA(root, path_length=0, organization_name="Ours")
+    authority, path = tmp_path / "root.pem", tmp_path / "server.pem"
     root.cert_pem.write_to_path(authority)
-    leaf.private_key_and_cert_chain_pem.write_to_path(whole)
-    leaf.private_key_pem.write_to_path(alone)
-    leaf.cert_chain_pems[0].write_to_path(alone, append=True)
-    for certificate, code, found in ((whole, 0, []), (alone, 6, ["intermediate-missing"])):
-        with Daemon.start(tmp_path, listen=[listenTLS(str(certificate))]) as daemon:
-            assert judged(daemon.address, "--cafile", str(authority))[:2] == (code, found)
+    issuer = {"stranger": other, "complete": intermediate, "incomplete": intermediate}.get(fault, root)
+    name = "elsewhere.example" if fault == "misnamed" else "localhost"
+    leaf = issuer.issue_cert(name, not_after=datetime(2001, 1, 1, tzinfo=UTC) if fault == "expired" else None)
+    leaf.private_key_and_cert_chain_pem.write_to_path(path)
+    options = ["-cert_chain", str(path)] if fault == "complete" else []
+    certificate = makeSelfSigned(tmp_path) if fault == "self-signed" else str(path)
+    with openssl(tmp_path, certificate, *options) as address:
+        causes, finding = found(address, str(authority))
+    assert causes == ([cause] if cause else [])
+    assert finding.figures["chain"]
 
 
 def test_oneVersionOnly(tmp_path: Path, certificates: Certificates) -> None:
     """A server of TLS 1.2 only is a note, and one of 1.3 only is fine."""
-    trusted = ("--cafile", certificates.authority)
-    with openssl(tmp_path, certificates.server, "-tls1_2") as address:
-        code, causes, figures = judged(address, *trusted)
-        assert (code, causes) == (0, ["no-tls-1.3"])
-        assert figures["versions"] == {"TLS 1.2": True, "TLS 1.3": False}
-    with openssl(tmp_path, certificates.server, "-tls1_3") as address:
-        code, causes, figures = judged(address, *trusted, "--strict")
-        assert (code, causes) == (0, [])
-        assert figures["versions"] == {"TLS 1.2": False, "TLS 1.3": True}
+    for option, notes, works in (("-tls1_2", ["no-tls-1.3"], [True, False]), ("-tls1_3", [], [False, True])):
+        with openssl(tmp_path, certificates.server, option) as address:
+            causes, finding = found(address, certificates.authority)
+        assert (causes, [*finding.figures["versions"].values()]) == (notes, works)
 
 
 def test_clientCertificateIsDemanded(tmp_path: Path, certificates: Certificates) -> None:
-    """A proxy that demands a client certificate is recognized, and one is accepted."""
-    bind = f"ssl crt {certificates.server} ca-file {certificates.authority} verify required"
-    with Daemon.start(tmp_path) as daemon, haproxy(tmp_path, daemon.address.target, bind) as proxy:
-        assert judged(proxy, "--cafile", certificates.authority)[:2] == (6, ["client-certificate-demanded"])
-        given = ("--cafile", certificates.authority, "--cert", certificates.client, "--strict")
-        assert judged(proxy, *given)[:2] == (0, [])
+    """A proxy that demands a client certificate is recognized, in both versions of TLS, and one is accepted."""
+    for version in ("TLSv1.2", "TLSv1.3"):
+        verified = f"ca-file {certificates.authority} verify required ssl-min-ver {version} ssl-max-ver {version}"
+        with haproxy(tmp_path, "127.0.0.1:9", f"ssl crt {certificates.server} {verified}") as proxy:
+            assert found(proxy, certificates.authority)[0] == ["client-certificate-demanded"]
+            causes, finding = found(proxy, certificates.authority, cert=certificates.client)
+            assert causes == (["no-tls-1.3"] if version == "TLSv1.2" else [])
+            assert finding.figures["isTrusted"]
 
 
 def test_serverNameDecides(tmp_path: Path, certificates: Certificates) -> None:
@@ -120,13 +116,6 @@ def test_serverNameDecides(tmp_path: Path, certificates: Certificates) -> None:
     other = certificates.issue("other", "other.example")
     names = ("-servername", "localhost", "-cert2", certificates.server, "-key2", certificates.server)
     with openssl(tmp_path, other, *names) as address:
-        code, causes, figures = judged(address, "--cafile", certificates.authority)
-    assert (code, causes) == (0, ["server-name-needed"])
-    assert (figures["withoutName"], figures["withOtherName"]) == ("other certificate", "other certificate")
-
-
-def test_noTLS(tmp_path: Path) -> None:
-    """A server without TLS is told."""
-    with Daemon.start(tmp_path) as daemon:
-        code, causes, _ = judged(daemon.address)
-    assert (code, causes) == (6, ["no-tls"])
+        causes, finding = found(address, certificates.authority)
+    assert causes == ["server-name-needed"]
+    assert finding.figures["withoutName"] == finding.figures["withOtherName"] == "other certificate"
