@@ -4,8 +4,9 @@ import tracemalloc
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from echoup.escaping import printable
 from echoup.upper import upper
-from echoup.verdict import Reply, Verdict
+from echoup.verdict import SHOWN, Reply, Verdict
 from tests.support.properties import given, st
 
 STREAMS = st.binary(max_size=200) | st.text("abyzAZ\n", max_size=200).map(str.encode)
@@ -90,6 +91,41 @@ class ReplyTests(SynchronousTestCase):
         size = "1 byte" if reply.received == 1 else f"{reply.received} bytes"
         message = f"corrupted: more came back than was sent: {size} for {len(sent)}"
         assert str(reply).partition("; it begins")[0] == message
+
+    @given(st.data(), STREAMS, STREAMS)
+    def test_wrongBytesAreShownBesideExpected(self, data: st.DataObject, start: bytes, rest: bytes) -> None:
+        """The first wrong bytes are kept, and as many of those in their place; in any pieces, and never more."""
+        sent, received = start + b"m" + rest, upper(start) + b"?" + rest
+        reply = data.draw(replies(sent, received))
+        assert (reply.expected, reply.got) == (upper(b"m" + rest)[:SHOWN], (b"?" + rest)[:SHOWN])
+        assert printable(reply.expected) in str(reply)
+        assert len(str(reply).splitlines()) == 1
+
+    def test_fewBytesAreShown(self) -> None:
+        """The message has some bytes from the wrong one on; if that is the first, those at the reply's start."""
+        for start, message in (
+            (b"", 'sent; it begins with "X\\x1bllo \\xff 0123456789abcdef", expected "HELLO \\xff "'),
+            (b"12", 'sent: expected "HELLO \\xff ", got "X\\x1bllo \\xff "'),
+        ):
+            reply = Reply()
+            reply.send(start + b"hello \xff 0123456789abcdefghij")
+            reply.receive(start + b"X\x1bllo \xff 0123456789abcdefghij")
+            assert str(reply).endswith(message)
+
+    def test_alertIsToldAlone(self) -> None:
+        """A TLS alert is told as such; the expected bytes would say nothing more."""
+        reply = Reply()
+        reply.send(b"hello")
+        reply.receive(b"\x15\3\3\0\2\2\x0a")
+        assert str(reply).endswith("; it is a TLS alert, so the server speaks TLS and may expect --tls")
+
+    def test_expectedIsOnlyWhatWasSent(self) -> None:
+        """Bytes that were sent after the wrong ones had come aren't shown in their place."""
+        reply = Reply()
+        reply.receive(b"AB")
+        reply.send(b"cdefgh")
+        reply.receive(b"EF")
+        assert (reply.expected, reply.got) == (b"", b"ABEF")
 
     def test_wrongByteIsToldBeforeExtraBytes(self) -> None:
         """If a byte that was sent came back wrong, that is told, however many extra bytes follow."""

@@ -188,3 +188,15 @@ class ConnectedPortTests(ReactorTestCase):
         self.open(HOSTS[2:])
         self.port.sendDatagram(bytes(70_000))
         assert [str(error) for error in self.port.failures] == [OVERSIZED]
+
+    def test_sourceAndTOSAreUsed(self) -> None:
+        """Datagrams come from the address and with the TOS byte that were given."""
+        self.port.source, self.port.tos = HOSTS[0], 0xB8
+        self.servers[HOSTS[2]].setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        self.open(HOSTS[2:])
+        self.port.sendDatagram(b"hello")
+        self.reactor.turn()
+        _, ((_, _, tos),), _, (host, _) = self.servers[HOSTS[2]].recvmsg(16, 64)
+        assert (host, tos) == (HOSTS[0], b"\xb8")
+        assert self.port.local
+        assert self.port.local.startswith(HOSTS[0])

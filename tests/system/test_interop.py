@@ -386,4 +386,7 @@ def test_opensslServerIsCorrupted(tmp_path: Path, certificates: Certificates) ->
     with running(command, address, tmp_path / "log"):
         ended = connectTLS(address, certificates, b"hello\n")
         message = "corrupted: byte 0 of the reply is not the upper case of the one sent; it begins with"
-        assert (ended.returncode, ended.stderr.decode()) == (1, f'echoup: {address.target}: {message} "olleh\\n"\n')
+        assert (ended.returncode, ended.stderr.decode()) == (
+            1,
+            f'echoup: {address.target}: {message} "olleh\\n", expected "HELLO\\n"\n',
+        )

@@ -138,7 +138,8 @@ def test_proxyHeaderIsStep(tmp_path: Path, host: str, version: str) -> None:
         assert connection["peer"] == connection["via"] == pinged.probe["local"]
         pinged = probe(daemon.address.target, "-W5")
         assert pinged.found == ("short", "first byte", 7)
-        assert pinged.error.endswith(" the connection, 0 of 56 bytes came back")
+        assert " the connection, 0 of 56 bytes came back; " in pinged.error
+        assert pinged.error.endswith("the server may expect --tls or --proxy-protocol")
 
 
 def test_familyLimitsAddresses(daemon: Daemon) -> None:

@@ -45,7 +45,7 @@ def test_ncatWithTrFails(tmp_path: Path) -> None:
         assert pinged.found == (None, "first byte", 5)
         pinged = probe(address.target, "--half-close")
         assert pinged.found == ("short", "first byte", 7)
-        assert pinged.error == f"{address.target}: the server closed the connection, 0 of 56 bytes came back"
+        assert pinged.error.startswith(f"{address.target}: the server closed the connection, 0 of 56 bytes came back")
 
 
 @pytest.mark.parametrize("size", [56, 100_000])

@@ -148,7 +148,10 @@ def test_plainProbeOfTLSDaemonIsShort(daemon: Daemon, options: tuple[str, ...]) 
     name = daemon.address.target.removeprefix("tls:")
     pinged = probe(name, *options)
     assert pinged.found == ("short", "first byte", 7)
-    assert pinged.error == f"{name}: the server closed the connection, 0 of {pinged.probe['sent']} bytes came back"
+    assert pinged.error == (
+        f"{name}: the server closed the connection, 0 of {pinged.probe['sent']} bytes came back; "
+        "the server may expect --tls or --proxy-protocol"
+    )
 
 
 def test_alertIsRecognized(tmp_path: Path, certificates: Certificates) -> None:
@@ -165,7 +168,7 @@ def test_alertIsRecognized(tmp_path: Path, certificates: Certificates) -> None:
             assert pinged.error.startswith(
                 f"{target}: corrupted: byte 0 of the reply is not the upper case of the one "
             )
-            assert "the server speaks TLS" in pinged.error
+            assert "the server speaks TLS and may expect --tls" in pinged.error
         pinged = probe(f"tls:{target}", f"--cafile={certificates.authority}")
         assert pinged.found == ("unchanged", "all bytes", 1)
 

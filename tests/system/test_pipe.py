@@ -204,13 +204,20 @@ def test_otherServersAnswer(server: str) -> None:
 
 FAULTS = [
     ("unchanged", 1, b": unchanged: the bytes came back as they were sent, so something in between answered\n"),
-    ("corrupting", 1, b": corrupted: byte 1000 of the reply is not the upper case of the one sent\n"),
+    (
+        "corrupting",
+        1,
+        (
+            b": corrupted: byte 1000 of the reply is not the upper case of the one sent: "
+            b'expected "HELLHELL", got "IELLHELL"\n'
+        ),
+    ),
     (
         "chatty",
         1,
         (
             b": corrupted: byte 0 of the reply is not the upper case of the one sent; "
-            b'it begins with "\\x1b[31mWELCOME\\r\\nHELLHELLHE"\n'
+            b'it begins with "\\x1b[31mWELCOME\\r\\nHELLHELLHE", expected "HELLHELL"\n'
         ),
     ),
     ("silent", 5, b": timed out: nothing came back in 3 s\n"),

@@ -207,7 +207,7 @@ def test_datagramFaultsAreReported() -> None:
         (
             lambda data: data[:-1].upper() + b"?",
             1,
-            "corrupted: byte 4 of the reply is not the upper case of the one sent",
+            'corrupted: byte 4 of the reply is not the upper case of the one sent: expected "O", got "?"',
         ),
         (lambda data: data[:-1].upper(), 7, "the reply to datagram 1 has 4 of 5 bytes"),
     ):

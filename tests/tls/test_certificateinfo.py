@@ -1,16 +1,19 @@
 """What the reports show of a certificate."""
 
 from datetime import timedelta
+from hashlib import sha256
 from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generateRSAKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from trustme import CA
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.tls.certificateinfo import CertificateInfo, parseCertificate, parseFirstCertificate
+from echoup.tls.certificateinfo import CertificateInfo, fingerprints, parseCertificate, parseFirstCertificate
 from tests.support.certificates import inDER
 from tests.support.properties import damaged, given, st
 from tests.support.samples import BEGINNING, NOW, RIGHT
@@ -80,3 +83,35 @@ class CertificateTests(SynchronousTestCase):
         """Bytes that are no certificate are None."""
         for junk in (b"", b"junk", inDER(RIGHT)[:-1]):
             assert parseCertificate(junk) is None
+
+
+class FingerprintTests(SynchronousTestCase):
+    """`fingerprints` returns those of a certificate and of its public key."""
+
+    def test_eachKindOfKeyHasOne(self) -> None:
+        """They are the hashes of the DER and of the key's, whatever its kind and however long its parts are."""
+        elliptic = generate_private_key(SECP256R1())
+        long = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a" * 60)] * 9)
+        for key, algorithm in (
+            (elliptic, SHA256()),
+            (Ed25519PrivateKey.generate(), None),
+            (generateRSAKey(65537, 2048), SHA256()),
+        ):
+            for name in (x509.Name([]), long):
+                builder = x509.CertificateBuilder(name, name, key.public_key(), 2**150, NOW, NOW)
+                der = builder.sign(key, algorithm).public_bytes(Encoding.DER)
+                publicKey = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+                assert fingerprints(der) == tuple(f"sha256:{sha256(data).hexdigest()}" for data in (der, publicKey))
+
+    @given(st.data())
+    def test_damagedHasItsOwn(self, data: st.DataObject) -> None:
+        """A damaged certificate has a fingerprint, and maybe a public key; nothing is raised."""
+        der = damaged(data, inDER(RIGHT))
+        whole, publicKey = fingerprints(der)
+        assert whole == f"sha256:{sha256(der).hexdigest()}"
+        assert publicKey == "" or publicKey.startswith("sha256:")
+
+    def test_junkHasNoPublicKey(self) -> None:
+        """Bytes that are no certificate have no public key."""
+        for junk in (b"", b"0", b"junk", inDER(RIGHT)[:-1]):
+            assert fingerprints(junk)[1] == ""

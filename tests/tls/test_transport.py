@@ -370,6 +370,29 @@ class StreamTests(TLSTestCase):
             if isServer or version is ssl.TLSVersion.TLSv1_2:  # in 1.3 the server sends tickets after it
                 assert Connection(self, isServer, contexts(version)).shakeHands().near.receivedBelow == 0
 
+    def test_certificatesOfThePeerAreKnown(self) -> None:
+        """A client has the server's certificates, also if it refuses them; before they come there are none."""
+        for version in VERSIONS:
+            trusting, server = contexts(version)
+            connection = Connection(self, False, (trusting, server))
+            assert connection.near.peerChain == []
+            connection.shakeHands()
+            chain = connection.near.peerChain
+            assert chain[0] == connection.near.tls.getpeercert(binary_form=True)
+            connection = Connection(self, False, (ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), server))
+            assert raised(ssl.SSLError, connection.far.shakeHands)
+            connection.until("failed")
+            assert connection.near.peerChain == chain
+
+    def test_askedClientKnowsIt(self) -> None:
+        """A client knows whether the server has asked for a certificate."""
+        for version in VERSIONS:
+            for demanding in (False, True):
+                connection = Connection(self, False, contexts(version, demanding))
+                assert not connection.near.hasReceived
+                assert bool(raised(ssl.SSLError, connection.far.shakeHands)) is demanding
+                assert (connection.near.wasAsked, connection.near.hasReceived) == (demanding, True)
+
     def test_writingGoesOnAfterThePeersEnd(self) -> None:
         """After the peer's end our direction stays open until we close it."""
         for connection in self.connections():

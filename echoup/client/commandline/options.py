@@ -136,8 +136,10 @@ def _pin(ctx: click.Context, param: click.Parameter, value: str | None) -> str |
 def _source(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is None:
         return None
-    with badParameter():
+    try:
         return str(ip_address(value))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not an IP address") from None
 
 
 def _tos(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

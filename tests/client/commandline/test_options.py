@@ -73,6 +73,23 @@ class PathOptionsTests(SynchronousTestCase):
         for option in ("--server-name=a", "--insecure"):
             assert made("unix:/run/echoup", "--tls", option).security
 
+    def test_pinSetsSecurity(self) -> None:
+        """`--pin` is part of the security, in its normal form, beside `--insecure` or without it."""
+        digits = "AB" * 32
+        pin = f"sha256:{digits.lower()}"
+        assert made("tls:a", f"--pin=sha256:{digits}").security == Security(pin=pin)
+        assert made("a", "--tls", "--insecure", f"--pin={pin}").security == Security(insecure=True, pin=pin)
+
+    def test_sourceAndTOSAreSet(self) -> None:
+        """`--source` and `--tos` say how streams and datagrams are sent; the source chooses the version of IP."""
+        for text in ("a:1", "tls:a:1", "udp:a:1", "127.0.0.1:1"):
+            target = made(text, "--source=127.0.0.2", "--tos=EF")
+            assert (target.bindAddress, target.tos, target.family) == ("127.0.0.2", 0xB8, 4)
+            assert made(text, "--tos=0").tos == 0
+        assert made("a", "--source=::1", "-6").bindAddress == "::1"
+        assert made("[fe80::1%lo]:1", "--source=fe80::2%lo").bindAddress == "fe80::2%lo"
+        assert made("a").tos is None
+
     def test_contradictionsAreRefused(self) -> None:
         """Options that contradict each other are refused, with the reason."""
         needTLS = "--cafile, --cert, --key, --server-name, --insecure and --pin need --tls"
@@ -85,6 +102,19 @@ class PathOptionsTests(SynchronousTestCase):
             (["--key=x"], needTLS),
             (["--server-name=x"], needTLS),
             (["--insecure"], needTLS),
+            ([f"--pin=sha256:{'0' * 64}"], needTLS),
+            (["--tls", "--pin=x"], "Invalid value for '--pin': 'x' is not sha256:"),
+            (["udp:a", f"--pin=sha256:{'0' * 64}"], streams),
+            (["--source=localhost"], "Invalid value for '--source': 'localhost' is not an IP address"),
+            (["--source="], "Invalid value for '--source': '' is not an IP address"),
+            (["--source=::1"], "--source ::1 is IPv6, and 127.0.0.1:8081 isn't"),
+            (["udp:[::1]:1", "--source=127.0.0.1"], "--source 127.0.0.1 is IPv4, and udp:[::1]:1 isn't"),
+            (["a", "--source=::1", "-4"], "--source ::1 is IPv6, so -4 can't be given"),
+            (["tcp:a:1:bindAddress=127.0.0.1", "--source=::1"], "has a bindAddress, so --source can't be given"),
+            (["unix:a", "--source=::1"], "--source and --tos need a host, and unix:a has none"),
+            (["unix:a", "--tos=0"], "--source and --tos need a host, and unix:a has none"),
+            (["udp:a", "--source=fe80::1%lo"], "over UDP --source can't be a link-local address with its interface"),
+            (["--tos=256"], "Invalid value for '--tos': '256' is neither"),
             (["--tls", "--key=x"], "--key needs --cert"),
             (["tls:a:443:privateKey=x"], "--key needs --cert"),
             (["--tls", "--cafile="], "--cafile: '' is not a file"),

@@ -344,11 +344,8 @@ class FailureTests(PipeTestCase):
         self.pipes()
         piping = self.begin()
         self.feed.write(b"hello")
-        self.assertFails(
-            piping,
-            ExitCode.SHORT,
-            "the server reset the connection, 0 of 5 bytes came back; the server may expect --tls or --proxy-protocol",
-        )
+        why = "the server reset the connection, 0 of 5 bytes came back; the server may expect --tls or --proxy-protocol"
+        self.assertFails(piping, ExitCode.SHORT, why)
 
     def test_silenceTimesOut(self) -> None:
         """A silent server is given up."""

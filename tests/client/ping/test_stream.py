@@ -1,7 +1,7 @@
 """Probes over streams, with servers in the same reactor."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from echoup.client.exitcodes import ExitCode
 from echoup.client.ping.result import Result
 from echoup.client.ping.schedule import Schedule
 from echoup.client.ping.stream import LINGER, StreamProbes
-from echoup.client.protocol import EchoUpClient
+from echoup.client.protocol import PROMPT, EchoUpClient
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
 from echoup.clock import RunningTime
@@ -47,6 +47,14 @@ class Corrupter(Server):
     def dataReceived(self, data: bytes) -> None:
         """Answer, with one byte wrong."""
         self.transport.write(data.upper()[:3] + b"?" + data.upper()[4:])
+
+
+class Leaver(Server):
+    """A server that closes when something comes."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Close."""
+        self.transport.loseConnection()
 
 
 class Clinger(Server):
@@ -442,8 +450,49 @@ class TLSTests(StreamTestCase):
     def test_plainClientIsShort(self) -> None:
         """A server that speaks TLS closes the connection of a client that doesn't."""
         result = self.probe(self.makeProbes(replace(self.listenTLS(), security=None)))
-        message = f"the server closed the connection, 0 of {SIZE} bytes came back"
+        message = f"the server closed the connection, 0 of {SIZE} bytes came back; the server may expect --tls"
         self.assertProbe(result, Verdict.SHORT, Step.FIRST_BYTE, ExitCode.SHORT, message)
+
+    def test_optionsAreSuggestedUntilAnAnswer(self) -> None:
+        """A server that refuses our first bytes may expect other options; one that has answered does not."""
+        hint = "; the server may expect --tls or --proxy-protocol"
+        builds: Iterator[Callable[[], Protocol]] = iter((Resetter, Leaver, Server, Resetter))
+
+        def build() -> Protocol:
+            return next(builds)()
+
+        probes = self.makeProbes(self.listen(build))
+        for seq, error in ((1, hint), (2, hint), (3, "None"), (4, "0 of 20 bytes came back")):
+            assert str(self.probe(probes, seq).error).endswith(error)
+
+    def test_onlyMissingOptionsAreSuggested(self) -> None:
+        """Options that are given aren't suggested, and none is for an ordinary timeout or a part of the reply."""
+        for build, changes, hint in (
+            (Leaver, {"proxyProtocol": 1}, "; the server may expect --tls"),
+            (Leaver, {"security": self.security, "proxyProtocol": 2}, ""),
+            (Leaver, {"security": self.security}, "; the server may expect --proxy-protocol"),
+            (Silence, {}, ""),
+            (Silence, {"security": self.security}, ""),
+            (Deserter, {}, ""),
+        ):
+            result = self.probe(self.makeProbes(self.listen(build, **changes)), wait=TIMEOUT + 0.1)
+            assert result.error
+            assert "".join(str(result.error).partition("; the server may")[1:]) == hint
+
+    def test_lateCloseSuggestsNothing(self) -> None:
+        """A server that closes after a while, such as a proxy without a backend, has not refused our bytes."""
+        probing = Deferred.fromCoroutine(self.makeProbes(self.listen(Silence)).probe(1))
+        self.reactor.until(lambda: bool(self.servers and self.servers[0].taken))
+        self.reactor.advance(PROMPT)
+        self.servers[0].transport.loseConnection()
+        self.reactor.until(lambda: bool(probing.called))
+        assert str(self.successResultOf(probing).error).endswith(f"closed the connection, 0 of {SIZE} bytes came back")
+
+    def test_silenceAfterFewBytesMayBeTLS(self) -> None:
+        """A server of TLS waits for the rest of a record's header, so for few bytes silence suggests it."""
+        for size, hint in ((4, "; the server may expect --tls"), (5, "nothing came back in 5 s")):
+            result = self.probe(self.makeProbes(self.listen(Silence), size=size), wait=TIMEOUT + 0.1)
+            assert str(result.error).endswith(hint)
 
     def test_unusableFileIsMistake(self) -> None:
         """A file that can't be used is the user's mistake."""

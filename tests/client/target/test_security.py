@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.target.security import Security
+from echoup.client.target.security import Security, parsePin
 from tests.support.certificates import NAME, serverContext, writeCertificates
 from tests.support.doubles import raised
 from tests.support.tlspeer import connectInMemory
@@ -114,3 +114,28 @@ class SecurityTests(SynchronousTestCase):
         path = self.directory / "empty.pem"
         path.touch()
         assert str(raised(ValueError, getattr, Security(str(path)), "context")).startswith(f"{path}: ")
+
+
+class PinTests(SynchronousTestCase):
+    """`parsePin` takes a SHA-256 fingerprint."""
+
+    def test_eachFormIsTaken(self) -> None:
+        """The digits may have any case, and colons between the bytes, as OpenSSL writes them."""
+        digits = "0123456789abcdef" * 4
+        colons = ":".join(digits[start : start + 2] for start in range(0, 64, 2))
+        for text in (f"sha256:{digits}", f"SHA256:{digits.upper()}", f"sha256:{colons}", f"sha256:{colons.upper()}"):
+            assert parsePin(text) == f"sha256:{digits}"
+
+    def test_anythingElseIsRefused(self) -> None:
+        """Anything else is refused, with what would be right."""
+        digits = "0123456789abcdef" * 4
+        for text in (
+            "",
+            digits,
+            f"sha1:{digits}",
+            f"sha256:{digits[:-1]}",
+            f"sha256:{digits}0",
+            f"sha256:{digits[:-1]}g",
+        ):
+            error = raised(ValueError, parsePin, text)
+            assert str(error) == f"{text!r} is not sha256: and the 64 hexadecimal digits of a SHA-256 fingerprint"

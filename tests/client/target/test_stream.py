@@ -10,6 +10,7 @@ from struct import pack
 from tempfile import TemporaryDirectory
 from typing import cast
 
+from trustme import CA
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.connect import resolve
+from echoup.client.connect.trace import Trace
 from echoup.client.datagram import DatagramClient
 from echoup.client.exchange import Exchange
 from echoup.client.exitcodes import ExitCode, PathError
@@ -24,14 +26,18 @@ from echoup.client.protocol import EchoUpClient
 from echoup.client.target.parse import Target, parseTarget
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
+from echoup.tls.certificateinfo import fingerprints
 from echoup.tls.transport import TLSTransport
 from echoup.verdict import Reply
-from tests.support.certificates import NAME, serverContext, writeCertificates
+from tests.support.certificates import NAME, VERSIONS, serverContext, writeCertificates
 from tests.support.doubles import Peer, ReactorTestCase, raised
 from tests.support.names import Names
 from tests.support.serverprotocols import Mirror, Resetter, Server, Silence, tlsServer
 from tests.support.sockets import reset, unheard
 from tests.support.targets import OfflineReactor, connect
+
+TCP_SAVE_SYN, TCP_SAVED_SYN = 27, 28
+"""Linux keeps the headers of the SYN for the server (linux/tcp.h); Python 3.11 doesn't know it."""
 
 
 class ConnectTestCase(ReactorTestCase):
@@ -128,6 +134,18 @@ class ConnectTests(ConnectTestCase):
                 number = free.getsockname()[1]
             target = StreamTarget("", "127.0.0.1", port, bindAddress=address, bindPort=number)
             assert self.assertConnects(target, listening).socket.getpeername() == (address or "127.0.0.1", number)
+
+    def test_tosIsInTheFirstPacket(self) -> None:
+        """The TOS byte that was given is already in the SYN."""
+        # The traffic class of IPv6 begins in the middle of a byte (RFC 8200, 3).
+        for family, host, shift in ((socket.AF_INET, "127.0.0.1", 0), (socket.AF_INET6, "::1", 4)):
+            with socket.create_server((host, 0), family=family) as listening:
+                listening.setsockopt(socket.IPPROTO_TCP, TCP_SAVE_SYN, 1)
+                self.know(host, host)
+                target = StreamTarget("", host, listening.getsockname()[1], tos=0xB8)
+                peer = self.assertConnects(target, listening)
+                header = peer.socket.getsockopt(socket.IPPROTO_TCP, TCP_SAVED_SYN, 128)
+                assert int.from_bytes(header[:2]) >> shift & 0xFF == 0xB8
 
     def test_nextAddressIsTried(self) -> None:
         """Where the first address of a name refuses, the next one is tried."""
@@ -379,6 +397,71 @@ class TLSTests(ConnectTestCase):
             f"{target}: TLS failed: tlsv13 alert certificate required; the server may expect --cert",
         )
 
+    def failHandshake(self, target: StreamTarget) -> tuple[PathError, EchoUpClient, Trace]:
+        """Return the error of connecting to `target`, the client, and the trace."""
+        client, trace = EchoUpClient(self.reactor), Trace(self.reactor.seconds)
+        connecting = Deferred.fromCoroutine(target.connectClient(self.reactor, client, 10, trace))
+        self.reactor.until(lambda: bool(connecting.called))
+        return self.failureResultOf(connecting, PathError).value, client, trace
+
+    def test_pinIsMetByCertificateOrKey(self) -> None:
+        """A pin is met by the fingerprint of the certificate or of its public key, and counts beside the authority."""
+        port = self.serve(self.context())
+        pins = fingerprints(ssl.PEM_cert_to_DER_cert((self.directory / "server.crt").read_text()))
+        for pin in pins:
+            for security in (self.security, Security(insecure=True)):
+                self.assertTalks(StreamTarget("", "127.0.0.1", port, replace(security, pin=pin)))
+            message = f"TLS handshake with 127.0.0.1:{port}: self-signed certificate in certificate chain"
+            self.assertFails(StreamTarget("", "127.0.0.1", port, Security(pin=pin)), ExitCode.TLS_FAILED, message)
+
+    def test_otherCertificateMissesPin(self) -> None:
+        """With another certificate the handshake fails, which names what was presented; the connection is dropped."""
+        port = self.serve(self.context())
+        der = ssl.PEM_cert_to_DER_cert((self.directory / "server.crt").read_text())
+        whole, publicKey = fingerprints(der)
+        why = f"the pin is not met: the server's certificate has {whole}, its public key {publicKey}"
+        for security in (self.security, Security(insecure=True)):
+            target = StreamTarget("", "127.0.0.1", port, replace(security, pin=f"sha256:{'0' * 64}"))
+            error, client, trace = self.failHandshake(target)
+            assert (error.code, str(error)) == (ExitCode.TLS_FAILED, f"TLS handshake with 127.0.0.1:{port}: {why}")
+            assert (trace.certificate, trace.phases[-1].error) == (der, why)
+            assert client.closed.called
+            self.reactor.until(lambda: bool(self.server.closed.called))
+
+    def test_refusedCertificateIsRecorded(self) -> None:
+        """The trace has the certificate that was presented, also if it is refused; in TLS 1.2 and 1.3."""
+        der = ssl.PEM_cert_to_DER_cert((self.directory / "expired.crt").read_text())
+        for version in VERSIONS:
+            context = self.context("expired")
+            context.maximum_version = version
+            target = StreamTarget("", "127.0.0.1", self.serve(context), self.security)
+            _, _, trace = self.failHandshake(target)
+            assert trace.certificate == der
+
+    def test_demandedCertificateIsSuggested(self) -> None:
+        """If the server asked for a certificate and got none, the error names `--cert`; not if it got a wrong one."""
+        for version in VERSIONS:
+            context = serverContext(self.directory)
+            context.maximum_version = version
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.directory / "ca.pem")
+            port = self.serve(context)
+            error = self.refusal(StreamTarget("", "127.0.0.1", port, self.security))
+            assert error.endswith("; the server may expect --cert")
+            wrong = replace(self.security, cert=str(self.directory / "stranger.pem"))
+            stranger = CA().issue_cert("client.example")
+            stranger.private_key_and_cert_chain_pem.write_to_path(str(self.directory / "stranger.pem"))
+            assert "may expect" not in self.refusal(StreamTarget("", "127.0.0.1", port, wrong))
+
+    def refusal(self, target: StreamTarget) -> str:
+        """Return the error of a server that refuses in the handshake or, in TLS 1.3, after it."""
+        connecting = self.connect(target)
+        if isinstance(connecting.result, Failure):
+            return str(self.failureResultOf(connecting, PathError).value)
+        client = cast("EchoUpClient", self.successResultOf(connecting))
+        self.reactor.until(lambda: bool(client.closed.called))
+        return str(raised(PathError, client.check, Reply()))
+
     def assertHandshakeFails(self, build: type[Server], message: str) -> None:
         """Check how the handshake fails with a server that doesn't speak TLS."""
         port = self.listenWith(build)
@@ -395,6 +478,16 @@ class TLSTests(ConnectTestCase):
         for build in (Leaver, Resetter):
             why = "the server closed the connection; the server may expect --proxy-protocol"
             self.assertHandshakeFails(build, why)
+
+    def test_headerIsSuggestedToServerThatExpectsIt(self) -> None:
+        """A server that closes without a byte may expect a header; not if it got one, or if something came."""
+        port = self.listenWith(Leaver)
+        for target, isSuggested in (
+            (StreamTarget("", "127.0.0.1", port, self.security), True),
+            (StreamTarget("", "127.0.0.1", port, self.security, proxyProtocol=1), False),
+        ):
+            error = self.failureResultOf(self.connect(target), PathError).value
+            assert str(error).endswith("; the server may expect --proxy-protocol") is isSuggested
 
     def test_silentHandshakeTimesOut(self) -> None:
         """A silent server is given up after the time for resolving, connecting and the handshake, and is dropped."""

@@ -74,8 +74,10 @@ class ProbeTests(SynchronousTestCase):
                 corrupted,
                 ExitCode.WRONG,
                 str(corrupted),
-                "corrupted from 127.0.0.1:1: byte 1 of the reply is not the upper case of the one sent: "
-                'expected "BC", got "XC"',
+                (
+                    "corrupted from 127.0.0.1:1: byte 1 of the reply is not the upper case of the one sent: "
+                    'expected "BC", got "XC"'
+                ),
             ),
             (
                 long,
