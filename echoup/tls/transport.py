@@ -80,12 +80,23 @@ class TLSTransport(Protocol):
 
     @property
     def peerChain(self) -> list[bytes]:
-        """The certificates that the peer has sent, in DER, its own first; also where they were refused."""
+        """The certificates that the peer has sent, in DER, its own first, also where they were refused.
+
+        It is empty where a session was resumed.
+        """
         tls: Any = self.tls
         if hasattr(tls, "get_unverified_chain"):
             return list(tls.get_unverified_chain())
         chain = tls._sslobj.get_unverified_chain()  # public from Python 3.13 on
         return [certificate.public_bytes(_DER) for certificate in chain or ()]
+
+    @property
+    def peerCertificate(self) -> bytes | None:
+        """The peer's certificate in DER, also where it was refused; None while there is none."""
+        try:
+            return self.tls.getpeercert(binary_form=True)
+        except ValueError:  # the handshake isn't done
+            return next(iter(self.peerChain), None)
 
     def connectionMade(self) -> None:
         """Begin the handshake, if this is the client, which sends first."""

@@ -375,14 +375,14 @@ class StreamTests(TLSTestCase):
         for version in VERSIONS:
             trusting, server = contexts(version)
             connection = Connection(self, False, (trusting, server))
-            assert connection.near.peerChain == []
+            assert (connection.near.peerChain, connection.near.peerCertificate) == ([], None)
             connection.shakeHands()
             chain = connection.near.peerChain
-            assert chain[0] == connection.near.tls.getpeercert(binary_form=True)
+            assert chain[0] == connection.near.peerCertificate == connection.near.tls.getpeercert(binary_form=True)
             connection = Connection(self, False, (ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), server))
             assert raised(ssl.SSLError, connection.far.shakeHands)
             connection.until("failed")
-            assert connection.near.peerChain == chain
+            assert (connection.near.peerChain, connection.near.peerCertificate) == (chain, chain[0])
 
     def test_askedClientKnowsIt(self) -> None:
         """A client knows whether the server has asked for a certificate."""

@@ -160,7 +160,7 @@ class StreamTarget:
             try:
                 await tls.established.addTimeout(max(left, 0), client.clock)
             finally:
-                trace.certificate = next(iter(tls.peerChain), None)
+                trace.certificate = tls.peerCertificate
         except (DeferredTimeout, CancelledError) as error:
             trace.abandon(phase, client.handle)
             tls.abortConnection()
