@@ -86,7 +86,7 @@ def test_faultIsReported(fault: Fault) -> None:
         assert (outage["first"], outage["last"], outage["over"]) == (1, 1, False)
     with serving(fault.server) as address:
         ended = ping("-c1", *fault.options, address.target, command=TIMED)
-        error = f"echoup: {error}\n"
+        error = f"echoup: {address.target}: {fault.why}\n"
         assert (ended.returncode, BYTES.sub("", ended.stderr)) == (fault.code, error)
         _, line, _, _, counts, *_ = ended.stdout.splitlines()
         lost = "0 lost (0 %), 1 wrong" if fault.code == 1 else "1 lost (100 %), 0 wrong"
