@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL
 
@@ -83,7 +83,8 @@ def socat(folder: Path, to: str, *options: str, listen: str = "") -> Iterator[Ad
     with running([need("socat"), *options, listening, to], address, folder / "socat.log") as process:
         yield address
         for child in childrenOf(process.pid):  # one for each connection
-            os.kill(child, SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(child, SIGKILL)
 
 
 @contextmanager

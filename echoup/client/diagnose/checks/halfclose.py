@@ -14,14 +14,14 @@ _CAUSES: Mapping[str, tuple[Status, ExitCode, str, str, str]] = {
     "half-close-cut": (
         Status.FAIL,
         ExitCode.SHORT,
-        "the reply is cut when we end our side first",
+        "the reply is cut when we half-close",
         "A proxy or a firewall takes our half-close for a close, and drops what is still to come back.",
         "nginx: proxy_half_close on. haproxy: no nolinger, longer client-fin and server-fin. socat: a longer -t.",
     ),
     "half-close-hangs": (
         Status.FAIL,
         ExitCode.TIMED_OUT,
-        "the reply stops when we end our side first",
+        "the reply stops when we half-close",
         "After our FIN something on the path drops the packets of this connection, or nobody answers before its end.",
         "Look for a firewall with short timeouts for half-closed connections (conntrack: fin_wait, close_wait).",
     ),

@@ -61,7 +61,7 @@ class Outcome:
     ending: Ending | None = None
     """What ended the connection, if that was before our own close."""
     tcp: TCPInfo | None = None
-    """What the kernel knew of the connection at the end of a wait that was in vain."""
+    """What the kernel knew of the connection at the end of the wait."""
     local: str = ""
     """Our own address."""
     error: PathError | None = None
