@@ -50,8 +50,8 @@ _CAUSES: Mapping[str, tuple[Status, ExitCode, str, str, str]] = {
         Status.NOTE,
         ExitCode.TLS_FAILED,
         "the server ends TLS with a FIN, without close_notify",
-        "Whoever can send packets on the path can end a reply early, and the client can't tell that it was cut.",
-        "Let whoever ends TLS send close_notify, or count the bytes in the application.",
+        "Anything on the path can end a reply early with a FIN of its own, and the client can't tell that it was cut.",
+        "Let the program that ends TLS send close_notify, or count the bytes in the application.",
     ),
 }
 """For each cause its status, exit code and text, what it means and what to try."""

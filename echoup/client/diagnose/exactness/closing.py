@@ -77,7 +77,7 @@ class Closing:
 
     @property
     def isAcknowledged(self) -> bool:
-        """Whether the kernel of whoever is next on the path had acknowledged all that we sent, and our end."""
+        """Whether the next kernel on the path had acknowledged all that we sent, and our end."""
         # A reset forgets what was not acknowledged, so that is counted; the SYN and our end count as one byte each.
         isCounted = self.tcp and self.tcp.bytesAcknowledged >= self.sent + 2
         return bool(isCounted and self.tcp and self.tcp.state in ACKNOWLEDGED and not self.tcp.unacknowledged)
