@@ -1,6 +1,6 @@
 """Make one check of `echoup diagnose` for several targets at the same time, in one process.
 
-`python -m tests.support.parallelchecks SCOPE NAME TARGET…` prints what each found; SCOPE is JSON, the fields of the scope.
+`python -m tests.support.parallelchecks SCOPE NAME TARGET…` prints what each found; SCOPE is JSON, its fields.
 """
 
 import json

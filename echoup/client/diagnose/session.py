@@ -1,9 +1,9 @@
 """One `echoup diagnose`: its checks, stage by stage, and how it ends."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.defer import CancelledError
 
 from echoup.client.diagnose.checklist import STAGES, Check
 from echoup.client.diagnose.conclusion import conclude
@@ -11,6 +11,7 @@ from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.diagnose.reports.report import DiagnosisReport
 from echoup.client.diagnose.scope import Scope
+from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.target.parse import Target
 from echoup.client.target.stream import StreamTarget
@@ -63,16 +64,9 @@ class _Session:
         """By the names of the checks."""
         self._report = report
 
-    async def makeAll(self, checks: Sequence[Check]) -> None:
-        """Make the `checks` at the same time; if one raises, or this is cancelled, end the others."""
-        running = [Deferred.fromCoroutine(self._make(check)) for check in checks]
-        try:
-            await gatherResults(running, consumeErrors=True)
-        except FirstError as error:
-            error.subFailure.raiseException()
-        finally:
-            for each in running:
-                each.cancel()
+    async def makeAll(self, checks: Iterable[Check]) -> None:
+        """Make the `checks` at the same time."""
+        await together(self._make(check) for check in checks)
 
     async def _make(self, check: Check) -> None:
         """Make `check`, unless there is a reason not to, and report what it found.

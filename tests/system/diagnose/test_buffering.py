@@ -13,10 +13,10 @@ import pytest
 from echoup.client.diagnose.checks import buffering
 from tests.support.addresses import unused
 from tests.support.authorities import Certificates
+from tests.support.balancers import HoldingRelay, fullBuffers, haproxy, nginx, nothing
 from tests.support.checks import REPETITIONS, checked
 from tests.support.daemon import Daemon
 from tests.support.peers import need, running
-from tests.support.proxies import HoldingRelay, fullBuffers, haproxy, nginx, nothing
 from tests.support.relay import StreamRelay
 
 

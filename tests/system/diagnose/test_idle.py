@@ -7,8 +7,8 @@ from socket import AF_INET
 import pytest
 
 from tests.support.addresses import Address
-from tests.support.parallelchecks import check
 from tests.support.diagnoses import servedNetwork
+from tests.support.parallelchecks import check
 from tests.support.peers import need, running
 from tests.support.routednetwork import SERVER, whyNoRoutedNetwork
 

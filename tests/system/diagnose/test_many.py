@@ -9,9 +9,9 @@ from socket import AF_INET
 import pytest
 
 from tests.support.addresses import Address
-from tests.support.parallelchecks import check
 from tests.support.daemon import Daemon
 from tests.support.diagnoses import DIAGNOSE, servedNetwork
+from tests.support.parallelchecks import check
 from tests.support.peers import need, running
 from tests.support.routednetwork import SERVER, whyNoRoutedNetwork
 

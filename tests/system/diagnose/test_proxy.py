@@ -12,10 +12,10 @@ import pytest
 from echoup.client.diagnose.checks import distance
 from tests.support.addresses import Address
 from tests.support.authorities import Certificates
+from tests.support.balancers import haproxy, nginx
 from tests.support.checks import REPETITIONS, checked
 from tests.support.daemon import Daemon
 from tests.support.diagnoses import diagnose
-from tests.support.balancers import haproxy, nginx
 from tests.support.relay import StreamRelay
 from tests.support.routednetwork import SERVER, routedNetwork, whyNoRoutedNetwork
 

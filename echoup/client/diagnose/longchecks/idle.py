@@ -15,8 +15,8 @@ from echoup.client.diagnose.finding import Finding, Problem, skipped
 from echoup.client.diagnose.longchecks.bisection import Trial, between, bracket, deaths, ladder
 from echoup.client.diagnose.longchecks.idleproblems import Cut, problems, summary, worded
 from echoup.client.diagnose.longchecks.leaving import leaveConnection, leaveSocket, proveSocket
-from echoup.client.diagnose.longchecks.together import settled, together
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.together import settled, together
 from echoup.client.exitcodes import PathError
 
 Leave = Callable[[float], Coroutine[Any, Any, Trial]]

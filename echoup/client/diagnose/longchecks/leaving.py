@@ -7,11 +7,11 @@ import socket
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.task import deferLater
 
 from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.diagnose.datagramsocket import DatagramSocket
 from echoup.client.diagnose.longchecks.bisection import Fate, Trial
-from echoup.client.diagnose.longchecks.together import sleep
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient, Ending
@@ -109,7 +109,7 @@ async def leaveSocket(path: PathUnderTest, address: str, seconds: float) -> Tria
     try:
         await _ask(path, opened)
         began = path.reactor.seconds()
-        await sleep(path.clock, seconds)
+        await deferLater(path.clock, seconds)
         idle = path.reactor.seconds() - began
         try:
             await _ask(path, opened)

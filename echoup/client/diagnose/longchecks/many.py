@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from twisted.internet.task import deferLater
+
 from echoup.client.diagnose.finding import Finding, skipped
 from echoup.client.diagnose.longchecks.leaving import prove
 from echoup.client.diagnose.longchecks.manyproblems import Failure, Holding, problems, summary
 from echoup.client.diagnose.longchecks.ownlimits import allowance, raised
-from echoup.client.diagnose.longchecks.together import sleep, together
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 
@@ -88,7 +90,7 @@ class _Crowd:
             if not failures:
                 continue
             if failures[0].error.code is not ExitCode.LOCAL:
-                await sleep(self.path.clock, REPRIEVE)
+                await deferLater(self.path.clock, REPRIEVE)
             if again := await self._open():
                 self.failures = [*failures, again]
             else:
@@ -136,7 +138,7 @@ class _Crowd:
         for client in self.proven[-2:]:
             self.path.drop(client)
             await client.closed
-        await sleep(self.path.clock, REPRIEVE)
+        await deferLater(self.path.clock, REPRIEVE)
         self.isReplaceable = not await self._open()
 
     async def disperse(self) -> None:
