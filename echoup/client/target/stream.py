@@ -48,13 +48,13 @@ class StreamTarget:
     """The version of the PROXY header to send first, if any."""
     bindAddress: str | None = None
     """The address to connect from."""
-    bindPort: int = 0
-    """The port to connect from; 0: one that the kernel chooses."""
     patience: float = 0
     """Seconds that one address has to answer; 0: as many as the connection has."""
     family: Family = Family.ANY
     path: str = ""
     """The path of a Unix socket, as system calls take it: an abstract name begins with a NUL."""
+    bindPort: int = 0
+    """The port to connect from; 0: one that the kernel chooses."""
     tos: int | None = None
     """The TOS byte of the packets; None for the kernel's."""
 
