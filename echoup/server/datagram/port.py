@@ -44,7 +44,6 @@ _IPV4 = Struct("=i4s4s")  # the interface, our own address, the destination: ip(
 _IPV6 = Struct("=16si")  # the destination, the interface: RFC 3542, 6
 # The larger of the two, and the TOS: a byte over IPv4, ip(7), and an int over IPv6 (RFC 3542, 6.5).
 _ANCILLARY = socket.CMSG_SPACE(_IPV6.size) + socket.CMSG_SPACE(4)
-_UNMARKED = {socket.AF_INET: bytes(1), socket.AF_INET6: bytes(4)}
 
 
 @dataclass(eq=False)
@@ -85,6 +84,11 @@ class DatagramPort(Port):
         host, port = self.socket.getsockname()[:2]
         return host, port
 
+    @cached_property
+    def _unmarked(self) -> bytes:
+        """What the kernel tells of a datagram without a TOS."""
+        return bytes(4 if self.addressFamily == socket.AF_INET6 else 1)
+
     def doRead(self) -> None:
         """Serve the datagrams that have come, up to the limits of a turn.
 
@@ -106,7 +110,7 @@ class DatagramPort(Port):
     def _receive(self) -> list[tuple[bytes, ReturnPath]]:
         """Return the datagrams that have come, each with its path."""
         received: list[tuple[bytes, ReturnPath]] = []
-        size, bound, receive, unmarked = 0, self._bound, self.socket.recvmsg, _UNMARKED[self.addressFamily]
+        size, bound, receive, unmarked = 0, self._bound, self.socket.recvmsg, self._unmarked
         for _ in range(DATAGRAMS_PER_TURN):
             try:
                 datagram, ancillary, _, sender = receive(LARGEST, _ANCILLARY)
