@@ -17,7 +17,7 @@ def test_interruptReportsWhatIsKnown(tmp_path: Path) -> None:
     """Ctrl-C ends the checks, the object has what was found until then, and the exit code is 130."""
     with Daemon.start(tmp_path) as daemon:
         before = daemon.descriptors
-        command = [*DIAGNOSE, "--json", "--only", "resolve", "--only", "idle", "--idle", "1h", daemon.address.target]
+        command = [*DIAGNOSE, "--json", "--only", "resolve", "--only", "idle", "--idle", "60m", daemon.address.target]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             eventually(lambda: daemon.descriptors > before)
             process.send_signal(signal.SIGINT)
