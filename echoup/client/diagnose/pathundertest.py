@@ -7,10 +7,13 @@ from typing import Any
 
 from twisted.internet.base import ReactorBase
 
+from echoup.addresses import joinAddress
 from echoup.client.connect.resolve import resolve
 from echoup.client.connect.trace import Trace
+from echoup.client.diagnose.datagramsocket import DatagramSocket
 from echoup.client.diagnose.scope import Scope
 from echoup.client.exchange import Take
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.datagram import DatagramTarget
 from echoup.client.target.parse import Target
@@ -62,6 +65,31 @@ class PathUnderTest:
         trace = Trace(self.clock.seconds)
         found = await resolve(self.reactor, self.host, self.target.family, self.scope.timeout, trace, self.clock)
         return found[0]
+
+    async def openDatagrams(self, tos: int | None = None, isWhole: bool = False, sourcePort: int = 0) -> DatagramSocket:
+        """Return a UDP socket to the target's address and port, which the caller closes; see DatagramSocket.
+
+        It sends from the target's address, and with its TOS unless `tos` is given. Raise PathError where this machine
+        can't open it; the errno is that of its cause.
+        """
+        target, host = self.target, await self.ipAddress()
+        tos = target.tos if tos is None else tos
+        try:
+            return DatagramSocket(
+                self.reactor,
+                self.clock,
+                host,
+                target.port,
+                tos=tos or 0,
+                isWhole=isWhole,
+                source=target.bindAddress,
+                sourcePort=sourcePort,
+            )
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise PathError(
+                ExitCode.LOCAL, why, f"udp:{joinAddress(host, target.port)}", action="cannot send to"
+            ) from error
 
     def streamAt(self, address: str | None = None, **changes: Any) -> StreamTarget:
         """Return the target at `address`, or at the one that all checks use, with some fields changed.
