@@ -17,16 +17,32 @@ from echoup.clock import RunningTime
 LARGEST = 2**16
 """More than the largest datagram."""
 
-# Linux has them, Python 3.11 doesn't (linux/in.h, linux/in6.h).
-IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
-IP_MTU, IPV6_MTU = 14, 24
-SO_MEMINFO = 55
+MOST_HELD = 2**25
+"""Bytes of datagrams that are kept; what comes after them is dropped, so that no service can fill the memory."""
+
+TURN = 100
+"""Datagrams that are taken in one turn of the reactor, so that a flood leaves time for everything else."""
+
+# Linux has these, and Python 3.11 doesn't: linux/in.h, linux/in6.h, asm-generic/socket.h.
+IP_MTU_DISCOVER, IP_MTU, IPV6_MTU_DISCOVER, IPV6_MTU, SO_MEMINFO = 10, 14, 23, 24, 55
 IP_PMTUDISC_PROBE = 3
 """Set DF, and ignore the path MTU that the kernel knows: ip(7)."""
 
+_OPTIONS = {
+    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_RECVTOS, socket.IP_TOS, IP_MTU_DISCOVER, IP_MTU),
+    socket.AF_INET6: (
+        socket.IPPROTO_IPV6,
+        socket.IPV6_RECVTCLASS,
+        socket.IPV6_TCLASS,
+        IPV6_MTU_DISCOVER,
+        IPV6_MTU,
+    ),
+}
+"""The level of the options of each family, and those to receive the TOS, to set it, to set DF, and of the path MTU."""
+
 
 @dataclass(frozen=True)
-class Arrival:
+class ArrivedDatagram:
     """A datagram that came."""
 
     data: bytes
@@ -61,22 +77,19 @@ class DatagramSocket:
         family, kind, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
         )[0]
-        self.arrivals: list[Arrival] = []
+        self.arrivals: list[ArrivedDatagram] = []
         """What came, in the order in which it came."""
         self.errors: list[OSError] = []
         """What the kernel reported, such as refusals."""
         self._reactor, self._clock = reactor, clock
         self._change: Deferred[None] | None = None
+        self._held = 0
+        self._level, receiveTOS, self._setTOS, discover, self._getMTU = _OPTIONS[socket.AddressFamily(family)]
         self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
         try:
-            if family == socket.AF_INET6:
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
-                if isWhole:
-                    self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE)
-            else:
-                self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
-                if isWhole:
-                    self.socket.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+            self.socket.setsockopt(self._level, receiveTOS, 1)
+            if isWhole:
+                self.socket.setsockopt(self._level, discover, IP_PMTUDISC_PROBE)
             self.mark(tos)
             if source or sourcePort:
                 self.socket.bind((source or "", sourcePort))
@@ -95,9 +108,7 @@ class DatagramSocket:
     @property
     def mtu(self) -> int:
         """The largest packet that the path takes, as far as this machine knows: ip(7), IP_MTU."""
-        if self.socket.family == socket.AF_INET6:
-            return self.socket.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
-        return self.socket.getsockopt(socket.IPPROTO_IP, IP_MTU)
+        return self.socket.getsockopt(self._level, self._getMTU)
 
     @property
     def overflowed(self) -> int:
@@ -106,10 +117,7 @@ class DatagramSocket:
 
     def mark(self, tos: int) -> None:
         """Send with `tos` from now on."""
-        if self.socket.family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
-        else:
-            self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+        self.socket.setsockopt(self._level, self._setTOS, tos)
 
     def fileno(self) -> int:
         """See `IFileDescriptor`."""
@@ -125,7 +133,7 @@ class DatagramSocket:
 
     def doRead(self) -> None:
         """Take what came."""
-        while True:
+        for _ in range(TURN):
             try:
                 data, ancillary, _, _ = self.socket.recvmsg(LARGEST, socket.CMSG_SPACE(4))
             except BlockingIOError:
@@ -133,8 +141,10 @@ class DatagramSocket:
             except OSError as error:
                 self.errors.append(error)
                 break
-            tos = ancillary[0][2][0] if ancillary else 0
-            self.arrivals.append(Arrival(data, tos, self._clock.seconds()))
+            self._held += len(data)
+            if self._held <= MOST_HELD:
+                tos = ancillary[0][2][0] if ancillary else 0
+                self.arrivals.append(ArrivedDatagram(data, tos, self._clock.seconds()))
         if self._change:
             change, self._change = self._change, None
             change.callback(None)

@@ -6,11 +6,14 @@ from enum import Enum
 from random import Random
 from string import ascii_lowercase
 
-from echoup.client.diagnose.datagramsocket import Arrival
+from echoup.client.diagnose.datagramsocket import ArrivedDatagram
 from echoup.upper import upper
 
 LEAST_TAGGED = 16
 """Bytes of the smallest datagram that begins with its number."""
+
+EXPLAINED = 100
+"""Wrong answers that are explained, each of which is compared with all datagrams."""
 
 
 def differsAt(one: bytes, other: bytes) -> int:
@@ -46,7 +49,7 @@ class DatagramAnswers:
     """
 
     def __init__(self) -> None:
-        self.arrived: dict[int, list[Arrival]] = {}
+        self.arrived: dict[int, list[ArrivedDatagram]] = {}
         """The right answers to each datagram, by its number; more than one if it was duplicated."""
         self.order: list[int] = []
         """The numbers of the right answers in the order in which they came."""
@@ -72,12 +75,12 @@ class DatagramAnswers:
         self._sent.append(data)
         return data
 
-    def judge(self, arrival: Arrival) -> None:
-        """Note which datagram `arrival` answers, or what is wrong with it."""
+    def judge(self, arrival: ArrivedDatagram) -> None:
+        """Note which datagram `arrival` answers, or what is wrong with it; of a flood of wrong ones the first."""
         number = self._numbers.get(arrival.data)
-        if number is None:
+        if number is None and len(self.wrong) < EXPLAINED:
             self.wrong.append(self._explain(arrival.data))
-        else:
+        elif number is not None:
             self.arrived.setdefault(number, []).append(arrival)
             self.order.append(number)
 

@@ -8,7 +8,7 @@ from errno import EMSGSIZE
 from twisted.internet.task import deferLater
 
 from echoup.client.diagnose.datagrams.answers import DatagramAnswers
-from echoup.client.diagnose.datagramsocket import Arrival, DatagramSocket
+from echoup.client.diagnose.datagramsocket import ArrivedDatagram, DatagramSocket
 from echoup.client.diagnose.pathundertest import PathUnderTest
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
@@ -72,7 +72,7 @@ class Questions(DatagramAnswers):
         self._judged = len(self.socket.arrivals)
         return number in self.arrived
 
-    def answersTo(self, number: int | None) -> list[Arrival]:
+    def answersTo(self, number: int | None) -> list[ArrivedDatagram]:
         """Return the right answers to the datagram with this `number`."""
         return self.arrived[number] if number is not None and self.isAnswered(number) else []
 

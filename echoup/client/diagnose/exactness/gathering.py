@@ -1,7 +1,5 @@
 """What comes back on a connection, and the wait for it."""
 
-from math import inf
-
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
@@ -11,21 +9,28 @@ STEP = 0.5
 """Seconds between two looks at the progress of a reply; after one without any, a wrong reply is taken to be over."""
 
 
+SURPLUS = 2**16
+"""Bytes beyond those that are due after which nothing more is taken."""
+
+LONGEST = 60.0
+"""Seconds after which a reply is given up that comes in drops."""
+
+
 class Gathering:
     """What comes back on a connection."""
 
-    def __init__(self, clock: RunningTime, size: float) -> None:
+    def __init__(self, clock: RunningTime, size: int) -> None:
         """`size` is how many bytes are due."""
         self.received = bytearray()
         self.isEnded = False
         """Whether nothing more can come."""
-        self._size = size
+        self._size, self._most = size, size + SURPLUS
         self._clock = clock
         self._over: Deferred[None] | None = None
 
     def take(self, data: bytes) -> None:
         """Take what came."""
-        self.received += data
+        self.received += data[: self._most - len(self.received)]
         self._check()
 
     def end(self, _: object) -> None:
@@ -34,12 +39,13 @@ class Gathering:
         self._check()
 
     async def wait(self, seconds: float, expected: bytes | None = None) -> None:
-        """Wait until all came, or the end, or until nothing more has come for `seconds`.
+        """Wait until all came, or the end, or until nothing more has come for `seconds`; LONGEST at most.
 
         With `expected`, what is due, a reply that is wrong already has only STEP to go on.
         """
         before, quiet, step = len(self.received), 0.0, min(STEP, seconds)
-        while not self._isOver and quiet < seconds:
+        deadline = self._clock.seconds() + LONGEST
+        while not self._isOver and quiet < seconds and self._clock.seconds() < deadline:
             self._over = Deferred()
             try:
                 await self._over.addTimeout(step, self._clock)
@@ -52,7 +58,7 @@ class Gathering:
 
     async def waitForEnd(self, seconds: float) -> None:
         """Wait until the connection ends, or until nothing more has come for `seconds`."""
-        self._size = inf
+        self._size = self._most
         await self.wait(seconds)
 
     @property

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.diagnose.datagrams.answers import DatagramAnswers, Fault, WrongAnswer
-from echoup.client.diagnose.datagramsocket import Arrival
+from echoup.client.diagnose.datagramsocket import ArrivedDatagram
 
 
 class DatagramAnswersTests(SynchronousTestCase):
@@ -15,7 +15,7 @@ class DatagramAnswersTests(SynchronousTestCase):
 
     def arrive(self, data: bytes) -> None:
         """Let an answer arrive."""
-        self.answers.judge(Arrival(data, 0, 0.0))
+        self.answers.judge(ArrivedDatagram(data, 0, 0.0))
 
     def test_rightAnswersAreCountedInTheirOrder(self) -> None:
         """Each right answer is counted for its datagram, in the order in which they come; copies count again."""
