@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import DeferredSemaphore
 
 from echoup.client.diagnose.exactness.judgement import describe, judge, judgeFirst
 from echoup.client.diagnose.exactness.samples import LARGE, Kind, Sample, ofSize, opening, samples
-from echoup.client.diagnose.exactness.trial import Answers, How, Outcome, attempt
+from echoup.client.diagnose.exactness.trial import Answers, How, SampleResult, attempt
 from echoup.client.diagnose.finding import Finding
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.together import together
 
 TOGETHER = 6
 """How many payloads are under way at the same time."""
@@ -47,7 +48,7 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     return describe(outcomes, judge(confirmed, filtered, outcomes), answers)
 
 
-async def _begin(path: PathUnderTest) -> tuple[Answers, Outcome]:
+async def _begin(path: PathUnderTest) -> tuple[Answers, SampleResult]:
     """Find out when the server answers, with a payload without a line end; return that and the first reply."""
     first = await attempt(path, opening(), Answers.AT_ONCE)
     if first.error:
@@ -65,26 +66,27 @@ async def _begin(path: PathUnderTest) -> tuple[Answers, Outcome]:
     return Answers.AT_ONCE, first
 
 
-async def _attemptAll(path: PathUnderTest, payloads: Iterable[Sample], answers: Answers) -> list[Outcome]:
+async def _attemptAll(path: PathUnderTest, payloads: Iterable[Sample], answers: Answers) -> list[SampleResult]:
     """Send the payloads, TOGETHER at the same time."""
-    semaphore = DeferredSemaphore(TOGETHER)
+    places = DeferredSemaphore(TOGETHER)
 
-    def begin(sample: Sample) -> "Deferred[Outcome]":
-        return Deferred.fromCoroutine(attempt(path, sample, answers))
+    async def send(sample: Sample) -> SampleResult:
+        async with places:
+            return await attempt(path, sample, answers)
 
-    return list(await gatherResults([semaphore.run(begin, each) for each in payloads], consumeErrors=True))
+    return await together(map(send, payloads))
 
 
 async def _confirm(
-    path: PathUnderTest, failed: Iterable[Outcome], answers: Answers, tell: Tell
-) -> tuple[list[Outcome], list[Outcome]]:
+    path: PathUnderTest, failed: Iterable[SampleResult], answers: Answers, tell: Tell
+) -> tuple[list[SampleResult], list[SampleResult]]:
     """Send what failed again, one after the other, the smallest first; return what fails again.
 
     What shows the same alteration as a payload that has failed twice is taken as it is. The second list has the
     look-alikes whose random twins pass. Raise PathError where there is no connection.
     """
-    confirmed: list[Outcome] = []
-    filtered: list[Outcome] = []
+    confirmed: list[SampleResult] = []
+    filtered: list[SampleResult] = []
     hung = 0
     for outcome in sorted(failed, key=_urgency):
         sample, alteration = outcome.sample, outcome.alteration
@@ -106,7 +108,7 @@ async def _confirm(
     return confirmed, filtered
 
 
-def _urgency(outcome: Outcome) -> tuple[bool, int, int]:
+def _urgency(outcome: SampleResult) -> tuple[bool, int, int]:
     """Return what is sent again first: what fails fast, and what says the most."""
     return outcome.how is How.HUNG, [*Kind].index(outcome.sample.kind), len(outcome.sent)
 

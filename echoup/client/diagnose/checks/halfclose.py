@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
-
+from echoup.client.diagnose.amounts import size, time
 from echoup.client.diagnose.exactness.closing import Closing, endAnswered, endAtOnce, endLarge, endLater
 from echoup.client.diagnose.finding import Finding, Problem, Status
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import ExitCode, PathError
+from echoup.plurals import counted
 
 _CAUSES: Mapping[str, tuple[Status, ExitCode, str, str, str]] = {
     "half-close-cut": (
@@ -64,7 +65,7 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     """
     tell("our end first")
     ways = (endAnswered, endAtOnce, endLarge)
-    closings = await gatherResults([Deferred.fromCoroutine(end(path)) for end in ways], consumeErrors=True)
+    closings = await together(end(path) for end in ways)
     answered, *outstanding = closings
     _require(path, answered)
     control = None
@@ -83,14 +84,17 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     figures: dict[str, Any] = {"connections": [each.figures for each in closings], "answersAtEnd": answered.isLate}
     if problems:
         return Finding(max(problems, key=lambda each: each.status.rank).text, tuple(problems), figures)
-    took = f"after {answered.seconds * 1000:.3g} ms if nothing was to come"
     late = "; the server answers only after our end" if answered.isLate else ""
-    sizes = " and ".join(str(each.sent) for each in outstanding)
-    return Finding(f"{sizes} bytes came back after our end, then {outstanding[-1].end}, {took}{late}", (), figures)
+    sizes = " and ".join(size(each.sent) for each in outstanding)
+    took = f"{outstanding[-1].end}, {time(answered.seconds)} after ours at best"
+    return Finding(f"{sizes} came back after our end, then {took}{late}", (), figures)
 
 
 def _require(path: PathUnderTest, closing: Closing) -> None:
-    """Raise PathError if bytes were lost, though they had time to come back before our end."""
+    """Raise PathError if bytes were lost, though they had time to come back before our end, or too many came."""
+    if closing.received > closing.sent:
+        why = f"more came back than the {counted(closing.sent, 'byte')} that were sent"
+        raise PathError(ExitCode.WRONG, why, path.target)
     if not closing.isWhole:
         came = f"{closing.received} of {closing.sent} bytes came back"
         if closing.ending:

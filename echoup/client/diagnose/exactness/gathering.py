@@ -25,7 +25,7 @@ class Gathering:
         self.isEnded = False
         """Whether nothing more can come."""
         self._size, self._most = size, size + SURPLUS
-        self._clock = clock
+        self._clock, self._deadline = clock, clock.seconds() + LONGEST
         self._over: Deferred[None] | None = None
 
     def take(self, data: bytes) -> None:
@@ -39,13 +39,12 @@ class Gathering:
         self._check()
 
     async def wait(self, seconds: float, expected: bytes | None = None) -> None:
-        """Wait until all came, or the end, or until nothing more has come for `seconds`; LONGEST at most.
+        """Wait until all came, or the end, or until nothing more has come for `seconds`, or LONGEST is over.
 
         With `expected`, what is due, a reply that is wrong already has only STEP to go on.
         """
         before, quiet, step = len(self.received), 0.0, min(STEP, seconds)
-        deadline = self._clock.seconds() + LONGEST
-        while not self._isOver and quiet < seconds and self._clock.seconds() < deadline:
+        while not self._isOver and quiet < seconds and self._clock.seconds() < self._deadline:
             self._over = Deferred()
             try:
                 await self._over.addTimeout(step, self._clock)

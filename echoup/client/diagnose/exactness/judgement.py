@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from echoup.client.diagnose.exactness import alteration
 from echoup.client.diagnose.exactness.samples import LARGE, Kind
-from echoup.client.diagnose.exactness.trial import Answers, How, Outcome
+from echoup.client.diagnose.exactness.trial import Answers, How, SampleResult
 from echoup.client.diagnose.finding import Finding, Problem, Status
 from echoup.client.exitcodes import ExitCode
 
@@ -111,12 +111,14 @@ _FILTERS = {
 }
 
 
-def judge(confirmed: Sequence[Outcome], filtered: Sequence[Outcome], made: Sequence[Outcome]) -> tuple[Problem, ...]:
+def judge(
+    confirmed: Sequence[SampleResult], filtered: Sequence[SampleResult], made: Sequence[SampleResult]
+) -> tuple[Problem, ...]:
     """Return what is wrong, by the payloads that failed twice.
 
     `filtered` are the look-alikes among them whose random twins pass; `made` are all payloads of the first pass.
     """
-    groups: dict[str, list[Outcome]] = {}
+    groups: dict[str, list[SampleResult]] = {}
     seenElsewhere = {each.alteration.cause for each in made if each.alteration and each.sample.kind is not Kind.PIECES}
     for outcome in confirmed:
         groups.setdefault(_cause(outcome, seenElsewhere), []).append(outcome)
@@ -128,14 +130,14 @@ def judge(confirmed: Sequence[Outcome], filtered: Sequence[Outcome], made: Seque
     return (*problems, *filters)
 
 
-def judgeFirst(outcome: Outcome) -> tuple[Problem, ...]:
+def judgeFirst(outcome: SampleResult) -> tuple[Problem, ...]:
     """Return what is wrong where the first payload failed twice, so that the others would, too."""
     if outcome.how is How.HUNG and not outcome.received:
         return (_problem("no-reply", [outcome], [outcome]),)
     return judge([outcome], [], [outcome])
 
 
-def describe(made: Sequence[Outcome], problems: tuple[Problem, ...], answers: Answers) -> Finding:
+def describe(made: Sequence[SampleResult], problems: tuple[Problem, ...], answers: Answers) -> Finding:
     """Return the finding of all payloads."""
     if answers is not Answers.AT_ONCE:
         problems += (_notice(answers),)
@@ -147,7 +149,7 @@ def describe(made: Sequence[Outcome], problems: tuple[Problem, ...], answers: An
     return Finding(worst.text if worst else f"{exact}{left}", problems, figures)
 
 
-def _cause(outcome: Outcome, seenElsewhere: set[str]) -> str:
+def _cause(outcome: SampleResult, seenElsewhere: set[str]) -> str:
     kind = outcome.sample.kind
     if outcome.alteration:
         isOfPieces = kind is Kind.PIECES and outcome.alteration.cause not in seenElsewhere
@@ -160,7 +162,7 @@ def _cause(outcome: Outcome, seenElsewhere: set[str]) -> str:
     return "reply-cut" if isCut else "reply-hangs"
 
 
-def _problem(cause: str, outcomes: Sequence[Outcome], made: Sequence[Outcome]) -> Problem:
+def _problem(cause: str, outcomes: Sequence[SampleResult], made: Sequence[SampleResult]) -> Problem:
     text, meaning, advice = _CAUSES[cause]
     if cause in _NAMED and outcomes[0].alteration:
         text += f": {outcomes[0].alteration.words}"
@@ -173,7 +175,7 @@ def _problem(cause: str, outcomes: Sequence[Outcome], made: Sequence[Outcome]) -
     return Problem(Status.FAIL, cause, text, tuple(seen), meaning, advice, _CODES.get(outcomes[0].how, ExitCode.WRONG))
 
 
-def _filter(protocol: str, outcomes: Sequence[Outcome]) -> Problem:
+def _filter(protocol: str, outcomes: Sequence[SampleResult]) -> Problem:
     done = " or ".join(dict.fromkeys(_DONE[each.how] for each in outcomes))
     return Problem(
         Status.FAIL,

@@ -47,7 +47,7 @@ class How(Enum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SampleResult:
     """A payload, and what came back."""
 
     sample: Sample
@@ -103,7 +103,7 @@ def _describe(tcp: TCPInfo | None) -> str:
     return "; all that we sent is acknowledged"
 
 
-async def attempt(path: PathUnderTest, sample: Sample, answers: Answers) -> Outcome:
+async def attempt(path: PathUnderTest, sample: Sample, answers: Answers) -> SampleResult:
     """Send the payload on a new connection, in the way that the server needs to answer, and return what came back."""
     data = sample.data + b"\n" * (answers is Answers.BY_LINE and not sample.data.endswith(b"\n"))
     gathering = Gathering(path.clock, len(data))
@@ -125,9 +125,9 @@ async def attempt(path: PathUnderTest, sample: Sample, answers: Answers) -> Outc
                 client.close()  # a reset would be logged as an error, and ends some servers
                 await gathering.waitForEnd(LINGER)
     except PathError as error:
-        return Outcome(sample, data, b"", How.FAILED, error=error)
+        return SampleResult(sample, data, b"", How.FAILED, error=error)
     how, alteration = _judge(data, received, isOver)
-    return Outcome(sample, data, received, how, seconds, alteration, ending, tcp, client.local or "")
+    return SampleResult(sample, data, received, how, seconds, alteration, ending, tcp, client.local or "")
 
 
 async def _send(path: PathUnderTest, client: EchoUpClient, data: bytes, sample: Sample) -> None:

@@ -141,6 +141,23 @@ class BareFIN(TLSTransport):
         """Send no close_notify."""
 
 
+class Flood(Server):
+    """A server that sends without end, as fast as it is taken."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        self.transport.registerProducer(self, streaming=False)
+
+    def resumeProducing(self) -> None:
+        """Send more."""
+        self.transport.write(b"x" * 2**16)
+
+    def stopProducing(self) -> None:
+        """Do nothing: the connection is gone."""
+
+
 class HalfCloseTests(CheckTestCase):
     """Who ends first, what still comes, and how the other end comes, is found and named."""
 
@@ -166,7 +183,7 @@ class HalfCloseTests(CheckTestCase):
         for build in (Server, Slow, Mirror):
             finding = self.find(build)
             assert (finding.problems, finding.status) == ((), Status.OK)
-            assert finding.summary.startswith(f"{SMALL} and {SIZE} bytes came back after our end, then FIN")
+            assert finding.summary.startswith("57 B and 256 KiB came back after our end, then FIN, ")
             connections = finding.figures["connections"]
             assert [(each["end"], each["isEarly"]) for each in connections] == [("FIN", False)] * 3
             assert [each["received"] for each in connections] == [SMALL, SMALL, SIZE]
@@ -266,6 +283,18 @@ class HalfCloseTests(CheckTestCase):
             assert error
             assert error.code is code
             assert error.reason.startswith(why)
+
+    def test_floodBreaksItOff(self) -> None:
+        """A server that sends without end is no matter of the half-close, and is given up."""
+        error = raised(PathError, self.find, Flood)
+        assert error
+        assert (error.code, error.reason) == (ExitCode.WRONG, f"more came back than the {SMALL} bytes that were sent")
+
+    def test_failedHandshakeBreaksItOff(self) -> None:
+        """Where the server speaks no TLS, the check says so."""
+        error = raised(PathError, lambda: self.find(Mirror, isTLS=True))
+        assert error
+        assert error.code is ExitCode.TLS_FAILED
 
     def test_cancellingEndsIt(self) -> None:
         """Cancelling ends the check at once, in each of its steps, and leaves nothing."""
