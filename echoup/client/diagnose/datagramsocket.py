@@ -30,13 +30,7 @@ IP_PMTUDISC_PROBE = 3
 
 _OPTIONS = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_RECVTOS, socket.IP_TOS, IP_MTU_DISCOVER, IP_MTU),
-    socket.AF_INET6: (
-        socket.IPPROTO_IPV6,
-        socket.IPV6_RECVTCLASS,
-        socket.IPV6_TCLASS,
-        IPV6_MTU_DISCOVER,
-        IPV6_MTU,
-    ),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, socket.IPV6_TCLASS, IPV6_MTU_DISCOVER, IPV6_MTU),
 }
 """The level of the options of each family, and those to receive the TOS, to set it, to set DF, and of the path MTU."""
 
@@ -81,6 +75,11 @@ class DatagramSocket:
         """What came, in the order in which it came."""
         self.errors: list[OSError] = []
         """What the kernel reported, such as refusals."""
+        isV6 = family == socket.AF_INET6
+        self.headers = 48 if isV6 else 28
+        """Bytes of the headers of IP and UDP (RFC 8200, RFC 791, RFC 768)."""
+        self.largest = 65_527 if isV6 else 65_507
+        """Bytes of the largest datagram that there can be: 65 535 in all, or after the header of IPv6."""
         self._reactor, self._clock = reactor, clock
         self._change: Deferred[None] | None = None
         self._held = 0

@@ -4,7 +4,6 @@ from typing import Any
 
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
-from echoup.client.diagnose.sizes.datagrams import DatagramSizes, measureDatagrams
 from echoup.client.diagnose.sizes.segments import (
     TLS_RECORD,
     Fate,
@@ -13,6 +12,7 @@ from echoup.client.diagnose.sizes.segments import (
     SizeProbe,
     measureSegments,
 )
+from echoup.client.diagnose.sizes.wholedatagrams import DatagramSizes, measureDatagrams
 from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import ExitCode
 from echoup.plurals import counted

@@ -3,16 +3,18 @@
 from collections.abc import Collection
 from contextlib import closing
 from os import strerror
+from typing import Any
 
 from echoup.addresses import joinAddress
 from echoup.client.diagnose.datagrams.answers import Fault, WrongAnswer
 from echoup.client.diagnose.datagrams.burst import Burst, judgeBursts, sendBursts, shareLost
-from echoup.client.diagnose.datagrams.fragments import PassedSizes, judgeSizes, measureSizes
 from echoup.client.diagnose.datagrams.marks import judgeMarks, measureMarks
+from echoup.client.diagnose.datagrams.passedsizes import judgeSizes, measureSizes
 from echoup.client.diagnose.datagrams.questions import Questions
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.exitcodes import ExitCode
+from echoup.plurals import counted
 
 WAITS = (0.2, 0.3, 0.5, 0.5)
 """Seconds between the first datagrams, until one is answered."""
@@ -29,12 +31,9 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     Without a service for them at the host and port of a stream, nothing is said against the path.
     """
     host = await path.ipAddress()
-    try:
-        questions = Questions(path, host)
-    except OSError as error:
-        return skipped(f"this machine can't send there: {error.strerror}")
-    with closing(questions):
-        where = f"udp:{joinAddress(host, path.target.port)}"
+    where = f"udp:{joinAddress(host, path.target.port)}"
+    figures: dict[str, Any] = {"address": host}
+    with closing(Questions(path, await path.openDatagrams())) as questions:
         tell("is anybody there")
         patience = path.scope.timeout if path.isDatagram else min(PATIENCE, path.scope.timeout)
         if not await questions.ask(patience, WAITS):
@@ -42,41 +41,33 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
         tell("a burst")
         bursts = await sendBursts(questions)
         overflowed, loss = questions.socket.overflowed, _estimate(bursts)
-        tell("sizes")
-        sizes = await measureSizes(questions, loss)
-        tell("DSCP and ECN")
-        marks = await measureMarks(questions, loss)
+        figures |= {"bursts": [*map(vars, bursts)], "lost": shareLost(bursts), "overflowed": overflowed}
+        if not questions.wrong:
+            tell("sizes")
+            sizes = await measureSizes(questions, loss)
+            figures |= {"whole": sizes.whole, "largest": sizes.largest, "sizesLost": sizes.lost}
+        if not questions.wrong:
+            tell("DSCP and ECN")
+            marks = await measureMarks(questions, loss)
+            figures["marks"] = [{"sent": tos, "arrived": arrived} for tos, arrived in marks.items()]
+        if questions.wrong:  # so it counts as lost, too
+            problems = _judgeAnswers(questions.wrong)
         # What is silent altogether tells nothing about sizes and marks.
-        isSilent = not (questions.wrong or all(marks.values())) and not await questions.ask(path.scope.timeout, WAITS)
-    problems = [*_judgeAnswers(questions.wrong), *judgeBursts(bursts, overflowed)]
-    if isSilent:
-        problems.insert(0, _stopped(where, questions))
-    elif not questions.wrong:
-        problems += [*judgeSizes(sizes), *judgeMarks(marks)]
-    figures = {
-        "address": host,
-        "bursts": [vars(burst) for burst in bursts],
-        "lost": shareLost(bursts),
-        "overflowed": overflowed,
-        "whole": sizes.whole,
-        "largest": sizes.largest,
-        "sizesLost": sizes.lost,
-        "marks": [{"sent": tos, "arrived": arrived} for tos, arrived in marks.items()],
-    }
+        elif all(marks.values()) or await questions.ask(path.scope.timeout, WAITS):
+            problems = [*judgeBursts(bursts, overflowed), *judgeSizes(sizes), *judgeMarks(marks)]
+        else:
+            problems = [_stopped(where, questions), *judgeBursts(bursts, overflowed)]
     if problems:
         worst = max(problems, key=lambda problem: problem.status.rank)
         return Finding(worst.text, tuple(problems), figures)
-    return Finding(_summarize(bursts, sizes), (), figures)
+    sent, lost = sum(burst.sent for burst in bursts), sum(burst.lost for burst in bursts)
+    answered = f"{sent - lost} of {sent} in a burst answered"
+    return Finding(f"{answered}, 1 to {sizes.largest} bytes pass; DSCP and ECN are kept", (), figures)
 
 
 def _estimate(bursts: Collection[Burst]) -> float:
     """Return the share of packets that may be lost: a little more than was seen, since only some were sent."""
     return (sum(burst.lost for burst in bursts) + 1) / (sum(burst.sent for burst in bursts) + 2)
-
-
-def _summarize(bursts: Collection[Burst], sizes: PassedSizes) -> str:
-    sent, lost = sum(burst.sent for burst in bursts), sum(burst.lost for burst in bursts)
-    return f"{sent - lost} of {sent} in a burst answered, 1 to {sizes.largest} bytes pass; DSCP and ECN are kept"
 
 
 def _explainNothing(questions: Questions, where: str, isWanted: bool) -> Finding:
@@ -116,38 +107,43 @@ def _stopped(where: str, questions: Questions) -> Problem:
     )
 
 
+_FAULTS = {
+    Fault.UNCHANGED: (
+        "udp-unchanged",
+        "datagrams come back unchanged",
+        "Something in between, or another echo service, answers in place of the application.",
+    ),
+    Fault.CUT: (
+        "udp-cut",
+        "answers are cut",
+        "The service, or something in between, has too small a buffer.",
+    ),
+    Fault.ALTERED: (
+        "udp-altered",
+        "bytes of datagrams are altered",
+        "A device on the path rewrites the payload: an ALG, a filter, or a fault that a checksum missed.",
+    ),
+    Fault.FOREIGN: (
+        "udp-foreign",
+        "what comes back belongs to no datagram that was sent",
+        "Another service answers there, or something on the path answers in its name.",
+    ),
+}
+"""Of each fault of an answer the cause, the text and what it means."""
+
+
 def _judgeAnswers(wrong: Collection[WrongAnswer]) -> list[Problem]:
     """Return what is wrong with the answers themselves: a problem for each fault."""
     problems = []
-    for fault, cause, what, meaning in (
-        (
-            Fault.UNCHANGED,
-            "udp-unchanged",
-            "datagrams come back unchanged",
-            "Something in between, or another echo service, answers in place of the application.",
-        ),
-        (Fault.CUT, "udp-cut", "answers are cut", "The service, or something in between, has too small a buffer."),
-        (
-            Fault.ALTERED,
-            "udp-altered",
-            "bytes of datagrams are altered",
-            "A device on the path rewrites the payload: an ALG, a filter, or a fault that a checksum missed.",
-        ),
-        (
-            Fault.FOREIGN,
-            "udp-foreign",
-            "what comes back belongs to no datagram that was sent",
-            "Another service answers there, or something on the path answers in its name.",
-        ),
-    ):
+    for fault, (cause, text, meaning) in _FAULTS.items():
         if found := [each for each in wrong if each.fault is fault]:
-            seen = tuple(
+            places = (
                 f"of {each.sent} bytes, from offset {each.at} on" if each.sent else "an answer of another kind"
-                for each in found[:5]
+                for each in found
             )
-            text = f"{what}: {len(found)} of {len(wrong)} wrong answers"
-            if fault is Fault.CUT:
-                text = f"answers are cut to {found[0].at} bytes: {len(found)} of them"
+            cut = f" to {found[0].at} bytes" if fault is Fault.CUT else ""
+            words = f"{text}{cut} ({counted(len(found), 'wrong answer')})"
+            seen = tuple(dict.fromkeys(places))[:5]
             advice = "Capture the packets at the server and here, and compare."
-            problems.append(Problem(Status.FAIL, cause, text, seen, meaning, advice, ExitCode.WRONG))
+            problems.append(Problem(Status.FAIL, cause, words, seen, meaning, advice))
     return problems

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from echoup.client.diagnose.datagrams.burst import EITHER_WAY
-from echoup.client.diagnose.datagrams.fragments import MOST_TRIES, ROUND, triesOf
+from echoup.client.diagnose.datagrams.passedsizes import MOST_TRIES, ROUND, triesOf
 from echoup.client.diagnose.datagrams.questions import PROBE, Questions
 from echoup.client.diagnose.finding import Problem, Status
 from echoup.client.exitcodes import ExitCode

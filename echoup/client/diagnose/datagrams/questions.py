@@ -21,39 +21,31 @@ PROBE = 64
 class Questions(DatagramAnswers):
     """Datagrams to one address, and their answers."""
 
-    def __init__(self, path: PathUnderTest, host: str) -> None:
-        """Open a socket to the IP address `host`; raise OSError if that fails."""
+    def __init__(self, path: PathUnderTest, opened: DatagramSocket) -> None:
+        """Send them from the socket `opened`, which belongs to the target of `path`."""
         super().__init__()
         self.rtt = 0.0
         """The seconds that an answer takes, at most, as far as seen."""
         self.unsent = 0
         """The datagrams that this machine didn't send."""
-        self._clock = path.clock
-        self._reactor = path.reactor
+        self.socket = opened
+        self._clock, self._tos = path.clock, path.target.tos or 0
         self._judged = 0
-        self.socket = DatagramSocket(path.reactor, path.clock, host, path.target.port)
         with suppress(OSError):
             self.socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     @property
-    def isV6(self) -> bool:
-        """Whether they are sent over IPv6."""
-        return self.socket.socket.family == socket.AF_INET6
-
-    @property
     def whole(self) -> int:
         """The bytes of the largest datagram that travels in one packet, as far as this machine knows."""
-        return self.socket.mtu - (48 if self.isV6 else 28)
+        return self.socket.mtu - self.socket.headers
 
-    @property
-    def largest(self) -> int:
-        """The bytes of the largest datagram that there can be."""
-        return 65_527 if self.isV6 else 65_507
+    def send(self, size: int, tos: int | None = None) -> int | None:
+        """Send a datagram of `size` bytes with `tos`, by default the target's.
 
-    def send(self, size: int, tos: int = 0) -> int | None:
-        """Send a datagram of `size` bytes with `tos`, and return its number; None if this machine doesn't send it."""
+        Return its number; None if this machine doesn't send it.
+        """
         number, data = len(self), self.next(size)
-        self.socket.mark(tos)
+        self.socket.mark(self._tos if tos is None else tos)
         # The first attempt may report the error of an earlier datagram instead, or find that the path takes less.
         for _ in range(2):
             try:
@@ -89,13 +81,13 @@ class Questions(DatagramAnswers):
 
         Give up when nothing has come for `quiet` seconds and a few round trips, or in ten times that.
         """
-        quiet += 3 * self.rtt
-        deadline = self._clock.seconds() + 10 * quiet
-        while not self.areAnswered(numbers) and self._clock.seconds() < deadline:
+        for _ in range(10):
             before = len(self.socket.arrivals)
-            if not await self.socket.wait(lambda before=before: len(self.socket.arrivals) > before, quiet):  # type: ignore[misc]
+            if await self.socket.wait(lambda: self.areAnswered(numbers), quiet + 3 * self.rtt):
+                return True
+            if len(self.socket.arrivals) == before:
                 break
-        return self.areAnswered(numbers)
+        return False
 
     async def ask(self, patience: float, waits: Collection[float]) -> bool:
         """Send small datagrams until one is answered, each after one of `waits`; return whether one is.

@@ -11,9 +11,9 @@ from echoup.client.diagnose.checks.packetsize import check, describe
 from echoup.client.diagnose.finding import Finding, Status
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.diagnose.scope import Scope
-from echoup.client.diagnose.sizes.datagrams import DatagramSizes
 from echoup.client.diagnose.sizes.narrowing import Bounds
 from echoup.client.diagnose.sizes.segments import Fate, SegmentSizes, SizeProbe
+from echoup.client.diagnose.sizes.wholedatagrams import DatagramSizes
 from echoup.client.exitcodes import ExitCode
 from echoup.client.target.stream import StreamTarget
 from tests.support.doubles import ReactorTestCase

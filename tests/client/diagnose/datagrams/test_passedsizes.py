@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.diagnose.datagrams.fragments import (
+from echoup.client.diagnose.datagrams.passedsizes import (
     CHANCE,
     MOST_TRIES,
     TRIES,

@@ -1,12 +1,13 @@
 """Which sizes of datagrams pass, and whether those that travel in fragments do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log
 
 from echoup.client.diagnose.datagrams.burst import EITHER_WAY
 from echoup.client.diagnose.datagrams.questions import Questions
 from echoup.client.diagnose.finding import Problem, Status
+from echoup.client.diagnose.sizes.narrowing import Bounds, narrow
 from echoup.client.exitcodes import ExitCode
 
 RUNGS = (1, 512, 1200, 4096, 16_384, 32_768)
@@ -78,49 +79,37 @@ async def measureSizes(questions: Questions, loss: float) -> PassedSizes:
     `loss` is the share of lost packets.
     """
     asked: dict[int, list[int | None]] = {}
-    for turn in range(MOST_TRIES):
-        # What the kernel learns about the path on the way adds sizes.
-        rungs = {*asked, *ladder(questions.whole, questions.largest)}
-        missing = [
-            size
-            for size in sorted(rungs)
-            if turn < triesOf(size, questions.whole, loss) and not _isAnswered(questions, asked.get(size, []))
-        ]
-        if not missing:
-            break
-        for size in missing:
-            number = questions.send(size)
-            asked.setdefault(size, []).append(number)
-            await questions.socket.wait(lambda number=number: questions.isAnswered(number), SPACE)  # type: ignore[misc]
-        await questions.settle([asked[size][-1] for size in missing], ROUND)
-    whole = questions.whole
-    judged = {size: _isAnswered(questions, numbers) for size, numbers in sorted(asked.items())}
-    sizes = PassedSizes(
-        {size: passed for size, passed in judged.items() if passed or triesOf(size, whole, loss) <= MOST_TRIES}, whole
-    )
-    if not sizes.lost:
-        return sizes
-    good, bad = sizes.limit
-    passed = dict(sizes.passed)
-    while bad - good > 1:
-        size = (good + bad) // 2
-        passed[size] = await _passes(questions, size, triesOf(size, whole, loss))
-        good, bad = (size, bad) if passed[size] else (good, size)
-    return PassedSizes(dict(sorted(passed.items())), whole)
 
+    def isAnswered(size: int) -> bool:
+        return any(map(questions.isAnswered, asked[size]))
 
-def _isAnswered(questions: Questions, numbers: list[int | None]) -> bool:
-    return any(questions.isAnswered(number) for number in numbers)
+    async def send(size: int) -> None:
+        number = questions.send(size)
+        asked.setdefault(size, []).append(number)
+        await questions.socket.wait(lambda: questions.isAnswered(number), SPACE)
 
+    async def tryAll(sizes: Sequence[int]) -> dict[int, bool]:
+        missing = sorted(sizes)
+        for turn in range(MOST_TRIES):
+            missing = [size for size in missing if turn < triesOf(size, questions.whole, loss)]
+            for size in missing:
+                await send(size)
+            await questions.settle([asked[size][-1] for size in missing], ROUND)
+            missing = [size for size in missing if not isAnswered(size)]
+        return {size: isAnswered(size) for size in sizes}
 
-async def _passes(questions: Questions, size: int, tries: int) -> bool:
-    """Send a size some times; return whether one is answered."""
-    numbers: list[int | None] = []
-    for _ in range(min(tries, MOST_TRIES)):
-        numbers.append(questions.send(size))
-        if await questions.socket.wait(lambda: _isAnswered(questions, numbers), SPACE + 3 * questions.rtt):
-            return True
-    return await questions.socket.wait(lambda: _isAnswered(questions, numbers), ROUND)
+    def passed() -> PassedSizes:
+        whole = questions.whole
+        answered = {size: isAnswered(size) for size in sorted(asked)}
+        judged = {size: it for size, it in answered.items() if it or triesOf(size, whole, loss) <= MOST_TRIES}
+        return PassedSizes(judged, whole)
+
+    # What the kernel learns about the path on the way adds sizes.
+    while rungs := [size for size in ladder(questions.whole, questions.socket.largest) if size not in asked]:
+        await tryAll(rungs)
+    if passed().lost:
+        await narrow(Bounds(*passed().limit), tryAll)
+    return passed()
 
 
 def judgeSizes(sizes: PassedSizes) -> list[Problem]:
@@ -138,40 +127,22 @@ def judgeSizes(sizes: PassedSizes) -> list[Problem]:
         f"answered: {passed or 'no'} bytes",
         f"lost each time: {lost} bytes; {sizes.whole} are the most that one packet holds",
     )
-    which = f"more than {good} bytes"
+    which = f"datagrams of more than {good} bytes"
     if larger:
-        which = f"{bad} to {max(size for size in sizes.lost if size < larger[0])} bytes"
+        which = f"datagrams of {bad} to {max(size for size in sizes.lost if size < larger[0])} bytes"
+    status = Status.WARN
     if bad <= sizes.whole:
+        status, cause = Status.FAIL, "udp-whole-lost"
         rest = "smaller and larger ones pass" if larger else f"though a packet holds {sizes.whole}"
-        return [
-            Problem(
-                Status.FAIL,
-                "udp-whole-lost",
-                f"datagrams of {which} are lost, {rest}",
-                seen,
-                f"A link on the path takes only smaller packets, and nobody tells the sender. {EITHER_WAY}",
-                "See what the check mtu says; let ICMP (type 3, code 4; ICMPv6 type 2) through, or lower the MTU.",
-                ExitCode.TIMED_OUT,
-            )
-        ]
-    if good <= sizes.whole:
-        return [
-            Problem(
-                Status.WARN,
-                "udp-fragments-lost",
-                f"datagrams of {which}, which travel in fragments, are lost",
-                seen,
-                f"A firewall, a balancer or a NAT on the path drops fragments. {EITHER_WAY}",
-                "Keep datagrams below that size, as DNS and QUIC do, or let fragments through.",
-            )
-        ]
-    return [
-        Problem(
-            Status.WARN,
-            "udp-size-limit",
-            f"datagrams of {which} are lost, though smaller ones pass in fragments",
-            seen,
-            f"Something on the path limits the fragments of a datagram, or the service reads no more. {EITHER_WAY}",
-            "Look at the limits for fragments of the firewalls on the path.",
-        )
-    ]
+        text = f"{which} are lost, {rest}"
+        meaning = "A link on the path takes only smaller packets, and nobody tells the sender."
+        advice = "See what the check mtu says; let ICMP (type 3, code 4; ICMPv6 type 2) through, or lower the MTU."
+    elif good <= sizes.whole:
+        cause, text = "udp-fragments-lost", f"{which}, which travel in fragments, are lost"
+        meaning = "A firewall, a balancer or a NAT on the path drops fragments."
+        advice = "Keep datagrams below that size, as DNS and QUIC do, or let fragments through."
+    else:
+        cause, text = "udp-size-limit", f"{which} are lost, though smaller ones pass in fragments"
+        meaning = "Something on the path limits the fragments of a datagram, or the service reads no more."
+        advice = "Look at the limits for fragments of the firewalls on the path."
+    return [Problem(status, cause, text, seen, f"{meaning} {EITHER_WAY}", advice, ExitCode.TIMED_OUT)]
