@@ -8,6 +8,7 @@ the way there; when it has acknowledged everything, the reply is lost on the way
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
@@ -38,17 +39,17 @@ _UNKNOWN = TCPInfo("", 0, 0, sendMSS=1448, pathMTU=1500, advertisedMSS=1460)
 class HandshakeHangs(Exception):
     """The TLS handshake isn't completed, because segments of it are lost."""
 
-    def __init__(self, fate: "Fate", info: TCPInfo) -> None:
+    def __init__(self, fate: "RequestFate", info: TCPInfo) -> None:
         """`fate` says on which way."""
         super().__init__(f"the TLS handshake hangs: {fate.value}")
         self.fate, self.info = fate, info
 
 
-SizeOf = Callable[[TCPInfo], int]
-"""The size of a request for a connection."""
+SizeOf = Callable[[TCPInfo], int] | int
+"""The size of a request, which may depend on the connection."""
 
 
-class Fate(Enum):
+class RequestFate(Enum):
     """What became of a request; the values are the words of the figures."""
 
     PASSED = "passed"
@@ -66,7 +67,7 @@ class SizeProbe:
 
     size: int
     """Its bytes."""
-    fate: Fate
+    fate: RequestFate
     small: float
     """Seconds that the small exchange before it took."""
     seconds: float
@@ -81,7 +82,7 @@ class SizeProbe:
     @property
     def isPassed(self) -> bool:
         """Whether it was answered."""
-        return self.fate is Fate.PASSED
+        return self.fate is RequestFate.PASSED
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,44 @@ class SegmentSizes:
     def mss(self) -> int:
         """Bytes that one segment carries, when the connection is new."""
         return self.first[0].before.sendMSS
+
+    @property
+    def passed(self) -> int:
+        """Bytes of the largest request that passes, as far as is known."""
+        return self.bounds.passed if self.bounds else max((p.size for p in self.first if p.isPassed), default=0)
+
+    @property
+    def summary(self) -> str:
+        """What passes, in words."""
+        largest = max(self.first, key=lambda probe: probe.size)
+        mtu, learnt = largest.after.pathMTU, max(probe.before.pathMTU for probe in self.first)
+        learning = f", learnt from {learnt}" if mtu < learnt else ""
+        return f"TCP: path MTU {mtu}{learning}, MSS {largest.after.sendMSS}, {largest.size} bytes at once"
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was measured, for programs."""
+        probe = max(self.first, key=lambda each: each.size)
+        return {
+            "pathMTU": probe.after.pathMTU,
+            "sendMSS": probe.after.sendMSS,
+            "receiveMSS": probe.after.receiveMSS,
+            "advertisedMSS": probe.before.advertisedMSS,
+            "headers": probe.headers,
+            "largest": self.bounds.passed if self.bounds else None,
+            "requests": [
+                {
+                    "size": each.size,
+                    "fate": each.fate.value,
+                    "seconds": each.seconds,
+                    "unacknowledged": each.after.unacknowledged,
+                    "lost": each.after.lost,
+                    "backoff": each.after.backoff,
+                    "retransmits": each.after.retransmits - each.before.retransmits,
+                }
+                for each in self.first
+            ],
+        }
 
 
 def growing(tls: int) -> Sequence[SizeOf]:
@@ -128,13 +167,11 @@ async def measureSegments(path: PathUnderTest) -> SegmentSizes:
     quick = max((each.seconds for each in first if each.isPassed and each.seconds < LEAST), default=0)
     wait = min(timeout, max(LEAST, FACTOR * max(quick, *(each.small for each in first))))
     suspects = [each for each in first if not each.isPassed or each.seconds > wait]
-    if not suspects or len([each for each in first if each.fate is Fate.CLOSED]) == len(first):
+    if not suspects or len([each for each in first if each.fate is RequestFate.CLOSED]) == len(first):
         return SegmentSizes(first)
 
     passed = max((each.size for each in first if each.isPassed and each.size < suspects[0].size), default=SMALL)
-    *repeated, control = await together(
-        probe(path, _fixed(size), wait) for size in (*(each.size for each in suspects), passed)
-    )
+    *repeated, control = await together(probe(path, size, wait) for size in (*(each.size for each in suspects), passed))
     hanging = [pair for pair in zip(suspects, repeated, strict=True) if not pair[1].isPassed]
     if not hanging:
         # What has made the kernel send smaller segments meanwhile keeps the same from happening again.
@@ -142,7 +179,7 @@ async def measureSegments(path: PathUnderTest) -> SegmentSizes:
         return SegmentSizes(first, suspects[0], suspects[1]) if isChanged and suspects[1:] else SegmentSizes(first)
 
     async def tryAll(sizes: Sequence[int]) -> dict[int, bool]:
-        probes = await together(probe(path, _fixed(size), wait) for size in sizes)
+        probes = await together(probe(path, size, wait) for size in sizes)
         return {each.size: each.isPassed for each in probes}
 
     suspect, again = hanging[0]
@@ -150,8 +187,8 @@ async def measureSegments(path: PathUnderTest) -> SegmentSizes:
     return SegmentSizes(first, suspect, again, bounds)
 
 
-async def probe(path: PathUnderTest, sizeOf: SizeOf, wait: float) -> SizeProbe:
-    """Make a small exchange over a new connection, then one of the size `sizeOf`, which has `wait` seconds.
+async def probe(path: PathUnderTest, size: SizeOf, wait: float) -> SizeProbe:
+    """Make a small exchange over a new connection, then one of `size`, which has `wait` seconds.
 
     Raise PathError where there is no connection, or the small exchange fails; HandshakeHangs where it can be seen that
     the TLS handshake loses segments.
@@ -166,12 +203,12 @@ async def probe(path: PathUnderTest, sizeOf: SizeOf, wait: float) -> SizeProbe:
             raise HandshakeHangs(fate, phase.tcp) from None
         raise
     try:
-        return await _exchange(path, client, sizeOf, wait)
+        return await _exchange(path, client, size, wait)
     finally:
         path.drop(client)
 
 
-async def _exchange(path: PathUnderTest, client: EchoUpClient, sizeOf: SizeOf, wait: float) -> SizeProbe:
+async def _exchange(path: PathUnderTest, client: EchoUpClient, size: SizeOf, wait: float) -> SizeProbe:
     seconds = path.clock.seconds
     began = seconds()
     try:
@@ -181,18 +218,18 @@ async def _exchange(path: PathUnderTest, client: EchoUpClient, sizeOf: SizeOf, w
         raise client.error(ExitCode.TIMED_OUT, why) from None
     small = seconds() - began
     before = TCPInfo.of(client.handle) or _UNKNOWN
-    data = letters(sizeOf(before))
+    data = letters(size if isinstance(size, int) else size(before))
     began = seconds()
     try:
         await client.exchange(data).addTimeout(wait, path.clock)
-        fate = Fate.PASSED
+        fate = RequestFate.PASSED
     except DeferredTimeout:
-        fate = Fate.UNANSWERED
+        fate = RequestFate.UNANSWERED
     except PathError:
-        fate = Fate.CLOSED
+        fate = RequestFate.CLOSED
     after = TCPInfo.of(client.handle) or before
-    if fate is Fate.UNANSWERED and _isLostThere(after):
-        fate = Fate.UNACKNOWLEDGED
+    if fate is RequestFate.UNANSWERED and _isLostThere(after):
+        fate = RequestFate.UNACKNOWLEDGED
     headers = (40 if client.remote and client.remote.startswith("[") else 20) + before.headers
     return SizeProbe(len(data), fate, small, seconds() - began, before, after, headers)
 
@@ -202,12 +239,8 @@ def _isLostThere(info: TCPInfo) -> bool:
     return bool(info.unacknowledged and (info.backoff or info.lost))
 
 
-def _fateOfHandshake(info: TCPInfo) -> Fate | None:
+def _fateOfHandshake(info: TCPInfo) -> RequestFate | None:
     """Return what became of a TLS handshake that wasn't completed; None if it isn't the size of packets, or unknown."""
     if _isLostThere(info):
-        return Fate.UNACKNOWLEDGED
-    return Fate.UNANSWERED if info.outOfOrder else None
-
-
-def _fixed(size: int) -> SizeOf:
-    return lambda _: size
+        return RequestFate.UNACKNOWLEDGED
+    return RequestFate.UNANSWERED if info.outOfOrder else None

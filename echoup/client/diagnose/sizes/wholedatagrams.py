@@ -1,19 +1,18 @@
 """How large a datagram may be that must not be cut into fragments: UDP with DF, to the byte."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from errno import EMSGSIZE
-from socket import IPPROTO_IP, IPPROTO_IPV6
+from typing import Any
 
 from twisted.internet.task import deferLater
 
 from echoup.client.diagnose.datagramsocket import DatagramSocket
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.diagnose.sizes.narrowing import Bounds, letters, narrow
+from echoup.client.exitcodes import PathError
 from echoup.upper import upper
-
-IP_MTU, IPV6_MTU = 14, 24
-"""Linux has them, Python 3.11 doesn't (linux/in.h, linux/in6.h)."""
 
 SMALL = 16
 """Bytes of the first datagram; the first so many bytes of each are what its answer is known by."""
@@ -26,13 +25,6 @@ PACE = 0.002
 
 PATIENCE = 0.3
 """Seconds that an attempt has, at least."""
-
-LARGEST = {4: 65507, 6: 65527}
-"""Bytes of the largest datagram, in a packet of 65 535 bytes (RFC 768, RFC 791), or with so many after the header of
-IPv6 (RFC 8200, 3)."""
-
-HEADERS = {4: 28, 6: 48}
-"""Bytes of the headers of IP and UDP."""
 
 
 @dataclass(frozen=True)
@@ -53,71 +45,88 @@ class DatagramSizes:
     """Whether the network said that some were too large (ICMP)."""
 
     @property
-    def isLimited(self) -> bool:
-        """Whether the path takes less than our own interface."""
-        return self.largest < self.bound
+    def packet(self) -> int:
+        """The bytes of the largest packet that was answered."""
+        return self.largest + self.headers
+
+    @property
+    def isSilent(self) -> bool:
+        """Whether the path takes less than our own interface, and no router says so."""
+        return self.largest < self.bound and not self.isAnnounced
+
+    @property
+    def summary(self) -> str:
+        """What was found, in words."""
+        about = "" if self.isExact else "about "
+        if self.isSilent:
+            return f"UDP packets of more than {about}{self.packet} bytes vanish, and no router says so"
+        limit = ", as a router says (ICMP)" if self.isAnnounced else ""
+        return self.why or f"UDP: packets of {about}{self.packet} bytes{limit}"
+
+    @property
+    def figures(self) -> dict[str, Any] | None:
+        """The same for programs."""
+        if self.why:
+            return None
+        return {
+            "largest": self.largest,
+            "packet": self.packet,
+            "interface": self.bound + self.headers,
+            "isExact": self.isExact,
+            "isAnnounced": self.isAnnounced,
+        }
 
 
 async def measureDatagrams(path: PathUnderTest) -> DatagramSizes:
     """Find the largest datagram that is answered; none of them may be cut into fragments."""
-    host = await path.ipAddress()
-    version = 6 if ":" in host else 4
     try:
-        opened = DatagramSocket(path.reactor, path.clock, host, path.target.port, isWhole=True)
-    except OSError as error:
-        return DatagramSizes(f"UDP can't be sent: {error.strerror}")
-    try:
-        return await _Experiment(path, opened, version).run()
-    finally:
-        opened.close()
+        opened = await path.openDatagrams(isWhole=True)
+    except PathError as error:
+        return DatagramSizes(f"UDP can't be sent: {error.reason}")
+    with closing(opened):
+        return await _Experiment(path, opened).run()
 
 
 class _Experiment:
     """Datagrams of many sizes from one socket."""
 
-    def __init__(self, path: PathUnderTest, opened: DatagramSocket, version: int) -> None:
-        self._path, self._socket, self._version = path, opened, version
+    def __init__(self, path: PathUnderTest, opened: DatagramSocket) -> None:
+        self._path, self._socket = path, opened
         self._beginnings: dict[bytes, int] = {}
         """The sizes of what was sent, by the beginning of the answer."""
 
     async def run(self) -> DatagramSizes:
-        timeout = self._path.scope.timeout
-        wait = timeout / ATTEMPTS if self._path.isDatagram else min(timeout, PATIENCE)
-        seconds = self._path.clock.seconds
+        timeout, seconds = self._path.scope.timeout, self._path.clock.seconds
         began = seconds()
-        if not (await self._try([SMALL], wait))[SMALL]:
+        if not (await self._try([SMALL], timeout / ATTEMPTS if self._path.isDatagram else min(timeout, PATIENCE)))[
+            SMALL
+        ]:
             isRefused = any(isinstance(error, ConnectionRefusedError) for error in self._socket.errors)
             return DatagramSizes("UDP is refused" if isRefused else "UDP isn't answered")
         wait = min(timeout, max(PATIENCE, 8 * (seconds() - began)))
-        bound = self._bound(LARGEST[self._version])
+        bound = self._bound()
         # When the largest isn't answered, it has all the time that a step has, before anything is said against it.
         for patience in (wait, timeout / ATTEMPTS):
             if not self._isAnnounced and (await self._try([bound], patience))[bound]:
-                return self._result(bound, bound)
+                return DatagramSizes("", self._socket.headers, bound, bound)
 
         async def tryAll(sizes: Sequence[int]) -> dict[int, bool]:
             return await self._try(sizes, wait)
 
         if self._isAnnounced:
-            announced = self._knownMTU - HEADERS[self._version]
+            announced = self._socket.mtu - self._socket.headers
             await tryAll([size for size in (announced, announced + 1) if SMALL < size < bound])
         bounds = Bounds(SMALL, bound).narrowed({size: size in self._answered for size in self._beginnings.values()})
         found = await narrow(bounds, tryAll) if bounds.passed < bounds.stuck else None
-        return self._result(bound, found.passed if found else max(self._answered), bool(found))
+        largest = found.passed if found else max(self._answered)
+        return DatagramSizes("", self._socket.headers, bound, largest, bool(found), self._isAnnounced)
 
-    def _result(self, bound: int, largest: int, isExact: bool = True) -> DatagramSizes:
-        return DatagramSizes("", HEADERS[self._version], bound, largest, isExact, self._isAnnounced)
-
-    def _bound(self, largest: int) -> int:
-        """Return the size of the largest datagram, up to `largest`, that our interface takes; SMALL is one."""
-        taken, refused = SMALL, largest + 1
-        size = largest
+    def _bound(self) -> int:
+        """Return the size of the largest datagram that our interface takes; SMALL is one that it does."""
+        taken, refused = SMALL, self._socket.largest + 1
         while refused - taken > 1:
-            if self._send(size):
-                taken = size
-            else:
-                refused = size
             size = (taken + refused) // 2
+            taken, refused = (size, refused) if self._send(size) else (taken, size)
         return taken
 
     async def _try(self, sizes: Sequence[int], wait: float) -> dict[int, bool]:
@@ -166,9 +175,3 @@ class _Experiment:
     def _isAnnounced(self) -> bool:
         """Whether the network said that a datagram was too large."""
         return any(error.errno == EMSGSIZE for error in self._socket.errors)
-
-    @property
-    def _knownMTU(self) -> int:
-        """The path MTU that the kernel knows: ip(7), ipv6(7)."""
-        level, option = (IPPROTO_IPV6, IPV6_MTU) if self._version == 6 else (IPPROTO_IP, IP_MTU)
-        return self._socket.socket.getsockopt(level, option)
