@@ -1,14 +1,13 @@
 """The check `buffering`: whether bytes that are sent one by one come back one by one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 from twisted.internet.task import deferLater
 
 from echoup.client.diagnose.amounts import size, time
-from echoup.client.diagnose.checks.trickle import Trickle
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.exchange import Exchange
@@ -37,6 +36,59 @@ FILLED = 0.3
 
 LOOK = 0.01
 """Seconds between two looks whether everything has come."""
+
+
+HELD = 0.05
+"""Seconds by which a piece is later than the fastest one, from which on it counts as held back."""
+
+LEAST = 3
+"""Pieces that are held back, from which on it isn't a pause of a busy machine."""
+
+
+@dataclass
+class Trickle:
+    """The times of pieces, in seconds of one clock."""
+
+    sent: list[tuple[int, float]] = field(default_factory=list)
+    """For each piece, how many bytes were sent with it and before, and when."""
+    came: list[tuple[int, float]] = field(default_factory=list)
+    """For each arrival, how many bytes had come by then, and when."""
+
+    def send(self, size: int, now: float) -> None:
+        """Note that `size` bytes are sent."""
+        self.sent.append((size + (self.sent[-1][0] if self.sent else 0), now))
+
+    def arrive(self, size: int, now: float) -> None:
+        """Note that `size` bytes came."""
+        self.came.append((size + self.received, now))
+
+    @property
+    def received(self) -> int:
+        """How many bytes came."""
+        return self.came[-1][0] if self.came else 0
+
+    @property
+    def lags(self) -> list[float]:
+        """For each piece, the seconds until all of it had come back; inf if it never did."""
+        return [next((at for count, at in self.came if count >= end), inf) - sent for end, sent in self.sent]
+
+    @property
+    def held(self) -> list[float]:
+        """For each piece, the seconds for which it was held back: beyond what the fastest one took."""
+        lags = self.lags
+        least = min(lags, default=inf)
+        return [0.0 if lag == least < inf else lag - least if least < inf else inf for lag in lags]
+
+    @property
+    def isHeldBack(self) -> bool:
+        """Whether so many pieces were held back that something waits for more before it passes them on."""
+        return sum(seconds >= HELD for seconds in self.held) >= LEAST
+
+    @property
+    def clumps(self) -> int:
+        """How many times something came after a wait: arrivals less than HELD apart are one."""
+        times = [at for _, at in self.came]
+        return sum(after - before >= HELD for before, after in zip([-inf, *times], times, strict=False))
 
 
 @dataclass(frozen=True)
@@ -69,7 +121,9 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
         if not (trickle := await pieces.sendUnpaused(AGAIN if trickles else PATIENCE)):
             return skipped("this process was paused each time, so the times are its own")
         if not trickle.isHeldBack:
-            return _healthy(trickle)
+            times = f"{time(min(trickle.lags))} to {time(max(trickle.lags))}"
+            figures = _figures(trickle) | {"held": max(trickle.held), "until": None, "buffer": None}
+            return Finding(f"{PIECES} pieces came back one by one, each after {times}", figures=figures)
         trickles.append(trickle)
         tell(f"pieces were held back, {len(trickles)} of {CONFIRMATIONS + 1} times")
     lines = await pieces.sendUnpaused(AGAIN, PIECE[:-1] + b"\n")
@@ -151,14 +205,6 @@ class _Pieces:
             await deferLater(clock, LOOK)
 
 
-def _healthy(trickle: Trickle) -> Finding:
-    lags = trickle.lags
-    return Finding(
-        f"{PIECES} pieces sent {time(INTERVAL)} apart came back apart, after {time(min(lags))} to {time(max(lags))}",
-        figures=_figures(trickle) | {"held": max(trickle.held), "until": None, "buffer": None},
-    )
-
-
 def _figures(trickle: Trickle) -> dict[str, Any]:
     lags = [each if each < inf else None for each in trickle.lags]
     return {"pieces": PIECES, "interval": INTERVAL, "lags": lags, "clumps": trickle.clumps}
@@ -167,48 +213,38 @@ def _figures(trickle: Trickle) -> dict[str, Any]:
 def _problem(seen: Buffering) -> Problem:
     best = min(seen.trickles, key=lambda each: max(each.held))
     lags = " ".join("-" if each == inf else time(each) for each in best.lags)
-    evidence = (
+    evidence: tuple[str, ...] = (
         f"{PIECES} pieces of {size(len(PIECE))} were sent {time(INTERVAL)} apart, on {len(seen.trickles)} connections",
         f"they came back after: {lags}" + " (- not before our end)" * ("-" in lags),
     )
-    program = "A program in between, or the server's, collects what it gets before it passes it on"
-    flush = "A dialogue over this path stalls. Turn the buffering off there"
+    advice = "A dialogue over this path stalls. Turn the buffering off there"
     if seen.endsLine:
-        return Problem(
-            Status.WARN,
-            "held-until-newline",
-            "bytes come back only when a newline follows them: something on the path passes on whole lines",
-            (*evidence, "pieces that end with a newline came back one by one"),
-            f"{program}: it reads or writes line by line.",
-            f"{flush} (stdbuf -o0, socat without a pty or readline), or end each message with a newline.",
-        )
-    if seen.isSilent and seen.buffer:
-        return Problem(
-            Status.WARN,
-            "held-until-full",
+        until = "newline"
+        text = "bytes come back only when a newline follows them: something on the path passes on whole lines"
+        evidence += ("pieces that end with a newline came back one by one",)
+        how = "it reads or writes line by line"
+        advice += " (stdbuf -o0, socat without a pty or readline), or end each message with a newline."
+    elif seen.isSilent and seen.buffer:
+        until = "full"
+        text = (
             f"bytes come back only when about {size(seen.buffer)} are there, or our end: something on the path waits"
-            " until its buffer is full",
-            (*evidence, f"of a growing amount nothing came back at first, then {seen.buffer} bytes at once"),
-            f"{program}: until its buffer is full, as a program does whose output is no terminal.",
-            f"{flush}: stdbuf -o0 for a program behind socat, proxy_buffering or the like in a proxy.",
+            " until its buffer is full"
         )
-    if seen.isSilent:
-        return Problem(
-            Status.WARN,
-            "held-until-end",
-            "bytes come back only after our end: something on the path stores everything before it passes it on",
-            (*evidence, f"nor did {size(LARGEST)} come back without our end"),
-            f"{program}: until the end of the input, as a cache or a scanner for malware does.",
-            f"{flush}, or let this port pass it by.",
-        )
-    first, last = best.sent[0][1], best.came[-1][1]
-    how = "in one piece" if best.clumps == 1 else f"in {best.clumps} clumps"
-    rest = "" if seen.held < inf else ", the rest after our end"
-    return Problem(
-        Status.WARN,
-        "held-until-later",
-        f"bytes sent {time(INTERVAL)} apart come back {how}, {time(last - first)} after the first was sent{rest}",
-        evidence,
-        f"{program}: for a time, or until there is a pause.",
-        f"{flush}; in a network, look for one that combines packets, such as Wi-Fi that saves power.",
-    )
+        evidence += (f"of a growing amount nothing came back at first, then {seen.buffer} bytes at once",)
+        how = "until its buffer is full, as a program does whose output is no terminal"
+        advice += ": stdbuf -o0 for a program behind socat, proxy_buffering or the like in a proxy."
+    elif seen.isSilent:
+        until = "end"
+        text = "bytes come back only after our end: something on the path stores everything before it passes it on"
+        evidence += (f"nor did {size(LARGEST)} come back without our end",)
+        how = "until the end of the input, as a cache or a scanner for malware does"
+        advice += ", or let this port pass it by."
+    else:
+        until, took = "later", time(best.came[-1][1] - best.sent[0][1])
+        clumps = "in one piece" if best.clumps == 1 else f"in {best.clumps} clumps"
+        rest = "" if seen.held < inf else ", the rest after our end"
+        text = f"bytes sent {time(INTERVAL)} apart come back {clumps}, {took} after the first was sent{rest}"
+        how = "for a time, or until there is a pause"
+        advice += "; in a network, look for one that combines packets, such as Wi-Fi that saves power."
+    meaning = f"A program in between, or the server's, collects what it gets before it passes it on: {how}."
+    return Problem(Status.WARN, f"held-until-{until}", text, evidence, meaning, advice)

@@ -168,25 +168,23 @@ def _finding(probing: _Probing) -> Finding:
         problems.append(_early(probing.early, probing.remote))
     if len(probing.certificates) > 1:
         problems.append(_severalCertificates(probing.certificates))
-    if not probing.distances:
-        return Finding(problems[0].text, tuple(problems), figures)
+    summary = "the kernel doesn't tell its round-trip time here"
     near = Nearness(probing.distances)
-    if not near.rtt:
-        if not problems:
-            return skipped("the kernel doesn't tell its round-trip time here")
-        return Finding(problems[0].text, tuple(problems), figures)
-    first = near.firstBytes
-    if near.isFar:
-        problems.append(_far(near, probing.remote))
-    figures |= {
-        "rtt": near.rtt,
-        "firstByte": {"min": first[0], "median": median(first), "max": first[-1]},
-        "behind": near.behind,
-        "floor": max(FLOOR, SHARE * near.rtt),
-        "probes": len(first),
-    }
-    measured = f"first byte {time(first[0])}, kernel's rtt {time(near.rtt)}, at best"
-    summary = f"the application is less than {time(figures['floor'])} behind what acknowledges our bytes ({measured})"
+    if isMeasured := bool(near.distances and near.rtt):
+        first, floor = near.firstBytes, max(FLOOR, SHARE * near.rtt)
+        if near.isFar:
+            problems.append(_far(near, probing.remote))
+        figures |= {
+            "rtt": near.rtt,
+            "firstByte": {"min": first[0], "median": median(first), "max": first[-1]},
+            "behind": near.behind,
+            "floor": floor,
+            "probes": len(first),
+        }
+        times = f"first byte after {time(first[0])}, rtt {time(near.rtt)}"
+        summary = f"{times}: no proxy that is more than {time(floor)} before the application"
+    if not (problems or isMeasured):
+        return skipped(summary)
     return Finding(problems[0].text if problems else summary, tuple(problems), figures)
 
 
