@@ -31,6 +31,8 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     answers, first = await _begin(path)
     if first.how is not How.RIGHT:
         again = await attempt(path, first.sample, answers)
+        if again.error:
+            raise again.error
         if again.how is not How.RIGHT:
             return describe([again], judgeFirst(again), answers)
         first = again

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from echoup.client.diagnose.amounts import size
 from echoup.client.diagnose.exactness import alteration
 from echoup.client.diagnose.exactness.samples import LARGE, Kind
 from echoup.client.diagnose.exactness.trial import Answers, How, SampleResult
@@ -143,7 +144,7 @@ def describe(made: Sequence[SampleResult], problems: tuple[Problem, ...], answer
         problems += (_notice(answers),)
     worst = max(problems, key=lambda each: each.status.rank, default=None)
     largest = max(len(each.sent) for each in made)
-    exact = f"{len(made)} payloads of 1 to {largest} bytes came back exact: all byte values, byte by byte, in a burst"
+    exact = f"{len(made)} payloads of 1 B to {size(largest)} came back exact: all byte values, byte by byte, in a burst"
     left = "" if largest >= LARGE[-1] else "; larger ones are left out, because the path is slow"
     figures = {"answers": answers.value, "largest": largest, "payloads": [each.figures for each in made]}
     return Finding(worst.text if worst else f"{exact}{left}", problems, figures)
@@ -170,7 +171,7 @@ def _problem(cause: str, outcomes: Sequence[SampleResult], made: Sequence[Sample
     seen = [each.evidence for each in outcomes[:SHOWN]]
     if cause.endswith("-above-size"):
         smallest = min(len(each.sent) for each in outcomes)
-        passing = max((size for size in sizes if size < smallest), default=0)
+        passing = max((each for each in sizes if each < smallest), default=0)
         text += f": {passing} bytes pass, {smallest} don't" if passing else f": {smallest} bytes don't pass"
     return Problem(Status.FAIL, cause, text, tuple(seen), meaning, advice, _CODES.get(outcomes[0].how, ExitCode.WRONG))
 
