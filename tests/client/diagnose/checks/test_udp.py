@@ -83,6 +83,18 @@ class CheckTests(ReactorTestCase):
         ):
             assert self.causes(respond) == [(cause, ExitCode.WRONG)], cause
 
+    def test_wrongAnswersExplainTheRest(self) -> None:
+        """Beside a flood of wrong answers nothing is said of loss, sizes or marks, and it ends soon."""
+
+        def flood(datagram: bytes) -> list[bytes]:
+            return [datagram.upper(), *[bytes(60_000)] * 20]
+
+        began = self.reactor.seconds()
+        (problem,) = self.find(flood).problems
+        assert (problem.cause, problem.seen) == ("udp-foreign", ("an answer of another kind",))
+        assert problem.text.endswith("(100 wrong answers)")
+        assert self.reactor.seconds() - began < 40
+
     def test_copiesAndOrder(self) -> None:
         """Copies are found, and loss that recurs."""
         assert [cause for cause, _ in self.causes(lambda datagram: [datagram.upper()] * 2)] == ["udp-duplicates"]
