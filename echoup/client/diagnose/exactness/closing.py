@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from twisted.internet.task import deferLater
 
 from echoup.client.connect.tcpinfo import TCPInfo
-from echoup.client.diagnose.exactness.gathering import Gathering
+from echoup.client.diagnose.exactness.gathering import GatheringClient
 from echoup.client.diagnose.exactness.samples import text
 from echoup.client.diagnose.pathundertest import PathUnderTest
-from echoup.client.protocol import EchoUpClient, Ending
+from echoup.client.protocol import Ending
 from echoup.plurals import counted
 from echoup.tls.transport import TLSTransport
 
@@ -106,20 +106,17 @@ class Closing:
 
 async def endAnswered(path: PathUnderTest) -> Closing:
     """End a connection when nothing is outstanding; raise PathError if there is none."""
-    client, gathering = _begin(path, SMALL)
+    client = GatheringClient(path, SMALL)
     async with path.connection(client=client):
-        client.closed.addCallback(gathering.end)
         client.write(text(SMALL - 1) + b"\n")
-        await gathering.wait(path.scope.timeout)
-        isLate = not gathering.received and not gathering.isEnded
+        await client.wait(path.scope.timeout)
+        isLate = not client.received and not client.closed.called
         await deferLater(path.clock, LINGER)
-        if isEarly := bool(client.ending):
-            await gathering.waitForEnd(path.scope.timeout)
-            return _result(path, client, gathering, SMALL, path.clock.seconds(), isEarly)
-        began = path.clock.seconds()
-        client.end()
-        await gathering.waitForEnd(path.scope.timeout)
-        return _result(path, client, gathering, SMALL, began, isLate=isLate)
+        isEarly, began = bool(client.ending), path.clock.seconds()
+        if not isEarly:
+            client.end()
+        await client.waitForEnd(path.scope.timeout)
+        return _result(client, SMALL, began, isEarly, isLate)
 
 
 async def endAtOnce(path: PathUnderTest) -> Closing:
@@ -139,9 +136,8 @@ async def endLater(path: PathUnderTest) -> Closing:
 
 async def _endOutstanding(path: PathUnderTest, size: int, hold: float, isEnded: bool = True) -> Closing:
     """Send `size` bytes, and our end if the connection `isEnded`; read nothing for `hold` seconds."""
-    client, gathering = _begin(path, size)
+    client = GatheringClient(path, size)
     async with path.connection(client=client):
-        client.closed.addCallback(gathering.end)
         if isEnded and path.host and CORK is not None:
             client.handle.setsockopt(socket.IPPROTO_TCP, CORK, 1)
         client.pauseProducing()
@@ -153,50 +149,13 @@ async def _endOutstanding(path: PathUnderTest, size: int, hold: float, isEnded: 
         client.note()
         if not client.closed.called:
             client.resumeProducing()
-        await (gathering.waitForEnd if isEnded else gathering.wait)(path.scope.timeout)
-        return _result(path, client, gathering, size, began)
+        await (client.waitForEnd if isEnded else client.wait)(path.scope.timeout)
+        return _result(client, size, began)
 
 
-class _HalfCloseClient(EchoUpClient):
-    """A client that records what the kernel knows when the server's end comes."""
-
-    tcp: TCPInfo | None = None
-    """What it knew then, or when `note` was called before."""
-
-    def note(self) -> None:
-        """Record what the kernel knows now, unless the connection is gone."""
-        self.tcp = TCPInfo.of(self.handle) or self.tcp
-
-    def readConnectionLost(self) -> None:
-        """Record it, and close."""
-        self.note()
-        super().readConnectionLost()
-
-
-def _begin(path: PathUnderTest, size: int) -> tuple[_HalfCloseClient, Gathering]:
-    gathering = Gathering(path.clock, size)
-    return _HalfCloseClient(path.reactor, 0, gathering.take, path.clock), gathering
-
-
-def _result(
-    path: PathUnderTest,
-    client: _HalfCloseClient,
-    gathering: Gathering,
-    sent: int,
-    began: float,
-    isEarly: bool = False,
-    isLate: bool = False,
-) -> Closing:
+def _result(client: GatheringClient, sent: int, began: float, isEarly: bool = False, isLate: bool = False) -> Closing:
     if not client.ending:
         client.note()
     hasCloseNotify = client.transport.hasCloseNotify if isinstance(client.transport, TLSTransport) else None
-    return Closing(
-        sent,
-        len(gathering.received),
-        client.ending,
-        path.clock.seconds() - began,
-        hasCloseNotify,
-        client.tcp,
-        isEarly,
-        isLate,
-    )
+    seconds = client.clock.seconds() - began
+    return Closing(sent, len(client.received), client.ending, seconds, hasCloseNotify, client.tcp, isEarly, isLate)

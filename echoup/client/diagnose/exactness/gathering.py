@@ -1,13 +1,14 @@
-"""What comes back on a connection, and the wait for it."""
+"""A client that keeps what comes back on its connection, and waits for it."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from echoup.clock import RunningTime
+from echoup.client.connect.tcpinfo import TCPInfo
+from echoup.client.diagnose.pathundertest import PathUnderTest
+from echoup.client.protocol import EchoUpClient
 
 STEP = 0.5
 """Seconds between two looks at the progress of a reply; after one without any, a wrong reply is taken to be over."""
-
 
 SURPLUS = 2**16
 """Bytes beyond those that are due after which nothing more is taken."""
@@ -16,27 +17,20 @@ LONGEST = 60.0
 """Seconds after which a reply is given up that comes in drops."""
 
 
-class Gathering:
-    """What comes back on a connection."""
+class GatheringClient(EchoUpClient):
+    """A client that keeps what comes back."""
 
-    def __init__(self, clock: RunningTime, size: int) -> None:
-        """`size` is how many bytes are due."""
+    tcp: TCPInfo | None = None
+    """What the kernel knew when the server's end came, or when `note` was called."""
+
+    def __init__(self, path: PathUnderTest, size: int) -> None:
+        """Expect `size` bytes."""
+        super().__init__(path.reactor, 0, self._gather, path.clock)
         self.received = bytearray()
-        self.isEnded = False
-        """Whether nothing more can come."""
-        self._size, self._most = size, size + SURPLUS
-        self._clock, self._deadline = clock, clock.seconds() + LONGEST
+        self._due, self._most = size, size + SURPLUS
+        self._deadline = path.clock.seconds() + LONGEST
         self._over: Deferred[None] | None = None
-
-    def take(self, data: bytes) -> None:
-        """Take what came."""
-        self.received += data[: self._most - len(self.received)]
-        self._check()
-
-    def end(self, _: object) -> None:
-        """Note that nothing more comes."""
-        self.isEnded = True
-        self._check()
+        self.closed.addCallback(self._follow)
 
     async def wait(self, seconds: float, expected: bytes | None = None) -> None:
         """Wait until all came, or the end, or until nothing more has come for `seconds`, or LONGEST is over.
@@ -44,10 +38,10 @@ class Gathering:
         With `expected`, what is due, a reply that is wrong already has only STEP to go on.
         """
         before, quiet, step = len(self.received), 0.0, min(STEP, seconds)
-        while not self._isOver and quiet < seconds and self._clock.seconds() < self._deadline:
+        while not self._isOver and quiet < seconds and self.clock.seconds() < self._deadline:
             self._over = Deferred()
             try:
-                await self._over.addTimeout(step, self._clock)
+                await self._over.addTimeout(step, self.clock)
             except DeferredTimeout:
                 quiet = quiet + step if len(self.received) == before else 0.0
                 before = len(self.received)
@@ -57,14 +51,27 @@ class Gathering:
 
     async def waitForEnd(self, seconds: float) -> None:
         """Wait until the connection ends, or until nothing more has come for `seconds`."""
-        self._size = self._most
+        self._due = self._most
         await self.wait(seconds)
+
+    def note(self) -> None:
+        """Record what the kernel knows now, unless the connection is gone."""
+        self.tcp = TCPInfo.of(self.handle) or self.tcp
+
+    def readConnectionLost(self) -> None:
+        """Record it, and close."""
+        self.note()
+        super().readConnectionLost()
 
     @property
     def _isOver(self) -> bool:
-        return self.isEnded or len(self.received) >= self._size
+        return self.closed.called or len(self.received) >= self._due
 
-    def _check(self) -> None:
+    def _gather(self, data: bytes) -> None:
+        self.received += data[: self._most - len(self.received)]
+        self._follow()
+
+    def _follow(self, _: object = None) -> None:
         if self._isOver and self._over:
             over, self._over = self._over, None
             over.callback(None)

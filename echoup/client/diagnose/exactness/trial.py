@@ -7,7 +7,7 @@ from twisted.internet.task import deferLater
 
 from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.diagnose.exactness.alteration import Alteration, findAlteration
-from echoup.client.diagnose.exactness.gathering import Gathering
+from echoup.client.diagnose.exactness.gathering import GatheringClient
 from echoup.client.diagnose.exactness.samples import Kind, Sample
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.exitcodes import PathError
@@ -106,24 +106,22 @@ def _describe(tcp: TCPInfo | None) -> str:
 async def attempt(path: PathUnderTest, sample: Sample, answers: Answers) -> SampleResult:
     """Send the payload on a new connection, in the way that the server needs to answer, and return what came back."""
     data = sample.data + b"\n" * (answers is Answers.BY_LINE and not sample.data.endswith(b"\n"))
-    gathering = Gathering(path.clock, len(data))
-    client = EchoUpClient(path.reactor, 0, gathering.take, path.clock)
+    client = GatheringClient(path, len(data))
     try:
         async with path.connection(client=client):
-            client.closed.addCallback(gathering.end)
             began = path.clock.seconds()
             await _send(path, client, data, sample)
             if answers is Answers.AT_END:
                 client.end()
-            await gathering.wait(path.scope.timeout, upper(data))
+            await client.wait(path.scope.timeout, upper(data))
             seconds = path.clock.seconds() - began
             if sample.kind is Kind.VALUES:
                 await deferLater(path.clock, LINGER)
-            received, isOver = bytes(gathering.received), gathering.isEnded
+            received, isOver = bytes(client.received), client.closed.called
             ending, tcp = client.ending, TCPInfo.of(client.handle)
             if len(received) >= len(data):
                 client.close()  # a reset would be logged as an error, and ends some servers
-                await gathering.waitForEnd(LINGER)
+                await client.waitForEnd(LINGER)
     except PathError as error:
         return SampleResult(sample, data, b"", How.FAILED, error=error)
     how, alteration = _judge(data, received, isOver)
