@@ -45,11 +45,6 @@ class Distance:
     firstBytes: tuple[float, ...]
     """From sending each probe to the first byte of its reply: to the application and back."""
 
-    @property
-    def behind(self) -> float:
-        """How far the application is behind what acknowledges, at least."""
-        return max(0.0, min(self.firstBytes) - self.rtt)
-
 
 @dataclass(frozen=True)
 class Nearness:
@@ -59,8 +54,8 @@ class Nearness:
 
     @property
     def rtt(self) -> float:
-        """The shortest round-trip time between the two kernels."""
-        return min(each.rtt for each in self.distances)
+        """The shortest round-trip time between the two kernels; 0 if the kernel doesn't tell."""
+        return min((each.rtt for each in self.distances), default=0)
 
     @property
     def firstBytes(self) -> list[float]:
@@ -70,7 +65,12 @@ class Nearness:
     @property
     def behind(self) -> float:
         """How far the application is behind what acknowledges, on the connection where it is nearest."""
-        return min(each.behind for each in self.distances)
+        return min(max(0.0, min(each.firstBytes) - each.rtt) for each in self.distances)
+
+    @property
+    def floor(self) -> float:
+        """How far it may be behind although nothing is in between."""
+        return max(FLOOR, SHARE * self.rtt)
 
     @property
     def isFar(self) -> bool:
@@ -80,7 +80,7 @@ class Nearness:
         it (RFC 9293, 3.8.6.3). An acknowledgement that comes with a reply makes that time longer, and so the
         difference smaller, never larger.
         """
-        return self.behind >= max(FLOOR, SHARE * self.rtt)
+        return self.behind >= self.floor
 
 
 class _Probing:
@@ -170,20 +170,20 @@ def _finding(probing: _Probing) -> Finding:
         problems.append(_severalCertificates(probing.certificates))
     summary = "the kernel doesn't tell its round-trip time here"
     near = Nearness(probing.distances)
-    if isMeasured := bool(near.distances and near.rtt):
-        first, floor = near.firstBytes, max(FLOOR, SHARE * near.rtt)
+    if near.rtt:
+        first = near.firstBytes
         if near.isFar:
             problems.append(_far(near, probing.remote))
         figures |= {
             "rtt": near.rtt,
             "firstByte": {"min": first[0], "median": median(first), "max": first[-1]},
             "behind": near.behind,
-            "floor": floor,
+            "floor": near.floor,
             "probes": len(first),
         }
         times = f"first byte after {time(first[0])}, rtt {time(near.rtt)}"
-        summary = f"{times}: no proxy that is more than {time(floor)} before the application"
-    if not (problems or isMeasured):
+        summary = f"{times}: no proxy that is more than {time(near.floor)} before the application"
+    if not (problems or near.rtt):
         return skipped(summary)
     return Finding(problems[0].text if problems else summary, tuple(problems), figures)
 

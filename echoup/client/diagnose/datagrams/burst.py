@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from echoup.client.diagnose.amounts import time
 from echoup.client.diagnose.datagrams.questions import PROBE, Questions
 from echoup.client.diagnose.finding import Problem, Status
 
@@ -51,27 +52,24 @@ def countReordered(order: Sequence[int]) -> int:
 
 async def sendBursts(questions: Questions) -> list[Burst]:
     """Send one burst, and two more if not every datagram was answered once and in order."""
-    bursts: list[range] = []
     sent: list[list[int]] = []
-    while len(bursts) < BURSTS:
-        begin, numbers = len(questions), []
+    bursts: list[Burst] = []
+    while len(bursts) < BURSTS and not (bursts and bursts[-1].isPerfect):
+        numbers = []
         for _ in range(COUNT):
-            number = questions.send(PROBE)
-            if number is not None:
-                numbers.append(number)
+            numbers.append(questions.send(PROBE))
             await questions.sleep(GAP)
-        bursts.append(range(begin, len(questions)))
-        sent.append(numbers)
-        await questions.settle(numbers, QUIET)
-        if _count(questions, numbers, bursts[-1]).isPerfect:
-            break
-    # Answers to an earlier burst may have come during a later one.
-    return [_count(questions, *each) for each in zip(sent, bursts, strict=True)]
+        sent.append([number for number in numbers if number is not None])
+        await questions.settle(sent[-1], QUIET)
+        # Answers to an earlier burst may have come during a later one.
+        bursts = [_count(questions, numbers) for numbers in sent]
+    return bursts
 
 
-def _count(questions: Questions, sent: Sequence[int], burst: range) -> Burst:
-    order = [number for number in questions.order if number in burst]
-    return Burst(len(sent), questions.lost(sent), len(order) - len(set(order)), countReordered(order))
+def _count(questions: Questions, sent: Sequence[int]) -> Burst:
+    numbers = {*sent}
+    order = [number for number in questions.order if number in numbers]
+    return Burst(len(sent), questions.lost(sent), len(order) - len({*order}), countReordered(order))
 
 
 def shareLost(bursts: Sequence[Burst]) -> float:
@@ -84,44 +82,42 @@ def judgeBursts(bursts: Sequence[Burst], overflowed: int) -> list[Problem]:
 
     `overflowed` is how many answers this machine had no room for: then its losses tell nothing about the path.
     """
-    sent = sum(burst.sent for burst in bursts)
     problems = []
-    if _recurs([burst.lost for burst in bursts]) and not overflowed:
-        share = shareLost(bursts)
-        problems.append(
-            Problem(
-                Status.WARN if share >= NOTABLE else Status.NOTE,
-                "udp-loss",
-                f"{share:.1%} of the datagrams are lost",
-                (f"{_list(burst.lost for burst in bursts)} of {bursts[0].sent} lost, sent {GAP * 1000:g} ms apart",),
-                f"Datagrams, or the answers to them, are dropped on the way. {EITHER_WAY}",
-                "Look at the drop counters of interfaces, queues and firewalls on the path, and at the daemon's log: "
-                "it says when it refuses datagrams by --udp-rate.",
-            )
+
+    def add(status: Status, cause: str, text: str, seen: str, meaning: str, advice: str) -> None:
+        problems.append(Problem(status, cause, text, (seen,), f"{meaning} {EITHER_WAY}", advice))
+
+    sent, share = sum(burst.sent for burst in bursts), shareLost(bursts)
+    lost, duplicates, reordered = (
+        [getattr(burst, each) for burst in bursts] for each in ("lost", "duplicates", "reordered")
+    )
+    if _recurs(lost) and not overflowed:
+        add(
+            Status.WARN if share >= NOTABLE else Status.NOTE,
+            "udp-loss",
+            f"{share:.1%} of the datagrams are lost",
+            f"lost of {bursts[0].sent} that were sent {time(GAP)} apart: {', '.join(map(str, lost))}",
+            "Datagrams, or the answers to them, are dropped on the way.",
+            "Look at the drop counters of interfaces, queues and firewalls on the path, and at the daemon's log: it "
+            "says when it refuses datagrams by --udp-rate.",
         )
-    if _recurs([burst.duplicates for burst in bursts]):
-        count = sum(burst.duplicates for burst in bursts)
-        problems.append(
-            Problem(
-                Status.NOTE,
-                "udp-duplicates",
-                "datagrams arrive more than once",
-                (f"{count} answers to {sent} datagrams came once more",),
-                f"Something on the path copies packets. {EITHER_WAY}",
-                "Look for a mirror port, for a loop between switches, and for a bonded interface in broadcast mode.",
-            )
+    if _recurs(duplicates):
+        add(
+            Status.NOTE,
+            "udp-duplicates",
+            "datagrams arrive more than once",
+            f"{sum(duplicates)} answers to {sent} datagrams came once more",
+            "Something on the path copies packets.",
+            "Look for a mirror port, for a loop between switches, and for a bonded interface in broadcast mode.",
         )
-    reordered = sum(burst.reordered for burst in bursts)
-    if _recurs([burst.reordered for burst in bursts]) and reordered >= NOTABLE * sent:
-        problems.append(
-            Problem(
-                Status.NOTE,
-                "udp-reordering",
-                "datagrams overtake each other",
-                (f"{reordered} of {sent} answers came after that to a later datagram",),
-                f"The packets of one flow take several ways, or wait in several queues. {EITHER_WAY}",
-                "Let the balancing on the path go by flow, not by packet.",
-            )
+    if _recurs(reordered) and sum(reordered) >= NOTABLE * sent:
+        add(
+            Status.NOTE,
+            "udp-reordering",
+            "datagrams overtake each other",
+            f"{sum(reordered)} of {sent} answers came after that to a later datagram",
+            "The packets of one flow take several ways, or wait in several queues.",
+            "Let the balancing on the path go by flow, not by packet.",
         )
     return problems
 
@@ -129,8 +125,3 @@ def judgeBursts(bursts: Sequence[Burst], overflowed: int) -> list[Problem]:
 def _recurs(counts: Sequence[int]) -> bool:
     """Whether at least two bursts have it."""
     return sum(count > 0 for count in counts) > 1
-
-
-def _list(counts: object) -> str:
-    *most, last = map(str, counts)  # type: ignore[call-overload]
-    return f"{', '.join(most)} and {last}" if most else str(last)
