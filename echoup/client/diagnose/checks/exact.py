@@ -7,7 +7,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 from echoup.client.diagnose.exactness.judgement import describe, judge, judgeFirst
 from echoup.client.diagnose.exactness.samples import LARGE, Kind, Sample, ofSize, opening, samples
-from echoup.client.diagnose.exactness.trial import Answers, How, SampleResult, attempt
+from echoup.client.diagnose.exactness.sending import Answers, How, SampleResult, attempt
 from echoup.client.diagnose.finding import Finding
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.together import together

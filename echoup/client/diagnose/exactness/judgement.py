@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from echoup.client.diagnose.amounts import size
 from echoup.client.diagnose.exactness import alteration
 from echoup.client.diagnose.exactness.samples import LARGE, Kind
-from echoup.client.diagnose.exactness.trial import Answers, How, SampleResult
+from echoup.client.diagnose.exactness.sending import Answers, How, SampleResult
 from echoup.client.diagnose.finding import Finding, Problem, Status
 from echoup.client.exitcodes import ExitCode
 

@@ -1,4 +1,4 @@
-"""One payload on a connection of its own, and what came back."""
+"""Send one payload on a connection of its own, and see what comes back."""
 
 from dataclasses import dataclass
 from enum import Enum
