@@ -30,40 +30,39 @@ ENOUGH = 8
 class Tally:
     """The probes of one flow."""
 
-    port: int
+    port: int = 0
     """Its source port."""
-    sent: int = 0
+    answered: int = 0
+    """Those that were answered, however late."""
     lost: int = 0
     """Those that weren't answered, or only after something was sent again."""
-    isAnswered: bool = True
-    """Whether any was answered, however late."""
     latencies: list[float] = field(default_factory=list)
-    """Of the probes that weren't lost, in seconds."""
+    """Of the others, in seconds."""
+
+    @property
+    def sent(self) -> int:
+        """All of them; what was sent again counts as one more."""
+        return self.answered + self.lost
 
     @property
     def loss(self) -> float:
         """The share of its probes that were lost."""
-        return self.lost / self.sent if self.sent else 0
+        return self.lost / max(self.sent, 1)
 
     def plus(self, other: "Tally") -> "Tally":
         """Return the probes of both."""
-        isAnswered = self.isAnswered or other.isAnswered
-        latencies = [*self.latencies, *other.latencies]
-        return Tally(self.port, self.sent + other.sent, self.lost + other.lost, isAnswered, latencies)
+        both = [*self.latencies, *other.latencies]
+        return Tally(self.port, self.answered + other.answered, self.lost + other.lost, both)
 
 
 def tail(hits: int, trials: int, chance: float) -> float:
-    """Return the probability of at least `hits` of `trials`, each of which hits with the probability `chance`."""
-    if hits <= 0:
-        return 1.0
-    if chance <= 0 or hits > trials:
-        return 0.0
-    if chance >= 1:
-        return 1.0
-    most = lgamma(trials + 1)
+    """Return the probability of at least `hits` of `trials`, each of which hits with the probability `chance`.
+
+    `chance` is more than 0 and less than 1.
+    """
     total = 0.0
     for number in range(hits, trials + 1):
-        ways = most - lgamma(number + 1) - lgamma(trials - number + 1)
+        ways = lgamma(trials + 1) - lgamma(number + 1) - lgamma(trials - number + 1)
         term = exp(ways + number * log(chance) + (trials - number) * log1p(-chance))
         total += term
         if number > trials * chance and term < total * 1e-12:
@@ -71,8 +70,8 @@ def tail(hits: int, trials: int, chance: float) -> float:
     return min(total, 1.0)
 
 
-def lossy(tallies: Sequence[Tally]) -> list[Tally]:
-    """Return the flows that lose more than the others."""
+def lossy(tallies: Sequence[Tally]) -> set[int]:
+    """Return the ports of the flows that lose more than the others."""
     ranked = sorted((tally for tally in tallies if tally.sent), key=lambda tally: tally.loss, reverse=True)
     lost, sent = sum(tally.lost for tally in ranked), sum(tally.sent for tally in ranked)
     best, suspects = ALPHA, 0
@@ -86,25 +85,21 @@ def lossy(tallies: Sequence[Tally]) -> list[Tally]:
             best, suspects = probability, number
     rest = ranked[suspects:]
     chance = max(BASE, sum(tally.lost for tally in rest) / max(sum(tally.sent for tally in rest), 1))
-    found = []
+    found = set()
     for number, tally in enumerate(ranked[:suspects]):
         if tail(tally.lost, tally.sent, chance) * (len(ranked) - number) >= ALPHA:
             break
-        found.append(tally)
+        found.add(tally.port)
     return found
 
 
-def slow(tallies: Sequence[Tally]) -> list[Tally]:
-    """Return the flows whose latency is far above that of the others, even at its least."""
-    known = [tally for tally in tallies if len(tally.latencies) >= ENOUGH]
-    if len(known) < 3:
-        return []
-    medians = [median(tally.latencies) for tally in known]
-    typical = median(medians)
-    spread = median(abs(each - typical) for each in medians)
+def slow(tallies: Sequence[Tally]) -> set[int]:
+    """Return the ports of the flows whose latency is far above that of the others, even at its least."""
+    medians = {tally.port: median(tally.latencies) for tally in tallies if len(tally.latencies) >= ENOUGH}
+    if len(medians) < 3:
+        return set()
+    typical = median(medians.values())
+    spread = median(abs(each - typical) for each in medians.values())
     margin = max(MARGIN, typical / 2, 10 * spread)
-    return [
-        tally
-        for tally, middle in zip(known, medians, strict=True)
-        if middle > typical + margin and min(tally.latencies) > typical + margin / 2
-    ]
+    late = {port for port, middle in medians.items() if middle > typical + margin}
+    return {tally.port for tally in tallies if tally.port in late and min(tally.latencies) > typical + margin / 2}

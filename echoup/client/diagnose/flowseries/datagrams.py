@@ -1,12 +1,13 @@
 """Flows over UDP: a socket for each source port."""
 
-import random
-from errno import EADDRINUSE
+from contextlib import suppress
+from random import sample
+from socket import SOCK_DGRAM
 from statistics import median
 
 from echoup.client.diagnose.datagramsocket import DatagramSocket
 from echoup.client.diagnose.flowseries.binomial import Tally
-from echoup.client.diagnose.flowseries.series import ROUNDS, SIZE, Series
+from echoup.client.diagnose.flowseries.series import ROUNDS, SIZE, FlowSeries
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.diagnose.sizes.narrowing import letters
 from echoup.upper import upper
@@ -17,89 +18,56 @@ CHUNK, PACE = 16, 0.008
 ROUND = 0.02
 """Seconds between two datagrams of a flow, at least."""
 
-HEARING = 8
-"""Flows that try whether UDP is answered at all."""
+LOOK = 0.05
+"""Seconds between two looks at what came."""
 
 
-class DatagramSeries(Series):
+class DatagramSeries(FlowSeries):
     """Datagrams from many ports."""
 
-    name = "UDP"
+    name, kind = "UDP", SOCK_DGRAM
 
     def __init__(self, path: PathUnderTest, count: int) -> None:
         super().__init__(path, count)
         self._sockets: list[DatagramSocket] = []
-        self._sent: list[dict[bytes, float]] = []
-        """When each flow sent a datagram, by its answer."""
-
-    async def open(self) -> str:
-        """Open the ports; return why they can't be probed, empty if they can."""
-        host = await self.path.ipAddress()
-        try:
-            ports = self.ports()
-            while len(self._sockets) < self.count:
-                self._open(host, next(ports))
-        except OSError as error:
-            return f"UDP can't be sent from {self.count} ports: {error.strerror}"
-        hearing = self._sockets[:HEARING]
-        for _ in range(3):
-            for each in hearing:
-                self._send(each, letters(SIZE))
-            if await self.until(lambda: any(each.arrivals for each in hearing), self.path.scope.timeout / 5):
-                return ""
-        return "UDP isn't answered"
 
     async def run(self) -> list[Tally]:
         """Send ROUNDS datagrams from each port, and wait for the answers."""
+        while len(self._sockets) < self.count:
+            self._sockets.append(await self.path.openDatagrams(sourcePort=next(self.ports)))
         seconds = self.path.clock.seconds
-        self._sent = [{} for _ in self._sockets]
-        for each in self._sockets:
-            each.arrivals.clear()
+        sent: dict[bytes, float] = {}
         for _ in range(ROUNDS):
             began = seconds()
             # In another order each time: what drops the last of each burst would else do so to the same flows.
-            order = random.sample(range(self.count), self.count)
+            order = sample(self._sockets, self.count)
             for start in range(0, self.count, CHUNK):
-                for number in order[start : start + CHUNK]:
+                for each in order[start : start + CHUNK]:
                     data = letters(SIZE)
-                    self._sent[number][upper(data)] = seconds()
-                    self._send(self._sockets[number], data)
+                    sent[upper(data)] = seconds()
+                    with suppress(OSError):  # of an earlier one
+                        each.send(data)
                 await self.sleep(PACE)
             await self.sleep(began + ROUND - seconds())
-
-        def isOver() -> bool:
-            return all(len(self._answered(number)) == ROUNDS for number in range(self.count))
-
-        latencies = [latency for number in range(self.count) for latency in self._answered(number).values()]
-        await self.until(isOver, min(max(1, 10 * median(latencies or [0])), self.path.scope.timeout))
-        return [self._tally(number) for number in range(self.count)]
+        tallies = self._count(sent)
+        usual = median([each for tally in tallies for each in tally.latencies] or [0])
+        deadline = seconds() + min(max(1, 10 * usual), self.path.scope.timeout)
+        while any(tally.lost for tally in tallies) and seconds() < deadline:
+            await self.sleep(LOOK)
+            tallies = self._count(sent)
+        return tallies
 
     def close(self) -> None:
         """Close the ports."""
         for each in self._sockets:
             each.close()
 
-    def _open(self, host: str, port: int) -> None:
-        """Open a socket with the source port `port`, unless that is taken; raise OSError if that fails."""
-        path = self.path
-        try:
-            self._sockets.append(DatagramSocket(path.reactor, path.clock, host, path.target.port, sourcePort=port))
-        except OSError as error:
-            if error.errno != EADDRINUSE:
-                raise
-
-    def _tally(self, number: int) -> Tally:
-        latencies = [*self._answered(number).values()]
-        return Tally(self._sockets[number].local[1], ROUNDS, ROUNDS - len(latencies), bool(latencies), latencies)
-
-    def _answered(self, number: int) -> dict[bytes, float]:
-        """Return the latency of each datagram of the flow `number` that was answered."""
-        sent = self._sent[number]
-        arrivals = reversed(self._sockets[number].arrivals)  # the first counts, if an answer comes twice
-        return {data: each.at - sent[data] for each in arrivals if (data := upper(each.data)) in sent}
-
-    def _send(self, opened: DatagramSocket, data: bytes) -> None:
-        try:
-            opened.send(data)
-        except OSError as error:  # of an earlier one
-            opened.errors.append(error)
+    def _count(self, sent: dict[bytes, float]) -> list[Tally]:
+        """Return what came of the datagrams that were sent, by their answers and when."""
+        tallies = []
+        for each in self._sockets:
+            # The first counts, if an answer comes twice.
+            came = {arrival.data: arrival.at for arrival in reversed(each.arrivals) if arrival.data in sent}
+            latencies = [at - sent[data] for data, at in came.items()]
+            tallies.append(Tally(each.local[1], len(came), ROUNDS - len(came), latencies))
+        return tallies

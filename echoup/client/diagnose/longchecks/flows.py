@@ -1,24 +1,26 @@
 """The check `flows`: whether each of several equal paths is as good as the others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from echoup.client.diagnose.amounts import time
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.flowseries.binomial import Tally, lossy, slow
 from echoup.client.diagnose.flowseries.datagrams import DatagramSeries
-from echoup.client.diagnose.flowseries.series import Series
+from echoup.client.diagnose.flowseries.series import FlowSeries
 from echoup.client.diagnose.flowseries.streams import StreamSeries
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.exitcodes import ExitCode
+from echoup.plurals import plural
 
 NAMED = 8
 """Ports that a line names, at most; the figures have all."""
 
 _MEANING = (
     "The network spreads connections over several equal paths (ECMP, link aggregation, a row of firewalls or "
-    "balancers), chosen by addresses and ports, and one of them is {what}. Most connections are fine, some never are."
+    "balancers), chosen by addresses and ports, and one of them is {}. Most connections are fine, some never are."
 )
 _ADVICE = (
     "Trace the route from a good port and from a bad one (mtr --udp --localport PORT), and compare: where they part, "
@@ -31,114 +33,97 @@ class ProtocolFlows:
     """What was found over one protocol."""
 
     name: str
-    why: str = ""
-    """Why nothing was measured; empty if it was."""
-    tallies: Sequence[Tally] = ()
+    tallies: Sequence[Tally]
     """The flows; the probes of both series together."""
-    lossy: Sequence[Tally] = ()
-    """Those that lost more than the others in both series."""
-    slow: Sequence[Tally] = ()
-    """Those that were slower than the others in both series."""
+    lossy: Collection[int] = ()
+    """The ports of those that lost more than the others in both series."""
+    slow: Collection[int] = ()
+    """The ports of those that were slower than the others in both series."""
+
+    @property
+    def isAnswered(self) -> bool:
+        """Whether there was any answer."""
+        return any(tally.answered for tally in self.tallies)
 
 
 async def check(path: PathUnderTest, tell: Tell) -> Finding:
     """Send equal probes from many source ports, over UDP and over TCP, and judge whether some differ."""
     kinds = [DatagramSeries] if path.isDatagram else [DatagramSeries, StreamSeries]
-    found = [await measure(kind(path, path.scope.flows), tell) for kind in kinds]
-    return describe(found)
+    return describe([await measure(kind(path, path.scope.flows), tell) for kind in kinds])
 
 
-async def measure(series: Series, tell: Tell) -> ProtocolFlows:
+async def measure(series: FlowSeries, tell: Tell) -> ProtocolFlows:
     """Make a series of probes, and another one over the same flows where some of them differ from the others."""
     tell(f"probing {series.count} flows over {series.name}")
     try:
-        if why := await series.open():
-            return ProtocolFlows(series.name, why)
         first = await series.run()
         if not (lossy(first) or slow(first)):
-            return ProtocolFlows(series.name, tallies=first)
+            return ProtocolFlows(series.name, first)
         tell(f"probing {series.count} flows over {series.name} once more")
         second = await series.run()
     finally:
         series.close()
     both = [one.plus(other) for one, other in zip(first, second, strict=True)]
-
-    def confirmed(judge: Callable[[Sequence[Tally]], Sequence[Tally]]) -> list[Tally]:
-        again = {id(tally) for tally in judge(second)}
-        known = {id(tally) for tally in judge(first)}
-        return [
-            tally
-            for tally, one, other in zip(both, first, second, strict=True)
-            if id(one) in known and id(other) in again
-        ]
-
-    return ProtocolFlows(series.name, tallies=both, lossy=confirmed(lossy), slow=confirmed(slow))
+    return ProtocolFlows(series.name, both, lossy(first) & lossy(second), slow(first) & slow(second))
 
 
 def describe(found: Sequence[ProtocolFlows]) -> Finding:
     """Return what was found over the protocols."""
-    measured = [each for each in found if not each.why]
-    if not measured:
-        return skipped("; ".join(each.why for each in found))
-    problems = [problem for each in measured for problem in _problems(each)]
-    summary = "; ".join(each.why or _summary(each) for each in found)
-    return Finding(summary, tuple(problems), {each.name.lower(): _figures(each) for each in found})
+    summaries, problems = [], []
+    for flows in found:
+        problems += (these := _problems(flows))
+        summaries.append("; ".join(problem.text for problem in these) or _summary(flows))
+    if not any(flows.isAnswered for flows in found):
+        return skipped("; ".join(summaries))
+    return Finding("; ".join(summaries), tuple(problems), {flows.name.lower(): _figures(flows) for flows in found})
 
 
 def _problems(flows: ProtocolFlows) -> list[Problem]:
     """Return what is wrong with some of the flows."""
-    count, name = len(flows.tallies), flows.name
-    dead = [tally for tally in flows.lossy if not tally.isAnswered]
-    lossy = [tally for tally in flows.lossy if tally.isAnswered]
-    rest = [tally for tally in flows.tallies if tally not in flows.lossy]
-    others = f"the others lose {_loss(rest):.1%}"
+    bad = [tally for tally in flows.tallies if tally.port in flows.lossy]
+    dead = [tally for tally in bad if not tally.answered]
+    lossy = [tally for tally in bad if tally.answered]
+    slow = [tally for tally in flows.tallies if tally.port in flows.slow and tally not in bad]
+    others = f"the others lose {_loss([tally for tally in flows.tallies if tally not in bad]):.1%}"
     problems = []
     if dead:
-        are = "is" if len(dead) == 1 else "are"
-        text = f"{len(dead)} of {count} {name} flows {are} dead: nothing is answered from {_ports(dead)}"
-        seen = [f"{sum(tally.sent for tally in dead)} probes from there, in two series: all lost; {others}"]
-        meaning = _MEANING.format(what="dead")
-        problems.append(Problem(Status.FAIL, "dead-flows", text, tuple(seen), meaning, _ADVICE, ExitCode.TIMED_OUT))
+        text = f"{_some(dead, flows, 'is', 'are')} dead: nothing is answered from {_ports(dead)}"
+        seen = (f"{sum(tally.sent for tally in dead)} probes from there, in two series: all lost; {others}",)
+        meaning = _MEANING.format("dead")
+        problems.append(Problem(Status.FAIL, "dead-flows", text, seen, meaning, _ADVICE, ExitCode.TIMED_OUT))
     if lossy:
-        text = f"{len(lossy)} of {count} {name} flows {_verb('lose', lossy)} {_loss(lossy):.0%}: {_ports(lossy)}"
-        seen = [
-            f"port {tally.port}: {tally.lost} of {tally.sent} probes lost, in two series" for tally in lossy[:NAMED]
+        text = f"{_some(lossy, flows, 'loses', 'lose')} {_loss(lossy):.0%}: {_ports(lossy)}"
+        lines = [f"port {each.port}: {each.lost} of {each.sent} probes lost, in two series" for each in lossy[:NAMED]]
+        problems.append(Problem(Status.WARN, "lossy-flows", text, (*lines, others), _MEANING.format("lossy"), _ADVICE))
+    if slow:
+        usual = time(_latency([tally for tally in flows.tallies if tally not in slow]))
+        text = f"{_some(slow, flows, 'takes', 'take')} {time(_latency(slow))}, the others {usual}: {_ports(slow)}"
+        lines = [
+            f"port {each.port}: {time(_latency([each]))}, at least {time(min(each.latencies))}" for each in slow[:NAMED]
         ]
-        meaning = _MEANING.format(what="lossy")
-        problems.append(Problem(Status.WARN, "lossy-flows", text, (*seen, others), meaning, _ADVICE))
-    if slow := [tally for tally in flows.slow if tally not in flows.lossy]:
-        usual = _latency([tally for tally in flows.tallies if tally not in slow])
-        slower = f"{len(slow)} of {count} {name} flows {_verb('take', slow)} {_ms(_latency(slow))}"
-        text = f"{slower}, the others {_ms(usual)}: {_ports(slow)}"
-        seen = [
-            f"port {each.port}: {_ms(_latency([each]))}, at least {_ms(min(each.latencies))}" for each in slow[:NAMED]
-        ]
-        meaning = _MEANING.format(what="longer, or overloaded")
-        problems.append(Problem(Status.WARN, "slow-flows", text, tuple(seen), meaning, _ADVICE))
+        meaning = _MEANING.format("longer, or overloaded")
+        problems.append(Problem(Status.WARN, "slow-flows", text, tuple(lines), meaning, _ADVICE))
     return problems
 
 
 def _summary(flows: ProtocolFlows) -> str:
-    if problems := _problems(flows):
-        return "; ".join(problem.text for problem in problems)
+    """Return what was measured where no flow differs."""
+    if not flows.isAnswered:
+        return f"no right answer came over {flows.name}"
     loss = f"{_loss(flows.tallies):.1%} lost" if _loss(flows.tallies) else "nothing lost"
-    return f"{len(flows.tallies)} {flows.name} flows are alike: {loss}, {_ms(_latency(flows.tallies))}"
+    return f"{len(flows.tallies)} {flows.name} flows are alike: {loss}, {time(_latency(flows.tallies))}"
 
 
-def _verb(word: str, tallies: Sequence[Tally]) -> str:
-    return f"{word}s" if len(tallies) == 1 else word
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f} ms"
+def _some(tallies: Sequence[Tally], flows: ProtocolFlows, one: str, several: str) -> str:
+    """Return how many of the flows these are, and the verb for that number."""
+    return f"{len(tallies)} of {len(flows.tallies)} {flows.name} flows {one if len(tallies) == 1 else several}"
 
 
 def _ports(tallies: Sequence[Tally]) -> str:
     """Return the source ports in words."""
     ports = sorted(tally.port for tally in tallies)
-    named = ", ".join(map(str, ports[:NAMED]))
     more = f" and {len(ports) - NAMED} more" if len(ports) > NAMED else ""
-    return f"source port{'s' if len(ports) > 1 else ''} {named}{more}"
+    return f"source {plural(len(ports), 'port')} {', '.join(map(str, ports[:NAMED]))}{more}"
 
 
 def _loss(tallies: Sequence[Tally]) -> float:
@@ -151,7 +136,7 @@ def _latency(tallies: Sequence[Tally]) -> float:
 
 
 def _figures(flows: ProtocolFlows) -> dict[str, Any] | None:
-    if flows.why:
+    if not flows.isAnswered:
         return None
     return {
         "loss": _loss(flows.tallies),
@@ -162,8 +147,8 @@ def _figures(flows: ProtocolFlows) -> dict[str, Any] | None:
                 "sent": tally.sent,
                 "lost": tally.lost,
                 "latency": median(tally.latencies) if tally.latencies else None,
-                "isLossy": tally in flows.lossy,
-                "isSlow": tally in flows.slow,
+                "isLossy": tally.port in flows.lossy,
+                "isSlow": tally.port in flows.slow,
             }
             for tally in flows.tallies
         ],
