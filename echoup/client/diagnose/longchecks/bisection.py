@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from math import ceil, inf
+from math import ceil
+from statistics import median
+from typing import Any
+
+from echoup.client.diagnose.amounts import time
 
 WIDTH = 16
 """How many times are tried side by side, at most; one more of them is known to kill."""
@@ -17,8 +21,11 @@ LEAST = 1.0
 SHARE = 0.02
 """The step that is fine enough for long times, as a share of the time."""
 
+SPREAD = 0.1
+"""Seconds: a FIN or RST that came while idle isn't timed more precisely than that."""
 
-class Fate(Enum):
+
+class IdleFate(Enum):
     """What became of something that was left alone; the values are the words of the report and of the JSON."""
 
     ALIVE = "alive"
@@ -33,7 +40,7 @@ class Fate(Enum):
     @property
     def isWhileIdle(self) -> bool:
         """Whether it was seen at the moment of the cut, so that its time needs no bisection."""
-        return self in (Fate.CLOSED, Fate.RESET)
+        return self in (IdleFate.CLOSED, IdleFate.RESET)
 
 
 @dataclass(frozen=True)
@@ -41,27 +48,17 @@ class Trial:
     """One of them, what became of it, and after how many idle seconds that was seen."""
 
     seconds: float
-    fate: Fate
+    fate: IdleFate
     evidence: str = ""
 
     @property
     def isAlive(self) -> bool:
         """Whether it lived."""
-        return self.fate is Fate.ALIVE
+        return self.fate is IdleFate.ALIVE
 
-
-@dataclass(frozen=True)
-class Bracket:
-    """The times between which the cut lies, in seconds."""
-
-    low: float
-    high: float
-    """Infinite if there is no cut."""
-
-    @property
-    def isCut(self) -> bool:
-        """Whether there is a cut."""
-        return self.high < inf
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"after {time(self.seconds)}: {self.fate.value}" + f"; {self.evidence}" * bool(self.evidence)
 
 
 def ladder(longest: float) -> list[float]:
@@ -78,35 +75,71 @@ def between(low: float, high: float) -> list[float]:
     return [high - (high - low) * number / steps for number in range(steps)]
 
 
-def step(time: float) -> float:
-    """Return the step that is fine enough around `time`, both in seconds."""
-    return max(LEAST, SHARE * time)
+def step(seconds: float) -> float:
+    """Return the step that is fine enough around `seconds`, both in seconds."""
+    return max(LEAST, SHARE * seconds)
 
 
-def longestLife(trials: Sequence[Trial]) -> float:
-    """Return the longest time that one of `trials` lived, in seconds; 0 if none did."""
-    return max((trial.seconds for trial in trials if trial.isAlive), default=0.0)
+@dataclass(frozen=True)
+class Cut:
+    """The cut that trials show, or that there is none; times are in seconds."""
 
+    protocol: str
+    """`TCP` or `UDP`."""
+    trials: Sequence[Trial]
+    keepalive: int = 0
+    """The interval of TCP keepalive of those in `kept`."""
+    kept: Sequence[Trial] = ()
+    """What became of connections with TCP keepalive."""
 
-def deaths(trials: Sequence[Trial]) -> list[Trial]:
-    """Return those of `trials` that a cut explains, if one time holds for all; the earliest death first.
+    @property
+    def lived(self) -> float:
+        """The longest time that one lived; 0 if none did."""
+        return max((trial.seconds for trial in self.trials if trial.isAlive), default=0.0)
 
-    None lived longer than they did by more than a step: who cuts may look at its connections only so often.
-    """
-    return [trial for trial in _dead(trials) if trial.seconds + step(trial.seconds) > longestLife(trials)]
+    @property
+    def deaths(self) -> list[Trial]:
+        """Those that a cut explains, if one time holds for all; the earliest death first.
 
+        None lived longer than they did by more than a step: who cuts may look at its connections only so often.
+        """
+        return [trial for trial in self._dead if trial.seconds + step(trial.seconds) > self.lived]
 
-def outlived(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the other dead ones, which others outlived; the earliest death first."""
-    return [trial for trial in _dead(trials) if trial.seconds + step(trial.seconds) <= longestLife(trials)]
+    @property
+    def outlived(self) -> list[Trial]:
+        """The other dead ones, which others outlived; the earliest death first."""
+        return [trial for trial in self._dead if trial.seconds + step(trial.seconds) <= self.lived]
 
+    @property
+    def fate(self) -> IdleFate:
+        """How they are cut; ALIVE if they aren't."""
+        fates = [trial.fate for trial in self.deaths]
+        return next((fate for fate in fates if fate.isWhileIdle), fates[0] if fates else IdleFate.ALIVE)
 
-def bracket(trials: Sequence[Trial]) -> Bracket:
-    """Return between which times the cut is: the longest life and the first of the deaths, in their order."""
-    low = longestLife(trials)
-    first = next((trial.seconds for trial in deaths(trials)), inf)
-    return Bracket(min(low, first), max(low, first))
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The times between which the cut is: around those that were seen, or the longest life and the first death."""
+        if seen := [trial.seconds for trial in self.deaths if trial.fate.isWhileIdle]:
+            within = max((max(seen) - min(seen)) / 2, SPREAD)
+            return median(seen) - within, median(seen) + within
+        first = self.deaths[0].seconds
+        return min(self.lived, first), max(self.lived, first)
 
+    @property
+    def isKept(self) -> bool:
+        """Whether those with TCP keepalive lived."""
+        return bool(self.kept) and all(trial.isAlive for trial in self.kept)
 
-def _dead(trials: Sequence[Trial]) -> list[Trial]:
-    return sorted((trial for trial in trials if not trial.isAlive), key=lambda trial: trial.seconds)
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the JSON has."""
+        cut = None
+        if self.deaths:
+            low, high = self.bounds
+            cut = {"how": self.fate.value, "after": (low + high) / 2, "within": (high - low) / 2}
+        tried = {"interval": self.keepalive, "lived": self.isKept} if self.kept else None
+        return {"lived": self.lived, "cut": cut, "keepalive": tried, "outlived": len(self.outlived)}
+
+    @property
+    def _dead(self) -> list[Trial]:
+        return sorted((trial for trial in self.trials if not trial.isAlive), key=lambda trial: trial.seconds)

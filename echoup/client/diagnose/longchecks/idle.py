@@ -1,6 +1,6 @@
 """The check `idle`: after what time an idle connection is cut, and how."""
 
-import time
+import time as clocks
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +9,10 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from echoup.client.connect.resolve import resolve
-from echoup.client.connect.trace import Trace
-from echoup.client.diagnose.finding import Finding, Problem, skipped
-from echoup.client.diagnose.longchecks.bisection import Trial, between, bracket, deaths, ladder
-from echoup.client.diagnose.longchecks.idleproblems import Cut, problems, summary, worded
+from echoup.client.diagnose.amounts import time
+from echoup.client.diagnose.finding import Finding, skipped
+from echoup.client.diagnose.longchecks.bisection import Cut, Trial, between, ladder
+from echoup.client.diagnose.longchecks.idleproblems import problems, summary
 from echoup.client.diagnose.longchecks.leaving import leaveConnection, leaveSocket, proveSocket
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.together import settled, together
@@ -37,79 +36,67 @@ ASLEEP = 1.0
 
 async def check(path: PathUnderTest, tell: Tell) -> Finding:
     """Find after what time, up to the scope's, idle connections and UDP mappings are cut, and how."""
-    longest, pauses, slept = path.scope.idle, path.clock.pauses, _slept()
-    address = await _addressOf(path)
-    streams = None if path.isDatagram else _Search(partial(leaveConnection, path), longest, tell, "TCP")
-    datagrams = _Search(partial(leaveSocket, path, address), longest, tell, "UDP")
-    if streams:
-        _, isAnswered = await together([streams.run(), _searchIfAnswered(path, address, datagrams)])
-    else:
-        await proveSocket(path, address)
-        await datagrams.run()
-        isAnswered = True
+    pauses, slept = path.clock.pauses, _slept()
+    searches = [_datagrams(path, tell)] if path.isDatagram else [_connections(path, tell), _datagrams(path, tell)]
+    cuts = {cut.protocol: cut for cut in await together(searches) if cut}
     if (asleep := _slept() - slept) > ASLEEP:
-        return skipped(f"this machine slept for {asleep:.0f} s, in which the timers of the path ran; repeat the check")
-    paused = path.clock.pauses - pauses
-    cuts = [cut for cut in (streams and streams.cut, datagrams.cut if isAnswered else None) if cut]
-    found: list[Problem] = [problem for cut in cuts for problem in problems(cut, paused)]
+        return skipped(f"this machine slept for {time(asleep)}, in which the timers of the path ran; repeat the check")
     figures = {
-        "longest": longest,
-        "connections": streams and streams.cut.figures,
-        "datagrams": datagrams.cut.figures if isAnswered else None,
-        "pauses": paused,
+        "longest": path.scope.idle,
+        "connections": cuts["TCP"].figures if "TCP" in cuts else None,
+        "datagrams": cuts["UDP"].figures if "UDP" in cuts else None,
+        "pauses": path.clock.pauses - pauses,
     }
-    return Finding(summary(cuts), tuple(found), figures)
+    found = [problem for cut in cuts.values() for problem in problems(cut)]
+    return Finding("; ".join(map(summary, cuts.values())), tuple(found), figures)
 
 
-async def _addressOf(path: PathUnderTest) -> str:
-    """Return the address that all checks use, or, where none is known yet, the first of the host."""
-    if path.address:
-        return path.address
-    family, trace = path.target.family, Trace(path.clock.seconds)
-    return (await resolve(path.reactor, path.host, family, path.scope.timeout, trace, path.clock))[0]
+async def _connections(path: PathUnderTest, tell: Tell) -> Cut | None:
+    """Return the cut of connections. Raise PathError if they don't work."""
+    return await _Search("TCP", partial(leaveConnection, path), tell).run(path.scope.idle)
 
 
-async def _searchIfAnswered(path: PathUnderTest, address: str, search: "_Search") -> bool:
-    """Run `search` if UDP is answered at `address`; return whether it is, and was at the end."""
+async def _datagrams(path: PathUnderTest, tell: Tell) -> Cut | None:
+    """Return the cut of UDP sockets; None if UDP isn't answered. Raise PathError then, if that is the target."""
     try:
-        await proveSocket(path, address)
-        await search.run()
+        await proveSocket(path)
+        return await _Search("UDP", partial(leaveSocket, path), tell).run(path.scope.idle)
     except PathError:
-        return False
-    return True
+        if path.isDatagram:
+            raise
+        return None
 
 
 def _slept() -> float:
     """Return the seconds for which this machine has slept since it started; 0 where that isn't known."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.clock_gettime(clock) - time.clock_gettime(time.CLOCK_MONOTONIC) if clock is not None else 0
+    clock = getattr(clocks, "CLOCK_BOOTTIME", None)
+    return clocks.clock_gettime(clock) - clocks.clock_gettime(clocks.CLOCK_MONOTONIC) if clock is not None else 0
 
 
 @dataclass
 class _Search:
     """The search for the time after which what is left alone dies."""
 
-    leave: Any
-    longest: float
-    tell: Tell
     protocol: str
+    leave: Any
+    tell: Tell
 
-    async def run(self) -> None:
-        """Search; raise PathError if nothing could be left alone."""
-        first = await self._leaveAll(self.leave, ladder(self.longest), ENOUGH)
-        found, kept, keepalive = bracket(first), [], 0
-        if found.isCut:
-            isSeen = deaths(first)[0].fate.isWhileIdle
-            times = [1.1 * found.high + 2] * WITNESSES if isSeen else between(found.low, found.high)
-            self.tell(f"{self.protocol}: cut between {worded(found.low)} and {worded(found.high)}; again, and finer")
-            rounds = [self._leaveAll(self.leave, times)]
-            if self.protocol == "TCP":
-                keepalive = max(int(found.high / 3), 1)
-                rounds.append(self._leaveAll(partial(self.leave, keepalive=keepalive), [max(times)] * KEPT))
-            second, *others = await together(rounds)
-            kept = others[0] if others else []
-            first += second
-        self.cut = Cut.of(self.protocol, first, kept, keepalive)
+    async def run(self, longest: float) -> Cut:
+        """Return what was found, with times up to `longest`; raise PathError if nothing could be left alone."""
+        first = await self._leaveAll(self.leave, ladder(longest), ENOUGH)
+        found = Cut(self.protocol, first)
+        if not found.deaths:
+            return found
+        low, high = found.bounds
+        self.tell(f"{self.protocol}: cut between {time(low)} and {time(high)}; again, and finer")
+        times = [1.1 * high + 2] * WITNESSES if found.fate.isWhileIdle else between(low, high)
+        if self.protocol == "UDP":
+            return Cut(self.protocol, first + await self._leaveAll(self.leave, times))
+        keepalive = max(int(high / 3), 1)
+        kept = partial(self.leave, keepalive=keepalive)
+        rounds = [self._leaveAll(self.leave, times), self._leaveAll(kept, [max(times)] * KEPT)]
+        second, withKeepalive = await together(rounds)
+        return Cut(self.protocol, first + second, keepalive, withKeepalive)
 
     async def _leaveAll(self, leave: Leave, times: list[float], enough: float = inf) -> list[Trial]:
         """Leave one alone for each of `times`, until all are over or `enough` have died; return what became of them.
@@ -118,25 +105,24 @@ class _Search:
         """
         trials: list[Trial] = []
         errors: list[PathError] = []
-        isOver = False
+
+        def isOver() -> bool:
+            return sum(not each.isAlive for each in trials) >= enough
 
         async def one(number: int, seconds: float) -> None:
-            nonlocal isOver
             try:
-                trial = await leave(seconds)
+                trials.append(trial := await leave(seconds))
             except PathError as error:
                 errors.append(error)
                 return
             except CancelledError:
-                if isOver:
+                if isOver():
                     return
                 raise
-            trials.append(trial)
             later = min((other for other in times if other > seconds), default=0)
-            ahead = f"; next after {worded(later)}" if later else ""
-            self.tell(f"{self.protocol}: {trial.fate.value} after {worded(trial.seconds)}{ahead}")
-            if not isOver and sum(not each.isAlive for each in trials) >= enough:
-                isOver = True
+            ahead = f"; next after {time(later)}" if later else ""
+            self.tell(f"{self.protocol}: {trial.fate.value} after {time(trial.seconds)}{ahead}")
+            if isOver():
                 for other in running[:number] + running[number + 1 :]:
                     other.cancel()
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from twisted.internet.task import deferLater
 
 from echoup.client.diagnose.finding import Finding, skipped
-from echoup.client.diagnose.longchecks.leaving import prove
 from echoup.client.diagnose.longchecks.manyproblems import Failure, Holding, problems, summary
 from echoup.client.diagnose.longchecks.ownlimits import allowance, raised
+from echoup.client.diagnose.longchecks.proof import prove
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import ExitCode, PathError

@@ -1,30 +1,18 @@
 """Which idle times are tried, and what they tell."""
 
 from itertools import pairwise
-from math import inf
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.diagnose.longchecks.bisection import (
-    WIDTH,
-    Bracket,
-    Fate,
-    Trial,
-    between,
-    bracket,
-    deaths,
-    ladder,
-    longestLife,
-    outlived,
-)
+from echoup.client.diagnose.longchecks.bisection import WIDTH, Cut, IdleFate, Trial, between, ladder
 
 
 def lives(*seconds: float) -> list[Trial]:
     """Return trials that lived."""
-    return [Trial(each, Fate.ALIVE) for each in seconds]
+    return [Trial(each, IdleFate.ALIVE) for each in seconds]
 
 
-def dies(*seconds: float, fate: Fate = Fate.SILENT) -> list[Trial]:
+def dies(*seconds: float, fate: IdleFate = IdleFate.SILENT) -> list[Trial]:
     """Return trials that died."""
     return [Trial(each, fate) for each in seconds]
 
@@ -62,30 +50,36 @@ class CutTests(SynchronousTestCase):
 
     def test_cutIsBetweenLifeAndDeath(self) -> None:
         """The cut is after the longest life and before the shortest death."""
-        trials = dies(9, 6) + lives(2, 4)
-        assert bracket(trials) == Bracket(4, 6)
-        assert bracket(trials).isCut
-        assert longestLife(trials) == 4
-        assert outlived(trials) == []
+        cut = Cut("TCP", dies(9, 6) + lives(2, 4))
+        assert (cut.bounds, cut.lived, cut.fate) == ((4, 6), 4, IdleFate.SILENT)
+        assert cut.outlived == []
+        assert cut.figures["cut"] == {"how": "silent", "after": 5, "within": 1}
 
     def test_withoutDeathThereIsNoCut(self) -> None:
         """Where all lived there is no cut; where all died it may be at any time before."""
-        assert bracket(lives(4, 6)) == Bracket(6, inf)
-        assert not bracket(lives(4, 6)).isCut
-        assert bracket(dies(1, 2)) == Bracket(0, 1)
+        alive = Cut("TCP", lives(4, 6))
+        assert (alive.lived, alive.deaths, alive.fate) == (6, [], IdleFate.ALIVE)
+        assert alive.figures == {"lived": 6, "cut": None, "keepalive": None, "outlived": 0}
+        assert Cut("TCP", dies(1, 2)).bounds == (0, 1)
 
     def test_deathThatOthersOutlivedIsNoCut(self) -> None:
         """A connection that died early is not an idle timeout if another one lived for much longer."""
         trials = dies(4) + lives(6, 9)
-        assert not bracket(trials).isCut
-        assert outlived(trials) == trials[:1]
-        assert bracket(trials + dies(13)) == Bracket(9, 13)
+        assert Cut("TCP", trials).deaths == []
+        assert Cut("TCP", trials).outlived == trials[:1]
+        assert Cut("TCP", trials + dies(13)).bounds == (9, 13)
 
     def test_lateSweepIsNoContradiction(self) -> None:
         """A life that ended a little later than others is what a server shows that looks every so often."""
-        trials = dies(5.1, fate=Fate.CLOSED) + lives(5.3) + dies(5.4, fate=Fate.CLOSED)
-        assert bracket(trials) == Bracket(5.1, 5.3)
-        assert deaths(trials) == [trials[0], trials[2]]
-        assert outlived(trials) == []
-        assert Fate.CLOSED.isWhileIdle
-        assert not Fate.SILENT.isWhileIdle
+        trials = dies(5.1, fate=IdleFate.CLOSED) + lives(5.3) + dies(5.7, fate=IdleFate.CLOSED)
+        cut = Cut("TCP", trials)
+        low, high = cut.bounds
+        assert abs(low - 5.1) < 1e-9
+        assert abs(high - 5.7) < 1e-9
+        assert (cut.deaths, cut.outlived) == ([trials[0], trials[2]], [])
+
+    def test_keepaliveHelpsWhereAllLive(self) -> None:
+        """Keepalive helps if all that had it lived, and isn't known to where it wasn't tried."""
+        assert Cut("TCP", dies(9), 3, lives(9, 9)).isKept
+        assert not Cut("TCP", dies(9), 3, lives(9) + dies(9)).isKept
+        assert not Cut("TCP", dies(9)).isKept
