@@ -18,8 +18,8 @@ _KINDS = {
         "idle connections are closed in order (FIN)",
         (),
         "A program, a proxy or the server itself, closes them in order, and the client is told: no fault of the path.",
-        "If they are to live longer, raise the server's --idle-timeout, or the timeout of the proxy before it "
-        f"({_SUSPECTS}).",
+        "If they are to live longer, raise the server's --idle-timeout (of echoup, 600 s by default), or the timeout "
+        f"of the proxy before it ({_SUSPECTS}).",
     ),
     IdleFate.RESET: Problem(
         Status.WARN,

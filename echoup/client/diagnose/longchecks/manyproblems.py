@@ -1,31 +1,67 @@
 """What the check `many` says about the connections that it held, and about those that failed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from echoup.client.diagnose.finding import Problem, Status
-from echoup.client.diagnose.longchecks.ownlimits import Allowance
+from echoup.client.diagnose.finding import Finding, Problem, Status
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient, Ending
 from echoup.plurals import counted
 
 
-class Refusal(Enum):
-    """How a new connection fails; the values are the words of the report and of the JSON."""
+class NextFailure(Enum):
+    """How the next connection fails; the values are the words of the JSON, the cause, its text and its meaning."""
 
-    REFUSED = "refused"
-    SILENT = "no answer to SYN"
-    TLS = "TLS handshake failed"
-    CLOSED = "closed at once"
-    RESET = "reset at once"
-    UNANSWERED = "connected, but not answered"
-    LOCAL = "not possible on this machine"
+    REFUSED = (
+        "refused",
+        "many-refused",
+        "is refused",
+        "A firewall that counts connections rejects the next one, or nothing listens any more.",
+    )
+    SILENT = (
+        "no answer to SYN",
+        "many-silent",
+        "gets no answer to its SYN",
+        "A firewall that counts connections drops the next one, or a table on the way, or the server's queue, is full.",
+    )
+    TLS = (
+        "TLS handshake failed",
+        "many-tls",
+        "fails in the TLS handshake",
+        "TCP connects, but what speaks TLS gives up on the next connection.",
+    )
+    CLOSED = (
+        "closed at once",
+        "many-closed",
+        "is closed at once",
+        "The server, or a proxy before it, accepts the next connection and closes it: a limit of its own is reached.",
+    )
+    RESET = (
+        "reset at once",
+        "many-reset",
+        "is reset at once",
+        "The server, as echoup from --max-connections-per-peer on, or something on the way resets the next connection.",
+    )
+    UNANSWERED = (
+        "connected, but not answered",
+        "many-unanswered",
+        "connects, but gets no reply",
+        "The server is full, as echoup from --max-connections on, haproxy from maxconn: the next waits in its queue.",
+    )
+    LOCAL = (
+        "not possible on this machine",
+        "many-own-limit",
+        "is not possible on this machine",
+        "The limit is this machine's. Nothing is known of the path beyond it.",
+    )
+
+    def __init__(self, words: str, cause: str, text: str, meaning: str) -> None:
+        self.words, self.cause, self.text, self.meaning = words, cause, text, meaning
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedConnection:
     """One connection that could not be opened, or not be proven."""
 
     error: PathError
@@ -37,53 +73,56 @@ class Failure:
     """How many were held at that moment."""
 
     @property
-    def kind(self) -> Refusal:
+    def kind(self) -> NextFailure:
         """How it failed."""
-        if self.error.code is ExitCode.LOCAL:
-            return Refusal.LOCAL
+        code = self.error.code
+        if code is ExitCode.LOCAL:
+            return NextFailure.LOCAL
         if not self.isConnected:
-            return {ExitCode.TIMED_OUT: Refusal.SILENT, ExitCode.SHORT: Refusal.RESET}.get(
-                self.error.code, Refusal.REFUSED
-            )
-        if self.error.code is ExitCode.TLS_FAILED:
-            return Refusal.TLS
+            kinds = {ExitCode.TIMED_OUT: NextFailure.SILENT, ExitCode.SHORT: NextFailure.RESET}
+            return kinds.get(code, NextFailure.REFUSED)
+        if code is ExitCode.TLS_FAILED:
+            return NextFailure.TLS
         if self.ending is Ending.CLOSED:
-            return Refusal.CLOSED
-        return Refusal.RESET if self.ending is Ending.RESET else Refusal.UNANSWERED
+            return NextFailure.CLOSED
+        return NextFailure.RESET if self.ending is Ending.RESET else NextFailure.UNANSWERED
 
 
-@dataclass(frozen=True)
+@dataclass
 class Holding:
     """What became of the connections."""
 
     wanted: int
     tried: int
     """How many were to be held, within the limits of this machine."""
-    proven: int
-    """How many answered while all were held."""
-    cut: Sequence[EchoUpClient]
+    ownLimit: str
+    """What limits this machine; empty if it allows all."""
+    held: list[EchoUpClient] = field(default_factory=list)
+    """Those that were proven when they were opened."""
+    proven: list[EchoUpClient] = field(default_factory=list)
+    """Those of them that answered while all were held."""
+    cut: list[EchoUpClient] = field(default_factory=list)
     """Those that were closed or reset while others were opened."""
-    dead: Sequence[EchoUpClient]
+    dead: list[EchoUpClient] = field(default_factory=list)
     """Those that did not answer at the end."""
-    failures: tuple[Failure, ...]
-    """What ended the opening; empty if nothing did."""
-    forgiven: Sequence[Failure]
+    failures: list[FailedConnection] = field(default_factory=list)
+    """What ended the opening, empty if nothing did; the last of them is the one that was confirmed."""
+    forgiven: list[FailedConnection] = field(default_factory=list)
     """The failures that did not repeat."""
-    isReplaceable: bool | None
+    isReplaceable: bool | None = None
     """Whether a new connection worked once some had been closed; None if that wasn't tried."""
-    own: Allowance
 
     @property
-    def refusal(self) -> Refusal | None:
+    def next(self) -> NextFailure | None:
         """How the next connection failed; None if none did.
 
         Where some were connected and waited for a reply, they are what filled the accept queue of a full server, and
         that its kernel then drops the SYN of the next one follows from it.
         """
         kinds = [failure.kind for failure in self.failures]
-        if Refusal.UNANSWERED in kinds:
-            return Refusal.UNANSWERED
-        others = [kind for kind in kinds if kind is not Refusal.LOCAL]
+        if NextFailure.UNANSWERED in kinds:
+            return NextFailure.UNANSWERED
+        others = [kind for kind in kinds if kind is not NextFailure.LOCAL]
         return (others or kinds or [None])[-1]
 
     @property
@@ -92,143 +131,95 @@ class Holding:
         return {
             "wanted": self.wanted,
             "tried": self.tried,
-            "held": self.proven,
+            "held": len(self.proven),
             "cut": len(self.cut),
             "dead": len(self.dead),
-            "failed": self.refusal.value if self.refusal else None,
+            "failed": self.next.words if self.next else None,
             "passing": len(self.forgiven),
             "replaceable": self.isReplaceable,
-            "ownLimit": self.own.reason or None,
+            "ownLimit": self.ownLimit or None,
         }
 
+    @property
+    def finding(self) -> Finding:
+        """What the check says."""
+        found = []
+        isLimited = self.next not in (None, NextFailure.LOCAL)
+        if isLimited:
+            found.append(self._limit)
+        if self.cut or self.dead:
+            found.append(self._lost)
+        if self.forgiven and not isLimited:
+            found.append(self._unsteady)
+        if (self.ownLimit or self.next) and not isLimited:
+            found.append(self._own)
+        held = counted(len(self.proven), "connection")
+        fine = f"{held} held at the same time, each answering at the start and the end"
+        return Finding(found[0].text if found else fine, tuple(found), self.figures)
 
-_KINDS = {
-    Refusal.REFUSED: (
-        "many-refused",
-        "is refused",
-        "A firewall that counts connections rejects the next one, or nothing listens any more.",
-    ),
-    Refusal.SILENT: (
-        "many-silent",
-        "gets no answer to its SYN",
-        "A firewall that counts connections drops the next one, or a table on the way, or the server's queue, is full.",
-    ),
-    Refusal.TLS: (
-        "many-tls",
-        "fails in the TLS handshake",
-        "TCP connects, but what speaks TLS gives up on the next connection.",
-    ),
-    Refusal.CLOSED: (
-        "many-closed",
-        "is closed at once",
-        "The server, or a proxy before it, accepts the next connection and closes it: a limit of its own is reached.",
-    ),
-    Refusal.RESET: (
-        "many-reset",
-        "is reset at once",
-        "The server, as echoup from --max-connections-per-peer on, or something on the way resets the next connection.",
-    ),
-    Refusal.UNANSWERED: (
-        "many-unanswered",
-        "connects, but gets no reply",
-        "The server is full, as echoup from --max-connections on, haproxy from maxconn: the next waits in its queue.",
-    ),
-}
+    @property
+    def _limit(self) -> Problem:
+        kind = self.next or NextFailure.LOCAL
+        failures = [failure for failure in self.failures if failure.kind is not NextFailure.LOCAL]
+        last, held = failures[-1], len(self.proven)
+        seen = [
+            f"{counted(held, 'connection')} answered while all were held",
+            f"the first that failed: {failures[0].error}",
+            f"one more, with {last.held} held: {last.error}",
+        ]
+        meaning = kind.meaning
+        if self.isReplaceable is not None:
+            seen.append(f"after two of them were closed, a new one {'worked' if self.isReplaceable else 'failed, too'}")
+        if self.isReplaceable is False:
+            meaning += " But closing some did not help, so it may count what was opened, or something else failed."
+        return Problem(
+            Status.WARN,
+            kind.cause,
+            f"only {held} of {self.tried} connections at the same time: the next one {kind.text}",
+            tuple(seen),
+            meaning,
+            f"Raise the limit of {held} connections: --max-connections and --max-connections-per-peer of echoup, "
+            "maxconn of a proxy, the limits of firewalls on the way.",
+            last.error.code,
+        )
 
-_ADVICE = (
-    "Raise the limit of {} connections: --max-connections and --max-connections-per-peer of echoup, maxconn of a "
-    "proxy, the limits of firewalls on the way."
-)
+    @property
+    def _lost(self) -> Problem:
+        endings = [client.ending for client in self.cut]
+        seen = [f"{endings.count(each)} were {each.value} while others were opened" for each in Ending]
+        seen = [line for line in seen if not line.startswith("0 ")]
+        if self.dead:
+            seen.append(f"{len(self.dead)} did not answer while all were held")
+        return Problem(
+            Status.WARN,
+            "many-held-lost",
+            f"only {len(self.proven)} of {len(self.held)} connections that were held still worked at the end",
+            tuple(seen),
+            "Something gives older connections up as newer ones come: a table of a NAT, firewall or proxy that is "
+            "full. Or it cuts what is idle for as long as this check took.",
+            "Raise the size of that table; see the check idle.",
+        )
 
+    @property
+    def _unsteady(self) -> Problem:
+        return Problem(
+            Status.WARN,
+            "many-unsteady",
+            f"{counted(len(self.forgiven), 'connection')} failed, though a new one worked a second later; "
+            f"{len(self.proven)} of {self.wanted} were held",
+            tuple(dict.fromkeys(f"with {each.held} held: {each.error}" for each in self.forgiven))[:3],
+            "Something limits how many connections are opened in a second, or loses some, but not how many there are.",
+            "Look for limits of the rate: of firewalls, of the accept queue (net.core.somaxconn), of proxies.",
+        )
 
-def problems(holding: Holding) -> list[Problem]:
-    """Return what is wrong with the path, the server and this machine."""
-    found = []
-    failures = [failure for failure in holding.failures if failure.kind is not Refusal.LOCAL]
-    if failures and holding.refusal:
-        found.append(_limit(holding, failures, holding.refusal))
-    if holding.cut or holding.dead:
-        found.append(_lost(holding))
-    if holding.forgiven and not failures:
-        found.append(_unsteady(holding))
-    if holding.own.reason or any(failure.kind is Refusal.LOCAL for failure in holding.failures):
-        found.append(_own(holding))
-    return found
-
-
-def _limit(holding: Holding, failures: Sequence[Failure], kind: Refusal) -> Problem:
-    last = failures[-1]
-    cause, words, meaning = _KINDS[kind]
-    seen = [
-        f"{counted(holding.proven, 'connection')} answered while all were held",
-        f"the first that failed: {failures[0].error}",
-        f"one more, with {last.held} held: {last.error}",
-    ]
-    if holding.isReplaceable is not None:
-        works = "worked" if holding.isReplaceable else "failed, too"
-        seen.append(f"after two of them were closed, a new one {works}")
-    if holding.isReplaceable is False:
-        meaning += " But closing some did not help, so it may count what was opened, or something else failed."
-    return Problem(
-        Status.WARN,
-        cause,
-        f"only {holding.proven} of {holding.tried} connections at the same time: the next one {words}",
-        tuple(seen),
-        meaning,
-        _ADVICE.format(holding.proven),
-        last.error.code,
-    )
-
-
-def _lost(holding: Holding) -> Problem:
-    lost = len(holding.cut) + len(holding.dead)
-    ways = [
-        f"{sum(client.ending is ending for client in holding.cut)} were {ending.value} while others were opened"
-        for ending in Ending
-        if any(client.ending is ending for client in holding.cut)
-    ]
-    if holding.dead:
-        ways.append(f"{len(holding.dead)} did not answer while all were held")
-    return Problem(
-        Status.WARN,
-        "many-held-lost",
-        f"only {holding.proven} of {holding.proven + lost} connections that were held still worked at the end",
-        tuple(ways),
-        "Something gives older connections up as newer ones come: a table of a NAT, firewall or proxy that is full. Or "
-        "it cuts what is idle for as long as this check took.",
-        "Raise the size of that table; see the check idle.",
-    )
-
-
-def _unsteady(holding: Holding) -> Problem:
-    return Problem(
-        Status.WARN,
-        "many-unsteady",
-        f"{counted(len(holding.forgiven), 'connection')} failed, though a new one worked a second later; "
-        f"{holding.proven} of {holding.wanted} were held",
-        tuple(dict.fromkeys(f"with {each.held} held: {each.error}" for each in holding.forgiven))[:3],
-        "Something limits how many connections are opened in a second, or loses some, but not how many there are.",
-        "Look for limits of the rate: of firewalls, of the accept queue (net.core.somaxconn), of proxies.",
-    )
-
-
-def _own(holding: Holding) -> Problem:
-    errors = [failure.error for failure in holding.failures if failure.kind is Refusal.LOCAL]
-    reason = holding.own.reason or errors[0].reason
-    return Problem(
-        Status.NOTE,
-        "many-own-limit",
-        f"this machine allows {holding.proven} of the {holding.wanted} connections: {reason}",
-        (reason,),
-        "The limit is this machine's. Nothing is known of the path beyond it.",
-        "Raise the limit, and repeat the check.",
-    )
-
-
-def summary(holding: Holding) -> str:
-    """Return the line of the check."""
-    found = problems(holding)
-    if not found:
-        return f"{counted(holding.proven, 'connection')} held at the same time, each answering at the start and the end"
-    worst = max(found, key=lambda problem: problem.status.rank)
-    return worst.text
+    @property
+    def _own(self) -> Problem:
+        reason = self.ownLimit or str(self.failures[0].error.reason)
+        return Problem(
+            Status.NOTE,
+            NextFailure.LOCAL.cause,
+            f"this machine allows {len(self.held)} of the {self.wanted} connections: {reason}",
+            (reason,),
+            NextFailure.LOCAL.meaning,
+            "Raise the limit, and repeat the check.",
+        )
