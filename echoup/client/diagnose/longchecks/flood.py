@@ -9,19 +9,23 @@ once. Memory is bounded: by the kernels' buffers, because more is sent only when
 `stream` by WINDOW.
 """
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 
 from twisted.internet.task import deferLater
 
 from echoup.client.connect.tcpinfo import TCPInfo
+from echoup.client.diagnose.longchecks.proof import prove
 from echoup.client.diagnose.pathundertest import PathUnderTest
+from echoup.client.diagnose.together import together
 from echoup.client.exchange import Exchange
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
 
 CONNECTIONS = 8
+"""How many there are, unless fewer work."""
 
 WINDOW = 2**18
 """Bytes of each connection that are sent and haven't come back, at most, in `stream`."""
@@ -36,15 +40,18 @@ ROOM = 2**16
 LOOK = 0.005
 """Seconds between two looks at what has moved."""
 
+PAUSE = 0.1
+"""Seconds in which a server that limits connections notices that those before are gone."""
+
 STUCK = 0.3
 """Seconds in which nothing moves, after which all buffers are full."""
 
-SETTLED = 5.0
+SETTLED = 2.0
 """Seconds to wait until what was sent is acknowledged, at most."""
 
 
 @dataclass(frozen=True)
-class Flow:
+class Transfer:
     """What went over the connections in one phase."""
 
     sent: int = 0
@@ -56,44 +63,61 @@ class Flow:
     until: float = 0
     """When that was, in seconds of the clock."""
 
-    def __add__(self, other: "Flow") -> "Flow":
+    def __add__(self, other: "Transfer") -> "Transfer":
         """Return both together."""
         sums = (self.sent + other.sent, self.received + other.received, self.seconds + other.seconds)
-        return Flow(*sums, max(self.until, other.until))
+        return Transfer(*sums, max(self.until, other.until))
 
 
 class Flood:
-    """Connections that carry a flood. `open` makes them; the end of its stack drops them."""
+    """Connections that carry a flood."""
 
     def __init__(self, path: PathUnderTest) -> None:
+        self.error: PathError | None = None
+        """Why some connections don't work; None if all do."""
         self._path, self._clock = path, path.clock
         self._exchanges: dict[EchoUpClient, Exchange] = {}
         self._data = Random(17).randbytes(CHUNK)  # noqa: S311  # it only has to be incompressible
         self._sizes: dict[EchoUpClient, int] = {}
         self._isStreaming = False
 
-    async def open(self, stack: AsyncExitStack) -> None:
-        """Make the connections. Raise PathError if one fails."""
-        for _ in range(CONNECTIONS):
-            client = EchoUpClient(self._path.reactor, 0, lambda _: self._refill(), self._clock)
-            await stack.enter_async_context(self._path.connection(client=client))
-            self._exchanges[client] = Exchange(client, untilEnd=True)
+    @asynccontextmanager
+    async def opened(self, count: int) -> AsyncIterator[int]:
+        """Make up to `count` connections, each proven, and drop them at the end; yield how many work."""
+        clients = [EchoUpClient(self._path.reactor, 0, lambda _: self._refill(), self._clock) for _ in range(count)]
+        await deferLater(self._clock, PAUSE)
+        try:
+            await together(self._open(client) for client in clients)
+            yield len(self._exchanges)
+        finally:
+            for client in clients:
+                self._path.drop(client)
 
-    async def prime(self, seconds: float) -> Flow:
+    async def _open(self, client: EchoUpClient) -> None:
+        try:
+            await self._path.connect(client=client)
+            await prove(self._path, client)
+            self._exchanges[client] = Exchange(client, untilEnd=True)
+        except PathError as error:
+            if error.code is ExitCode.WRONG:
+                raise
+            self.error = error
+
+    async def prime(self, seconds: float) -> Transfer:
         """Read nothing from now on, and send until nothing more comes back, for `seconds` at most."""
         for client, exchange in self._exchanges.items():
             client.pauseProducing()
             exchange.send(self._data[:ROOM])
         return await self._watch(seconds, lambda: True)
 
-    async def fill(self, seconds: float) -> Flow:
+    async def fill(self, seconds: float) -> Transfer:
         """Send until nothing more can be sent, for `seconds` at most."""
         flow = await self._watch(seconds, self._sendMore)
         # What is still on its way would go on in the next phase.
         await self._watch(SETTLED, lambda: any(info.unacknowledged for info in self._infos))
         return flow
 
-    async def empty(self, seconds: float) -> Flow:
+    async def empty(self, seconds: float) -> Transfer:
         """Read and send nothing until everything has come back, for `seconds` at most."""
         for client in self._exchanges:
             client.resumeProducing()
@@ -101,7 +125,7 @@ class Flood:
             seconds, lambda: any(exchange.reply.outstanding for exchange in self._exchanges.values()), stuck=seconds
         )
 
-    async def stream(self, seconds: float) -> Flow:
+    async def stream(self, seconds: float) -> Transfer:
         """Send and read for `seconds`."""
         self._isStreaming = True
         self._refill()
@@ -126,7 +150,7 @@ class Flood:
                 while exchange.reply.outstanding <= WINDOW // 2:
                     exchange.send(self._data)
 
-    async def _watch(self, seconds: float, go: Callable[[], bool], stuck: float = STUCK) -> Flow:
+    async def _watch(self, seconds: float, go: Callable[[], bool], stuck: float = STUCK) -> Transfer:
         """Call `go` until nothing more is due, or nothing has moved for `stuck` seconds, for `seconds` at most.
 
         Raise PathError if a connection is closed, or a reply is wrong.
@@ -141,7 +165,7 @@ class Flood:
             if (moved := self._moved()) != before:
                 before, movedAt = moved, self._clock.seconds()
         sent, received = (after - first for after, first in zip(before, atFirst, strict=True))
-        return Flow(sent, received, movedAt - began, movedAt)
+        return Transfer(sent, received, movedAt - began, movedAt)
 
     @property
     def _infos(self) -> list[TCPInfo]:

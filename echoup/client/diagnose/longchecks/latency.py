@@ -1,11 +1,13 @@
 """How long replies take while something else happens on the path."""
 
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 
 from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.diagnose.pathundertest import PathUnderTest
@@ -13,7 +15,7 @@ from echoup.client.exitcodes import PathError
 from echoup.client.protocol import EchoUpClient
 
 INTERVAL = 0.02
-"""Seconds between two probes; one that takes longer is the next one's begin."""
+"""Seconds between the beginnings of two probes."""
 
 CONNECTING = 0.2
 """Seconds between two connections whose handshake is timed."""
@@ -30,7 +32,7 @@ tenth of a second is what people notice in a call or on a terminal."""
 
 @dataclass
 class Latencies:
-    """Times in seconds."""
+    """Times in seconds; a median is None if there are not ENOUGH."""
 
     replies: list[float] = field(default_factory=list)
     """Of probes: to the application and back."""
@@ -44,12 +46,12 @@ class Latencies:
 
     @property
     def typical(self) -> float | None:
-        """The median of the replies' times; None if there are not ENOUGH."""
+        """The median of the replies' times."""
         return median(self.replies) if len(self.replies) >= ENOUGH else None
 
     @property
     def typicalHandshake(self) -> float | None:
-        """The median of the handshakes' times; None if there are not ENOUGH."""
+        """The median of the handshakes' times."""
         return median(self.handshakes) if len(self.handshakes) >= ENOUGH else None
 
     @property
@@ -75,65 +77,72 @@ def lateness(idle: Latencies, beside: Latencies) -> float:
     return later[0]
 
 
-class Probes:
+class LatencyProbes:
     """Probes on one connection, and handshakes of new ones, over and over until `stop`."""
 
     def __init__(self, path: PathUnderTest, client: EchoUpClient) -> None:
         """`client` is connected, and carries nothing else."""
-        self._path, self._client = path, client
-        self._replies: list[tuple[float, float]] = []
-        self._handshakes: list[tuple[float, float]] = []
-        self._isOver = False
-        self._pauses: list[Deferred[None]] = []
-        self._running = [Deferred.fromCoroutine(each) for each in (self._probe(), self._connect())]
+        self._replies = _Repeated(path.clock, INTERVAL, lambda: _reply(path, client))
+        self._handshakes = _Repeated(path.clock, CONNECTING, lambda: _handshake(path))
 
     async def stop(self, until: float) -> Latencies:
         """End them when what is under way is answered; return the times of those that began before `until`."""
-        self._isOver = True
-        for pause in self._pauses[:]:
-            pause.callback(None)
-        for each in self._running:
-            await each
-        return Latencies(*([took for at, took in all_ if at <= until] for all_ in (self._replies, self._handshakes)))
+        for each in (self._replies, self._handshakes):
+            await each.stop()
+        return Latencies(self._replies.until(until), self._handshakes.until(until))
 
     def cancel(self) -> None:
         """End them at once."""
-        self._isOver = True
-        for each in self._running:
-            each.addErrback(lambda failure: failure.trap(CancelledError, PathError) and None)
-            each.cancel()
+        self._replies.cancel()
+        self._handshakes.cancel()
 
-    async def _probe(self) -> None:
-        clock = self._path.clock
-        while not self._isOver:
-            pauses, began = clock.pauses, clock.seconds()
-            self._client.check(await self._client.exchange(PROBE))
-            took = clock.seconds() - began
-            if clock.pauses == pauses:
-                self._replies.append((began, took))
-            await self._pause(INTERVAL - took)
 
-    async def _connect(self) -> None:
-        if not self._path.host:
-            return
-        clock = self._path.clock
-        while not self._isOver:
-            began = clock.seconds()
-            # One that the server refuses, because it has enough, says nothing about the way.
-            with suppress(PathError):
-                async with self._path.connection(security=None, proxyProtocol=None) as client:
-                    if (info := TCPInfo.of(client.handle)) and info.leastRTT:
-                        self._handshakes.append((began, info.leastRTT))
-            await self._pause(CONNECTING - (clock.seconds() - began))
+class _Repeated:
+    """Something that takes a time, which is done every `interval` seconds, or less often if it takes longer."""
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait for `seconds`, or until `stop`."""
-        pause: Deferred[None] = Deferred()
-        timer = self._path.clock.callLater(max(seconds, 0), pause.callback, None)
-        self._pauses.append(pause)
-        try:
-            await pause
-        finally:
-            self._pauses.remove(pause)
-            if timer.active():
-                timer.cancel()
+    def __init__(self, clock: Any, interval: float, do: Callable[[], Coroutine[Any, Any, float | None]]) -> None:
+        """`do` returns how long it took; None if that isn't known."""
+        self._clock, self._do = clock, do
+        self._times: list[tuple[float, float]] = []
+        self._loop = LoopingCall(self._once)
+        self._loop.clock = clock
+        self._over = self._loop.start(interval)
+
+    def until(self, end: float) -> list[float]:
+        """Return the times of those that began before `end`."""
+        return [took for began, took in self._times if began <= end]
+
+    def stop(self) -> "Deferred[LoopingCall]":
+        """Do it no more; the result comes when what is under way is over."""
+        if self._loop.running:
+            self._loop.stop()
+        return self._over
+
+    def cancel(self) -> None:
+        """End what is under way."""
+        self.stop().addErrback(lambda _: None)
+        self._underway.cancel()
+
+    def _once(self) -> "Deferred[None]":
+        self._underway = Deferred.fromCoroutine(self._note())
+        return self._underway
+
+    async def _note(self) -> None:
+        began = self._clock.seconds()
+        if (took := await self._do()) is not None:
+            self._times.append((began, took))
+
+
+async def _reply(path: PathUnderTest, client: EchoUpClient) -> float | None:
+    clock = path.clock
+    pauses, began = clock.pauses, clock.seconds()
+    client.check(await client.exchange(PROBE))
+    return clock.seconds() - began if clock.pauses == pauses else None
+
+
+async def _handshake(path: PathUnderTest) -> float | None:
+    with suppress(PathError):  # of a server that refuses it, because it has enough
+        async with path.connection(security=None, proxyProtocol=None) as client:
+            info = TCPInfo.of(client.handle)
+            return info.leastRTT or None if info else None
+    return None

@@ -1,15 +1,15 @@
 """The check `load`: what a flood does to the latency of everything beside it."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.task import deferLater
 
 from echoup.client.diagnose.amounts import size, time
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
-from echoup.client.diagnose.longchecks.flood import CONNECTIONS, Flood, Flow
-from echoup.client.diagnose.longchecks.latency import Latencies, Probes, lateness
+from echoup.client.diagnose.longchecks.flood import CONNECTIONS, SETTLED, Flood, Transfer
+from echoup.client.diagnose.longchecks.latency import Latencies, LatencyProbes, lateness
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
@@ -22,7 +22,7 @@ PHASE = 10.0
 
 DIRECTIONS = {"up": "up", "down": "down", "both": "both ways"}
 
-Action = Callable[[float], Awaitable[Flow]]
+Action = Callable[[float], Awaitable[Transfer]]
 
 
 async def check(path: PathUnderTest, tell: Tell) -> Finding:
@@ -32,121 +32,143 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
         async with path.connection() as client:
             await load.run(client)
     except PathError as error:
-        if error.code is not ExitCode.TIMED_OUT or not load.direction:
+        if error.code is not ExitCode.TIMED_OUT or load.phase not in DIRECTIONS:
             raise
-        problem = _silent(load.direction, error)
+        problem = _silent(load.phase, error)
         return Finding(problem.text, (problem,), load.figures)
     return load.finding
 
 
+@dataclass
+class _Phase:
+    """What was measured beside one flood, or without any."""
+
+    latencies: Latencies = field(default_factory=Latencies)
+    transfer: Transfer = field(default_factory=Transfer)
+
+
 class _Load:
-    """The latencies and the flows of each phase."""
+    """The phases of the check."""
 
     def __init__(self, path: PathUnderTest, tell: Tell) -> None:
-        self.direction = ""
-        """The flood that is under way."""
+        self.phase = ""
+        """The one that is under way."""
         self._path, self._tell = path, tell
-        self._idle = Latencies()
-        self._latencies = {direction: Latencies() for direction in DIRECTIONS}
-        self._flows = {direction: Flow() for direction in DIRECTIONS}
+        self._phases = {name: _Phase() for name in ("idle", *DIRECTIONS)}
+        self._connections = CONNECTIONS
+        self._error: PathError | None = None
+        """Why some connections don't work; None if all do."""
 
     async def run(self, client: EchoUpClient) -> None:
         """Measure everything; the probes go over `client`."""
         clock, seconds = self._path.clock, self._path.scope.load
-        self._tell("idle")
-        await self._beside(client, self._idle, self._rest, min(IDLE, seconds))
-        left = {"up": seconds, "down": seconds}
-        while self._path.host and min(left.values()) > 0:
-            async with AsyncExitStack() as stack:
-                flood = Flood(self._path)
-                await flood.open(stack)
-                await flood.prime(seconds)
-                for direction, action in (("up", flood.fill), ("down", flood.empty)):
-                    began = clock.seconds()
-                    await self._load(direction, client, action, min(left[direction], PHASE))
-                    left[direction] -= clock.seconds() - began
-        async with AsyncExitStack() as stack:
+        flood = Flood(self._path)
+        async with flood.opened(CONNECTIONS) as self._connections:
+            self._error = flood.error
+        if not self._connections:
+            return
+        await self._measure("idle", client, self._rest, min(IDLE, seconds))
+        end = clock.seconds() + 2 * seconds + SETTLED
+        while self._path.host and (left := end - clock.seconds()) > SETTLED:
             flood = Flood(self._path)
-            await flood.open(stack)
-            await self._load("both", client, flood.stream, seconds)
+            async with flood.opened(self._connections):
+                await flood.prime(min(left, seconds))
+                for direction, action in (("up", flood.fill), ("down", flood.empty)):
+                    await self._measure(direction, client, action, min(end - clock.seconds(), seconds, PHASE))
+        flood = Flood(self._path)
+        async with flood.opened(self._connections):
+            await self._measure("both", client, flood.stream, seconds)
 
-    async def _load(self, direction: str, client: EchoUpClient, action: Action, seconds: float) -> None:
-        self.direction = direction
-        self._tell(f"a flood {DIRECTIONS[direction]}")
-        self._flows[direction] += await self._beside(client, self._latencies[direction], action, seconds)
-
-    async def _beside(self, client: EchoUpClient, latencies: Latencies, action: Action, seconds: float) -> Flow:
-        probes = Probes(self._path, client)
+    async def _measure(self, name: str, client: EchoUpClient, action: Action, seconds: float) -> None:
+        """Do `action`, for `seconds` at most, beside probes over `client`."""
+        if name != self.phase:
+            self._tell(f"a flood {DIRECTIONS[name]}" if name in DIRECTIONS else name)
+        self.phase, phase = name, self._phases[name]
+        probes = LatencyProbes(self._path, client)
         try:
-            flow = await action(seconds)
-            latencies.add(await probes.stop(flow.until))
+            transfer = await action(seconds)
+            phase.latencies.add(await probes.stop(transfer.until))
         finally:
             probes.cancel()
-        return flow
+        phase.transfer += transfer
 
-    async def _rest(self, seconds: float) -> Flow:
+    async def _rest(self, seconds: float) -> Transfer:
         await deferLater(self._path.clock, seconds)
-        return Flow(until=self._path.clock.seconds())
+        return Transfer(until=self._path.clock.seconds())
 
     @property
     def figures(self) -> dict[str, Any]:
         """What was measured."""
-        found: dict[str, Any] = {"connections": CONNECTIONS, "idle": self._idle.figures}
-        for direction, latencies in self._latencies.items():
-            flow = self._flows[direction]
-            found[direction] = latencies.figures | {
-                "factor": self._factor(direction),
-                "sent": flow.sent / flow.seconds if flow.seconds else None,
-                "received": flow.received / flow.seconds if flow.seconds else None,
+        found: dict[str, Any] = {"connections": self._connections, "idle": self._phases["idle"].latencies.figures}
+        for way in DIRECTIONS:
+            transfer = self._phases[way].transfer
+            found[way] = self._phases[way].latencies.figures | {
+                "factor": self._factor(way),
+                "sent": transfer.sent / transfer.seconds if transfer.seconds else None,
+                "received": transfer.received / transfer.seconds if transfer.seconds else None,
             }
         return found
 
     @property
     def finding(self) -> Finding:
         """What the check says."""
-        idle, loaded = self._idle.typical, {way: each.typical for way, each in self._latencies.items()}
-        if idle is None or all(typical is None for typical in loaded.values()):
+        if self._error and not self._connections:
+            return skipped(f"no connection works beside the one of the probes: {self._error.reason}")
+        idle = self._phases["idle"].latencies
+        beside = {way: self._phases[way].latencies for way in DIRECTIONS}
+        if idle.typical is None or all(each.typical is None for each in beside.values()):
             return skipped("too few probes were answered in that time: give it more")
-        told = [
-            f"{time(typical)} ({self._factor(way) or 1:.0f} x) beside {size(self._rate(way))}/s {DIRECTIONS[way]}"
-            for way, typical in loaded.items()
-            if typical is not None
-        ]
-        handshakes = [each.typicalHandshake for each in self._latencies.values() if each.typicalHandshake]
+        told = f"{time(idle.typical)} idle; {'; '.join(map(self._describe, DIRECTIONS))}"
+        late = {way: lateness(idle, latencies) for way, latencies in beside.items()}
+        # Where one direction alone shows it, the flood both ways does, too.
+        worst = max(("up", "down"), key=lambda way: late[way])
+        worst = worst if late[worst] else "both"
+        problems = [_bufferbloat(worst, idle, beside[worst], told)] if late[worst] else []
+        if self._error:
+            problems.append(_few(self._connections, self._error))
+        handshakes = [each.typicalHandshake for each in beside.values() if each.typicalHandshake]
         kernels = f"; TCP handshakes {time(max(handshakes))} at most" if handshakes else ""
-        summary = f"idle {time(idle)}; {'; '.join(told)}{kernels}"
-        late = {way: lateness(self._idle, self._latencies[way]) for way in DIRECTIONS}
-        worst = max(DIRECTIONS, key=lambda way: late[way])
-        problems: tuple[Problem, ...] = ()
-        if late[worst]:
-            problems = (_bufferbloat(worst, self._idle, self._latencies[worst], told),)
-        return Finding(problems[0].text if problems else summary, problems, self.figures)
+        return Finding(problems[0].text if problems else f"{told}{kernels}", tuple(problems), self.figures)
+
+    def _describe(self, way: str) -> str:
+        """Return the latency beside a flood in words."""
+        typical, transfer = self._phases[way].latencies.typical, self._phases[way].transfer
+        if typical is None:
+            return f"{DIRECTIONS[way]} not measured"
+        moved = transfer.received if way == "down" else transfer.sent
+        rate = size(moved / (transfer.seconds or 1))
+        return f"{time(typical)} ({self._factor(way) or 1:.0f} x) beside {rate}/s {DIRECTIONS[way]}"
 
     def _factor(self, way: str) -> float | None:
         """Return how many times the idle latency the one beside a flood is; None if one of them is unknown."""
-        idle, typical = self._idle.typical, self._latencies[way].typical
+        idle, typical = self._phases["idle"].latencies.typical, self._phases[way].latencies.typical
         return typical / idle if typical is not None and idle else None
 
-    def _rate(self, way: str) -> float:
-        flow = self._flows[way]
-        return (flow.received if way == "down" else flow.sent) / (flow.seconds or 1)
 
-
-def _bufferbloat(way: str, idle: Latencies, beside: Latencies, told: list[str]) -> Problem:
+def _bufferbloat(way: str, idle: Latencies, beside: Latencies, told: str) -> Problem:
     handshakes = f"{time(idle.typicalHandshake or 0)} idle, {time(beside.typicalHandshake or 0)} beside it"
     return Problem(
         Status.WARN,
         "bufferbloat",
         f"a reply takes {time(idle.typical or 0)}, but {time(beside.typical or 0)} beside a flood {DIRECTIONS[way]}: a"
         " queue on the path is too long (bufferbloat)",
-        (
-            f"replies, medians: {time(idle.typical or 0)} idle; {'; '.join(told)}",
-            f"TCP handshakes, which no program answers: {handshakes}",
-        ),
+        (f"replies, medians: {told}", f"TCP handshakes, which no program answers: {handshakes}"),
         "The slowest link of the path has a queue that holds far more than it needs. A single large transfer fills it,"
         " and then everything else waits behind that.",
         "Use a queue discipline that keeps queues short (fq_codel, cake) in front of the slowest link, and limit the"
         " rate there to a little less than that of the link.",
+    )
+
+
+def _few(connections: int, error: PathError) -> Problem:
+    return Problem(
+        Status.NOTE,
+        "few-connections",
+        f"only {connections} of the flood's {CONNECTIONS} connections work: {error.reason}",
+        (error.reason,),
+        "The server, or something on the way, limits the connections of one client, as echoup does with"
+        " --max-connections-per-peer. So the flood may be too small to show a long queue.",
+        "Raise that limit for this check; the check many finds it.",
     )
 
 

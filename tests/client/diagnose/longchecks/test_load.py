@@ -10,7 +10,6 @@ from twisted.internet.protocol import Factory
 
 from echoup.client.diagnose.finding import Status
 from echoup.client.diagnose.longchecks import load
-from echoup.client.diagnose.longchecks.flood import CONNECTIONS
 from echoup.client.diagnose.longchecks.latency import Latencies
 from echoup.client.exitcodes import ExitCode
 from echoup.client.target.stream import StreamTarget
@@ -21,7 +20,7 @@ T = 0.2
 """Seconds of each flood."""
 
 
-class Probes:
+class CannedProbes:
     """Probes whose latencies the test knows."""
 
     latencies: Iterator[Latencies]
@@ -41,6 +40,8 @@ class Streaming(Server):
     """A server that reads no more while its replies aren't taken."""
 
     transport: Any
+    peers: list[Server]
+    """All of them."""
 
     def connectionMade(self) -> None:
         """Let the transport pause itself."""
@@ -57,9 +58,11 @@ class LoadTests(CheckTestCase):
         return self.listen(Streaming)
 
     def test_floodsGoTheirWays(self) -> None:
-        """One flood goes up, one down and one both ways, with figures for each; a short queue is no problem."""
+        """One flood goes up, one down and one both ways, with figures for each, in about the time asked for."""
+        before = self.reactor.seconds()
         finding = self.find(self.serve(), load=T)
         assert finding.problems == ()
+        assert self.reactor.seconds() - before < 4 * T + 2.5
         figures = finding.figures
         assert figures["up"]["sent"] > 4 * figures["up"]["received"]
         assert figures["down"]["received"] > 4 * figures["down"]["sent"]
@@ -71,8 +74,8 @@ class LoadTests(CheckTestCase):
     def test_longQueueIsNamed(self) -> None:
         """Where replies and handshakes wait half a second beside one of the floods, the queue is too long."""
         idle, late = Latencies([0.001] * 9, [0.0005] * 9), Latencies([0.5] * 9, [0.5] * 9)
-        Probes.latencies = chain([idle], cycle([late, idle]))
-        self.patch(load, "Probes", Probes)
+        CannedProbes.latencies = chain([idle], cycle([late, idle]))
+        self.patch(load, "LatencyProbes", CannedProbes)
         finding = self.find(self.serve(), load=T)
         (problem,) = finding.problems
         assert (problem.status, problem.cause) == (Status.WARN, "bufferbloat")
@@ -82,8 +85,8 @@ class LoadTests(CheckTestCase):
     def test_busyServerIsNoQueue(self) -> None:
         """Where only the replies wait, the programs are busy; the figures say so."""
         idle, late = Latencies([0.001] * 9, [0.0005] * 9), Latencies([0.5] * 9, [0.0007] * 9)
-        Probes.latencies = chain([idle], repeat(late))
-        self.patch(load, "Probes", Probes)
+        CannedProbes.latencies = chain([idle], repeat(late))
+        self.patch(load, "LatencyProbes", CannedProbes)
         finding = self.find(self.serve(), load=T)
         assert finding.problems == ()
         assert "TCP handshakes 0.7 ms at most" in finding.summary
@@ -104,13 +107,35 @@ class LoadTests(CheckTestCase):
         assert finding.figures["up"]["p50"] is None
         assert finding.figures["both"]["sent"] > 0
 
+    def test_directionThatAloneShowsItIsNamed(self) -> None:
+        """A queue on the way down also shows in the flood both ways, and more so; it is on the way down."""
+        times = {"idle": 0.001, "a flood up": 0.001, "a flood down": 0.5, "a flood both ways": 0.6}
+        CannedProbes.latencies = (Latencies([times[phase]] * 9, [times[phase]] * 9) for phase in self.phases())
+        self.patch(load, "LatencyProbes", CannedProbes)
+        (problem,) = self.find(self.serve(), load=T).problems
+        assert "500 ms beside a flood down" in problem.text
+
+    def phases(self) -> Iterator[str]:
+        """Yield the phase that is under way, each time that one is over."""
+        while True:
+            yield self.told[-1]
+
+    def test_unmeasuredDirectionIsSaid(self) -> None:
+        """A flood beside which too few probes were answered is mentioned."""
+        few, idle = Latencies([0.001], []), Latencies([0.001] * 9, [0.0005] * 9)
+        CannedProbes.latencies = chain([idle], cycle([Latencies(), idle]))
+        self.patch(load, "LatencyProbes", CannedProbes)
+        assert "idle; up not measured; 1 ms (1 x) beside " in self.find(self.serve(), load=T).summary
+        CannedProbes.latencies = repeat(few)
+        assert "too few probes" in self.find(self.serve(), load=T).summary
+
     def test_silenceBesideAFlood(self) -> None:
-        """A server that answers nobody while there is a flood fails."""
+        """A server that answers nobody any more when there is a flood fails."""
         servers: list[Server]
 
         class Overwhelmed(Server):
             def dataReceived(self, data: bytes) -> None:
-                super().dataReceived(data[:0] if sum(not each.gone for each in servers) > CONNECTIONS else data)
+                super().dataReceived(data[:0] if sum(each.taken for each in servers) > 100_000 else data)
 
         target = self.listen(Overwhelmed)
         servers = self.servers
@@ -122,6 +147,29 @@ class LoadTests(CheckTestCase):
             ExitCode.TIMED_OUT,
         )
         assert "beside a flood up" in problem.text
+
+    def test_limitOfConnectionsIsNamed(self) -> None:
+        """Where a client may have few connections, the flood has those, and a note says so; or there is none."""
+        limit = 4
+
+        class Limited(Streaming):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                if sum(not each.gone for each in self.peers) > limit:
+                    self.transport.abortConnection()
+
+        target = self.listen(Limited)
+        Limited.peers = self.servers
+        finding = self.find(target, load=T)
+        (problem,) = finding.problems
+        assert (problem.status, problem.cause) == (Status.NOTE, "few-connections")
+        assert problem.text.startswith("only 3 of the flood's 8 connections work: the server reset the connection")
+        assert finding.figures["connections"] == 3
+        assert finding.figures["both"]["sent"] > 0
+        limit = 1
+        finding = self.find(target, load=T)
+        assert finding.isSkipped
+        assert finding.summary.startswith("no connection works beside the one of the probes: the server reset")
 
     def test_closedConnectionBreaksOff(self) -> None:
         """A server that closes connections of much data has another fault."""
@@ -140,7 +188,7 @@ class LoadTests(CheckTestCase):
 
     def test_cancelledFloodLeavesNothing(self) -> None:
         """Ctrl-C ends it at once, in each phase."""
-        for seconds in (0.1, T + 0.1, 3.4 * T):
+        for seconds in (0.1, T + 0.1, 3 * T + 2.3):
             checking = self.start(self.serve(), load=T)
             self.reactor.advance(seconds, 0.01)
             checking.cancel()
