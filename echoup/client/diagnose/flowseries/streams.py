@@ -117,7 +117,7 @@ class StreamSeries(FlowSeries):
             client.check(await client.exchange(letters(SIZE)).addTimeout(limit, clock))
         except DeferredTimeout:
             tally.lost += max(_retransmits(client) - before, 1)
-            raise client.error(ExitCode.TIMED_OUT, "timed out") from None
+            raise client.error(ExitCode.TIMED_OUT, "timed out: no answer to a probe") from None
         tally.answered += 1
         if again := _retransmits(client) - before:
             tally.lost += again

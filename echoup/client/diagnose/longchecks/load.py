@@ -10,6 +10,7 @@ from echoup.client.diagnose.amounts import size, time
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.longchecks.flood import CONNECTIONS, SETTLED, Flood, Transfer
 from echoup.client.diagnose.longchecks.latency import Latencies, LatencyProbes, lateness
+from echoup.client.diagnose.longchecks.proof import prove
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.protocol import EchoUpClient
@@ -62,6 +63,7 @@ class _Load:
     async def run(self, client: EchoUpClient) -> None:
         """Measure everything; the probes go over `client`."""
         clock, seconds = self._path.clock, self._path.scope.load
+        await prove(self._path, client)
         flood = Flood(self._path)
         async with flood.opened(CONNECTIONS) as self._connections:
             self._error = flood.error

@@ -170,6 +170,8 @@ class LoadTests(CheckTestCase):
         finding = self.find(target, load=T)
         assert finding.isSkipped
         assert finding.summary.startswith("no connection works beside the one of the probes: the server reset")
+        limit = 0
+        assert self.breakOff(target, load=T).code is ExitCode.SHORT
 
     def test_closedConnectionBreaksOff(self) -> None:
         """A server that closes connections of much data has another fault."""
