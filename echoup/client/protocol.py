@@ -21,7 +21,7 @@ from zope.interface import implementer
 from echoup.addresses import describeAddress
 from echoup.client.exchange import ExchangeClient, Take, describeTimeout
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.hints import CERT, PROXY_PROTOCOL, TLS, suggest
+from echoup.client.hints import CERT, PROXY_PROTOCOL, TLS, refusesCertificate, suggest
 from echoup.clock import RunningTime
 from echoup.tls.context import explain
 from echoup.tls.transport import TLSTransport
@@ -70,6 +70,8 @@ class EchoUpClient(ExchangeClient, Protocol):
     """Our own address, once there is a connection."""
     remote: str | None = None
     """The server's address, likewise."""
+    tls: TLSTransport | None = None
+    """The TLS below, from before its handshake on; None without TLS."""
     ending: Ending | None = None
     """What ended the connection, or is ending it; None while it is open."""
     untried: Collection[str] = ()
@@ -160,11 +162,10 @@ class EchoUpClient(ExchangeClient, Protocol):
         """Return what to add to an error with `code`: the options that the server may expect; empty for none.
 
         A server that expects TLS or a PROXY header closes when text comes instead, but waits while there is too little
-        of it to tell. One that asked for a certificate, and got none, closes after the handshake of TLS 1.3.
+        of it to tell. One that demands a certificate, and got none, says so after the handshake of TLS 1.3.
         """
-        if isinstance(self.transport, TLSTransport):
-            isRefused = code in (ExitCode.TLS_FAILED, ExitCode.SHORT) and self.transport.wasAsked
-            return suggest(self.untried, CERT) if isRefused else ""
+        if self.tls:
+            return suggest(self.untried, CERT) if refusesCertificate(self.tls) else ""
         if code is ExitCode.TIMED_OUT and 0 < reply.sent < RECORD_HEADER:
             return suggest(self.untried, TLS)
         isPrompt = code is ExitCode.SHORT and self._lostAfter < PROMPT
@@ -211,7 +212,7 @@ class EchoUpClient(ExchangeClient, Protocol):
 
         The poll and epoll reactors take an error that they see before the end for the end; it is a reset in progress.
         """
-        if isinstance(self.transport, TLSTransport):
+        if self.tls:
             return False
         try:
             self.handle.recv(1, MSG_PEEK | MSG_DONTWAIT)
@@ -222,4 +223,4 @@ class EchoUpClient(ExchangeClient, Protocol):
     @property
     def _received(self) -> int:
         """Bytes that TLS has received, also of incomplete records; 0 without TLS, where `dataReceived` sees them."""
-        return self.transport.receivedBelow if isinstance(self.transport, TLSTransport) else 0
+        return self.tls.receivedBelow if self.tls else 0

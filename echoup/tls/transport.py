@@ -35,8 +35,6 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echoup.tls.flight import hasCertificate
-
 RECORD = 2**14
 """The most bytes that one TLS record carries (RFC 8446, 5.1), and that are decrypted or encrypted at a time."""
 
@@ -59,8 +57,8 @@ class TLSTransport(Protocol):
 
     hasReceived = False
     """Whether any byte has come, also during the handshake."""
-    wasAsked = False
-    """Whether the server has asked this client for a certificate."""
+    failure: Failure | None = None
+    """The TLS error or the loss of the connection, whichever came first; None while there is neither."""
 
     def __init__(self, context: ssl.SSLContext, build: Callable[[], Any], serverName: str | None = None) -> None:
         """`build` makes the protocol above; a client asks for `serverName` and expects it in the certificate."""
@@ -76,7 +74,6 @@ class TLSTransport(Protocol):
         self._receiving, self._sending = _Receiving.HANDSHAKE, _Sending.OPEN
         self._undelivered: list[bytes] = []
         self._paused = self._delivering = False  # both may hold: a protocol pauses while it is delivered to
-        self._failure: Failure | None = None  # the TLS error or the loss of the connection, whichever came first
 
     @property
     def peerChain(self) -> list[bytes]:
@@ -135,34 +132,27 @@ class TLSTransport(Protocol):
         self._fail(reason)
         above, self._above = self._above, None  # breaks a reference cycle, so that both are freed at once
         if above:
-            above.connectionLost(self._failure)
+            above.connectionLost(self.failure)
         self.closed.callback(None)
 
     def _shakeHands(self) -> None:
         try:
             self.tls.do_handshake()
         except ssl.SSLWantReadError:
-            self._sendFlight()
+            self._flush()
         except ssl.SSLError:
             self._refuse()
         else:
             if not self.tls.server_side:
-                self._sendFlight()
+                self._flush()
             self._receiving = _Receiving.OPEN
             self._decrypt()
-            if not self._failure:
+            if not self.failure:
                 self._above = self._build()
                 del self._build  # frees what it refers to
                 self._above.makeConnection(self)
                 self.established.callback(None)
                 self._deliver()
-
-    def _sendFlight(self) -> None:
-        flight = self._outgoing.read()
-        if not self.tls.server_side and hasCertificate(flight):
-            self.wasAsked = True
-        if flight:
-            self.transport.write(flight)
 
     def _decrypt(self) -> None:
         try:
@@ -222,8 +212,8 @@ class TLSTransport(Protocol):
     def _fail(self, reason: Failure) -> None:
         self._drop()
         self._sending = _Sending.ENDED
-        if not self._failure:
-            self._failure = reason
+        if not self.failure:
+            self.failure = reason
             if not self._above:
                 self.established.errback(reason)
 

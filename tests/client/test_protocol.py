@@ -261,7 +261,7 @@ class TLSTests(ReactorTestCase):
         super().setUp()
         self.client = EchoUpClient(self.reactor, TIMEOUT)
         client, server = contexts(ssl.TLSVersion.TLSv1_3)
-        near = TLSTransport(client, lambda: self.client, NAME)
+        self.client.tls = near = TLSTransport(client, lambda: self.client, NAME)
         self.server = TLSTransport(server, Server)
         ends: list[Protocol] = [near, self.server]
         factory = Factory.forProtocol(ends.pop)

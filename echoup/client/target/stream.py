@@ -19,7 +19,7 @@ from echoup.client.connect.tos import setTOS
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.exchange import Take
 from echoup.client.exitcodes import ExitCode, PathError
-from echoup.client.hints import CERT, PROXY_PROTOCOL, TLS, suggest
+from echoup.client.hints import CERT, PROXY_PROTOCOL, TLS, refusesCertificate, suggest
 from echoup.client.protocol import EchoUpClient
 from echoup.client.target.security import Security
 from echoup.clock import RunningTime
@@ -89,7 +89,7 @@ class StreamTarget:
         both are done when this returns. The client knows the addresses of both ends as soon as there is a connection.
         """
         deadline = client.clock.seconds() + timeout
-        tls = self._tls(lambda: client)
+        client.tls = tls = self._tls(lambda: client)
         try:
             transport = await self._open(reactor, timeout, trace, client.clock)
         except PathError as error:
@@ -186,7 +186,7 @@ class StreamTarget:
 
     def _hint(self, tls: TLSTransport, client: EchoUpClient, error: Exception) -> str:
         """Return which option the failed handshake suggests, of those that `client` names; empty for none."""
-        if tls.wasAsked:
+        if refusesCertificate(tls):
             return suggest(client.untried, CERT)
         # A server that expects a PROXY header closes when the ClientHello comes instead.
         isSilent = isinstance(error, ConnectionClosed) and not tls.hasReceived
