@@ -4,13 +4,13 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
 
 from echoup.addresses import peerName
+from echoup.client.connect.resolve import versionOf
 from echoup.client.diagnose.amounts import time
 from echoup.client.diagnose.finding import Finding, Problem, Status
 from echoup.client.diagnose.handshakes.chain import ChainCertificate, parseChain
-from echoup.client.diagnose.handshakes.failure import causeOf, judgeFailure
+from echoup.client.diagnose.handshakes.failure import UNCLEAR, causeOf, judgeFailure
 from echoup.client.diagnose.handshakes.handshake import Handshake, shakeHands
 from echoup.client.diagnose.handshakes.trust import (
     describeChain,
@@ -21,8 +21,10 @@ from echoup.client.diagnose.handshakes.trust import (
 )
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.together import together
+from echoup.client.exitcodes import PathError
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
+from echoup.tls.certificateinfo import fingerprints
 
 NO_NAME = "192.0.2.1"
 """What to ask for to send no server name: an address isn't sent (RFC 6066, 3)."""
@@ -53,26 +55,20 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     if first.error:
         first = await shakeHands(path, accepting, asks=True)
     if first.error:
-        return await _explain(path, given, first)
+        return await _explain(path, accepting, first, first.error)
     tell("shaking hands in other ways")
     others = await _vary(path, given, accepting, first)
     return _judge(given, target.security.pin, first, others)
 
 
-async def _explain(path: PathUnderTest, given: Security, first: Handshake) -> Finding:
+async def _explain(path: PathUnderTest, accepting: Security, first: Handshake, error: PathError) -> Finding:
     """Return why no handshake works."""
     path.obstacle = "no TLS handshake"
-    hasCertificate = bool(given.cert)
+    cause = causeOf(first, bool(accepting.cert))
     alone: dict[str, Handshake] = {}
-    if causeOf(first, hasCertificate) in (
-        "handshake-silent",
-        "handshake-closed",
-        "no-common-cipher",
-        "handshake-failed",
-    ):
-        accepting = replace(given, insecure=True)
+    if cause in UNCLEAR:
         alone = await _shakeAll(path, {name: _only(accepting, version) for name, version in VERSIONS.items()})
-    problem = judgeFailure(first, alone, hasCertificate, path.scope.timeout)
+    problem = judgeFailure(cause, error, alone, path.scope.timeout)
     return Finding(problem.text, (problem,), {"versions": _works(alone)})
 
 
@@ -112,14 +108,8 @@ def _only(security: Security, version: ssl.TLSVersion) -> Security:
 
 
 def _isName(serverName: str | None) -> bool:
-    """Return whether `serverName` is sent: an address isn't."""
-    try:
-        ip_address(peerName(serverName or NO_NAME))
-    except UnicodeError:
-        return False
-    except ValueError:
-        return True
-    return False
+    """Return whether `serverName` is sent: an address isn't (RFC 6066, 3)."""
+    return bool(serverName) and versionOf(peerName(serverName or "")) is None
 
 
 def _works(alone: Mapping[str, Handshake]) -> dict[str, bool | None]:
@@ -131,15 +121,16 @@ def _judge(given: Security, pin: str | None, first: Handshake, others: Mapping[s
     """Return what the handshakes say."""
     now = datetime.now(UTC)
     verified = others.get(VERIFIED)
-    chain = parseChain((verified and verified.chain) or first.chain)
-    problems = []
+    shown = verified if verified and verified.leaf else first
+    chain = parseChain(shown.chain)
+    problems: list[Problem] = []
     refused = verified and verified.tlsError
     if isinstance(refused, ssl.SSLCertVerificationError):
         problems.append(judgeTrust(refused, chain, given.serverName or "", trustedOrganizations(given.context), now))
     elif verified and verified.error:
         raise verified.error
     isTrusted = None if verified is None else not verified.error
-    isPinned = bool(chain) and pin in (chain[0].fingerprint, chain[0].keyFingerprint)
+    isPinned = pin in fingerprints(shown.leaf)
     if pin and not isPinned:
         problems.append(judgePin(pin, chain, isTrusted, now))
     problems += [*judgeDates(chain, now), *_notes(first, others, now)]
@@ -219,7 +210,7 @@ def _summarize(
     said = [f"{first.version} with {first.cipher} in {time(first.seconds)}"]
     if chain:
         trust = "not judged" if isTrusted is None else "trusted"
-        said.append(f"{chain[0].info.subject}, {trust}, for {chain[0].info.daysLeft(now):.0f} more days")
+        said.append(f"{chain[0].subject}, {trust}, for {chain[0].info.daysLeft(now):.0f} more days")
     if protocol := others[OFFERING].protocol:
         said.append(f"it speaks {protocol}")
     if RESUMED in others:

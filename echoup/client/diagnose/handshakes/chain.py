@@ -11,7 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from echoup.tls.certificateinfo import CertificateInfo, fingerprints, parseCertificate
+from echoup.escaping import LONGEST
+from echoup.tls.certificateinfo import CertificateInfo, alternativeNames, fingerprints, parseCertificate
+
+MOST_NAMES = 5
+"""How many names of a certificate are told; some have hundreds."""
 
 
 @dataclass(frozen=True)
@@ -20,19 +24,43 @@ class ChainCertificate:
 
     info: CertificateInfo
     names: tuple[str, ...]
-    """The names and addresses that it is for (subjectAltName; RFC 5280, 4.2.1.6)."""
+    """The names and addresses that it is for."""
     key: str
-    """The type and size of its key: `RSA 2048`, `EC secp256r1`, `Ed25519`."""
+    """The type and size of its key: `RSA 2048`, `EC secp256r1`, `Ed25519`; `unknown` where it can't be read."""
     fingerprint: str
     """The SHA-256 of the certificate, as fingerprints of echoup.tls.certificateinfo returns it."""
     keyFingerprint: str
     """Likewise, of its public key."""
-    isSelfSigned: bool
-    """Whether it names itself as its issuer."""
-    hasIssuerURL: bool
+    hasIssuerURL: bool = False
     """Whether it says where its issuer's certificate is to be had, as those of public authorities do."""
-    issuerOrganization: str
+    issuerOrganization: str = ""
     """The organization of its issuer; empty if it has none."""
+
+    @property
+    def subject(self) -> str:
+        """Its subject, for people."""
+        return _shortened(self.info.subject)
+
+    @property
+    def issuer(self) -> str:
+        """Its issuer, for people."""
+        return _shortened(self.info.issuer)
+
+    @property
+    def firstNames(self) -> str:
+        """Its first names, for people."""
+        return ", ".join(map(_shortened, self.names[:MOST_NAMES])) + (", …" if len(self.names) > MOST_NAMES else "")
+
+    @property
+    def isSelfSigned(self) -> bool:
+        """Whether it names itself as its issuer."""
+        return self.info.subject == self.info.issuer
+
+    def describe(self) -> str:
+        """Return its names, its dates and its key in one line."""
+        names = f", for {self.firstNames}" if self.names else ""
+        valid = f"{self.info.notBefore:%Y-%m-%d} to {self.info.notAfter:%Y-%m-%d}"
+        return f"{self.subject}{names}; issued by {self.issuer}; valid {valid}; {self.key}"
 
     def figures(self) -> dict[str, Any]:
         """Return the JSON values of it."""
@@ -59,47 +87,48 @@ class ChainCertificate:
 def parseChain(chain: Sequence[bytes]) -> tuple[ChainCertificate, ...]:
     """Return what the certificates of `chain`, in DER, say, up to the first that can't be parsed."""
     found: list[ChainCertificate] = []
-    for der in chain:
-        info = parseCertificate(der)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # as in echoup.tls.certificateinfo
-                parsed = x509.load_der_x509_certificate(der)
-                if info:
-                    found.append(_describe(parsed, der, info))
-        except Exception:  # cryptography raises many kinds, not all of them ValueErrors
-            break
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as in echoup.tls.certificateinfo
+        for der in chain:
+            try:
+                found.append(_parse(der))
+            except Exception:  # cryptography raises many kinds, not all of them ValueErrors
+                break
     return tuple(found)
 
 
-def _describe(parsed: x509.Certificate, der: bytes, info: CertificateInfo) -> ChainCertificate:
-    whole, key = fingerprints(der)
-    alternatives = _extension(parsed, x509.SubjectAlternativeName)
-    access = _extension(parsed, x509.AuthorityInformationAccess)
+def _parse(der: bytes) -> ChainCertificate:
+    parsed = x509.load_der_x509_certificate(der)
+    info = parseCertificate(der)
+    if not info:
+        raise ValueError("the certificate can't be parsed")
+    try:
+        access = [*parsed.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value]
+    except x509.ExtensionNotFound:
+        access = []
     organizations = parsed.issuer.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     return ChainCertificate(
         info,
-        tuple(str(name.value) for name in alternatives or ()),
+        tuple(alternativeNames(parsed)),
         _describeKey(parsed),
-        whole,
-        key,
-        parsed.subject == parsed.issuer,
-        any(each.access_method == AuthorityInformationAccessOID.CA_ISSUERS for each in access or ()),
+        *fingerprints(der),
+        any(each.access_method == AuthorityInformationAccessOID.CA_ISSUERS for each in access),
         str(organizations[0].value) if organizations else "",
     )
 
 
-def _extension(parsed: x509.Certificate, kind: type[Any]) -> Any:
-    try:
-        return parsed.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
 def _describeKey(parsed: x509.Certificate) -> str:
-    key = parsed.public_key()
+    try:
+        key = parsed.public_key()
+    except Exception:  # as above
+        return "unknown"
     if isinstance(key, RSAPublicKey):
         return f"RSA {key.key_size}"
     if isinstance(key, EllipticCurvePublicKey):
         return f"EC {key.curve.name}"
     return type(key).__name__.removesuffix("PublicKey").lstrip("_")
+
+
+def _shortened(text: str) -> str:
+    """Return `text`, or its beginning: a certificate may have names of any length."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

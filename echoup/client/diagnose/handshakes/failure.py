@@ -4,17 +4,11 @@ from collections.abc import Mapping
 
 from echoup.client.diagnose.finding import Problem, Status
 from echoup.client.diagnose.handshakes.handshake import Handshake
-from echoup.client.exitcodes import ExitCode
+from echoup.client.exitcodes import PathError
+from echoup.client.hints import refusesCertificate
 from echoup.client.target.stream import NO_TLS
 
-_ALERTS = {
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "client-certificate-demanded",
-    "TLSV1_ALERT_UNKNOWN_CA": "client-certificate-refused",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "client-certificate-refused",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "client-certificate-refused",
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "client-certificate-refused",
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "client-certificate-refused",
-    "TLSV1_ALERT_ACCESS_DENIED": "client-certificate-refused",
+_REASONS = dict.fromkeys(NO_TLS, "no-tls") | {
     "TLSV1_ALERT_PROTOCOL_VERSION": "no-common-version",
     "UNSUPPORTED_PROTOCOL": "no-common-version",
     "TLSV1_UNRECOGNIZED_NAME": "server-name-refused",
@@ -71,7 +65,6 @@ _WORDS: Mapping[str, tuple[str, str, str]] = {
 }
 """Of each cause: the line, what it means, and what to try."""
 
-
 UNCLEAR = ("handshake-silent", "handshake-closed", "no-common-cipher", "handshake-failed")
 """The causes that may come of what the client offers."""
 
@@ -82,31 +75,23 @@ def causeOf(handshake: Handshake, hasCertificate: bool) -> str:
         return "handshake-silent"
     if handshake.tlsError is None:
         return "handshake-closed"
-    reason = handshake.tlsError.reason
-    if reason in NO_TLS:
-        return "no-tls"
-    cause = _ALERTS.get(reason, "handshake-failed")
-    if cause == "no-common-cipher" and handshake.chain:
-        # In TLS 1.2 it is also the alert of a server that got no certificate, but only after it has shown its own.
+    if refusesCertificate(handshake.tls):
         return "client-certificate-refused" if hasCertificate else "client-certificate-demanded"
-    return cause
+    return _REASONS.get(handshake.tlsError.reason, "handshake-failed")
 
 
-def judgeFailure(handshake: Handshake, alone: Mapping[str, Handshake], hasCertificate: bool, timeout: float) -> Problem:
-    """Return what is wrong; `alone` are the handshakes in which one version only was offered.
+def judgeFailure(cause: str, error: PathError, alone: Mapping[str, Handshake], timeout: float) -> Problem:
+    """Return what is wrong where the handshake failed with `error`, because of `cause`.
 
-    The server had `timeout` seconds for each.
+    `alone` are the handshakes in which one version only was offered, if that was tried. The server had `timeout`
+    seconds for each.
     """
-    cause = causeOf(handshake, hasCertificate)
     text, meaning, advice = _WORDS[cause]
     if works := [version for version, each in alone.items() if not each.error]:
         cause, text = "version-intolerance", f"the TLS handshake works only if nothing but {works[0]} is offered"
         meaning = "The server, or a firewall on the way, can't cope with a client that offers TLS 1.2 and 1.3."
         advice = "Update what ends or inspects TLS there."
-    if handshake.isSilent:
+    elif cause == "handshake-silent":
         text += f" within {timeout:g} s"
-    error = handshake.error
-    seen = [str(error.reason if error else "")]
-    seen += [f"{version} alone: {each.error.reason if each.error else 'works'}" for version, each in alone.items()]
-    code = error.code if error else ExitCode.TLS_FAILED
-    return Problem(Status.FAIL, cause, text, tuple(seen), meaning, advice, code)
+    seen = [f"{version} alone: {each.error.reason if each.error else 'works'}" for version, each in alone.items()]
+    return Problem(Status.FAIL, cause, text, (error.reason, *seen), meaning, advice, error.code)

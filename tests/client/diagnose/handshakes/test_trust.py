@@ -54,7 +54,8 @@ class TrustTests(SynchronousTestCase):
         assert self.judge(LOCAL_ISSUER, self.leaf, trusted=("Ours",)).cause == "unknown-authority"
         assert self.judge(LOCAL_ISSUER, self.leaf, trusted=("Theirs",)).cause == "intermediate-missing"
         assert self.judge(LOCAL_ISSUER, replace(self.leaf, hasIssuerURL=True)).cause == "intermediate-missing"
-        root = replace(self.leaf, hasIssuerURL=True, isSelfSigned=True)
+        info = replace(self.leaf.info, subject=self.leaf.info.issuer)
+        root = replace(self.leaf, hasIssuerURL=True, info=info)
         assert self.judge(LOCAL_ISSUER, self.leaf, root).cause == "unknown-authority"
         nameless = replace(self.leaf, issuerOrganization="")
         assert self.judge(LOCAL_ISSUER, nameless, trusted=("",)).cause == "unknown-authority"
