@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from echoup.client.connect.systemerror import worst
 from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.diagnose.amounts import time
 from echoup.client.diagnose.finding import Problem, Status
-from echoup.client.exitcodes import ExitCode
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.plurals import listed
 
 INITIAL_TIMEOUT = 1.0
 """Seconds after which a kernel sends a SYN again (RFC 6298, 2)."""
@@ -21,38 +21,46 @@ CHANCE = 1
 """How many of the connections to one address may need a second SYN by chance: a single packet was lost."""
 
 
-class Outcome(Enum):
-    """How an attempt to connect ended; the values are the words that users read."""
+class Reach(Enum):
+    """How attempts to connect end, what says most of a server first; the values are those in JSON."""
 
     WORKS = "works"
     REFUSED = "refused"
-    SILENT = "silent"
     UNREACHABLE = "unreachable"
-    RESET = "reset at once"
+    SILENT = "silent"
+    RESET = "reset"
     """The connection was made, and reset before it was used."""
-    NOT_SENT = "not tried"
+    NOT_SENT = "not_sent"
     """This machine has no way there, so nothing is known of it."""
 
 
 @dataclass(frozen=True)
-class Attempt:
+class ConnectAttempt:
     """One attempt to connect to an address."""
 
-    outcome: Outcome
     seconds: float = 0
     """How long it took."""
     tcp: TCPInfo | None = None
     """What the kernel knew at its end."""
     isPaused: bool = False
     """Whether this process was paused meanwhile, so that the time is of no use."""
-    code: ExitCode = ExitCode.OK
-    reason: str = ""
-    """Why it failed."""
+    error: PathError | None = None
+    """Why it failed; None if it worked."""
+
+    @property
+    def reach(self) -> Reach:
+        """How it ended."""
+        if not self.error:
+            return Reach.WORKS
+        if self.error.code is ExitCode.UNREACHABLE and "refused" in self.error.reason:
+            return Reach.REFUSED
+        ends = {ExitCode.TIMED_OUT: Reach.SILENT, ExitCode.SHORT: Reach.RESET, ExitCode.LOCAL: Reach.NOT_SENT}
+        return ends.get(self.error.code, Reach.UNREACHABLE)
 
     @property
     def isResent(self) -> bool:
         """Whether the SYN was sent more than once before it was answered."""
-        if self.outcome is not Outcome.WORKS:
+        if self.error:
             return False
         if self.tcp:
             return self.tcp.retransmits > 0
@@ -61,56 +69,66 @@ class Attempt:
 
 @dataclass(frozen=True)
 class AddressAttempts:
-    """All attempts to connect to one address, in their order; before the first there is no outcome."""
+    """All attempts to connect to one address, in their order."""
 
     address: str
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[ConnectAttempt, ...] = ()
 
     @property
-    def outcome(self) -> Outcome:
+    def working(self) -> list[ConnectAttempt]:
+        """Those that worked."""
+        return [each for each in self.attempts if not each.error]
+
+    @property
+    def reach(self) -> Reach:
         """WORKS if any of them worked, or else how the last one ended."""
-        return Outcome.WORKS if self._working else self.attempts[-1].outcome
+        return Reach.WORKS if self.working else self.attempts[-1].reach
+
+    @property
+    def reason(self) -> str:
+        """Why it doesn't work; empty if it does."""
+        error = self.attempts[-1].error
+        return error.reason if error and not self.working else ""
 
     @property
     def rtt(self) -> float | None:
         """The shortest round-trip time between the two kernels, in seconds; None if none is known."""
-        known = [each.tcp.leastRTT or each.tcp.rtt for each in self._working if each.tcp]
+        known = [each.tcp.leastRTT or each.tcp.rtt for each in self.working if each.tcp]
         return min((rtt for rtt in known if rtt), default=None)
 
     @property
     def seconds(self) -> float | None:
         """The shortest time to connect; None if that never worked."""
-        return min((each.seconds for each in self._working), default=None)
+        return min((each.seconds for each in self.working), default=None)
 
     @property
     def resent(self) -> int:
         """How many connections needed more than one SYN."""
-        return sum(each.isResent for each in self._working)
+        return sum(each.isResent for each in self.attempts)
 
     @property
     def unanswered(self) -> int:
         """How many were given up without an answer."""
-        return sum(each.outcome is Outcome.SILENT for each in self.attempts)
+        return sum(each.reach is Reach.SILENT for each in self.attempts)
 
     @property
     def isSuspect(self) -> bool:
         """Whether more attempts should tell a fault from a chance loss."""
-        return self.outcome is Outcome.WORKS and bool(self.resent or self.unanswered)
+        return bool(self.working and (self.resent or self.unanswered))
 
     def describe(self) -> str:
         """Return how they ended, in a few words."""
-        if self.outcome is not Outcome.WORKS:
-            return f"{self.address}: {self.attempts[-1].reason}"
+        if not self.working:
+            return f"{self.address}: {self.reason}"
         rtt = f", the path's rtt is {time(self.rtt)}" if self.rtt else ""
         return f"{self.address}: connected in {time(self.seconds or 0)}{rtt}"
 
     def figures(self) -> dict[str, Any]:
-        """Return the JSON values of them."""
-        last = self.attempts[-1]
+        """Return the JSON values of them; times in seconds."""
         return {
             "address": self.address,
-            "outcome": self.outcome.name.lower(),
-            "reason": last.reason if self.outcome is not Outcome.WORKS else "",
+            "outcome": self.reach.value,
+            "reason": self.reason,
             "connections": len(self.attempts),
             "seconds": self.seconds,
             "rtt": self.rtt,
@@ -118,110 +136,68 @@ class AddressAttempts:
             "unanswered": self.unanswered,
         }
 
-    @property
-    def _working(self) -> list[Attempt]:
-        return [each for each in self.attempts if each.outcome is Outcome.WORKS]
 
-
-def outcomeOf(code: ExitCode, reason: str) -> Outcome:
-    """Return how an attempt ended that failed with `code` for `reason`, in the words of explainError."""
-    if code is ExitCode.UNREACHABLE:
-        return Outcome.REFUSED if "refused" in reason else Outcome.UNREACHABLE
-    return {
-        ExitCode.TIMED_OUT: Outcome.SILENT,
-        ExitCode.SHORT: Outcome.RESET,
-        ExitCode.LOCAL: Outcome.NOT_SENT,
-    }.get(code, Outcome.UNREACHABLE)
-
-
-_MEANS = {
-    Outcome.REFUSED: "The machine is there, but nothing listens on that port, or a firewall rejects connections to it.",
-    Outcome.SILENT: "A firewall drops the packets, the machine is down, or its accept queue is full, because the "
-    "server doesn't accept.",
-    Outcome.UNREACHABLE: "A router, or the machine's own network, says that it can't deliver the packets.",
-    Outcome.RESET: "Something accepts the connections and has no server for them, as a proxy without a backend.",
-    Outcome.NOT_SENT: "Nothing was sent, so nothing is known of the path.",
+_WORDS: Mapping[Reach, tuple[str, str, str, str]] = {
+    Reach.REFUSED: (
+        "address-refused",
+        "are refused",
+        "The machine is there, but nothing listens on that port, or a firewall rejects connections to it.",
+        "See what the server listens on (ss -ltn), and what the firewalls on the way reject.",
+    ),
+    Reach.SILENT: (
+        "address-silent",
+        "are not answered",
+        "A firewall drops the packets, the machine is down, or its accept queue is full: the server doesn't accept.",
+        "See whether SYNs arrive there (tcpdump). In ss -ltn, a Recv-Q as large as Send-Q means that the queue is full.",
+    ),
+    Reach.UNREACHABLE: (
+        "address-unreachable",
+        "fail",
+        "A router, or the machine's own network, says that it can't deliver the packets.",
+        "Look for the last router that answers (traceroute), and for its routes and filters.",
+    ),
+    Reach.RESET: (
+        "address-reset",
+        "are reset at once",
+        "Something accepts the connections and has no server for them, as a proxy without a backend.",
+        "See the log of the proxy or load balancer that listens there.",
+    ),
+    Reach.NOT_SENT: (
+        "local-trouble",
+        "can't be made from this machine",
+        "Nothing was sent, so nothing is known of the path.",
+        "See the addresses, routes and limits of this machine (ip address, ip route, ulimit -n).",
+    ),
 }
-_TRY = {
-    Outcome.REFUSED: "See what the server listens on (ss -ltn), and what the firewalls on the way reject.",
-    Outcome.SILENT: "See whether SYNs arrive there (tcpdump 'tcp[tcpflags] & tcp-syn != 0'), and compare Recv-Q with "
-    "Send-Q of the listening socket (ss -ltn): if they are equal, its queue is full.",
-    Outcome.UNREACHABLE: "Look for the last router that answers (traceroute), and for its routes and filters.",
-    Outcome.RESET: "See the log of the proxy or load balancer that listens there.",
-    Outcome.NOT_SENT: "See the addresses, routes and limits of this machine (ip address, ip route, ulimit -n).",
-}
-_CAUSES = {
-    Outcome.REFUSED: "address-refused",
-    Outcome.SILENT: "address-silent",
-    Outcome.UNREACHABLE: "address-unreachable",
-    Outcome.RESET: "address-reset",
-    Outcome.NOT_SENT: "local-trouble",
-}
-_SAYS = {
-    Outcome.REFUSED: ("refuses connections", "refuse connections"),
-    Outcome.SILENT: ("does not answer", "do not answer"),
-    Outcome.UNREACHABLE: ("can't be reached", "can't be reached"),
-    Outcome.RESET: ("resets each connection at once", "reset each connection at once"),
-    Outcome.NOT_SENT: ("can't be reached from this machine", "can't be reached from this machine"),
-}
+"""Of each way to fail: the cause, what is said of the connections, what it means, and what to try."""
 
 
 def judgeReach(found: Sequence[AddressAttempts], timeout: float) -> Iterator[Problem]:
     """Yield what is wrong with the way to the addresses, each of which had `timeout` seconds to answer."""
     seen = tuple(each.describe() for each in found)
-    working = [each for each in found if each.outcome is Outcome.WORKS]
-    failed: dict[Outcome, list[AddressAttempts]] = {}
-    for each in found:
-        if each.outcome is not Outcome.WORKS:
-            failed.setdefault(each.outcome, []).append(each)
-    if not working:
-        yield _dead(failed, seen, timeout)
-    else:
+    failed = {end: [each for each in found if each.reach is end] for end in Reach}
+    working = failed.pop(Reach.WORKS)
+    ends = [end for end, which in failed.items() if which]
+    if working:
         # One that this machine has no way to, such as an IPv6 address on a machine without IPv6, costs no time.
-        failed.pop(Outcome.NOT_SENT, None)
-        for outcome, which in failed.items():
-            yield _partly(outcome, which, working, seen)
+        ends = [end for end in ends if end is not Reach.NOT_SENT]
+    for end in ends if working else ends[:1]:
+        cause, says, meaning, advice = _WORDS[end]
+        text = f"connections to {listed([each.address for each in failed[end]])} {says}"
+        error = failed[end][0].attempts[-1].error
+        code = error.code if error else ExitCode.OK
+        if working:
+            text += f", and those to {listed([each.address for each in working])} work"
+            loss = "wait for it, some of them for minutes." if end is Reach.SILENT else "fail there first."
+            meaning += f" Clients that try one address after the other {loss}"
+            advice += " If it isn't meant to serve, take it out of the DNS."
+        elif end is Reach.SILENT:
+            text += f" within {timeout:g} s"
+        elif end in (Reach.UNREACHABLE, Reach.NOT_SENT):
+            text += f": {failed[end][0].reason}"
+        yield Problem(Status.WARN if working else Status.FAIL, cause, text, seen, meaning, advice, code)
     for each in working:
         yield from _judgeSYNs(each)
-
-
-def _dead(failed: Mapping[Outcome, Sequence[AddressAttempts]], seen: tuple[str, ...], timeout: float) -> Problem:
-    """Return what is wrong where no address works."""
-    outcomes = {each[0].attempts[-1].code: outcome for outcome, each in failed.items()}
-    code = worst({*outcomes}) if outcomes.keys() - {ExitCode.SHORT} else ExitCode.SHORT
-    outcome = outcomes[code]
-    which = failed[outcome]
-    text = _subject(outcome, which)
-    if outcome in (Outcome.UNREACHABLE, Outcome.NOT_SENT):
-        text += f": {which[0].attempts[-1].reason}"
-    elif outcome is Outcome.SILENT:
-        text += f" within {timeout:g} s"
-    return Problem(Status.FAIL, _CAUSES[outcome], text, seen, _MEANS[outcome], _TRY[outcome], code)
-
-
-def _partly(
-    outcome: Outcome,
-    failed: Sequence[AddressAttempts],
-    working: Sequence[AddressAttempts],
-    seen: tuple[str, ...],
-) -> Problem:
-    """Return what is wrong where some addresses work, and others don't."""
-    others = f"{', '.join(each.address for each in working)} {'works' if len(working) == 1 else 'work'}"
-    loss = "wait for it, some of them for minutes." if outcome is Outcome.SILENT else "fail there first."
-    return Problem(
-        Status.WARN,
-        _CAUSES[outcome],
-        f"{_subject(outcome, failed)}, and {others}",
-        seen,
-        f"{_MEANS[outcome]} Clients that try one address after the other {loss}",
-        f"{_TRY[outcome]} If it isn't meant to serve, take it out of the DNS.",
-    )
-
-
-def _subject(outcome: Outcome, failed: Sequence[AddressAttempts]) -> str:
-    """Return which addresses failed, and how: `192.0.2.1 refuses connections`."""
-    one, several = _SAYS[outcome]
-    return f"{', '.join(each.address for each in failed)} {one if len(failed) == 1 else several}"
 
 
 def _judgeSYNs(each: AddressAttempts) -> Iterator[Problem]:
@@ -230,8 +206,7 @@ def _judgeSYNs(each: AddressAttempts) -> Iterator[Problem]:
     if not troubled:
         return
     rtt = f"the path's rtt is {time(each.rtt)}" if each.rtt else "the rtt isn't known"
-    times = ", ".join(time(attempt.seconds) for attempt in each.attempts if attempt.outcome is Outcome.WORKS)
-    seen = [f"times to connect to {each.address}: {times}", rtt]
+    seen = [f"times to connect to {each.address}: {', '.join(time(one.seconds) for one in each.working)}", rtt]
     if each.unanswered:
         seen.append(f"{each.unanswered} of {len(each.attempts)} connections were given up without an answer")
     if each.rtt and each.rtt >= FAR:

@@ -5,28 +5,28 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.connect.tcpinfo import TCPInfo
-from echoup.client.diagnose.attempts import AddressAttempts, Attempt, Outcome, judgeReach, outcomeOf
+from echoup.client.diagnose.attempts import AddressAttempts, ConnectAttempt, Reach, judgeReach
 from echoup.client.diagnose.finding import Problem, Status
-from echoup.client.exitcodes import ExitCode
+from echoup.client.exitcodes import ExitCode, PathError
 
 
-def works(retransmits: int = 0, seconds: float = 0.001, rtt: float = 0.0004, **changes: Any) -> Attempt:
+def works(retransmits: int = 0, seconds: float = 0.001, rtt: float = 0.0004, **changes: Any) -> ConnectAttempt:
     """Return an attempt that worked."""
-    return Attempt(Outcome.WORKS, seconds, TCPInfo("ESTABLISHED", rtt, retransmits, rtt), **changes)
+    return ConnectAttempt(seconds, TCPInfo("ESTABLISHED", rtt, retransmits, rtt), **changes)
 
 
-REFUSED = Attempt(Outcome.REFUSED, code=ExitCode.UNREACHABLE, reason="Connection refused")
-SILENT = Attempt(Outcome.SILENT, code=ExitCode.TIMED_OUT, reason="timed out after 5 s")
-UNREACHABLE = Attempt(Outcome.UNREACHABLE, code=ExitCode.UNREACHABLE, reason="No route to host")
-RESET = Attempt(Outcome.RESET, code=ExitCode.SHORT, reason="the server reset the connection before it was used")
-NOT_SENT = Attempt(Outcome.NOT_SENT, code=ExitCode.LOCAL, reason="Network is unreachable (no route)")
+REFUSED = ConnectAttempt(error=PathError(ExitCode.UNREACHABLE, "Connection refused"))
+SILENT = ConnectAttempt(error=PathError(ExitCode.TIMED_OUT, "timed out after 5 s"))
+UNREACHABLE = ConnectAttempt(error=PathError(ExitCode.UNREACHABLE, "No route to host"))
+RESET = ConnectAttempt(error=PathError(ExitCode.SHORT, "the server reset the connection before it was used"))
+NOT_SENT = ConnectAttempt(error=PathError(ExitCode.LOCAL, "Network is unreachable (no route)"))
 RESENT = works(1, 1.001)
 
 
 class AttemptsTests(SynchronousTestCase):
     """`judgeReach` tells which addresses fail, and whether SYNs are lost."""
 
-    def judge(self, *found: tuple[Attempt, ...]) -> list[Problem]:
+    def judge(self, *found: tuple[ConnectAttempt, ...]) -> list[Problem]:
         """Return the problems of addresses with these attempts."""
         addresses = [AddressAttempts(f"192.0.2.{number}", each) for number, each in enumerate(found, 1)]
         return [*judgeReach(addresses, 5)]
@@ -47,22 +47,32 @@ class AttemptsTests(SynchronousTestCase):
     def test_deadServerFails(self) -> None:
         """Where no address works, the check fails with the exit code of what matters most."""
         for found, cause, text, code in (
-            ([REFUSED], "address-refused", "192.0.2.1 refuses connections", ExitCode.UNREACHABLE),
-            ([REFUSED, REFUSED], "address-refused", "192.0.2.1, 192.0.2.2 refuse connections", ExitCode.UNREACHABLE),
-            ([SILENT], "address-silent", "192.0.2.1 does not answer within 5 s", ExitCode.TIMED_OUT),
-            ([SILENT, REFUSED], "address-refused", "192.0.2.2 refuses connections", ExitCode.UNREACHABLE),
+            ([REFUSED], "address-refused", "connections to 192.0.2.1 are refused", ExitCode.UNREACHABLE),
+            (
+                [REFUSED, REFUSED],
+                "address-refused",
+                "connections to 192.0.2.1, 192.0.2.2 are refused",
+                ExitCode.UNREACHABLE,
+            ),
+            ([SILENT], "address-silent", "connections to 192.0.2.1 are not answered within 5 s", ExitCode.TIMED_OUT),
+            ([SILENT, REFUSED], "address-refused", "connections to 192.0.2.2 are refused", ExitCode.UNREACHABLE),
             (
                 [UNREACHABLE],
                 "address-unreachable",
-                "192.0.2.1 can't be reached: No route to host",
+                "connections to 192.0.2.1 fail: No route to host",
                 ExitCode.UNREACHABLE,
             ),
-            ([RESET], "address-reset", "192.0.2.1 resets each connection at once", ExitCode.SHORT),
-            ([RESET, SILENT], "address-silent", "192.0.2.2 does not answer within 5 s", ExitCode.TIMED_OUT),
+            ([RESET], "address-reset", "connections to 192.0.2.1 are reset at once", ExitCode.SHORT),
+            (
+                [RESET, SILENT],
+                "address-silent",
+                "connections to 192.0.2.2 are not answered within 5 s",
+                ExitCode.TIMED_OUT,
+            ),
             (
                 [NOT_SENT],
                 "local-trouble",
-                "192.0.2.1 can't be reached from this machine: Network is unreachable (no route)",
+                "connections to 192.0.2.1 can't be made from this machine: Network is unreachable (no route)",
                 ExitCode.LOCAL,
             ),
         ):
@@ -73,13 +83,15 @@ class AttemptsTests(SynchronousTestCase):
     def test_partlyDeadServerIsAWarning(self) -> None:
         """An address that fails beside one that works costs some clients time."""
         for attempt, cause, says in (
-            (SILENT, "address-silent", "does not answer"),
-            (REFUSED, "address-refused", "refuses connections"),
-            (UNREACHABLE, "address-unreachable", "can't be reached"),
-            (RESET, "address-reset", "resets each connection at once"),
+            (SILENT, "address-silent", "are not answered"),
+            (REFUSED, "address-refused", "are refused"),
+            (UNREACHABLE, "address-unreachable", "fail"),
+            (RESET, "address-reset", "are reset at once"),
         ):
             problems = self.judge((attempt, attempt), (works(),))
-            self.assertFound(problems, Status.WARN, cause, f"192.0.2.1 {says}, and 192.0.2.2 works")
+            self.assertFound(
+                problems, Status.WARN, cause, f"connections to 192.0.2.1 {says}, and those to 192.0.2.2 work"
+            )
 
     def test_lostSYNsAreCounted(self) -> None:
         """The share of connections whose SYN was sent again is told, with the path's rtt; one of them is chance."""
@@ -98,17 +110,17 @@ class AttemptsTests(SynchronousTestCase):
 
     def test_timeTellsWhereTheKernelDoesNot(self) -> None:
         """Without TCP_INFO the time to connect tells, unless the process was paused."""
-        assert Attempt(Outcome.WORKS, 1.01).isResent
-        assert not Attempt(Outcome.WORKS, 1.01, isPaused=True).isResent
-        assert not Attempt(Outcome.WORKS, 0.9).isResent
+        assert ConnectAttempt(1.01).isResent
+        assert not ConnectAttempt(1.01, isPaused=True).isResent
+        assert not ConnectAttempt(0.9).isResent
         assert not SILENT.isResent
-        (problem,) = self.judge((Attempt(Outcome.WORKS, 1.01),) * 5)
+        (problem,) = self.judge((ConnectAttempt(1.01),) * 5)
         assert "the rtt isn't known" in problem.text
 
-    def test_outcomeFollowsFromTheError(self) -> None:
+    def test_reachFollowsFromTheError(self) -> None:
         """The error of a connection tells how it ended."""
-        for attempt in (REFUSED, SILENT, UNREACHABLE, RESET, NOT_SENT):
-            assert outcomeOf(attempt.code, attempt.reason) is attempt.outcome
+        ends = [each.reach for each in (works(), REFUSED, UNREACHABLE, SILENT, RESET, NOT_SENT)]
+        assert ends == [*Reach]
 
     def test_figuresAreJSON(self) -> None:
         """The figures have the least times, and what failed."""

@@ -7,12 +7,12 @@ from twisted.internet.task import deferLater
 from echoup.client.connect.resolve import resolve
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.diagnose.amounts import time
-from echoup.client.diagnose.attempts import AddressAttempts, Attempt, Outcome, judgeReach, outcomeOf
+from echoup.client.diagnose.attempts import AddressAttempts, ConnectAttempt, Reach, judgeReach
 from echoup.client.diagnose.finding import Finding, Problem
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import PathError
-from echoup.plurals import counted
+from echoup.plurals import counted, listed
 
 CONNECTS = 5
 """How many connections are made to the address that is used, to see how many of them need a second SYN."""
@@ -35,42 +35,39 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     hosts = path.addresses or await resolve(
         path.reactor, path.host, path.target.family, path.scope.timeout, Trace(path.clock.seconds), path.clock
     )
-    hosts = hosts[:MOST_ADDRESSES]
-    tell(f"connecting to {', '.join(hosts)}")
-    found = await _connectTo(path, [(AddressAttempts(host, ()), 1) for host in hosts])
-    used = next((each.address for each in found if each.outcome is Outcome.WORKS), None)
-    found = await _connectTo(path, [(each, _more(each, each.address == used)) for each in found])
+    path.addresses = path.addresses or hosts
+    tell(f"connecting to {listed(hosts)}")
+    found = await together(_connect(path, AddressAttempts(host), 1) for host in hosts[:MOST_ADDRESSES])
+    used = next((each.address for each in found if each.working), None)
+    found = await together(_connect(path, each, _more(each, each.address == used)) for each in found)
     if any(each.isSuspect for each in found):
         tell("connecting again, to tell a fault from a lost packet")
-        found = await _connectTo(path, [(each, CONFIRMING if each.isSuspect else 0) for each in found])
-    problems = tuple(judgeReach(found, path.scope.timeout))
-    path.addresses = path.addresses or hosts
-    working = [each.address for each in found if each.outcome is Outcome.WORKS]
-    path.address = working[0] if working else path.address
-    if not working:
+        found = await together(_connect(path, each, CONFIRMING if each.isSuspect else 0) for each in found)
+    path.address = next((each.address for each in found if each.working), path.address)
+    if not any(each.working for each in found):
         path.obstacle = "no connection"
-    return Finding(_summarize(found, problems), problems, {"addresses": [each.figures() for each in found]})
+    problems = tuple(judgeReach(found, path.scope.timeout))
+    summary = _summarize(found, problems)
+    if len(hosts) > len(found):
+        summary += f"; {len(hosts) - len(found)} of the addresses were not tried"
+    return Finding(summary, problems, {"addresses": [each.figures() for each in found]})
 
 
 def _more(each: AddressAttempts, isUsed: bool) -> int:
     """Return how many more connections to make to an address after the first."""
-    if each.outcome is Outcome.WORKS:
+    if each.working:
         return CONNECTS - 1 if isUsed or each.isSuspect else 0
-    return 0 if each.outcome is Outcome.NOT_SENT else 1
+    return 0 if each.reach is Reach.NOT_SENT else 1
 
 
-async def _connectTo(path: PathUnderTest, wanted: Sequence[tuple[AddressAttempts, int]]) -> list[AddressAttempts]:
-    """Make so many more connections to each address, at the same time; return all attempts."""
-    return await together(_repeat(path, each, count) for each, count in wanted)
+async def _connect(path: PathUnderTest, before: AddressAttempts, count: int) -> AddressAttempts:
+    """Make `count` more connections to an address at nearly the same time; return all attempts."""
+    first = BREATH if before.attempts and not before.working else 0
+    made = await together(_attempt(path, before.address, first + number * DISTANCE) for number in range(count))
+    return AddressAttempts(before.address, (*before.attempts, *made))
 
 
-async def _repeat(path: PathUnderTest, each: AddressAttempts, count: int) -> AddressAttempts:
-    first = BREATH if each.attempts and each.outcome is not Outcome.WORKS else 0
-    made = await together(_attempt(path, each.address, first + number * DISTANCE) for number in range(count))
-    return AddressAttempts(each.address, (*each.attempts, *made))
-
-
-async def _attempt(path: PathUnderTest, address: str, delay: float) -> Attempt:
+async def _attempt(path: PathUnderTest, address: str, delay: float) -> ConnectAttempt:
     """Connect to `address` after `delay` seconds, without TLS, and close the connection."""
     clock = path.clock
     if delay:
@@ -83,10 +80,7 @@ async def _attempt(path: PathUnderTest, address: str, delay: float) -> Attempt:
     except PathError as failure:
         error = failure
     (phase,) = (phase for phase in trace.phases if phase.step is Step.CONNECT)
-    seconds, tcp, isPaused = phase.seconds or 0, phase.tcp, clock.pauses > pauses
-    if error:
-        return Attempt(outcomeOf(error.code, error.reason), seconds, tcp, isPaused, error.code, error.reason)
-    return Attempt(Outcome.WORKS, seconds, tcp, isPaused)
+    return ConnectAttempt(phase.seconds or 0, phase.tcp, clock.pauses > pauses, error)
 
 
 def _summarize(found: Sequence[AddressAttempts], problems: Sequence[Problem]) -> str:
@@ -98,10 +92,10 @@ def _summarize(found: Sequence[AddressAttempts], problems: Sequence[Problem]) ->
         for each in found
         if each.seconds is not None
     ]
-    text = f"connected to {', '.join(told)}"
+    text = f"connected to {listed(told)}"
     if lost := sum(each.resent for each in found):
         made = counted(sum(len(each.attempts) for each in found), "connection")
         text += f"; the SYN was sent again on {lost} of {made}"
-    if unsent := [each.address for each in found if each.outcome is Outcome.NOT_SENT]:
-        text += f"; this machine has no way to {', '.join(unsent)}"
+    if unsent := [each.address for each in found if each.reach is Reach.NOT_SENT]:
+        text += f"; this machine has no way to {listed(unsent)}"
     return text

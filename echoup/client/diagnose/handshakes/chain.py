@@ -12,10 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from echoup.escaping import LONGEST
+from echoup.plurals import listed
 from echoup.tls.certificateinfo import CertificateInfo, alternativeNames, fingerprints, parseCertificate
-
-MOST_NAMES = 5
-"""How many names of a certificate are told; some have hundreds."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class ChainCertificate:
     @property
     def firstNames(self) -> str:
         """Its first names, for people."""
-        return ", ".join(map(_shortened, self.names[:MOST_NAMES])) + (", …" if len(self.names) > MOST_NAMES else "")
+        return listed([_shortened(name) for name in self.names])
 
     @property
     def isSelfSigned(self) -> bool:

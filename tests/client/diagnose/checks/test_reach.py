@@ -5,12 +5,11 @@ import socket
 from twisted.internet.defer import CancelledError, Deferred
 
 from echoup.client.connect.tcpinfo import TCPInfo
-from echoup.client.diagnose import attempts as judging
 from echoup.client.diagnose.checks import reach as module
 from echoup.client.diagnose.finding import Finding
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.diagnose.scope import Scope
-from echoup.client.exitcodes import ExitCode
+from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.target.stream import StreamTarget
 from tests.support.doubles import ReactorTestCase
 from tests.support.names import Names
@@ -58,7 +57,7 @@ class ReachTests(ReactorTestCase):
         """One that refuses is tried twice, and the next one is used."""
         path, finding = self.find("127.0.0.2", "127.0.0.1")
         assert [problem.cause for problem in finding.problems] == ["address-refused"]
-        assert finding.summary == "127.0.0.2 refuses connections, and 127.0.0.1 works"
+        assert finding.summary == "connections to 127.0.0.2 are refused, and those to 127.0.0.1 work"
         assert path.address == "127.0.0.1"
         assert [each["connections"] for each in finding.figures["addresses"]] == [2, module.CONNECTS]
 
@@ -95,8 +94,8 @@ class ReachTests(ReactorTestCase):
 
     def test_unroutedAddressIsMentioned(self) -> None:
         """An address that this machine has no way to is no fault of the path."""
-        outcomeOf = judging.outcomeOf
-        self.patch(module, "outcomeOf", lambda _, reason: outcomeOf(ExitCode.LOCAL, reason))
+        made = PathError.__init__
+        self.patch(PathError, "__init__", lambda self, _, *others: made(self, ExitCode.LOCAL, *others))
         _, finding = self.find("127.0.0.1", "127.0.0.2")
         assert finding.problems == ()
         assert finding.summary.endswith("; this machine has no way to 127.0.0.2")

@@ -65,7 +65,7 @@ class TrustTests(SynchronousTestCase):
         problem = self.judge(HOST_MISMATCH, replace(self.leaf, names=()))
         assert "has no names at all" in problem.text
         many = replace(self.leaf, names=tuple(f"{number}.example" for number in range(9)))
-        assert "4.example, …, not there.example" in self.judge(HOST_MISMATCH, many).text
+        assert "4.example, … (9), not there.example" in self.judge(HOST_MISMATCH, many).text
 
     def test_otherReasonsAreOpenSSLs(self) -> None:
         """Any other reason is told in OpenSSL's words, and nothing depends on a chain that came."""
