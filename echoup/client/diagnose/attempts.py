@@ -148,7 +148,7 @@ _WORDS: Mapping[Reach, tuple[str, str, str, str]] = {
         "address-silent",
         "are not answered",
         "A firewall drops the packets, the machine is down, or its accept queue is full: the server doesn't accept.",
-        "See whether SYNs arrive there (tcpdump). In ss -ltn, a Recv-Q as large as Send-Q means that the queue is full.",
+        "See whether SYNs arrive (tcpdump). In ss -ltn, a Recv-Q as large as Send-Q means that the queue is full.",
     ),
     Reach.UNREACHABLE: (
         "address-unreachable",
