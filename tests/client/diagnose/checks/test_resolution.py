@@ -11,8 +11,8 @@ from echoup.client.connect import resolve
 from echoup.client.connect.resolve import Family
 from echoup.client.diagnose.checks import resolution as module
 from echoup.client.diagnose.finding import Finding, Status
-from echoup.client.diagnose.nameservers import question
-from echoup.client.diagnose.nameservers.answer import Answer, Outcome
+from echoup.client.diagnose.nameservers import query
+from echoup.client.diagnose.nameservers.answers import Answer, DNSResult
 from echoup.client.diagnose.nameservers.configuration import ResolverConfiguration
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.diagnose.scope import Scope
@@ -22,12 +22,12 @@ from tests.support.doubles import ReactorTestCase
 from tests.support.names import Names
 
 NAME = "there.example"
-SILENT = [Answer("A", Outcome.SILENT), Answer("AAAA", Outcome.SILENT)]
+SILENT = [Answer("A", DNSResult.SILENT), Answer("AAAA", DNSResult.SILENT)]
 
 
 def found(*addresses: str) -> list[Answer]:
     """Return the answers of a nameserver that has these addresses of IPv4."""
-    return [Answer("A", Outcome.FOUND, 0.002, frozenset(addresses)), Answer("AAAA", Outcome.NO_ADDRESS, 0.002)]
+    return [Answer("A", DNSResult.FOUND, 0.002, frozenset(addresses)), Answer("AAAA", DNSResult.NO_ADDRESS, 0.002)]
 
 
 class ResolutionTests(ReactorTestCase):
@@ -40,9 +40,9 @@ class ResolutionTests(ReactorTestCase):
         self.asked: list[tuple[str, str, list[str]]] = []
         self.answers: dict[str, list[Answer]] = {"10.0.0.1": found("192.0.2.1"), "10.0.0.2": found("192.0.2.1")}
         self.configuration = ResolverConfiguration(("10.0.0.1", "10.0.0.2"))
-        self.patch(module, "readConfiguration", lambda: self.configuration)
+        self.patch(ResolverConfiguration, "read", lambda: self.configuration)
         self.patch(module, "isInHosts", lambda name: name == "here")
-        self.patch(question, "ask", self.ask)
+        self.patch(query, "ask", self.ask)
 
     async def ask(self, reactor: Any, clock: Any, nameserver: str, name: str, kinds: Iterable[str], *_: Any) -> Any:
         """Answer for a nameserver: at once, or not within the timeout."""
@@ -119,7 +119,7 @@ class ResolutionTests(ReactorTestCase):
     def test_searchListIsFollowed(self) -> None:
         """A nameserver is asked for each name that the target's may stand for, until one has an address."""
         self.configuration = ResolverConfiguration(("10.0.0.1",), ("a.example", "b.example"))
-        self.answers["10.0.0.1"] = [Answer("A", Outcome.NO_NAME, 0.002), Answer("AAAA", Outcome.NO_NAME, 0.002)]
+        self.answers["10.0.0.1"] = [Answer("A", DNSResult.NO_NAME, 0.002), Answer("AAAA", DNSResult.NO_NAME, 0.002)]
         Names({"there": ["192.0.2.1"]}).install(self)
         _, finding = self.find("there")
         assert [name for _, name, _ in self.asked[:3]] == ["there.a.example", "there.b.example", "there"]
@@ -127,9 +127,9 @@ class ResolutionTests(ReactorTestCase):
 
     def test_unknownNameIsAnObstacle(self) -> None:
         """A name without an address fails the check, and nothing more can be measured."""
-        said = [Answer(kind, Outcome.NO_NAME, 0.002) for kind in ("A", "AAAA")]
+        said = [Answer(kind, DNSResult.NO_NAME, 0.002) for kind in ("A", "AAAA")]
         self.answers = dict.fromkeys(self.answers, said)
-        for host in ("nowhere.example", "ä" * 300):
+        for host in ("nowhere.example", "ä" * 300, "x" * 300):
             path, finding = self.find(host)
             (problem,) = finding.problems
             assert (problem.status, problem.code) == (Status.FAIL, ExitCode.UNRESOLVED)
@@ -167,12 +167,12 @@ class ResolutionTests(ReactorTestCase):
 
     def test_doubtIsAskedAgain(self) -> None:
         """A failure that isn't repeated counts for nothing."""
-        answers = [[Answer("A", Outcome.FAILED, 0.002), Answer("AAAA", Outcome.FAILED, 0.002)], found("192.0.2.1")]
+        answers = [[Answer("A", DNSResult.FAILED, 0.002), Answer("AAAA", DNSResult.FAILED, 0.002)], found("192.0.2.1")]
 
         async def ask(reactor: Any, clock: Any, nameserver: str, *_: Any) -> Any:
             return found("192.0.2.1") if nameserver == "10.0.0.1" else answers.pop(0)
 
-        self.patch(question, "ask", ask)
+        self.patch(query, "ask", ask)
         _, finding = self.find(NAME)
         assert (finding.problems, answers) == ((), [])
 

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.diagnose.nameservers.configuration import ResolverConfiguration, isInHosts, readConfiguration
+from echoup.client.diagnose.nameservers.configuration import ResolverConfiguration, isInHosts
 
 
 class ConfigurationTests(SynchronousTestCase):
@@ -24,7 +24,7 @@ class ConfigurationTests(SynchronousTestCase):
         sortlist 130.155.160.0/255.255.240.0
         """
         expected = ResolverConfiguration(
-            ("192.0.2.1", "fe80::1%eth0"), ("one.example", "two.example"), dots=2, timeout=3, rotates=True
+            ("192.0.2.1", "fe80::1%eth0"), ("one.example", "two.example"), dots=2, timeout=3
         )
         assert ResolverConfiguration.parse(text) == expected
 
@@ -33,7 +33,7 @@ class ConfigurationTests(SynchronousTestCase):
         assert ResolverConfiguration.parse("options ndots:x timeout:0") == ResolverConfiguration(
             ("127.0.0.1",), timeout=1
         )
-        assert readConfiguration(Path("/nonexistent/resolv.conf")) == ResolverConfiguration(("127.0.0.1",))
+        assert ResolverConfiguration.read(Path("/nonexistent/resolv.conf")) == ResolverConfiguration(("127.0.0.1",))
 
     def test_glibcAsksThree(self) -> None:
         """A fourth nameserver is never asked."""
@@ -46,13 +46,21 @@ class ConfigurationTests(SynchronousTestCase):
         assert [*configuration.candidates("there")] == ["there.a.example", "there.b.example", "there"]
         assert [*configuration.candidates("there.c")] == ["there.c", "there.c.a.example", "there.c.b.example"]
         assert [*configuration.candidates("there.c.")] == ["there.c"]
+        assert [*configuration.candidates("there.")] == ["there"]
+
+    def test_impossibleNamesAreLeftOut(self) -> None:
+        """A label has 1 to 63 bytes, and a name 253 at most (RFC 1035, 2.3.4)."""
+        configuration = ResolverConfiguration(search=("example",))
+        for name in ("a..b", ".", "a" * 64, f"{'a.' * 127}a"):
+            assert [*configuration.candidates(name)] == [], name
+        assert [*configuration.candidates("a.b" + ".c" * 124)] == ["a.b" + ".c" * 124]
 
     def test_hostsFileIsRead(self) -> None:
         """A name of hosts(5) is found by any of its names, in any case; a comment or an address isn't one."""
         path = Path(self.enterContext(TemporaryDirectory())) / "hosts"
         path.write_text("192.0.2.1 there.example There # elsewhere\n::1 localhost\n")
         for name in ("THERE", "there.example.", "localhost"):
-            assert isInHosts(name, path), name
+            assert isInHosts(name, str(path)), name
         for name in ("192.0.2.1", "elsewhere", "here", "#"):
-            assert not isInHosts(name, path), name
-        assert not isInHosts("there", path.with_name("missing"))
+            assert not isInHosts(name, str(path)), name
+        assert not isInHosts("there", str(path.with_name("missing")))

@@ -5,11 +5,12 @@ import socket
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.names import dns
 
-from echoup.client.diagnose.nameservers.answer import Answer, Outcome
-from echoup.client.diagnose.nameservers.question import TRIES, ask, parseAnswer
+from echoup.client.diagnose.nameservers.answers import Answer, DNSResult
+from echoup.client.diagnose.nameservers.query import TRIES, ask, parseAnswer
 from echoup.clock import RunningTime
 from tests.support.doubles import ReactorTestCase
 from tests.support.nameserver import SILENCE, Records, answerTo, nameserver
+from tests.support.properties import damaged, given, st
 
 NAME = "there.example"
 
@@ -35,25 +36,25 @@ class QuestionTests(ReactorTestCase):
     def test_addressesAreFound(self) -> None:
         """Both kinds of addresses are found."""
         first, second = self.said({(NAME, "A"): ["192.0.2.1", "192.0.2.2"], (NAME, "AAAA"): ["2001:db8::1"]})
-        assert (first.kind, first.outcome, first.addresses) == (
+        assert (first.kind, first.result, first.addresses) == (
             "A",
-            Outcome.FOUND,
+            DNSResult.FOUND,
             frozenset({"192.0.2.1", "192.0.2.2"}),
         )
-        assert (second.kind, second.outcome, second.addresses) == ("AAAA", Outcome.FOUND, frozenset({"2001:db8::1"}))
+        assert (second.kind, second.result, second.addresses) == ("AAAA", DNSResult.FOUND, frozenset({"2001:db8::1"}))
         assert first.seconds is not None
 
     def test_otherAnswersAreTold(self) -> None:
         """No address, no such name, a failure, a refusal and anything else are told apart."""
         for found, outcome in (
-            ([], Outcome.NO_ADDRESS),
-            (dns.ENAME, Outcome.NO_NAME),
-            (dns.ESERVER, Outcome.FAILED),
-            (dns.EREFUSED, Outcome.REFUSED),
-            (FORMAT_ERROR, Outcome.OTHER),
+            ([], DNSResult.NO_ADDRESS),
+            (dns.ENAME, DNSResult.NO_NAME),
+            (dns.ESERVER, DNSResult.FAILED),
+            (dns.EREFUSED, DNSResult.REFUSED),
+            (FORMAT_ERROR, DNSResult.OTHER),
         ):
             first, second = self.said({(NAME, "A"): ["192.0.2.1"], (NAME, "AAAA"): found})
-            assert (first.outcome, second.outcome) == (Outcome.FOUND, outcome)
+            assert (first.result, second.result) == (DNSResult.FOUND, outcome)
 
     def test_silenceIsConfirmed(self) -> None:
         """A nameserver is silent if none of several questions is answered; a late answer counts."""
@@ -70,7 +71,7 @@ class QuestionTests(ReactorTestCase):
             server.sendto(answer, client)
             self.reactor.advance(0.2)
         answers = self.successResultOf(asked)
-        assert sorted(each.outcome.name for each in answers) == ["FOUND", "SILENT"]
+        assert sorted(each.result.name for each in answers) == ["FOUND", "SILENT"]
         (late,) = [each.seconds for each in answers if each.seconds is not None]
         assert 2.8 < late < 3.1
 
@@ -81,12 +82,12 @@ class QuestionTests(ReactorTestCase):
             port = other.getsockname()[1]
         asked = self.ask(port)
         self.reactor.until(lambda: asked.called)
-        assert [each.outcome for each in self.successResultOf(asked)] == [Outcome.CLOSED] * 2
+        assert [each.result for each in self.successResultOf(asked)] == [DNSResult.CLOSED] * 2
 
     def test_noWayIsTold(self) -> None:
         """An address that this machine can't send to is told; here it is no address at all."""
         asked = self.ask(53, "nowhere")
-        assert [each.outcome for each in self.successResultOf(asked)] == [Outcome.UNREACHABLE] * 2
+        assert [each.result for each in self.successResultOf(asked)] == [DNSResult.UNREACHABLE] * 2
 
     def test_cancelledQuestionLeavesNothing(self) -> None:
         """Cancelling closes the sockets."""
@@ -112,13 +113,26 @@ class AnswerTests(ReactorTestCase):
         return message.toStr()
 
     def test_othersAreRefused(self) -> None:
-        """What isn't DNS, no answer, the answer to another question, or of another name, counts for nothing."""
-        assert parseAnswer(self.answer(), 7, NAME, "A") == (Outcome.NO_ADDRESS, frozenset())
+        """What isn't DNS, no answer, or the answer to another question, counts for nothing."""
+        assert parseAnswer(self.answer(), 7, "A") == (DNSResult.NO_ADDRESS, frozenset())
         for data in (b"", b"garbage", self.answer(answer=0), self.answer(id=8)):
-            assert parseAnswer(data, 7, NAME, "A") is None
-        assert parseAnswer(self.answer(), 7, "elsewhere.example", "A") is None
-        assert parseAnswer(self.answer(), 7, NAME, "AAAA") is None
+            assert parseAnswer(data, 7, "A") is None
+
+    def test_answerWithoutItsEndIsOfNoUse(self) -> None:
+        """One that is cut, and doesn't say so, isn't taken for one without an address."""
+        message = dns.Message(7, answer=1)
+        message.answers = [dns.RRHeader(NAME.encode(), dns.A, payload=dns.Record_A("192.0.2.1"))]
+        data = message.toStr()
+        assert parseAnswer(data, 7, "A") == (DNSResult.FOUND, frozenset({"192.0.2.1"}))
+        for end in range(12, len(data)):
+            assert parseAnswer(data[:end], 7, "A") == (DNSResult.OTHER, frozenset()), end
+
+    @given(st.data())
+    def test_damagedAnswerRaisesNothing(self, data: st.DataObject) -> None:
+        """A damaged answer is no answer, or says something."""
+        parsed = parseAnswer(damaged(data, self.answer()), 7, "A")
+        assert parsed is None or isinstance(parsed[0], DNSResult)
 
     def test_cutAnswerHasAddresses(self) -> None:
         """A truncated answer means that there are many."""
-        assert parseAnswer(self.answer(trunc=1), 7, NAME, "A") == (Outcome.FOUND, frozenset())
+        assert parseAnswer(self.answer(trunc=1), 7, "A") == (DNSResult.FOUND, frozenset())

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
+from echoup.client.diagnose.amounts import time
 
-class Outcome(Enum):
-    """What a nameserver says to a question; the values are the words that users read."""
+
+class DNSResult(Enum):
+    """What comes of a question to a nameserver; the values are the words that users read."""
 
     FOUND = "has addresses"
     NO_ADDRESS = "has no address of this kind"
@@ -20,8 +22,8 @@ class Outcome(Enum):
     UNREACHABLE = "can't be reached from this machine"
 
 
-UNHEARD = (Outcome.SILENT, Outcome.CLOSED, Outcome.UNREACHABLE)
-UNABLE = (Outcome.FAILED, Outcome.REFUSED, Outcome.OTHER)
+UNHEARD = {DNSResult.SILENT, DNSResult.CLOSED, DNSResult.UNREACHABLE}
+FAILURES = {DNSResult.FAILED, DNSResult.REFUSED, DNSResult.OTHER}
 """After these the resolver asks the next nameserver."""
 
 
@@ -31,39 +33,43 @@ class Answer:
 
     kind: str
     """`A` or `AAAA`."""
-    outcome: Outcome
+    result: DNSResult
     seconds: float | None = None
-    """How long it took from the sending that was answered; None without an answer."""
+    """How long it took; None without an answer."""
     addresses: frozenset[str] = frozenset()
 
     def mergedWith(self, later: Self) -> Self:
         """Return what the nameserver said in both of two rounds: an address that it gave once, it has."""
-        best = self if self.outcome is Outcome.FOUND else later
+        best = self if self.result is DNSResult.FOUND else later
         times = [each.seconds for each in (self, later) if each.seconds is not None]
-        addresses = self.addresses | later.addresses
-        return type(self)(self.kind, best.outcome, min(times, default=None), addresses)
+        return type(self)(self.kind, best.result, min(times, default=None), self.addresses | later.addresses)
 
 
 @dataclass(frozen=True)
-class Witness:
+class NameserverAnswers:
     """What one nameserver says of a name."""
 
     nameserver: str
     """Its address."""
     name: str
     """The name that it was asked for, in ASCII and with the domain of the search list, if any."""
-    answers: tuple[Answer, ...]
-    """Of each kind of address that is wanted."""
+    answers: tuple[Answer, ...] = ()
+    """Of each kind of address that is wanted; none if the name can't be asked for."""
+
+    @property
+    def results(self) -> set[DNSResult]:
+        """What it said, of all kinds."""
+        return {answer.result for answer in self.answers}
 
     @property
     def isHeard(self) -> bool:
         """Whether it said anything."""
-        return any(answer.outcome not in UNHEARD for answer in self.answers)
+        return bool(self.results - UNHEARD)
 
     @property
-    def outcomes(self) -> set[Outcome]:
-        """What it said, of all kinds."""
-        return {answer.outcome for answer in self.answers}
+    def isUseless(self) -> bool:
+        """Whether the resolver needs another nameserver."""
+        return self.results <= UNHEARD | FAILURES
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -74,6 +80,12 @@ class Witness:
     def seconds(self) -> float | None:
         """How long its slowest answer took; None without an answer."""
         return max((answer.seconds for answer in self.answers if answer.seconds is not None), default=None)
+
+    def describe(self) -> str:
+        """Return what it said, in one line."""
+        said = [f"{each.kind} {', '.join(sorted(each.addresses)) or each.result.value}" for each in self.answers]
+        after = f", after {time(self.seconds)}" if self.seconds is not None else ""
+        return f"nameserver {self.nameserver}, asked for {self.name}: {'; '.join(said)}{after}"
 
     def mergedWith(self, later: Self) -> Self:
         """Return what it said in both of two rounds."""
