@@ -47,10 +47,11 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     if not any(each.working for each in found):
         path.obstacle = "no connection"
     problems = tuple(judgeReach(found, path.scope.timeout))
-    summary = _summarize(found, problems)
-    if len(hosts) > len(found):
-        summary += f"; {len(hosts) - len(found)} of the addresses were not tried"
-    return Finding(summary, problems, {"addresses": [each.figures() for each in found]})
+    return Finding(
+        _summarize(found, problems, len(hosts) - len(found)),
+        problems,
+        {"addresses": [each.figures() for each in found]},
+    )
 
 
 def _more(each: AddressAttempts, isUsed: bool) -> int:
@@ -83,7 +84,7 @@ async def _attempt(path: PathUnderTest, address: str, delay: float) -> ConnectAt
     return ConnectAttempt(phase.seconds or 0, phase.tcp, clock.pauses > pauses, error)
 
 
-def _summarize(found: Sequence[AddressAttempts], problems: Sequence[Problem]) -> str:
+def _summarize(found: Sequence[AddressAttempts], problems: Sequence[Problem], untried: int) -> str:
     """Return the outcome in one line."""
     if problems:
         return max(problems, key=lambda problem: problem.status.rank).text
@@ -98,4 +99,6 @@ def _summarize(found: Sequence[AddressAttempts], problems: Sequence[Problem]) ->
         text += f"; the SYN was sent again on {lost} of {made}"
     if unsent := [each.address for each in found if each.reach is Reach.NOT_SENT]:
         text += f"; this machine has no way to {listed(unsent)}"
+    if untried:
+        text += f"; {untried} of the addresses were not tried"
     return text

@@ -8,9 +8,11 @@ from echoup.client.diagnose.amounts import time
 
 
 class DNSResult(Enum):
-    """What comes of a question to a nameserver; the values are the words that users read."""
+    """What comes of a question to a nameserver, the best first; the values are the words that users read."""
 
     FOUND = "has addresses"
+    CUT = "has more than fits into a datagram"
+    """The answer has the flag TC (RFC 1035, 4.1.1): to ask over TCP is up to the resolver."""
     NO_ADDRESS = "has no address of this kind"
     NO_NAME = "says that there is no such name (NXDOMAIN)"
     FAILED = "fails (SERVFAIL)"
@@ -22,6 +24,7 @@ class DNSResult(Enum):
     UNREACHABLE = "can't be reached from this machine"
 
 
+HAVING = {DNSResult.FOUND, DNSResult.CUT}
 UNHEARD = {DNSResult.SILENT, DNSResult.CLOSED, DNSResult.UNREACHABLE}
 FAILURES = {DNSResult.FAILED, DNSResult.REFUSED, DNSResult.OTHER}
 """After these the resolver asks the next nameserver."""
@@ -39,8 +42,8 @@ class Answer:
     addresses: frozenset[str] = frozenset()
 
     def mergedWith(self, later: Self) -> Self:
-        """Return what the nameserver said in both of two rounds: an address that it gave once, it has."""
-        best = self if self.result is DNSResult.FOUND else later
+        """Return the best of what the nameserver said in two rounds: an address that it gave once, it has."""
+        best = min(self, later, key=lambda answer: [*DNSResult].index(answer.result))
         times = [each.seconds for each in (self, later) if each.seconds is not None]
         return type(self)(self.kind, best.result, min(times, default=None), self.addresses | later.addresses)
 

@@ -11,6 +11,9 @@ from twisted.python.filepath import FilePath
 MOST = 3
 """The most nameservers that glibc asks (MAXNS in resolv.h)."""
 
+MOST_DOMAINS = 6
+"""The most domains that are tried: MAXDNSRCH in resolv.h. Newer versions of glibc try any number."""
+
 
 @dataclass(frozen=True)
 class ResolverConfiguration:
@@ -38,7 +41,7 @@ class ResolverConfiguration:
 
         return cls(
             tuple(nameservers[:MOST]) or cls.nameservers,
-            tuple(filter(None, (domain.rstrip(".") for domain in "".join(searches[-1:]).split()))),
+            tuple([domain.rstrip(".") for domain in "".join(searches[-1:]).split() if domain != "."][:MOST_DOMAINS]),
             min(number("ndots", 1), 15),
             max(min(number("timeout", 5), 30), 1),
         )
@@ -54,13 +57,13 @@ class ResolverConfiguration:
     def candidates(self, name: str) -> Iterator[str]:
         """Yield the names that `name` may stand for, in the order in which they are looked up.
 
-        Those that there can't be are left out (RFC 1035, 2.3.4).
+        Those that there can't be are left out (RFC 1035, 2.3.4), whatever the search list has.
         """
         itself = name.removesuffix(".")
         longer = [f"{name}.{domain}" for domain in self.search] if itself == name else []
         names = [itself, *longer] if name.count(".") >= self.dots else [*longer, itself]
         for each in names:
-            if len(each) <= 253 and all(0 < len(label) < 64 for label in each.split(".")):
+            if each.isascii() and len(each) <= 253 and all(0 < len(label) < 64 for label in each.split(".")):
                 yield each
 
 

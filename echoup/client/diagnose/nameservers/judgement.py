@@ -6,7 +6,7 @@ from itertools import combinations
 
 from echoup.client.diagnose.amounts import time
 from echoup.client.diagnose.finding import Problem, Status
-from echoup.client.diagnose.nameservers.answers import FAILURES, DNSResult, NameserverAnswers
+from echoup.client.diagnose.nameservers.answers import FAILURES, HAVING, DNSResult, NameserverAnswers
 from echoup.client.exitcodes import ExitCode, PathError
 
 SLOW = 1.0
@@ -26,8 +26,8 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "Check the nameservers in /etc/resolv.conf, the way to them, and the firewalls on it.",
     ),
     "resolver-fails": (
-        "The system's resolver gives up before it asks that nameserver, or doesn't ask it.",
-        "Make all nameservers in /etc/resolv.conf answer alike; check the line hosts in /etc/nsswitch.conf.",
+        "The resolver gives up before it asks that nameserver, doesn't ask it, or needs TCP for a long answer.",
+        "Make all nameservers in /etc/resolv.conf answer alike, over UDP and TCP; check hosts in /etc/nsswitch.conf.",
     ),
     "no-such-name": (
         "The nameservers answer, and say that it doesn't exist.",
@@ -104,7 +104,7 @@ def judge(
 def _explain(host: str, error: PathError, found: Sequence[NameserverAnswers]) -> tuple[str, str]:
     """Return the cause and the line where the name has no address."""
     said = {result for each in found for result in each.results}
-    having = [each.nameserver for each in found if DNSResult.FOUND in each.results]
+    having = [each.nameserver for each in found if each.results & HAVING]
     if error.code is ExitCode.LOCAL:
         return "local-trouble", f"{host} can't be resolved: {error.reason}"
     if found and not any(each.isHeard for each in found):
@@ -125,12 +125,9 @@ def _judgeOne(found: Sequence[NameserverAnswers], number: int, seen: tuple[str, 
     need the nameservers if they are all useless.
     """
     one = found[number]
-    having = [answer for answer in one.answers if answer.result is DNSResult.FOUND]
-    lacking = [
-        answer
-        for answer in one.answers
-        if answer.result not in (DNSResult.FOUND, DNSResult.NO_ADDRESS, DNSResult.UNREACHABLE)
-    ]
+    having = [answer for answer in one.answers if answer.result in HAVING]
+    fine = HAVING | {DNSResult.NO_ADDRESS, DNSResult.UNREACHABLE}
+    lacking = [answer for answer in one.answers if answer.result not in fine]
     if one.results == {DNSResult.SILENT}:
         text = f"the {_ORDER[number]} nameserver {one.nameserver} does not answer"
         if wait and number == 0:
@@ -189,8 +186,6 @@ def _disagree(found: Sequence[NameserverAnswers]) -> bool:
     answers: dict[str, list[frozenset[str]]] = {}
     for one in found:
         for answer in one.answers:
-            isCut = answer.result is DNSResult.FOUND and not answer.addresses
-            isTold = answer.result in (DNSResult.FOUND, DNSResult.NO_ADDRESS, DNSResult.NO_NAME)
-            if isTold and not isCut:
+            if answer.result in (DNSResult.FOUND, DNSResult.NO_ADDRESS, DNSResult.NO_NAME):
                 answers.setdefault(answer.kind, []).append(answer.addresses)
     return any((a or b) and not a & b for said in answers.values() for a, b in combinations(said, 2))

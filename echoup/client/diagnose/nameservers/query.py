@@ -45,13 +45,11 @@ def parseAnswer(data: bytes, number: int, kind: str) -> tuple[DNSResult, frozens
         return None
     payloads: list[Any] = [record.payload for record in message.answers if record.type == KINDS[kind]]
     found = frozenset(str(ip_address(payload.address)) for payload in payloads)
-    result = _CODES.get(message.rCode, DNSResult.OTHER)
-    if result is DNSResult.NO_ADDRESS:
-        if found or message.trunc:  # cut, because there are too many of them
-            result = DNSResult.FOUND
-        elif len(message.answers) < int.from_bytes(data[6:8]):  # cut by something else
-            result = DNSResult.OTHER
-    return result, found
+    if message.trunc:
+        return DNSResult.CUT, frozenset()
+    if len(message.answers) < int.from_bytes(data[6:8]):  # it is cut, and doesn't say so
+        return DNSResult.OTHER, frozenset()
+    return DNSResult.FOUND if found else _CODES.get(message.rCode, DNSResult.OTHER), found
 
 
 async def ask(
@@ -72,7 +70,7 @@ async def _ask(
     data = question.toStr()
     try:
         socket = DatagramSocket(reactor, clock, nameserver, port)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter if it isn't an address at all
         return Answer(kind, DNSResult.UNREACHABLE)
     began = clock.seconds()
     found: list[Answer] = []

@@ -116,7 +116,7 @@ class EvidenceTests(SynchronousTestCase):
         self.assertFound(self.judge(QUICK, of=[answers(1), answers(2, OTHER)]), disagree)
         self.assertFound(self.judge(QUICK, of=[answers(1), answers(2, DNSResult.NO_NAME, DNSResult.NO_NAME)]), disagree)
         self.assertFound(self.judge(QUICK, of=[answers(1), answers(2, ONE | OTHER)]))
-        self.assertFound(self.judge(QUICK, of=[answers(1), answers(2, frozenset())]))
+        self.assertFound(self.judge(QUICK, of=[answers(1), answers(2, DNSResult.CUT)]))
 
     def test_doubtfulAnswersAreAskedForAgain(self) -> None:
         """A failure and a disagreement are worth another round; what both rounds say counts."""
@@ -140,6 +140,7 @@ class EvidenceTests(SynchronousTestCase):
         for lookUp, of, cause, code in (
             (unresolved, [noName], "no-such-name", ExitCode.UNRESOLVED),
             (unresolved, [noName, answers(2)], "resolver-fails", ExitCode.UNRESOLVED),
+            (unresolved, [answers(1, DNSResult.CUT)], "resolver-fails", ExitCode.UNRESOLVED),
             (unresolved, [nothing], "no-address", ExitCode.UNRESOLVED),
             (unresolved, [], "no-address", ExitCode.UNRESOLVED),
             (unresolved, [failed], "nameservers-fail", ExitCode.UNRESOLVED),

@@ -135,4 +135,4 @@ class AnswerTests(ReactorTestCase):
 
     def test_cutAnswerHasAddresses(self) -> None:
         """A truncated answer means that there are many."""
-        assert parseAnswer(self.answer(trunc=1), 7, "A") == (DNSResult.FOUND, frozenset())
+        assert parseAnswer(self.answer(trunc=1), 7, "A") == (DNSResult.CUT, frozenset())
