@@ -128,5 +128,5 @@ def _describeKey(parsed: x509.Certificate) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Return `text`, or its beginning: a certificate may have names of any length."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    """Return `text`, or its beginning: a certificate may have names of any length, or none."""
+    return text if 0 < len(text) <= LONGEST else f"{text[:LONGEST]}…" if text else "no name"

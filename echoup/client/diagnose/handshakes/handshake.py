@@ -73,7 +73,10 @@ class Handshake:
 
         It offers that with a ticket, or, in TLS 1.2, by its number.
         """
-        session = self.tls.tls.session
+        try:
+            session = self.tls.tls.session
+        except ValueError:  # OpenSSL can't copy one with a very large certificate
+            return None
         isOffered = session and (session.has_ticket or (self.version == "TLSv1.2" and session.id))
         return session if isOffered else None
 

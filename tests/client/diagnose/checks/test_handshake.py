@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.internet.defer import Deferred
 
 from echoup.client.diagnose.checks.handshake import check
@@ -130,6 +131,18 @@ class HandshakeCheckTests(ReactorTestCase):
         context.load_cert_chain(self.write("leaf.pem", leaf.private_key_pem, leaf.cert_chain_pems[0]))
         problem = self.refused(context, "intermediate-missing")
         assert "fullchain.pem" in problem.advice
+
+    def test_hugeCertificateIsDescribed(self) -> None:
+        """A certificate whose subject fills most of what TLS takes is described, and its name is cut."""
+        key = ed25519.Ed25519PrivateKey.generate()
+        name = x509.Name([x509.NameAttribute(x509.ObjectIdentifier("1.2.3.4"), "ä" * 20000)])
+        builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - timedelta(1), NOW + timedelta(60))
+        pem = builder.sign(key, None).public_bytes(Encoding.PEM)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.write("huge.pem", trustme.Blob(private), trustme.Blob(pem)))
+        problem = self.refused(context, "certificate-self-signed")
+        assert all(len(line) < 1000 for line in problem.seen)
 
     def test_unknownAuthorityIsTold(self) -> None:
         """A certificate of another authority is of an unknown one."""
