@@ -35,7 +35,6 @@ OTHER_NAME = "echoup.invalid"
 PROTOCOLS = ["h2", "http/1.1"]
 """What HTTP servers agree on (ALPN, RFC 7301); an echo service knows none of them."""
 
-
 ONLY_12, ONLY_13, OFFERING, VERIFIED, RESUMED = "TLS 1.2", "TLS 1.3", "ALPN", "verified", "resumed"
 WITHOUT_NAME, WITH_OTHER_NAME = "no name", "other name"
 """The handshakes that differ from the first: with one version only, with PROTOCOLS, and so on."""
@@ -51,9 +50,7 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     given = replace(target.security, serverName=target.security.serverName or target.host or None, pin=None)
     accepting = replace(given, insecure=True)
     tell("shaking hands")
-    first = await shakeHands(path, accepting, asks=True)
-    if first.error:
-        first = await shakeHands(path, accepting, asks=True)
+    first = await _shake(path, accepting, asks=True)
     if first.error:
         return await _explain(path, accepting, first, first.error)
     tell("shaking hands in other ways")
@@ -73,7 +70,7 @@ async def _explain(path: PathUnderTest, accepting: Security, first: Handshake, e
 
 
 async def _vary(path: PathUnderTest, given: Security, accepting: Security, first: Handshake) -> dict[str, Handshake]:
-    """Shake hands in all other ways, at the same time."""
+    """Shake hands in all other ways."""
     ways = {name: _only(accepting, version) for name, version in VERSIONS.items()}
     ways[OFFERING] = replace(accepting)
     ways[OFFERING].context.set_alpn_protocols(PROTOCOLS)
@@ -84,20 +81,21 @@ async def _vary(path: PathUnderTest, given: Security, accepting: Security, first
         ways[WITH_OTHER_NAME] = replace(accepting, serverName=OTHER_NAME)
     made = await _shakeAll(path, ways)
     if first.session:
-        made |= await _shakeAll(path, {RESUMED: accepting}, first.session)
+        made[RESUMED] = await _shake(path, accepting, first.session)
     return made
 
 
-async def _shakeAll(
-    path: PathUnderTest, ways: Mapping[str, Security], session: ssl.SSLSession | None = None
-) -> dict[str, Handshake]:
-    """Shake hands in each of `ways`; again where one failed, to tell a fault from chance."""
+async def _shakeAll(path: PathUnderTest, ways: Mapping[str, Security]) -> dict[str, Handshake]:
+    """Shake hands in each of `ways`, at the same time."""
+    return dict(zip(ways, await together(_shake(path, security) for security in ways.values()), strict=True))
 
-    async def attempt(security: Security) -> Handshake:
-        handshake = await shakeHands(path, security, session=session)
-        return await shakeHands(path, security, session=session) if handshake.error else handshake
 
-    return dict(zip(ways, await together(map(attempt, ways.values())), strict=True))
+async def _shake(
+    path: PathUnderTest, security: Security, session: ssl.SSLSession | None = None, *, asks: bool = False
+) -> Handshake:
+    """Shake hands; again where that failed, to tell a fault from chance."""
+    made = await shakeHands(path, security, session=session, asks=asks)
+    return await shakeHands(path, security, session=session, asks=asks) if made.error else made
 
 
 def _only(security: Security, version: ssl.TLSVersion) -> Security:
