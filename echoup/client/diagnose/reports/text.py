@@ -15,7 +15,7 @@ from echoup.escaping import shown
 COLOURS = {Status.OK: "green", Status.NOTE: "cyan", Status.WARN: "yellow", Status.FAIL: "red"}
 
 WIDTH = 100
-"""The most columns of an explanation; a summary is one line, however long it is."""
+"""The most columns of an explanation, and fewer on a narrow terminal; a summary is one line, however long it is."""
 
 _STATUS, _NAME, _LABEL = 8, 11, 7
 """The columns of the first words of a line."""
@@ -27,8 +27,9 @@ _ERASE_BELOW = "\x1b[J"
 class DiagnosisText(DiagnosisReport):
     """Prints a line for each check, what is behind its problems, and the most probable cause.
 
-    The checks come in their order, so one that ends early waits for those before it. On a terminal, each check that is
-    under way has a line below that says what it is doing.
+    The checks come in their order, so one that ends early waits for those before it. Those that follow each other and
+    are skipped for the same reason share a line. On a terminal, each check that is under way has a line below that says
+    what it is doing.
     """
 
     def __init__(self, write: Callable[[str], None], isTerminal: bool) -> None:
@@ -38,6 +39,8 @@ class DiagnosisText(DiagnosisReport):
         self._waiting: list[str] = []
         self._found: dict[str, Finding] = {}
         self._underway: dict[str, str] = {}
+        self._skipped: list[str] = []
+        self._why = ""
         self._counts = dict.fromkeys(Status, 0)
         self._live = 0
 
@@ -60,7 +63,13 @@ class DiagnosisText(DiagnosisReport):
             self._waiting.insert(0, name)
         lines: list[str] = []
         while self._waiting and (found := self._found.get(self._waiting[0])):
-            lines += self._describe(self._waiting.pop(0), found)
+            if not (found.isSkipped and found.summary == self._why):
+                lines += self._describeSkipped()
+            if found.isSkipped:
+                self._skipped.append(self._waiting.pop(0))
+                self._why = found.summary
+            else:
+                lines += self._describe(self._waiting.pop(0), found)
         self._print(*lines)
 
     def end(self, conclusion: Conclusion) -> None:
@@ -74,7 +83,15 @@ class DiagnosisText(DiagnosisReport):
             last = self._colour("no fault found", "green")
         else:
             last = "nothing was measured"
-        self._print("", counts, last)
+        self._print(*self._describeSkipped(), "", counts, last)
+
+    def _describeSkipped(self) -> Iterator[str]:
+        """Yield the line of the checks that were skipped for the same reason, if there are any, and forget them."""
+        if self._skipped:
+            names = ", ".join(self._skipped)
+            label = f"{names:{_NAME}}" if len(self._skipped) == 1 else f"{names}:"
+            yield f"{Status.SKIPPED.value:{_STATUS}} {label} {shown(self._why)}"
+        self._skipped, self._why = [], ""
 
     def _describe(self, name: str, finding: Finding) -> Iterator[str]:
         status = self._colour(f"{finding.status.value:{_STATUS}}", COLOURS.get(finding.status))
@@ -82,15 +99,20 @@ class DiagnosisText(DiagnosisReport):
         for problem in finding.problems:
             if problem.text != finding.summary:
                 yield f"{'':{_STATUS}} - {self._colour(shown(problem.text), COLOURS[problem.status])}"
-            yield from _explain(problem)
+            yield from _explain(problem, min(self._columns, WIDTH))
+
+    @property
+    def _columns(self) -> int:
+        """The columns that a line may have on the terminal: in its last one it may wrap."""
+        return shutil.get_terminal_size().columns - 1 if self._isTerminal else WIDTH
 
     def _print(self, *lines: str) -> None:
         """Write whole lines in place of the live ones, and these below."""
         live = []
         if self._isTerminal:
-            columns = shutil.get_terminal_size().columns - 1  # a line of the full width may wrap
             live = [
-                shown(f"{'...':{_STATUS}} {name:{_NAME}} {words}")[:columns] for name, words in self._underway.items()
+                shown(f"{'...':{_STATUS}} {name:{_NAME}} {words}")[: self._columns]
+                for name, words in self._underway.items()
             ]
         back = f"\x1b[{self._live}A\r{_ERASE_BELOW}" if self._live else ""
         if text := back + "".join(f"{line}\n" for line in [*lines, *live]):
@@ -101,8 +123,8 @@ class DiagnosisText(DiagnosisReport):
         return click.style(words, fg=colour) if self._isTerminal and not os.environ.get("NO_COLOR") else words
 
 
-def _explain(problem: Problem) -> Iterator[str]:
-    """Yield the lines of what was seen, what it means, and what to try."""
+def _explain(problem: Problem, columns: int) -> Iterator[str]:
+    """Yield the lines of what was seen, what it means, and what to try, of so many `columns` at most."""
     explanations = [*(("seen", each) for each in problem.seen), ("means", problem.meaning), ("try", problem.advice)]
     before = ""
     indent = " " * (_STATUS + 1)
@@ -110,5 +132,6 @@ def _explain(problem: Problem) -> Iterator[str]:
         if words:
             start = f"{indent}{label if label != before else '':{_LABEL}} "
             following = indent + " " * (_LABEL + 1)
-            yield from wrap(shown(words), WIDTH, initial_indent=start, subsequent_indent=following)
+            width = max(columns, 2 * len(following))
+            yield from wrap(shown(words), width, initial_indent=start, subsequent_indent=following)
             before = label

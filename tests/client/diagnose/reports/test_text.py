@@ -1,6 +1,7 @@
 """The text that a person reads of a diagnosis."""
 
 import shutil
+from dataclasses import replace
 from unittest import mock
 
 import pyte
@@ -51,7 +52,23 @@ class TextTests(SynchronousTestCase):
         """A check without a problem is one line: its status, its name and what was measured."""
         self.report.add("resolve", Finding("192.0.2.7 in 3 ms"), 0.003)
         self.report.add("reach", skipped("it needs TCP"), 0)
-        assert self.lines == ["ok       resolve     192.0.2.7 in 3 ms", "skipped  reach       it needs TCP"]
+        self.report.add("mtu", Finding("1500"), 0)
+        assert self.lines == [
+            "ok       resolve     192.0.2.7 in 3 ms",
+            "skipped  reach       it needs TCP",
+            "ok       mtu         1500",
+        ]
+
+    def test_skippedForTheSameReasonShareALine(self) -> None:
+        """Checks that follow each other and are skipped for the same reason have one line, others one each."""
+        self.report.begin("there:1", ["resolve", "reach", "mtu", "udp"])
+        for name, why in (("resolve", "interrupted"), ("reach", "interrupted"), ("mtu", "interrupted"), ("udp", "no")):
+            self.report.add(name, skipped(why), 0)
+        self.report.end(conclude({}, isStrict=False))
+        assert [line for line in self.lines if line.startswith("skipped")] == [
+            "skipped  resolve, reach, mtu: interrupted",
+            "skipped  udp         no",
+        ]
 
     def test_problemIsExplained(self) -> None:
         """Under a check with a problem stand what was seen, what it means and what to try."""
@@ -93,6 +110,7 @@ class TextTests(SynchronousTestCase):
         self.report.add("tls", Finding("bad", (BROKEN,)), 0)
         assert self.lines[0] == "fail     tls         bad"
         self.report.add("resolve", skipped("no address"), 0)
+        self.report.add("reach", skipped("no connection"), 0)
         assert self.lines[-1] == "skipped  resolve     no address"
 
     def test_lastLineIsTheCause(self) -> None:
@@ -164,6 +182,14 @@ class LiveTests(SynchronousTestCase):
         self.report.tell("resolve", "word " * 40)
         assert len(self.screen.lines) == 2
         assert len(self.screen.lines[1]) < 40
+
+    def test_explanationFitsTheTerminal(self) -> None:
+        """An explanation is wrapped at the width of a terminal that is narrower than usual, but not to nothing."""
+        for self.columns, widest in ((60, 59), (20, 34)):
+            self.setUp()
+            self.report.add("resolve", Finding("slow", (replace(SLOW, meaning="word " * 40),)), 0)
+            lines = [line for line in self.screen.lines if line.endswith("word")]
+            assert widest - 5 < max(map(len, lines)) <= widest
 
     def test_statusIsColoured(self) -> None:
         """The status has a colour on a terminal, unless NO_COLOR is set."""
