@@ -16,6 +16,7 @@ from echoup.client.diagnose.checks import (
     udp,
 )
 from echoup.client.diagnose.finding import Finding
+from echoup.client.diagnose.firstreply import Silence
 from echoup.client.diagnose.longchecks import flows, idle, load, many
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 
@@ -30,45 +31,54 @@ class Check:
     name: str
     make: Make
     needs: tuple[str, ...] = ()
-    """What the target must have, in words: the keys of _HAS."""
+    """What the target must have: the keys of _HAS."""
     isBasis: bool = False
     """Whether the other checks need what it learns of the path, so that it is made even where it isn't asked for."""
     option: str = ""
     """The field of the scope that asks for it, where it is made only on demand; it is also the option's name."""
+    spoiledBy: frozenset[Silence] = frozenset()
+    """How connections may stay without a reply so that it would only fail, and not say why."""
+    followsFrom: frozenset[str] = frozenset()
+    """The causes after which it would only fail, too."""
 
     def whySkipped(self, path: PathUnderTest) -> str:
         """Return why it can't, or needn't, be made on `path`; empty if it is to be made."""
         if self.option and not getattr(path.scope, self.option):
-            return f"--{self.option} asks for it"
-        missing = [need for need in self.needs if not _HAS[need](path)]
-        return f"it needs {missing[0]}, and {path.target} has none" if missing else ""
+            return "made only with the option of that name"
+        return next((f"the target has no {need}" for need in self.needs if not _HAS[need](path)), "")
 
 
 _HAS: dict[str, Callable[[PathUnderTest], bool]] = {
-    "a host": lambda path: bool(path.host),
-    "a stream": lambda path: not path.isDatagram,
-    "TCP": lambda path: bool(path.host) and not path.isDatagram,
+    "IP address": lambda path: bool(path.host),
+    "stream": lambda path: not path.isDatagram,
     "TLS": lambda path: bool(getattr(path.target, "security", None)),
 }
 
+_ENDED = frozenset({Silence.CLOSED, Silence.REFUSED, Silence.HANGING})
+_BROKEN = frozenset({Silence.REFUSED, Silence.HANGING})
+_ANY = frozenset(Silence)
+
+_BLACK_HOLE = frozenset({"mtu-black-hole", "mtu-black-hole-back"})
+
 STAGES: tuple[tuple[Check, ...], ...] = (
-    (Check("resolve", resolution.check, ("a host",), isBasis=True),),
-    (Check("reach", reach.check, ("TCP",), isBasis=True),),
+    (Check("resolve", resolution.check, ("IP address",), isBasis=True),),
+    (Check("reach", reach.check, ("IP address", "stream"), isBasis=True),),
+    # Where large packets vanish, what sends them isn't worth a few timeouts more.
+    (
+        Check("mtu", packetsize.check, ("IP address",), spoiledBy=_ANY - {Silence.HANGING}),
+        Check("udp", udp.check, ("IP address",)),
+    ),
     # What measures times runs before what loads the path.
     (
-        Check("tls", handshake.check, ("TLS",)),
-        Check("half-close", halfclose.check, ("a stream",)),
-        Check("proxy", distance.check, ("TCP",)),
-        Check("buffering", buffering.check, ("a stream",)),
+        Check("tls", handshake.check, ("IP address", "stream", "TLS")),
+        Check("half-close", halfclose.check, ("stream",), spoiledBy=_ENDED, followsFrom=_BLACK_HOLE),
+        Check("proxy", distance.check, ("IP address", "stream"), spoiledBy=_ANY),
+        Check("buffering", buffering.check, ("stream",), spoiledBy=_ENDED),
     ),
-    (
-        Check("exact", exact.check, ("a stream",)),
-        Check("mtu", packetsize.check, ("a host",)),
-        Check("udp", udp.check, ("a host",)),
-    ),
-    (Check("flows", flows.check, ("a host",), option="flows"),),
-    (Check("load", load.check, ("a stream",), option="load"),),
-    (Check("many", many.check, ("a stream",), option="many"),),
-    (Check("idle", idle.check, ("a host",), option="idle"),),
+    (Check("exact", exact.check, ("stream",), spoiledBy=_BROKEN, followsFrom=_BLACK_HOLE),),
+    (Check("flows", flows.check, ("IP address",), option="flows", spoiledBy=_ANY),),
+    (Check("load", load.check, ("stream",), option="load", spoiledBy=_ANY, followsFrom=_BLACK_HOLE),),
+    (Check("many", many.check, ("stream",), option="many", spoiledBy=_ANY),),
+    (Check("idle", idle.check, ("IP address",), option="idle", spoiledBy=_ANY),),
 )
 """The checks of a stage run at the same time, one stage after the other."""

@@ -9,8 +9,8 @@ from echoup.client.exitcodes import ExitCode
 PRECEDENCE = (
     "resolve",
     "reach",
-    "tls",
     "mtu",
+    "tls",
     "exact",
     "half-close",
     "buffering",
@@ -22,6 +22,9 @@ PRECEDENCE = (
     "udp",
 )
 """The checks by how much their problems explain those of the others: causes before their consequences."""
+
+BROKE_OFF = "broke-off"
+"""The cause of a problem that a check doesn't look for, and can't explain: any other explains more."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,13 @@ def conclude(findings: Mapping[str, Finding], isStrict: bool) -> Conclusion:
     A failure sets the exit code; with `isStrict`, notes and warnings do, too.
     """
     ranked = [
-        (-problem.status.rank, PRECEDENCE.index(name), number)
+        (-problem.status.rank, problem.cause == BROKE_OFF, PRECEDENCE.index(name), number)
         for name, finding in findings.items()
         for number, problem in enumerate(finding.problems)
     ]
     if not ranked:
         return Conclusion("", None, ExitCode.OK)
-    _, place, number = min(ranked)
+    *_, place, number = min(ranked)
     name = PRECEDENCE[place]
     problem = findings[name].problems[number]
     otherwise = ExitCode.WRONG if isStrict else ExitCode.OK

@@ -1,13 +1,14 @@
 """One `echoup diagnose`: its checks, stage by stage, and how it ends."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError
 
 from echoup.client.diagnose.checklist import STAGES, Check
-from echoup.client.diagnose.conclusion import conclude
+from echoup.client.diagnose.conclusion import BROKE_OFF, conclude
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
+from echoup.client.diagnose.firstreply import Silence, findSilence
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.diagnose.reports.report import DiagnosisReport
 from echoup.client.diagnose.scope import Scope
@@ -63,10 +64,33 @@ class _Session:
         self.findings: dict[str, Finding] = {}
         """By the names of the checks."""
         self._report = report
+        self._silence: Silence | None = None
+        self._isTried = False
 
-    async def makeAll(self, checks: Iterable[Check]) -> None:
+    async def makeAll(self, checks: Sequence[Check]) -> None:
         """Make the `checks` at the same time."""
+        await self._tryFirst(checks)
         await together(self._make(check) for check in checks)
+
+    async def _tryFirst(self, checks: Sequence[Check]) -> None:
+        """Before the first of `checks` that needs to know, find out whether a connection is answered at all."""
+        path = self.path
+        needed = [check for check in checks if check.spoiledBy and not (check.whySkipped(path) or path.obstacle)]
+        if path.isDatagram or self._isTried or not needed:
+            return
+        self._isTried = True
+        silence = await findSilence(path)
+        # Nothing is skipped for the sake of a check that isn't made.
+        self._silence = silence if silence and path.scope.includes(silence.explainedBy) else None
+
+    def _whySpoiled(self, check: Check) -> str:
+        """Return why `check` would only fail because of what is already known; empty if it may find something."""
+        if self._silence in check.spoiledBy and self._silence:
+            return self._silence.value
+        for name, finding in self.findings.items():
+            if any(problem.cause in check.followsFrom for problem in finding.problems):
+                return f"it would only fail because of what {name} found"
+        return ""
 
     async def _make(self, check: Check) -> None:
         """Make `check`, unless there is a reason not to, and report what it found.
@@ -75,7 +99,7 @@ class _Session:
         """
         path, isAsked = self.path, self.path.scope.includes(check.name)
         began = path.clock.seconds()
-        if why := check.whySkipped(path) or path.obstacle:
+        if why := check.whySkipped(path) or path.obstacle or self._whySpoiled(check):
             if isAsked:
                 self.add(check, skipped(why))
             return
@@ -106,10 +130,9 @@ def _explain(name: str, error: PathError) -> Finding:
         return skipped(f"this machine can't make it: {error}")
     problem = Problem(
         Status.FAIL,
-        "broke-off",
+        BROKE_OFF,
         f"the path failed during this check: {error}",
-        meaning="The path failed in a step that this check takes for granted.",
-        advice="Repeat the diagnosis, and see what the other checks say; echoup ping shows whether it fails each time.",
+        advice="See what the other checks say, and repeat the diagnosis.",
         code=error.code,
     )
     return Finding(problem.text, (problem,))

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoup.client.diagnose.conclusion import PRECEDENCE, conclude
+from echoup.client.diagnose.conclusion import BROKE_OFF, PRECEDENCE, conclude
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.scope import CHECKS
 from echoup.client.exitcodes import ExitCode
@@ -38,6 +38,14 @@ class ConclusionTests(SynchronousTestCase):
         done = conclude(findings, isStrict=False)
         assert done.cause
         assert (done.check, done.cause.text, done.code) == ("mtu", "black hole", ExitCode.SHORT)
+
+    def test_unexplainedFailureComesLast(self) -> None:
+        """A failure that its check can't explain is the cause only if there is no other."""
+        broken = Problem(Status.FAIL, BROKE_OFF, "the path failed")
+        findings = {"mtu": Finding("", (broken,)), "exact": found(Status.FAIL, "cut")}
+        assert conclude(findings, isStrict=False).check == "exact"
+        findings["exact"] = found(Status.WARN)
+        assert conclude(findings, isStrict=False).check == "mtu"
 
     def test_firstOfACheckIsTheCause(self) -> None:
         """Of several problems of a check that are as bad, the first is the cause."""

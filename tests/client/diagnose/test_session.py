@@ -7,9 +7,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from echoup.client.diagnose import session
 from echoup.client.diagnose.checklist import STAGES, Check
 from echoup.client.diagnose.conclusion import Conclusion
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
+from echoup.client.diagnose.firstreply import Silence
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.reports.report import DiagnosisReport
 from echoup.client.diagnose.scope import CHECKS, Scope
@@ -132,6 +134,53 @@ class SessionTests(SynchronousTestCase):
         assert ("add", "mtu", Status.SKIPPED, "nothing answers") in self.report.events
         assert self.pending == {}
 
+    def silent(self, silence: Silence | None) -> None:
+        """Let the first connection stay without a reply."""
+
+        async def find(path: PathUnderTest) -> Silence | None:
+            self.tried += 1
+            return silence
+
+        self.tried = 0
+        self.patch(session, "findSilence", find)
+
+    def test_silenceIsExplainedOnce(self) -> None:
+        """Where no connection is answered, a check that needs a reply is skipped for the one that says why."""
+        proxy = self.quick("proxy", lambda _: Finding("far"), spoiledBy=frozenset({Silence.CLOSED}))
+        exact = self.quick("exact", lambda _: Finding("bad", (FAULT,)), spoiledBy=frozenset({Silence.REFUSED}))
+        self.silent(Silence.CLOSED)
+        self.failureResultOf(self.start([proxy], [exact]), PathError)
+        assert ("add", "proxy", Status.SKIPPED, Silence.CLOSED.value) in self.report.events
+        assert ("add", "exact", Status.FAIL, "bad") in self.report.events
+        assert self.tried == 1
+
+    def test_nothingIsSkippedForACheckThatIsNotMade(self) -> None:
+        """Without the check that says why no connection is answered, the others are made, and fail."""
+        proxy = self.quick("proxy", lambda _: Finding("bad", (FAULT,)), spoiledBy=frozenset(Silence))
+        for silence, other in ((Silence.CLOSED, "exact"), (Silence.HANGING, "tls")):
+            self.silent(silence)
+            self.failureResultOf(self.start([proxy], skip=frozenset({other})), PathError)
+
+    def test_replyIsAwaitedOnlyWhereItMatters(self) -> None:
+        """Nothing is tried for datagrams, beyond an obstacle, or for checks that need no reply."""
+        self.silent(Silence.CLOSED)
+        needy = self.quick("mtu", lambda _: Finding("fine"), spoiledBy=frozenset(Silence))
+        self.successResultOf(self.start([needy], target="udp:127.0.0.1:1"))
+        self.successResultOf(self.start([self.quick("udp", lambda _: Finding("fine"))]))
+
+        def fail(path: PathUnderTest) -> Finding:
+            path.obstacle = "nothing answers"
+            return Finding("silent", (FAULT,))
+
+        self.failureResultOf(self.start([self.quick("reach", fail)], [needy]), PathError)
+        assert self.tried == 0
+
+    def test_consequencesAreSkipped(self) -> None:
+        """A check that would only fail because of what another one found is skipped, and names that."""
+        exact = self.quick("exact", lambda _: Finding("fine"), followsFrom=frozenset({"cause"}))
+        self.failureResultOf(self.start([self.quick("mtu", lambda _: Finding("bad", (FAULT,)))], [exact]), PathError)
+        assert ("add", "exact", Status.SKIPPED, "it would only fail because of what mtu found") in self.report.events
+
     def test_basisIsMadeAnyway(self) -> None:
         """What the other checks build on is made where it isn't asked for, too, and reported only if it failed."""
         basis = self.quick("reach", lambda _: Finding("fine"), isBasis=True)
@@ -149,10 +198,10 @@ class SessionTests(SynchronousTestCase):
         assert len(self.report.events) == 6
 
     def test_onDemandIsSkippedOtherwise(self) -> None:
-        """A check on demand says which option asks for it; with that it is made."""
+        """A check on demand is made only with its option."""
         many = self.quick("many", lambda path: Finding(f"{path.scope.many} held"), option="many")
         self.successResultOf(self.start([many]))
-        assert ("add", "many", Status.SKIPPED, "--many asks for it") in self.report.events
+        assert ("add", "many", Status.SKIPPED, "made only with the option of that name") in self.report.events
         self.successResultOf(self.start([many], many=7))
         assert ("add", "many", Status.OK, "7 held") in self.report.events
 
@@ -225,7 +274,7 @@ class ChecklistTests(SynchronousTestCase):
         everything = {"flows": 2, "load": 1, "many": 2, "idle": 1}
         assert {*self.whyNot("tls:a.example")} == onDemand
         assert self.whyNot("tls:a.example", **everything) == {}
-        assert self.whyNot("a.example", **everything) == {"tls": "it needs TLS, and a.example:8081 has none"}
+        assert self.whyNot("a.example", **everything) == {"tls": "the target has no TLS"}
         withoutHost = {"resolve", "reach", "tls", "proxy", "mtu", "udp", "flows", "idle"}
         assert {*self.whyNot("unix:/a", **everything)} == withoutHost
         datagrams = {"reach", "tls", "half-close", "proxy", "buffering", "exact", "load", "many"}
