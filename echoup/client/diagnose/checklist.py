@@ -54,9 +54,9 @@ _HAS: dict[str, Callable[[PathUnderTest], bool]] = {
     "TLS": lambda path: bool(getattr(path.target, "security", None)),
 }
 
-_ENDED = frozenset({Silence.CLOSED, Silence.REFUSED, Silence.HANGING})
-_BROKEN = frozenset({Silence.REFUSED, Silence.HANGING})
 _ANY = frozenset(Silence)
+_ENDED = _ANY - {Silence.LATE}
+_BROKEN = frozenset({Silence.REFUSED, Silence.HANGING})
 
 _BLACK_HOLE = frozenset({"mtu-black-hole", "mtu-black-hole-back"})
 

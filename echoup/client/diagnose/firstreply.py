@@ -16,8 +16,10 @@ BREATH = 0.2
 
 
 class Silence(Enum):
-    """How a connection that TCP accepts stays without a reply; the values say why a check is then skipped."""
+    """How connections stay without a reply; the values say why a check is then skipped."""
 
+    UNCONNECTED = "no connection can be made, see exact"
+    """Of a Unix socket only: `reach` looks at TCP's."""
     CLOSED = "connections end without a reply, see exact"
     LATE = "no reply comes while a connection is open, see exact"
     REFUSED = "no TLS handshake succeeds, see tls"
@@ -26,7 +28,7 @@ class Silence(Enum):
     @property
     def explainedBy(self) -> str:
         """The check that fails because of it, and says why."""
-        return "exact" if self in (Silence.CLOSED, Silence.LATE) else "tls"
+        return "tls" if self in (Silence.REFUSED, Silence.HANGING) else "exact"
 
 
 async def findSilence(path: PathUnderTest) -> Silence | None:
@@ -35,7 +37,7 @@ async def findSilence(path: PathUnderTest) -> Silence | None:
     What ends at once is tried a second time, because a server may just be restarting.
     """
     silence = await _attempt(path)
-    if silence in (Silence.CLOSED, Silence.REFUSED):
+    if silence in (Silence.UNCONNECTED, Silence.CLOSED, Silence.REFUSED):
         await deferLater(path.clock, BREATH)
         silence = await _attempt(path)
     return silence
@@ -55,10 +57,9 @@ async def _attempt(path: PathUnderTest) -> Silence | None:
             return None
         if error.code is ExitCode.TLS_FAILED:
             return Silence.REFUSED
-        if isConnected and error.code is ExitCode.SHORT:
-            return Silence.CLOSED
-        if isConnected and error.code is ExitCode.TIMED_OUT:
-            return Silence.LATE
+        if isConnected:
+            return {ExitCode.SHORT: Silence.CLOSED, ExitCode.TIMED_OUT: Silence.LATE}.get(error.code)
         if trace.step is Step.TLS and error.code is ExitCode.TIMED_OUT:
             return Silence.HANGING
+        return None if path.host else Silence.UNCONNECTED
     return None

@@ -66,11 +66,18 @@ class _Session:
         self._report = report
         self._silence: Silence | None = None
         self._isTried = False
+        self._broken: dict[Check, float] = {}
+        """The checks that broke off and are to be made again, and when they began."""
 
     async def makeAll(self, checks: Sequence[Check]) -> None:
-        """Make the `checks` at the same time."""
+        """Make the `checks` at the same time, and those that break off once more, each by itself.
+
+        What limits the connections of one client, or a restart, may end some of those that are made at the same time.
+        """
         await self._tryFirst(checks)
         await together(self._make(check) for check in checks)
+        for check, began in [*self._broken.items()]:
+            await self._make(check, began)
 
     async def _tryFirst(self, checks: Sequence[Check]) -> None:
         """Before the first of `checks` that needs to know, find out whether a connection is answered at all."""
@@ -92,14 +99,15 @@ class _Session:
                 return f"it would only fail because of what {name} found"
         return ""
 
-    async def _make(self, check: Check) -> None:
+    async def _make(self, check: Check, since: float | None = None) -> None:
         """Make `check`, unless there is a reason not to, and report what it found.
 
-        Nothing is reported of a check that isn't asked for, unless it shows why the others can't be made.
+        Nothing is reported of a check that isn't asked for, unless it shows why the others can't be made. `since` is
+        when it began the first time, if it is made again.
         """
         path, isAsked = self.path, self.path.scope.includes(check.name)
-        began = path.clock.seconds()
-        if why := check.whySkipped(path) or path.obstacle or self._whySpoiled(check):
+        began = path.clock.seconds() if since is None else since
+        if why := path.obstacle or check.whySkipped(path) or self._whySpoiled(check):
             if isAsked:
                 self.add(check, skipped(why))
             return
@@ -114,7 +122,11 @@ class _Session:
         except PathError as error:
             if error.code is ExitCode.BROKEN_PIPE:  # of the report
                 raise
+            if since is None and error.code is not ExitCode.LOCAL:
+                self._broken[check] = began
+                return
             finding = _explain(check.name, error)
+        self._broken.pop(check, None)
         if isAsked or finding.status is Status.FAIL:
             self.add(check, finding, path.clock.seconds() - began)
 

@@ -95,8 +95,9 @@ class SilenceTests(SynchronousTestCase):
             assert find(f"tls:{target}") is Silence.HANGING
 
     def test_noConnectionIsNoSilence(self) -> None:
-        """What isn't connected is for others to explain."""
+        """What isn't connected is for `reach` to explain, but for a Unix socket."""
         assert find(unused().target) is None
+        assert find("unix:/nowhere/at/all") is Silence.UNCONNECTED
 
     def test_eachIsExplained(self) -> None:
         """The reason for which a check is skipped names the check that explains it."""

@@ -220,6 +220,24 @@ class SessionTests(SynchronousTestCase):
         assert ("add", "exact", Status.FAIL, "the path failed during this check: no luck") in self.report.events
         assert ("add", "mtu", Status.SKIPPED, "this machine can't make it: no luck") in self.report.events
 
+    def test_brokenOffIsMadeAgain(self) -> None:
+        """A check that breaks off is made once more, when those beside it have ended; only the second time counts."""
+        running = self.start([self.make("exact"), self.make("mtu")], [self.make("udp")])
+        self.clock.advance(1)
+        self.pending["exact"].errback(PathError(ExitCode.SHORT, "reset"))
+        first = self.pending["exact"]
+        self.pending["mtu"].callback(Finding("fine"))
+        assert self.pending["exact"] is not first
+        assert "udp" not in self.pending
+        self.clock.advance(1)
+        self.pending["exact"].callback(Finding("good"))
+        self.pending["udp"].callback(Finding("good"))
+        self.successResultOf(running)
+        assert [event for event in self.report.events if event[:2] == ("add", "exact")] == [
+            ("add", "exact", Status.OK, "good")
+        ]
+        assert self.report.seconds["exact"] == 2
+
     def test_faultOfTheProgramEndsTheRest(self) -> None:
         """Any other error ends the other checks, and is raised."""
         running = self.start([self.make("tls"), self.make("mtu")])
