@@ -46,7 +46,7 @@ def diagnose(
     the time that --idle and --load are given. The report has a line for each check, under a warning what was seen, what
     it means and what to try, and in the last line the most probable cause.
 
-    The checks are resolve, reach, tls, half-close, proxy, buffering, exact, mtu and udp, and with the option of that
+    The checks are resolve, reach, mtu, udp, tls, half-close, proxy, buffering and exact, and with the option of that
     name flows, load, many and idle.
 
     TARGET is HOST, HOST:PORT, [V6]:PORT, tls: or udp: before one of these, or a Twisted client endpoint string (tcp:,

@@ -36,6 +36,8 @@ class Conclusion:
     problem: Problem | None
     """The worst problem, and of several the one that explains the others best; None without any."""
     code: ExitCode
+    isInterrupted: bool = False
+    """Whether the diagnosis ended before all checks were made."""
 
     @property
     def cause(self) -> Problem | None:

@@ -1,6 +1,7 @@
 """One `echoup diagnose`: its checks, stage by stage, and how it ends."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError
@@ -46,7 +47,7 @@ async def diagnose(
         for check in asked:
             if check.name not in session.findings:
                 session.add(check, skipped(INTERRUPTED))
-        report.end(conclude(session.findings, isStrict))
+        report.end(replace(conclude(session.findings, isStrict), isInterrupted=True))
         raise
     finally:
         await session.path.close()

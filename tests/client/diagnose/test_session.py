@@ -267,6 +267,8 @@ class SessionTests(SynchronousTestCase):
             *(("add", name, Status.SKIPPED, INTERRUPTED) for name in ("tls", "mtu", "udp")),
             ("end",),
         ]
+        assert self.report.conclusion
+        assert self.report.conclusion.isInterrupted
 
     def test_tellReachesTheReport(self) -> None:
         """What a check says of its progress is reported."""

@@ -78,28 +78,41 @@ class DiagnosisText(DiagnosisReport):
         counts = ", ".join(f"{count} {status.value}" for status, count in self._counts.items() if count)
         if cause := conclusion.cause:
             colour = COLOURS[cause.status]
-            last = f"{self._colour('most probable cause', colour)}: {shown(cause.text)} ({conclusion.check})"
+            words = f"most probable cause: {shown(cause.text)} ({conclusion.check})"
+            first, *rest = self._wrap(words, 0)
+            last = [first.replace("most probable cause", self._colour("most probable cause", colour), 1), *rest]
+        elif conclusion.isInterrupted and self._counts[Status.OK]:
+            last = ["no fault found so far"]
+        elif conclusion.code:
+            last = ["no fault found, but --strict counts notes"]
         elif conclusion.problem or self._counts[Status.OK]:
-            last = self._colour("no fault found", "green")
+            last = [self._colour("no fault found", "green")]
         else:
-            last = "nothing was measured"
-        self._print(*self._describeSkipped(), "", counts, last)
+            last = ["nothing was measured"]
+        self._print(*self._describeSkipped(), "", counts, *last)
 
     def _describeSkipped(self) -> Iterator[str]:
         """Yield the line of the checks that were skipped for the same reason, if there are any, and forget them."""
         if self._skipped:
-            names = ", ".join(self._skipped)
-            label = f"{names:{_NAME}}" if len(self._skipped) == 1 else f"{names}:"
-            yield f"{Status.SKIPPED.value:{_STATUS}} {label} {shown(self._why)}"
+            names = ", ".join(self._skipped) + ":" * (len(self._skipped) > 1)
+            yield from self._wrap(f"{Status.SKIPPED.value:{_STATUS}} {names:{_NAME}} {shown(self._why)}")
         self._skipped, self._why = [], ""
 
     def _describe(self, name: str, finding: Finding) -> Iterator[str]:
-        status = self._colour(f"{finding.status.value:{_STATUS}}", COLOURS.get(finding.status))
-        yield f"{status} {name:{_NAME}} {shown(finding.summary)}"
+        status = f"{finding.status.value:{_STATUS}}"
+        first, *rest = self._wrap(f"{status} {name:{_NAME}} {shown(finding.summary)}")
+        yield self._colour(status, COLOURS.get(finding.status)) + first.removeprefix(status)
+        yield from rest
         for problem in finding.problems:
-            if problem.text != finding.summary:
+            if len(finding.problems) > 1 or problem.text not in finding.summary:
                 yield f"{'':{_STATUS}} - {self._colour(shown(problem.text), COLOURS[problem.status])}"
             yield from _explain(problem, min(self._columns, WIDTH))
+
+    def _wrap(self, line: str, indent: int = _STATUS + _NAME + 2) -> list[str]:
+        """Return `line` in lines that fit the terminal, the following ones with an `indent`; as it is elsewhere."""
+        if not self._isTerminal:
+            return [line]
+        return wrap(line, max(self._columns, 2 * indent, 1), subsequent_indent=" " * indent, break_on_hyphens=False)
 
     @property
     def _columns(self) -> int:
@@ -133,5 +146,7 @@ def _explain(problem: Problem, columns: int) -> Iterator[str]:
             start = f"{indent}{label if label != before else '':{_LABEL}} "
             following = indent + " " * (_LABEL + 1)
             width = max(columns, 2 * len(following))
-            yield from wrap(shown(words), width, initial_indent=start, subsequent_indent=following)
+            yield from wrap(
+                shown(words), width, initial_indent=start, subsequent_indent=following, break_on_hyphens=False
+            )
             before = label

@@ -138,6 +138,15 @@ class TextTests(SynchronousTestCase):
             self.report.end(conclude({"resolve": finding}, isStrict=False))
             assert self.lines[-1] == last
 
+    def test_interruptedOrStrictIsSaid(self) -> None:
+        """The last line doesn't promise more than was measured, nor contradict the exit code."""
+        self.report.add("resolve", Finding("fine"), 0)
+        self.report.end(replace(conclude({}, isStrict=False), isInterrupted=True))
+        assert self.lines[-1] == "no fault found so far"
+        note = Finding("odd", (Problem(Status.NOTE, "odd", "it is odd"),))
+        self.report.end(conclude({"resolve": note}, isStrict=True))
+        assert self.lines[-1] == "no fault found, but --strict counts notes"
+
     def test_foreignTextIsEscaped(self) -> None:
         """Control characters in what came from outside are escaped."""
         evil = Problem(Status.WARN, "evil", "a\x1b[2J", ("b\x07",), "c\x9b", "d\r")
@@ -182,6 +191,23 @@ class LiveTests(SynchronousTestCase):
         self.report.tell("resolve", "word " * 40)
         assert len(self.screen.lines) == 2
         assert len(self.screen.lines[1]) < 40
+
+    def test_summaryFitsTheTerminal(self) -> None:
+        """On a terminal a summary and the last line are wrapped at words, like the explanations."""
+        self.columns = 50
+        self.setUp()
+        wordy = Problem(Status.FAIL, "wordy", "word " * 12)
+        self.report.add("resolve", Finding(wordy.text, (wordy,)), 0)
+        self.report.end(conclude({"resolve": Finding("", (wordy,))}, isStrict=False))
+        assert self.screen.lines[1:] == [
+            "fail     resolve     word word word word word",
+            "                     word word word word word",
+            "                     word word",
+            "",
+            "1 fail",
+            "most probable cause: word word word word word",
+            "word word word word word word word  (resolve)",
+        ]
 
     def test_explanationFitsTheTerminal(self) -> None:
         """An explanation is wrapped at the width of a terminal that is narrower than usual, but not to nothing."""
