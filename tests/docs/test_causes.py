@@ -13,8 +13,8 @@ FOLDER = PACKAGE / "echoup/client/diagnose"
 OTHERS = {*CHECKS, "utf-8", "latin-1", "look-alike"}
 """Words with a hyphen in the code that are no causes."""
 
-COMPOSED = {"filter-ftp", "filter-http", "filter-sip", "udp-refused", "udp-silent"}
-"""Causes whose end the code puts to their beginning."""
+COMPOSED = ("filter-", "held-until-", "udp-")
+"""The beginnings of causes to which the code adds the end."""
 
 
 def causesIn(page: Document) -> set[str]:
@@ -45,7 +45,7 @@ class CauseTests(SynchronousTestCase):
 
     def test_everyDocumentedCauseIsReal(self) -> None:
         """Each documented cause is a word of the code."""
-        assert self.causes - self.words == COMPOSED
+        assert [cause for cause in self.causes - self.words if not cause.startswith(COMPOSED)] == []
 
     def test_everyCheckHasItsSection(self) -> None:
         """Each check has a section of its own, in the order in which they run, with a table of its causes."""
