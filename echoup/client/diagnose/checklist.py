@@ -25,7 +25,7 @@ Make = Callable[[PathUnderTest, Tell], Coroutine[Any, Any, Finding]]
 
 
 @dataclass(frozen=True)
-class Check:
+class PathCheck:
     """One check."""
 
     name: str
@@ -60,25 +60,25 @@ _BROKEN = frozenset({Silence.REFUSED, Silence.HANGING})
 
 _BLACK_HOLE = frozenset({"mtu-black-hole", "mtu-black-hole-back"})
 
-STAGES: tuple[tuple[Check, ...], ...] = (
-    (Check("resolve", resolution.check, ("IP address",), isBasis=True),),
-    (Check("reach", reach.check, ("IP address", "stream"), isBasis=True),),
+STAGES: tuple[tuple[PathCheck, ...], ...] = (
+    (PathCheck("resolve", resolution.check, ("IP address",), isBasis=True),),
+    (PathCheck("reach", reach.check, ("IP address", "stream"), isBasis=True),),
     # Where large packets vanish, what sends them isn't worth a few timeouts more.
     (
-        Check("mtu", packetsize.check, ("IP address",), spoiledBy=_ANY - {Silence.HANGING}),
-        Check("udp", udp.check, ("IP address",)),
+        PathCheck("mtu", packetsize.check, ("IP address",), spoiledBy=_ANY - {Silence.HANGING}),
+        PathCheck("udp", udp.check, ("IP address",)),
     ),
     # What measures times runs before what loads the path.
     (
-        Check("tls", handshake.check, ("IP address", "stream", "TLS")),
-        Check("half-close", halfclose.check, ("stream",), spoiledBy=_ENDED, followsFrom=_BLACK_HOLE),
-        Check("proxy", distance.check, ("IP address", "stream"), spoiledBy=_ANY),
-        Check("buffering", buffering.check, ("stream",), spoiledBy=_ENDED),
+        PathCheck("tls", handshake.check, ("IP address", "stream", "TLS")),
+        PathCheck("half-close", halfclose.check, ("stream",), spoiledBy=_ENDED, followsFrom=_BLACK_HOLE),
+        PathCheck("proxy", distance.check, ("IP address", "stream"), spoiledBy=_ANY),
+        PathCheck("buffering", buffering.check, ("stream",), spoiledBy=_ENDED),
     ),
-    (Check("exact", exact.check, ("stream",), spoiledBy=_BROKEN, followsFrom=_BLACK_HOLE),),
-    (Check("flows", flows.check, ("IP address",), option="flows", spoiledBy=_ANY),),
-    (Check("load", load.check, ("stream",), option="load", spoiledBy=_ANY, followsFrom=_BLACK_HOLE),),
-    (Check("many", many.check, ("stream",), option="many", spoiledBy=_ANY),),
-    (Check("idle", idle.check, ("IP address",), option="idle", spoiledBy=_ANY),),
+    (PathCheck("exact", exact.check, ("stream",), spoiledBy=_BROKEN, followsFrom=_BLACK_HOLE),),
+    (PathCheck("flows", flows.check, ("IP address",), option="flows", spoiledBy=_ANY),),
+    (PathCheck("load", load.check, ("stream",), option="load", spoiledBy=_ANY, followsFrom=_BLACK_HOLE),),
+    (PathCheck("many", many.check, ("stream",), option="many", spoiledBy=_ANY),),
+    (PathCheck("idle", idle.check, ("IP address",), option="idle", spoiledBy=_ANY),),
 )
 """The checks of a stage run at the same time, one stage after the other."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError
 
-from echoup.client.diagnose.checklist import STAGES, Check
+from echoup.client.diagnose.checklist import STAGES, PathCheck
 from echoup.client.diagnose.conclusion import BROKE_OFF, conclude
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.firstreply import Silence, findSilence
@@ -28,7 +28,7 @@ async def diagnose(
     scope: Scope,
     report: DiagnosisReport,
     isStrict: bool = False,
-    stages: Sequence[Sequence[Check]] = STAGES,
+    stages: Sequence[Sequence[PathCheck]] = STAGES,
 ) -> None:
     """Make the checks of `target` that `scope` asks for, and report them.
 
@@ -67,10 +67,10 @@ class _Session:
         self._report = report
         self._silence: Silence | None = None
         self._isTried = False
-        self._broken: dict[Check, float] = {}
+        self._broken: dict[PathCheck, float] = {}
         """The checks that broke off and are to be made again, and when they began."""
 
-    async def makeAll(self, checks: Sequence[Check]) -> None:
+    async def makeAll(self, checks: Sequence[PathCheck]) -> None:
         """Make the `checks` at the same time, and those that break off once more, each by itself.
 
         What limits the connections of one client, or a restart, may end some of those that are made at the same time.
@@ -80,7 +80,7 @@ class _Session:
         for check, began in [*self._broken.items()]:
             await self._make(check, began)
 
-    async def _tryFirst(self, checks: Sequence[Check]) -> None:
+    async def _tryFirst(self, checks: Sequence[PathCheck]) -> None:
         """Before the first of `checks` that needs to know, find out whether a connection is answered at all."""
         path = self.path
         needed = [check for check in checks if check.spoiledBy and not (check.whySkipped(path) or path.obstacle)]
@@ -91,7 +91,7 @@ class _Session:
         # Nothing is skipped for the sake of a check that isn't made.
         self._silence = silence if silence and path.scope.includes(silence.explainedBy) else None
 
-    def _whySpoiled(self, check: Check) -> str:
+    def _whySpoiled(self, check: PathCheck) -> str:
         """Return why `check` would only fail because of what is already known; empty if it may find something."""
         if self._silence in check.spoiledBy and self._silence:
             return self._silence.value
@@ -100,7 +100,7 @@ class _Session:
                 return f"it would only fail because of what {name} found"
         return ""
 
-    async def _make(self, check: Check, since: float | None = None) -> None:
+    async def _make(self, check: PathCheck, since: float | None = None) -> None:
         """Make `check`, unless there is a reason not to, and report what it found.
 
         Nothing is reported of a check that isn't asked for, unless it shows why the others can't be made. `since` is
@@ -131,7 +131,7 @@ class _Session:
         if isAsked or finding.status is Status.FAIL:
             self.add(check, finding, path.clock.seconds() - began)
 
-    def add(self, check: Check, finding: Finding, seconds: float = 0) -> None:
+    def add(self, check: PathCheck, finding: Finding, seconds: float = 0) -> None:
         """Take what `check` found in so many `seconds`."""
         self.findings[check.name] = finding
         self._report.add(check.name, finding, seconds)

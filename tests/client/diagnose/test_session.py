@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoup.client.diagnose import session
-from echoup.client.diagnose.checklist import STAGES, Check
+from echoup.client.diagnose.checklist import STAGES, PathCheck
 from echoup.client.diagnose.conclusion import Conclusion
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.firstreply import Silence
@@ -61,7 +61,7 @@ class SessionTests(SynchronousTestCase):
         self.cancelled: list[str] = []
         self.tells: dict[str, Tell] = {}
 
-    def make(self, name: str, **keywords: Any) -> Check:
+    def make(self, name: str, **keywords: Any) -> PathCheck:
         """Return a check that ends when its Deferred fires."""
 
         async def check(path: PathUnderTest, tell: Tell) -> Finding:
@@ -69,18 +69,18 @@ class SessionTests(SynchronousTestCase):
             self.pending[name] = Deferred(lambda _: self.cancelled.append(name))
             return await self.pending[name]
 
-        return Check(name, check, **keywords)
+        return PathCheck(name, check, **keywords)
 
-    def quick(self, name: str, act: Callable[[PathUnderTest], Finding], **keywords: Any) -> Check:
+    def quick(self, name: str, act: Callable[[PathUnderTest], Finding], **keywords: Any) -> PathCheck:
         """Return a check that does `act` at once."""
 
         async def check(path: PathUnderTest, tell: Tell) -> Finding:
             return act(path)
 
-        return Check(name, check, **keywords)
+        return PathCheck(name, check, **keywords)
 
     def start(
-        self, *stages: Sequence[Check], target: str = "127.0.0.1:1", isStrict: bool = False, **scope: Any
+        self, *stages: Sequence[PathCheck], target: str = "127.0.0.1:1", isStrict: bool = False, **scope: Any
     ) -> "Deferred[None]":
         """Start a diagnosis."""
         work = diagnose(self.clock, parseTarget(target), Scope(**scope), self.report, isStrict, stages)  # type: ignore[arg-type]
