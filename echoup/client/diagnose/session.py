@@ -67,8 +67,8 @@ class _Session:
         self._report = report
         self._silence: Silence | None = None
         self._isTried = False
-        self._broken: dict[PathCheck, float] = {}
-        """The checks that broke off and are to be made again, and when they began."""
+        self._broken: dict[PathCheck, tuple[float, PathError]] = {}
+        """The checks that broke off and are to be made again: when they began, and why they broke off."""
 
     async def makeAll(self, checks: Sequence[PathCheck]) -> None:
         """Make the `checks` at the same time, and those that break off once more, each by itself.
@@ -77,8 +77,8 @@ class _Session:
         """
         await self._tryFirst(checks)
         await together(self._make(check) for check in checks)
-        for check, began in [*self._broken.items()]:
-            await self._make(check, began)
+        for check in [*self._broken]:
+            await self._make(check)
 
     async def _tryFirst(self, checks: Sequence[PathCheck]) -> None:
         """Before the first of `checks` that needs to know, find out whether a connection is answered at all."""
@@ -100,14 +100,13 @@ class _Session:
                 return f"it would only fail because of what {name} found"
         return ""
 
-    async def _make(self, check: PathCheck, since: float | None = None) -> None:
+    async def _make(self, check: PathCheck) -> None:
         """Make `check`, unless there is a reason not to, and report what it found.
 
-        Nothing is reported of a check that isn't asked for, unless it shows why the others can't be made. `since` is
-        when it began the first time, if it is made again.
+        Nothing is reported of a check that isn't asked for, unless it shows why the others can't be made.
         """
         path, isAsked = self.path, self.path.scope.includes(check.name)
-        began = path.clock.seconds() if since is None else since
+        began, before = self._broken.pop(check, (path.clock.seconds(), None))
         if why := path.obstacle or check.whySkipped(path) or self._whySpoiled(check):
             if isAsked:
                 self.add(check, skipped(why))
@@ -123,11 +122,13 @@ class _Session:
         except PathError as error:
             if error.code is ExitCode.BROKEN_PIPE:  # of the report
                 raise
-            if since is None and error.code is not ExitCode.LOCAL:
-                self._broken[check] = began
+            if not before and error.code is not ExitCode.LOCAL:
+                self._broken[check] = (began, error)
                 return
-            finding = _explain(check.name, error)
-        self._broken.pop(check, None)
+            finding = _explain(error)
+        else:
+            if before:
+                finding = replace(finding, problems=(*finding.problems, _remember(before)))
         if isAsked or finding.status is Status.FAIL:
             self.add(check, finding, path.clock.seconds() - began)
 
@@ -137,8 +138,19 @@ class _Session:
         self._report.add(check.name, finding, seconds)
 
 
-def _explain(name: str, error: PathError) -> Finding:
-    """Return what `error`, which ended the check `name`, says of the path."""
+def _remember(error: PathError) -> Problem:
+    """Return what to say of a check that `error` ended, and that was then made to its end."""
+    return Problem(
+        Status.NOTE,
+        "broke-off-once",
+        f"a first attempt at this check failed: {error}",
+        meaning="The path failed once, or doesn't take the connections of several checks at the same time.",
+        advice="Repeat the diagnosis; echoup ping shows how often it fails.",
+    )
+
+
+def _explain(error: PathError) -> Finding:
+    """Return what `error`, which ended a check, says of the path."""
     if error.code is ExitCode.LOCAL:
         return skipped(f"this machine can't make it: {error}")
     problem = Problem(
