@@ -106,19 +106,13 @@ class _Session:
         Nothing is reported of a check that isn't asked for, unless it shows why the others can't be made.
         """
         path, isAsked = self.path, self.path.scope.includes(check.name)
-        began, before = self._broken.pop(check, (path.clock.seconds(), None))
         if why := path.obstacle or check.whySkipped(path) or self._whySpoiled(check):
             if isAsked:
                 self.add(check, skipped(why))
             return
-
-        def tell(words: str) -> None:
-            if isAsked:
-                self._report.tell(check.name, words)
-
-        tell("")
+        began, before = self._broken.pop(check, (path.clock.seconds(), None))
         try:
-            finding = await check.make(path, tell)
+            finding = await self._find(check, isAsked)
         except PathError as error:
             if error.code is ExitCode.BROKEN_PIPE:  # of the report
                 raise
@@ -131,6 +125,16 @@ class _Session:
                 finding = replace(finding, problems=(*finding.problems, _remember(before)))
         if isAsked or finding.status is Status.FAIL:
             self.add(check, finding, path.clock.seconds() - began)
+
+    async def _find(self, check: PathCheck, isAsked: bool) -> Finding:
+        """Return what `check` finds; its progress is reported if it was asked for."""
+
+        def tell(words: str) -> None:
+            if isAsked:
+                self._report.tell(check.name, words)
+
+        tell("")
+        return await check.make(self.path, tell)
 
     def add(self, check: PathCheck, finding: Finding, seconds: float = 0) -> None:
         """Take what `check` found in so many `seconds`."""
