@@ -36,8 +36,8 @@ PYTEST = ("python", "-m", "pytest", "-n")
 WAITING, BUSY = str(4 * CORES), str(2 * CORES)
 """The processes for tests that mostly wait, and for those that don't; each takes a core for 4 s to import the tests."""
 
-FEW = {"TEST_EXAMPLES": "few"}
-"""The variable of runs that repeat elsewhere what `readme` has tried with more random input."""
+FEW = {"TEST_EXAMPLES": "few", "DIAGNOSE_RUNS": "1"}
+"""The variables of runs that repeat elsewhere what `readme` or `coverage` has tried more often."""
 
 UNIT = "not system and not twisteds and not image"
 PORTABLE = f"({UNIT}) or portable"
@@ -231,6 +231,7 @@ def gate(session: nox.Session) -> None:
 def everything(session: nox.Session) -> None:
     """Run all sessions, on every reactor and every Python: for a nightly run or a release."""
     os.environ.setdefault("STATUS_SESSIONS", "10000")
+    os.environ.setdefault("DIAGNOSE_RUNS", "50")
     os.environ.setdefault("DIAGNOSE_RUNS", "50")
     for name in ("coverage", "lint", "trial", "neighbours", "benchmarks", "wheel"):
         session.notify(name)

@@ -18,7 +18,7 @@ from tests.support.doubles import ReactorTestCase
 STEP = 0.01
 """Seconds between two looks at what has come."""
 
-LONGEST = 60
+LONGEST = 120
 """Seconds that a check may take."""
 
 
@@ -27,6 +27,8 @@ class CheckTestCase(ReactorTestCase):
 
     check: Callable[[PathUnderTest, Tell], Coroutine[Any, Any, Finding]]
     """The one under test, as a static method."""
+    timeout = 5.0
+    """How long it waits for a step, unless a test says otherwise."""
 
     def listen(self, build: Callable[[], Protocol], **changes: Any) -> StreamTarget:
         """Let `build` make the protocol of each connection; return the target."""
@@ -44,13 +46,19 @@ class CheckTestCase(ReactorTestCase):
 
     def start(self, target: StreamTarget, **scope: Any) -> "Deferred[Finding]":
         """Begin the check of the path to `target`."""
-        self.path = PathUnderTest(cast("ReactorBase", self.reactor), target, Scope(**scope))
+        self.path = PathUnderTest(
+            cast("ReactorBase", self.reactor), target, Scope(**{"timeout": self.timeout, **scope})
+        )
         self.told: list[str] = []
         return Deferred.fromCoroutine(type(self).check(self.path, self.told.append))
 
     def find(self, target: StreamTarget, **scope: Any) -> Finding:
         """Return what the check finds on the path to `target`; nothing may be left of it."""
         return self.successResultOf(self.made(self.start(target, **scope)))
+
+    def causesOf(self, target: StreamTarget, **scope: Any) -> list[str]:
+        """Return the causes of the problems that the check finds."""
+        return [problem.cause for problem in self.find(target, **scope).problems]
 
     def breakOff(self, target: StreamTarget, **scope: Any) -> PathError:
         """Return why the check broke off."""
@@ -64,6 +72,15 @@ class CheckTestCase(ReactorTestCase):
             self.reactor.advance(STEP, STEP)
         self.assertNothingIsLeft()
         return checking
+
+    def cancelAfter(self, target: StreamTarget, seconds: float, **scope: Any) -> None:
+        """Cancel the check after a time; it must end at once, and leave nothing."""
+        checking = self.start(target, **scope)
+        self.reactor.advance(seconds, STEP)
+        checking.addErrback(lambda _: None)
+        checking.cancel()
+        assert checking.called
+        self.assertNothingIsLeft()
 
     def assertNothingIsLeft(self) -> None:
         """Close the path, and check that no connection is left, nor a timer."""

@@ -1,84 +1,82 @@
-"""Run one check of a diagnosis in this process, against servers outside of it."""
+"""Make checks of a diagnosis in this process, in real time: a command costs a hundred times as much to start."""
 
 import os
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Sequence
 from time import monotonic
-from typing import Any, cast
+from typing import Any, TypeVar
 
-from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from echoup.client.diagnose.checklist import Make
 from echoup.client.diagnose.finding import Finding
-from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.diagnose.scope import Scope
+from echoup.client.diagnose.together import together
 from echoup.client.target.parse import Target, parseTarget
+from echoup.clock import useMonotonicClock
 from tests.support.doubles import HandReactor
 
-REPETITIONS = int(os.environ.get("DIAGNOSE_RUNS", "1"))
-"""How many times a healthy path is checked; CONTRIBUTING has the number for a release."""
+T = TypeVar("T")
 
-LONGEST_WAIT = 0.05
-"""Seconds that one turn waits."""
+RUNS = int(os.environ.get("DIAGNOSE_RUNS", "1"))
+"""How often a path without a fault is checked; CONTRIBUTING.md explains the variable."""
 
-LONGEST = 60
+LONGEST_TURN = 0.05
+"""Seconds that one turn of the reactor waits for events."""
+
+LONGEST = 240
 """Seconds that a check may take."""
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What a check found, or why it broke off."""
-
-    finding: Finding | None
-    error: BaseException | None
-    seconds: float
-
-    @property
-    def causes(self) -> list[str]:
-        """The causes of the problems; none of a check that broke off."""
-        assert self.finding, self.error
-        return [problem.cause for problem in self.finding.problems]
+def alike(*cases: T) -> Sequence[T]:
+    """Return all cases of a test if DIAGNOSE_RUNS asks for repetitions, otherwise the first, which shows as much."""
+    return cases if RUNS > 1 else cases[:1]
 
 
-class RealReactor(HandReactor):
-    """A reactor that a test runs, whose clock is the real one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds = monotonic
-
-    def turnOnce(self) -> None:
-        """Wait for an event, or until a call is due, and process it."""
-        due = self.timeout()
-        self.iterate(LONGEST_WAIT if due is None else min(due, LONGEST_WAIT))
+def find(check: Make, target: str | Target, **scope: Any) -> Finding:
+    """Return what `check` finds on the path to `target`, with the fields of its `scope`; as `findAll`."""
+    (finding,) = findAll(check, target, **scope)
+    return finding
 
 
-def checked(
-    target: str | Target,
-    check: Callable[[PathUnderTest, Tell], Coroutine[Any, Any, Finding]],
-    timeout: float = 5.0,
-) -> Checked:
-    """Run `check` for the target until it ends; nothing of it may be left in the reactor."""
-    reactor = RealReactor()
-    path = PathUnderTest(
-        cast("ReactorBase", reactor), parseTarget(target) if isinstance(target, str) else target, Scope(timeout=timeout)
-    )
-    began = monotonic()
-    outcome: list[Finding | Failure] = []
+def findAll(check: Make, *targets: str | Target, **scope: Any) -> list[Finding]:
+    """Return what `check` finds for each of `targets`, made at the same time.
+
+    Raise the error with which it broke off. Nothing of it may be left in the reactor.
+    """
+    reactor = HandReactor()
+    useMonotonicClock(reactor)
+    outcome: list[list[Finding] | Failure] = []
     try:
-        checking = Deferred.fromCoroutine(check(path, lambda _: None))
-        checking.addBoth(outcome.append)
+        before = {*reactor.getReaders()}
+        parsed = [parseTarget(target) if isinstance(target, str) else target for target in targets]
+        paths = [PathUnderTest(reactor, target, Scope(**scope)) for target in parsed]
+        Deferred.fromCoroutine(together(_make(check, path) for path in paths)).addBoth(outcome.append)
+        end = monotonic() + LONGEST
         while not outcome:
-            assert monotonic() < began + LONGEST, "the check takes too long"
-            reactor.turnOnce()
-        took = monotonic() - began
-        closing = Deferred.fromCoroutine(path.close())
-        while not closing.called:
-            reactor.turnOnce()
-        reactor.iterate(0)
-        assert not reactor.getDelayedCalls(), reactor.getDelayedCalls()
+            assert monotonic() < end, "the check takes too long"
+            rest = reactor.timeout()
+            # The poll cuts off what is less than a millisecond.
+            reactor.iterate(LONGEST_TURN if rest is None else min(rest and rest + 0.001, LONGEST_TURN))
+        reactor.turn()
+        assert not reactor.getDelayedCalls(), "the check left timers"
+        assert {*reactor.getReaders()} == before, "the check left sockets"
     finally:
         reactor.close()
-    found = outcome[0]
-    return Checked(None, found.value, took) if isinstance(found, Failure) else Checked(found, None, took)
+    (found,) = outcome
+    if isinstance(found, Failure):
+        found.raiseException()
+    return found
+
+
+async def _make(check: Make, path: PathUnderTest) -> Finding:
+    try:
+        return await check(path, lambda _: None)
+    finally:
+        await path.close()
+
+
+def causesOf(finding: Finding) -> list[str]:
+    """Return the causes of the problems that were found."""
+    return [problem.cause for problem in finding.problems]

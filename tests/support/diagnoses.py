@@ -2,29 +2,15 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.posixbase import PosixReactorBase
-from twisted.python.failure import Failure
-
-from echoup.client.diagnose.checklist import Make
-from echoup.client.diagnose.finding import Finding
-from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
-from echoup.client.diagnose.scope import Scope
-from echoup.client.target.parse import parseTarget
-from echoup.clock import useMonotonicClock
 from tests.support.commands import COMMANDS
 from tests.support.daemon import Daemon
-from tests.support.doubles import HandReactor
 from tests.support.routednetwork import RoutedNetwork, routedNetwork
-
-T = TypeVar("T")
 
 DIAGNOSE = [str(COMMANDS / "echoup"), "diagnose"]
 
@@ -60,64 +46,6 @@ def diagnose(target: str, *options: str) -> Diagnosis:
     assert len(done.stderr.splitlines()) <= 1, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return Diagnosis(done.returncode, json.loads(done.stdout))
-
-
-def found(
-    check: Callable[[PathUnderTest, Tell], Coroutine[Any, Any, Finding]],
-    target: str,
-    scope: Scope | None = None,
-    prepare: Callable[[PosixReactorBase], object] = str,
-) -> Finding:
-    """Make one `check` of `target` in this process, which costs no start of the command, and return what it found.
-
-    `prepare` is called with the reactor, which goes by the real time.
-    """
-    reactor = HandReactor()
-    useMonotonicClock(reactor)
-    try:
-        prepare(reactor)
-        before = {*reactor.getReaders()}
-        path = PathUnderTest(reactor, parseTarget(target), scope or Scope())
-        outcomes: list[Finding] = []
-        done = Deferred.fromCoroutine(check(path, lambda _: None)).addCallback(outcomes.append)
-        failures: list[object] = []
-        done.addErrback(failures.append)
-        while not (outcomes or failures):
-            rest = reactor.timeout()
-            # The poll cuts off what is less than a millisecond.
-            reactor.iterate(0.05 if rest is None else min(rest and rest + 0.001, 0.05))
-        assert not failures, failures
-        assert not reactor.getDelayedCalls(), "the check left timers"
-        assert {*reactor.getReaders()} == before, "the check left sockets"
-        return outcomes[0]
-    finally:
-        reactor.close()
-
-
-def examine(make: Make, target: str, scope: Scope | None = None) -> Finding:
-    """Make a check in this process, which takes much less time than the command, and return what it found."""
-    reactor = HandReactor()
-    reactor.seconds = monotonic
-    path = PathUnderTest(reactor, parseTarget(target), scope or Scope())
-    try:
-        finding = _await(reactor, make(path, lambda _: None))
-        _await(reactor, path.close())
-        reactor.turn()
-        assert not reactor.getDelayedCalls()
-    finally:
-        reactor.close()
-    return finding
-
-
-def _await(reactor: HandReactor, coroutine: Coroutine[Any, Any, T]) -> T:
-    results: list[T | Failure] = []
-    Deferred.fromCoroutine(coroutine).addBoth(results.append)
-    while not results:
-        reactor.iterate(min(reactor.timeout() or 0, 0.05))
-    (result,) = results
-    if isinstance(result, Failure):
-        result.raiseException()
-    return result
 
 
 @contextmanager

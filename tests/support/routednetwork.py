@@ -44,6 +44,15 @@ class Node:
         chain = "\n".join(lines)
         self.run("nft -f -", data=f"table inet {name} {{ chain {name} {{\n{chain}\n}}\n}}")
 
+    @contextmanager
+    def filtered(self, *rules: str, hook: str = "forward") -> Iterator[None]:
+        """Add `rules` for a while."""
+        self.filter(*rules, hook=hook)
+        try:
+            yield
+        finally:
+            self.run("nft delete table inet faults")
+
     def set(self, **values: object) -> None:
         """Set variables of the kernel in it; `net__ipv4__ip_forward` is one."""
         for variable, value in values.items():

@@ -10,9 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from echoup.client.diagnose.finding import Finding
 from echoup.client.diagnose.firstreply import Silence, findSilence
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
-from echoup.client.diagnose.scope import Scope
 from tests.support.addresses import unused
-from tests.support.diagnoses import examine
+from tests.support.checks import find
 
 
 def answer(connection: socket) -> None:
@@ -54,7 +53,7 @@ def serving(*serve: Callable[[socket], object]) -> Iterator[str]:
             thread.join()
 
 
-def find(target: str) -> Silence | None:
+def silenceOf(target: str) -> Silence | None:
     """Return what is found for `target`."""
     found: list[Silence | None] = []
 
@@ -62,7 +61,7 @@ def find(target: str) -> Silence | None:
         found.append(await findSilence(path))
         return Finding("")
 
-    examine(check, target, Scope(timeout=0.3))
+    find(check, target, timeout=0.3)
     return found[0]
 
 
@@ -73,31 +72,31 @@ class SilenceTests(SynchronousTestCase):
         """A connection with any reply is answered, also if it is wrong and then ends."""
         for serve in (answer, corrupt):
             with serving(serve) as target:
-                assert find(target) is None
+                assert silenceOf(target) is None
 
     def test_endWithoutReply(self) -> None:
         """Connections that end without a byte are a silence if that happens twice."""
         with serving(bool, bool) as target:
-            assert find(target) is Silence.CLOSED
+            assert silenceOf(target) is Silence.CLOSED
         with serving(bool, answer) as target:
-            assert find(target) is None
+            assert silenceOf(target) is None
 
     def test_openConnectionWithoutReply(self) -> None:
         """A connection that stays open may be answered later: by a server that waits for our end."""
         with serving(swallow) as target:
-            assert find(target) is Silence.LATE
+            assert silenceOf(target) is Silence.LATE
 
     def test_handshakeFailsOrHangs(self) -> None:
         """With TLS, a handshake that fails is told from one that hangs."""
         with serving(bool, bool) as target:
-            assert find(f"tls:{target}") is Silence.REFUSED
+            assert silenceOf(f"tls:{target}") is Silence.REFUSED
         with serving(swallow) as target:
-            assert find(f"tls:{target}") is Silence.HANGING
+            assert silenceOf(f"tls:{target}") is Silence.HANGING
 
     def test_noConnectionIsNoSilence(self) -> None:
         """What isn't connected is for `reach` to explain, but for a Unix socket."""
-        assert find(unused().target) is None
-        assert find("unix:/nowhere/at/all") is Silence.UNCONNECTED
+        assert silenceOf(unused().target) is None
+        assert silenceOf("unix:/nowhere/at/all") is Silence.UNCONNECTED
 
     def test_eachIsExplained(self) -> None:
         """The reason for which a check is skipped names the check that explains it."""

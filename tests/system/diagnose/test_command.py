@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-from pathlib import Path
 
 from echoup.client.diagnose.session import INTERRUPTED
 from echoup.client.exitcodes import ExitCode
@@ -13,36 +12,34 @@ from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
 
 
-def test_interruptReportsWhatIsKnown(tmp_path: Path) -> None:
+def test_interruptReportsWhatIsKnown(daemon: Daemon) -> None:
     """Ctrl-C ends the checks, the object has what was found until then, and the exit code is 130."""
-    with Daemon.start(tmp_path) as daemon:
-        before = daemon.descriptors
-        command = [*DIAGNOSE, "--json", "--only", "resolve", "--only", "idle", "--idle", "60m", daemon.address.target]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            eventually(lambda: daemon.descriptors > before)
-            process.send_signal(signal.SIGINT)
-            stdout, stderr = process.communicate(timeout=60)
-        assert (process.returncode, stderr) == (ExitCode.INTERRUPTED, b"")
-        found = {check["name"]: (check["status"], check["summary"]) for check in json.loads(stdout)["checks"]}
-        assert found["resolve"][0] == "ok"
-        assert found["idle"] == ("skipped", INTERRUPTED)
-        eventually(lambda: daemon.descriptors == before)
+    before = daemon.descriptors
+    command = [*DIAGNOSE, "--json", "--only", "resolve", "--only", "idle", "--idle", "60m", daemon.address.target]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        eventually(lambda: daemon.descriptors > before)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (ExitCode.INTERRUPTED, b"")
+    found = {check["name"]: (check["status"], check["summary"]) for check in json.loads(stdout)["checks"]}
+    assert found["resolve"][0] == "ok"
+    assert found["idle"] == ("skipped", INTERRUPTED)
+    eventually(lambda: daemon.descriptors <= before)
 
 
-def test_readerThatExitsEndsIt(tmp_path: Path) -> None:
+def test_readerThatExitsEndsIt(daemon: Daemon) -> None:
     """Where nobody reads the report any more, the command ends without a word, with 141."""
-    with Daemon.start(tmp_path) as daemon:
-        command = [*DIAGNOSE, "--skip", "buffering", daemon.address.target]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdout
-            assert process.stderr
-            assert process.stdout.readline().startswith(b"ECHOUP ")
-            process.stdout.close()
-            assert process.stderr.read() == b""
-            assert process.wait(60) == ExitCode.BROKEN_PIPE
+    command = [*DIAGNOSE, "--skip", "buffering", daemon.address.target]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith(b"ECHOUP ")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == ExitCode.BROKEN_PIPE
 
 
-def test_noServerIsSaidAtOnce(tmp_path: Path) -> None:
+def test_noServerIsSaidAtOnce() -> None:
     """Without a server the check of the addresses says so, and the others are skipped for that reason."""
     done = subprocess.run([*DIAGNOSE, "--json", "127.0.0.1:1"], capture_output=True, text=True, timeout=60, check=False)
     report = json.loads(done.stdout)
@@ -53,9 +50,9 @@ def test_noServerIsSaidAtOnce(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_terminalShowsWhatIsUnderWay(tmp_path: Path) -> None:
+def test_terminalShowsWhatIsUnderWay(daemon: Daemon) -> None:
     """On a terminal there is a line for each check that is under way, and none of these is left at the end."""
-    with Daemon.start(tmp_path) as daemon, Terminal(*DIAGNOSE, "--skip", "udp", daemon.address.target) as terminal:
+    with Terminal(*DIAGNOSE, "--skip", "udp", daemon.address.target) as terminal:
         eventually(lambda: not terminal._read())
         assert terminal.text.endswith("\nno fault found")
         assert "...      buffering" in terminal.written.decode()

@@ -1,42 +1,31 @@
 """The check `half-close`: proxies and relays that cut, swallow or reset, and the same that don't."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from echoup.client.diagnose.checks import halfclose
+from echoup.client.diagnose.finding import Finding
 from tests.support.addresses import Address
 from tests.support.authorities import Certificates
-from tests.support.checks import REPETITIONS, Checked, checked
-from tests.support.commands import listenTLS
+from tests.support.checks import RUNS, causesOf, find
 from tests.support.daemon import Daemon
-from tests.support.faultyrelay import FaultyRelay, HalfClose
+from tests.support.faultyrelays import FaultyRelay, HalfClose
+from tests.support.proxies import haproxy, nginx, socat, stunnel
 from tests.support.servers import serving
-from tests.support.streamproxies import haproxy, nginx, socat, stunnel
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Daemon]:
-    """A daemon that listens on TCP, TLS and a Unix socket."""
-    folder = tmp_path_factory.mktemp("half-close")
-    listen = ["127.0.0.1:0", listenTLS(certificates.server), f"unix:{folder}/socket"]
-    with Daemon.start(folder, listen=listen) as daemon:
-        yield daemon
-
-
-def find(address: Address, timeout: float = 5.0) -> Checked:
+def look(address: Address, timeout: float = 5.0) -> Finding:
     """Return what the check finds."""
-    return checked(address.target, halfclose.check, timeout)
+    return find(halfclose.check, address.target, timeout=timeout)
 
 
 def requireOK(address: Address, end: str = "FIN") -> None:
     """Check that nothing is said against the path, and that each connection had this `end`."""
-    for _ in range(REPETITIONS):
-        found = find(address)
-        assert found.causes == []
-        assert found.finding
-        assert {each["end"] for each in found.finding.figures["connections"]} == {end}
+    for _ in range(RUNS):
+        found = look(address)
+        assert causesOf(found) == []
+        assert {each["end"] for each in found.figures["connections"]} == {end}
 
 
 def test_daemonIsOK(daemon: Daemon) -> None:
@@ -50,19 +39,18 @@ def test_daemonIsOK(daemon: Daemon) -> None:
 def test_nginxNeedsItsOption(daemon: Daemon, tmp_path: Path) -> None:
     """Nginx takes a half-close for a close, unless `proxy_half_close` is on."""
     server = daemon.address.target
-    with nginx(tmp_path, server, "proxy_half_close on;") as address:
+    with nginx(tmp_path, server, ("proxy_half_close on;",)) as address:
         requireOK(address)
     with nginx(tmp_path, server) as address:
-        found = find(address)
-        assert found.causes == ["half-close-cut"]
-        assert found.finding
-        assert any("had acknowledged all that we sent" in seen for seen in found.finding.problems[0].seen)
+        found = look(address)
+        assert causesOf(found) == ["half-close-cut"]
+        assert any("had acknowledged all that we sent" in seen for seen in found.problems[0].seen)
 
 
 def test_haproxyHalfCloses(daemon: Daemon, certificates: Certificates, tmp_path: Path) -> None:
     """A haproxy passes a half-close on, also where it ends TLS, and with `option abortonclose`."""
     server = daemon.address.target
-    with haproxy(tmp_path, server, "option abortonclose") as address:
+    with haproxy(tmp_path, server, settings=("option abortonclose",)) as address:
         requireOK(address)
     with haproxy(tmp_path, server, bind=f"ssl crt {certificates.server}") as address:
         requireOK(address, "close_notify")
@@ -73,14 +61,14 @@ def test_haproxysTimeoutCutsWhatIsLate(daemon: Daemon, tmp_path: Path) -> None:
     with FaultyRelay(daemon.address, delay=0.4) as relay:
         for timeout, causes in (("100ms", ["half-close-cut"]), ("30s", [])):
             settings = (f"timeout client-fin {timeout}", f"timeout server-fin {timeout}")
-            with haproxy(tmp_path, relay.target, *settings) as address:
-                assert find(address).causes == causes
+            with haproxy(tmp_path, relay.target, settings=settings) as address:
+                assert causesOf(look(address)) == causes
 
 
 def test_haproxysLingerIsFound(daemon: Daemon, tmp_path: Path) -> None:
     """A haproxy's `option nolinger` resets connections, and what is on the way with them."""
-    with haproxy(tmp_path, daemon.address.target, "option nolinger") as address:
-        assert {*find(address).causes} & {"half-close-cut", "end-reset"}
+    with haproxy(tmp_path, daemon.address.target, settings=("option nolinger",)) as address:
+        assert {*causesOf(look(address))} & {"half-close-cut", "end-reset"}
 
 
 def test_socatsTimeoutCutsWhatIsLate(daemon: Daemon, tmp_path: Path) -> None:
@@ -88,15 +76,15 @@ def test_socatsTimeoutCutsWhatIsLate(daemon: Daemon, tmp_path: Path) -> None:
     with FaultyRelay(daemon.address, delay=0.4) as relay:
         for option, causes in (("-t0.1", ["half-close-cut"]), ("-t30", [])):
             with socat(tmp_path, f"TCP:{relay.target}", option) as address:
-                assert find(address).causes == causes
+                assert causesOf(look(address)) == causes
 
 
 def test_swallowedEndIsFound(daemon: Daemon, tmp_path: Path) -> None:
     """A proxy that keeps our end to itself is found: socat's `ignoreeof`, and a relay."""
     with socat(tmp_path, f"TCP:{daemon.address.target}", listen=",ignoreeof") as address:
-        assert find(address, 1.0).causes == ["end-missing"]
+        assert causesOf(look(address, 1.0)) == ["end-missing"]
     with FaultyRelay(daemon.address, halfClose=HalfClose.SWALLOW) as relay:
-        assert checked(relay.target, halfclose.check, 1.0).causes == ["end-missing"]
+        assert causesOf(find(halfclose.check, relay.target, timeout=1)) == ["end-missing"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +94,7 @@ def test_swallowedEndIsFound(daemon: Daemon, tmp_path: Path) -> None:
 def test_relaysAreTold(daemon: Daemon, halfClose: HalfClose, causes: list[str]) -> None:
     """A relay that passes our end on, one that closes, and one that resets after the reply are told apart."""
     with FaultyRelay(daemon.address, halfClose=halfClose) as relay:
-        assert checked(relay.target, halfclose.check).causes == causes
+        assert causesOf(find(halfclose.check, relay.target)) == causes
 
 
 def test_stunnelHalfCloses(daemon: Daemon, certificates: Certificates, tmp_path: Path) -> None:
@@ -118,7 +106,6 @@ def test_stunnelHalfCloses(daemon: Daemon, certificates: Certificates, tmp_path:
 def test_programBehindANetcatIsOK() -> None:
     """A program that answers at the end of its input is OK, and the summary says when it answers."""
     with serving("netcat") as address:
-        found = find(address, 1.0)
-        assert found.causes == []
-        assert found.finding
-        assert found.finding.summary.endswith("the server answers only after our end")
+        found = look(address, 1.0)
+        assert causesOf(found) == []
+        assert found.summary.endswith("the server answers only after our end")

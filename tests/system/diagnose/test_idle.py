@@ -6,10 +6,11 @@ from socket import AF_INET
 
 import pytest
 
+from echoup.client.diagnose.longchecks import idle
 from tests.support.addresses import Address
+from tests.support.checks import causesOf, findAll
 from tests.support.diagnoses import servedNetwork
-from tests.support.parallelchecks import check
-from tests.support.peers import need, running
+from tests.support.proxies import haproxy
 from tests.support.routednetwork import SERVER, whyNoRoutedNetwork
 
 WHY_NOT = whyNoRoutedNetwork()
@@ -39,24 +40,12 @@ table inet faults {
 """Connections to 9001 and 9002 are forgotten after 5 s, those to 9003 and 9004 after 20 s; then the odd ports drop what
 comes, and the even ones reset it. Of UDP, a source port is forgotten after 3 s, and not accepted again."""
 
-HAPROXY = f"""
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 1h
-    timeout server 1h
-listen five
-    bind :9005
-    timeout client 5s
-    server it 127.0.0.1:8081
-listen twenty
-    bind :9006
-    timeout client 20s
-    server it 127.0.0.1:8081
-listen forgetful
-    bind :9007
-    server it {SERVER}:9008 source 127.0.0.1
-"""
+PROXIES = {
+    9005: ("127.0.0.1:8081", "timeout client 5s"),
+    9006: ("127.0.0.1:8081", "timeout client 20s"),
+    9007: (f"{SERVER}:9008 source 127.0.0.1", "timeout client 1h"),
+}
+"""The servers behind haproxy, by its port, and its patience."""
 
 BEHIND = """
 table inet faults {
@@ -87,31 +76,29 @@ def test_cutsAreTimedAndNamed(tmp_path: Path) -> None:
     The firewall of a router drops or resets what it has forgotten, haproxy closes in order, and behind another haproxy
     a firewall forgets without a word. The healthy path is idle for as long, with UDP.
     """
-    ports = [port for port in EXPECTED if port not in (9005, 9006, 9007)]
+    ports = [port for port in EXPECTED if port not in PROXIES]
     listen = ("*:8081", *(f"*:{port}" for port in (*ports, 9008)))
-    listening = Address(AF_INET, ("0.0.0.0", 9005))  # noqa: S104  # the network is the test's own
     with servedNetwork(tmp_path, "--udp=*:9001", listen=listen) as (network, _), ExitStack() as stack:
         network.router.run("nft -f -", data=FIREWALL)
         network.router.set(net__netfilter__nf_conntrack_tcp_loose=0)
         network.server.run("nft -f -", data=BEHIND)
         network.server.set(net__netfilter__nf_conntrack_tcp_loose=0)
-        configuration = tmp_path / "haproxy.cfg"
-        configuration.write_text(HAPROXY)
-        command = [need("haproxy"), "-db", "-f", str(configuration)]
         with network.server.entered():
-            stack.enter_context(running(command, listening, tmp_path / "haproxy.log"))
+            for port, (server, patience) in PROXIES.items():
+                settings = ("timeout server 1h", patience)
+                proxy = haproxy(tmp_path, server, settings=settings, address=Address(AF_INET, (SERVER, port)))
+                stack.enter_context(proxy)
         targets = [f"{SERVER}:{port}" for port in EXPECTED]
-        *found, datagrams, healthy = check("idle", *targets, f"udp:{SERVER}:9001", f"{SERVER}:8081", idle=27)
+        targets += [f"udp:{SERVER}:9001", f"{SERVER}:8081"]
+        *found, datagrams, healthy = findAll(idle.check, *targets, idle=27)
     for (port, (cause, how, after, isKept)), finding in zip(EXPECTED.items(), found, strict=True):
-        figures = finding["figures"]["connections"]
-        assert [problem["cause"] for problem in finding["problems"] if "datagrams" not in problem["cause"]] == [
-            cause
-        ], port
+        figures = finding.figures["connections"]
+        assert [each for each in causesOf(finding) if "datagrams" not in each] == [cause], port
         assert figures["cut"]["how"] == how, port
         assert abs(figures["cut"]["after"] - after) <= 1, (port, figures)
         assert figures["keepalive"]["lived"] is isKept, port
-    assert [problem["cause"] for problem in datagrams["problems"]] == ["idle-datagrams-silent"]
-    assert abs(datagrams["figures"]["datagrams"]["cut"]["after"] - 3) <= 1
-    assert (healthy["status"], healthy["problems"]) == ("ok", [])
-    assert healthy["figures"]["connections"]["lived"] >= 27
-    assert healthy["figures"]["datagrams"]["lived"] >= 27
+    assert causesOf(datagrams) == ["idle-datagrams-silent"]
+    assert abs(datagrams.figures["datagrams"]["cut"]["after"] - 3) <= 1
+    assert healthy.problems == ()
+    assert healthy.figures["connections"]["lived"] >= 27
+    assert healthy.figures["datagrams"]["lived"] >= 27

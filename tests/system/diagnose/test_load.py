@@ -1,33 +1,30 @@
-"""A slow link with a long queue in each direction, one with a short queue, and a fast path."""
-
-from pathlib import Path
+"""Slow links with a long queue in one direction, one with short queues, and a fast path."""
 
 import pytest
 
-from tests.support.diagnoses import diagnose, servedNetwork
-from tests.support.routednetwork import SERVER, whyNoRoutedNetwork
+from echoup.client.diagnose.longchecks import load
+from tests.support.checks import alike, causesOf, find
+from tests.support.routednetwork import SERVER, RoutedNetwork
 
-WHY_NOT = whyNoRoutedNetwork()
 LINK = "tc qdisc add dev {} root tbf rate 8mbit burst 16kb latency {}ms"
 """A link of 1 MB/s with a queue that takes so long to empty: tc-tbf(8)."""
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
-@pytest.mark.parametrize(("interface", "latency"), [("s1", 500), ("c1", 500), ("s1", 20), ("", 0)])
-def test_longQueueIsNamed(tmp_path: Path, interface: str, latency: int) -> None:
+@pytest.mark.parametrize("queues", [(500, 20), *alike((20, 20), (20, 500), ())])
+def test_longQueueIsNamed(network: RoutedNetwork, queues: tuple[int, ...]) -> None:
     """A queue of 500 ms in front of a slow link is named, with its direction; one of 20 ms or a fast link is not."""
-    with servedNetwork(tmp_path) as (network, _):
-        if interface:
-            network.router.run(LINK.format(interface, latency))
-        done = diagnose(SERVER, "--only=load", "--load=3", "--strict")
-    found = done.check("load")
-    assert done.causes("load") == ["bufferbloat"] * (latency > 100)
-    assert done.code == (latency > 100)
-    figures = found["figures"]
-    if latency > 100:
+    interfaces = ("s1", "c1")[: len(queues)]
+    network.router.run(*(LINK.format(*each) for each in zip(interfaces, queues, strict=True)))
+    try:
+        found = find(load.check, SERVER, load=2)
+    finally:
+        network.router.run(*(f"tc qdisc del dev {interface} root" for interface in interfaces))
+    isLong = 500 in queues
+    assert causesOf(found) == ["bufferbloat"] * isLong
+    if isLong:
+        slow, fast = ("up", "down") if queues[0] == 500 else ("down", "up")
         # The other direction may be over before three probes are answered.
-        slow, fast = ("up", "down") if interface == "s1" else ("down", "up")
-        assert figures[slow]["p50"] > (figures[fast]["p50"] or 0)
-        assert figures[slow]["factor"] > 2
-    assert figures["up"]["sent"] > figures["up"]["received"]
+        assert found.figures[slow]["p50"] > (found.figures[fast]["p50"] or 0)
+        assert found.figures[slow]["factor"] > 2
+    assert found.figures["up"]["sent"] > found.figures["up"]["received"]

@@ -1,78 +1,89 @@
-"""Paths without a fault: nothing is said against them, whatever the path consists of and however busy the machine is.
-
-DIAGNOSE_RUNS is the number of diagnoses of each path: one in a normal run, and 50 in `.ci/run --all`.
-"""
+"""Paths without a fault: nothing is said against them, whatever they consist of and however busy the machine is."""
 
 import multiprocessing
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.support.addresses import randomPort
+from echoup.client.diagnose.finding import Finding, Status
+from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.reports.report import DiagnosisReport
+from echoup.client.diagnose.session import diagnose
+from echoup.client.exitcodes import PathError
+from echoup.client.target.parse import Target, parseTarget
+from echoup.client.target.security import Security
+from echoup.client.target.stream import StreamTarget
 from tests.support.authorities import Certificates
-from tests.support.commands import listenTLS
+from tests.support.checks import RUNS, alike, find
 from tests.support.daemon import Daemon
-from tests.support.diagnoses import diagnose, servedNetwork
 from tests.support.proxies import haproxy
-from tests.support.routednetwork import SERVER, SERVER6, whyNoRoutedNetwork
-
-RUNS = int(os.environ.get("DIAGNOSE_RUNS", "1"))
-WHY_NOT = whyNoRoutedNetwork()
+from tests.support.routednetwork import SERVER, SERVER6
 
 pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def loopback(folder: Path, certificates: Certificates) -> Iterator[list[str]]:
-    """Serve TCP and UDP on 127.0.0.1; yield the arguments of a diagnosis."""
-    address = f"127.0.0.1:{randomPort()}"
-    with Daemon.start(folder, f"--udp={address}", listen=[address]):
-        yield [address]
+def loopback(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """Diagnose a daemon on 127.0.0.1, which serves UDP, too."""
+    daemon: Daemon = request.getfixturevalue("daemon")
+    yield parseTarget(daemon.address.target)
 
 
 @contextmanager
-def twoHops(folder: Path, certificates: Certificates) -> Iterator[list[str]]:
-    """Serve two hops away, over IPv4."""
-    with servedNetwork(folder):
-        yield [SERVER]
+def twoHops(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """Diagnose a daemon two hops away, over IPv4."""
+    request.getfixturevalue("network")
+    yield parseTarget(SERVER)
 
 
 @contextmanager
-def twoHopsOverIPv6(folder: Path, certificates: Certificates) -> Iterator[list[str]]:
-    """Serve two hops away, over IPv6."""
-    with servedNetwork(folder):
-        yield [f"[{SERVER6}]"]
+def twoHopsOverIPv6(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """Diagnose a daemon two hops away, over IPv6."""
+    request.getfixturevalue("network")
+    yield parseTarget(f"[{SERVER6}]:8081")
 
 
 @contextmanager
-def throughHaproxy(folder: Path, certificates: Certificates) -> Iterator[list[str]]:
-    """Serve behind haproxy, which sends a PROXY header."""
-    with ExitStack() as stack:
-        daemon = stack.enter_context(Daemon.start(folder, "--proxy-from=127.0.0.1/32"))
-        yield [stack.enter_context(haproxy(folder, f"{daemon.address.target} send-proxy-v2")).target]
+def throughHaproxy(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """Diagnose a daemon behind haproxy, which sends a PROXY header."""
+    folder: Path = request.getfixturevalue("tmp_path")
+    with (
+        Daemon.start(folder, "--proxy-from=127.0.0.1/32") as daemon,
+        haproxy(folder, f"{daemon.address.target} send-proxy-v2") as address,
+    ):
+        yield parseTarget(address.target)
 
 
 @contextmanager
-def throughHaproxyWithTLS(folder: Path, certificates: Certificates) -> Iterator[list[str]]:
-    """Serve with TLS, behind haproxy, which ends TLS and begins another one."""
-    with Daemon.start(folder, listen=[listenTLS(certificates.server)]) as daemon:
-        server = f"{daemon.address.target.removeprefix('tls:')} ssl verify none"
-        with haproxy(folder, server, f"ssl crt {certificates.server}") as address:
-            yield ["--cafile", certificates.authority, "--server-name", "localhost", address.target]
+def throughHaproxyWithTLS(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """Diagnose a daemon behind haproxy, which ends TLS and begins another one."""
+    daemon: Daemon = request.getfixturevalue("daemon")
+    certificates: Certificates = request.getfixturevalue("certificates")
+    folder: Path = request.getfixturevalue("tmp_path")
+    server = f"{daemon.addresses[1].target.removeprefix('tls:')} ssl verify none"
+    with haproxy(folder, server, f"ssl crt {certificates.server}") as address:
+        host, port = address.address
+        yield StreamTarget("", host, port, Security(certificates.authority, serverName="localhost"))
+
+
+PATHS = (twoHops, twoHopsOverIPv6, loopback, throughHaproxy, throughHaproxyWithTLS)
 
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Keep every processor busy, twice over."""
-    processes = [multiprocessing.Process(target=spin, daemon=True) for _ in range(2 * (os.cpu_count() or 1))]
+    """Keep all processors that this process may use busy, twice over; in a normal run it may use only one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, alike(*before))
+    processes = [multiprocessing.Process(target=spin, daemon=True) for _ in range(2 * len(os.sched_getaffinity(0)))]
     for process in processes:
         process.start()
     try:
         yield
     finally:
+        os.sched_setaffinity(0, before)
         for process in processes:
             process.kill()
             process.join()
@@ -84,27 +95,46 @@ def spin() -> None:
         pass
 
 
-needsNetwork = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+class Findings(DiagnosisReport):
+    """What all checks of a diagnosis found."""
+
+    def __init__(self) -> None:
+        self.findings: dict[str, Finding] = {}
+
+    def add(self, name: str, finding: Finding, seconds: float) -> None:
+        """Record what a check found."""
+        self.findings[name] = finding
 
 
-@pytest.mark.parametrize("isBusy", [False, True], ids=["quiet", "busy"])
+async def allChecks(path: PathUnderTest, tell: Tell) -> Finding:
+    """Make a diagnosis as the command does, and return all problems that it found, and which checks were OK."""
+    report = Findings()
+    problem = ""
+    try:
+        await diagnose(path.reactor, path.target, path.scope, report, isStrict=True)
+    except PathError as error:
+        problem = str(error)
+    problems = tuple(each for found in report.findings.values() for each in found.problems)
+    return Finding(problem, problems, {name: found.status is Status.OK for name, found in report.findings.items()})
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """The target of one of PATHS, which is the parameter."""
+    with request.param(request) as target:
+        yield target
+
+
 @pytest.mark.parametrize(
-    "serve",
-    [
-        loopback,
-        pytest.param(twoHops, marks=needsNetwork),
-        pytest.param(twoHopsOverIPv6, marks=needsNetwork),
-        throughHaproxy,
-        throughHaproxyWithTLS,
-    ],
+    ("target", "isBusy"),
+    [*((each, False) for each in PATHS), *((each, True) for each in alike(*PATHS))],
+    indirect=["target"],
+    ids=lambda value: value.__name__ if callable(value) else "busy" if value else "quiet",
 )
-def test_healthyPathIsHealthy(tmp_path: Path, certificates: Certificates, serve: object, isBusy: bool) -> None:
+def test_healthyPathIsHealthy(target: Target, isBusy: bool) -> None:
     """Of a path without a fault no check says anything, not even a note."""
-    with ExitStack() as stack:
-        arguments = stack.enter_context(serve(tmp_path, certificates))  # type: ignore[operator]
-        if isBusy:
-            stack.enter_context(busy())
+    with busy() if isBusy else nullcontext():
         for _ in range(RUNS):
-            done = diagnose(arguments[-1], "--strict", *arguments[:-1])
-            problems = [problem for check in done.report["checks"] for problem in check["problems"]]
-            assert (done.code, problems) == (0, [])
+            found = find(allChecks, target)
+            assert (found.problems, found.summary) == ((), "")
+            assert all(found.figures[name] for name in ("reach", "half-close", "proxy", "buffering", "exact"))

@@ -1,7 +1,4 @@
-"""Proxies with and without a distance behind them, and paths without a proxy.
-
-DIAGNOSE_RUNS is how many times each healthy path is checked.
-"""
+"""Proxies with and without a distance behind them, and paths without a proxy."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,53 +7,44 @@ from socket import AF_INET
 import pytest
 
 from echoup.client.diagnose.checks import distance
+from echoup.client.diagnose.finding import Status
 from tests.support.addresses import Address
 from tests.support.authorities import Certificates
-from tests.support.balancers import haproxy, nginx
-from tests.support.checks import REPETITIONS, checked
+from tests.support.checks import RUNS, causesOf, find
 from tests.support.daemon import Daemon
-from tests.support.diagnoses import diagnose
+from tests.support.proxies import haproxy, nginx
 from tests.support.relay import StreamRelay
-from tests.support.routednetwork import SERVER, routedNetwork, whyNoRoutedNetwork
-
-WHY_NOT = whyNoRoutedNetwork()
+from tests.support.routednetwork import SERVER, RoutedNetwork
 
 
-@pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
-@pytest.mark.parametrize("delay", [0.0, 0.01])
-def test_distanceBehindHaproxyIsNamed(tmp_path: Path, delay: float) -> None:
+def test_distanceBehindHaproxyIsNamed(network: RoutedNetwork, tmp_path: Path) -> None:
     """Behind haproxy, two hops away, the application is near, or 20 ms away, which is a note with that figure."""
-    with ExitStack() as stack:
-        network = stack.enter_context(routedNetwork())
-        with network.server.entered():
-            daemon = stack.enter_context(Daemon.start(tmp_path))
-            relay = stack.enter_context(StreamRelay(daemon.address, delay))
-            stack.enter_context(haproxy(tmp_path, relay.target, Address(AF_INET, (SERVER, 8081))))
-        done = diagnose(SERVER, "--only=proxy", "--strict")
-    found = done.check("proxy")
-    assert done.causes("proxy") == ["proxy"] * bool(delay)
-    assert done.code == bool(delay)
-    if delay:
-        (problem,) = found["problems"]
-        assert problem["status"] == "note"
-        assert f"behind what acknowledges our bytes at {SERVER}:8081" in problem["text"]
-        assert found["figures"]["behind"] >= 2 * delay
-        assert found["figures"]["rtt"] < delay
+    daemon = Address(AF_INET, (SERVER, 8081))
+    for port, delay in ((9001, 0.0), (9002, 0.01)):
+        with network.server.entered(), ExitStack() as stack:
+            relay = stack.enter_context(StreamRelay(daemon, delay))
+            address = stack.enter_context(haproxy(tmp_path, relay.target, address=Address(AF_INET, (SERVER, port))))
+            with network.client.entered():
+                found = find(distance.check, address.target)
+        assert causesOf(found) == ["proxy"] * bool(delay)
+    assert found.status is Status.NOTE
+    assert f"behind what acknowledges our bytes at {SERVER}:9002" in found.problems[0].text
+    assert found.figures["behind"] >= 2 * delay
+    assert found.figures["rtt"] < delay
 
 
 @pytest.mark.parametrize("proxy", ["none", "haproxy", "haproxy with TLS", "nginx"])
-def test_nearApplicationIsFine(tmp_path: Path, certificates: Certificates, proxy: str) -> None:
+def test_nearApplicationIsFine(daemon: Daemon, tmp_path: Path, certificates: Certificates, proxy: str) -> None:
     """Nothing is said where the application is on the same machine as what ends the connection, if not in it."""
     with ExitStack() as stack:
-        target = stack.enter_context(Daemon.start(tmp_path)).address.target
+        target = daemon.address.target
         if proxy == "nginx":
             target = stack.enter_context(nginx(tmp_path, target)).target
         elif proxy != "none":
-            options = f"ssl crt {certificates.server}" if "TLS" in proxy else ""
-            target = "tls:" * bool(options) + stack.enter_context(haproxy(tmp_path, target, options=options)).target
-        for _ in range(REPETITIONS):
-            done = checked(target, distance.check)
-            assert done.causes == []
-            assert done.finding
-            assert done.finding.figures["probes"] >= 12
-            assert len(done.finding.figures["certificates"]) == ("TLS" in proxy)
+            bind = f"ssl crt {certificates.server}" if "TLS" in proxy else ""
+            target = stack.enter_context(haproxy(tmp_path, target, bind)).target
+        for _ in range(RUNS):
+            found = find(distance.check, target)
+            assert found.problems == ()
+            assert found.figures["probes"] >= 12
+            assert len(found.figures["certificates"]) == ("TLS" in proxy)

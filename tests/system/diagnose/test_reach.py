@@ -8,10 +8,10 @@ import pytest
 
 from echoup.client.diagnose.checks.reach import check
 from echoup.client.diagnose.finding import Finding, Status
+from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.exitcodes import ExitCode
 from echoup.client.target.stream import StreamTarget
-from tests.support.checking import make
-from tests.support.diagnoses import diagnose
+from tests.support.checks import find
 from tests.support.namespaces import ownNetwork
 from tests.support.routednetwork import SERVER, SERVER6, RoutedNetwork, routedNetwork, whyNoRoutedNetwork
 from tests.support.servers import blackHole
@@ -36,8 +36,16 @@ def servers() -> Iterator[RoutedNetwork]:
 
 def reached(*addresses: str, timeout: float = 5) -> tuple[str | None, Finding]:
     """Return the address that is used, and what the check finds."""
-    path, finding = make(check, StreamTarget("", "there", 8081), addresses, timeout)
-    return path.address, finding
+    used: list[str | None] = []
+
+    async def checkThem(path: PathUnderTest, tell: Tell) -> Finding:
+        path.addresses = [*addresses]
+        finding = await check(path, tell)
+        used.append(path.address)
+        return finding
+
+    finding = find(checkThem, StreamTarget("", "there", 8081), timeout=timeout)
+    return used[0], finding
 
 
 def causes(finding: Finding) -> list[tuple[Status, str]]:
@@ -98,11 +106,10 @@ def test_lostSYNs() -> None:
 def test_fullAcceptQueue() -> None:
     """A server that doesn't accept, and whose queue is full, is silent; the advice says how to see that."""
     with blackHole() as address:
-        done = diagnose(address.target, "--timeout=1")
-    (problem,) = done.check("reach")["problems"]
-    assert (done.code, problem["status"], problem["cause"]) == (5, "fail", "address-silent")
-    assert "accept queue" in problem["meaning"]
-    assert "Recv-Q" in problem["advice"]
+        (problem,) = find(check, address.target, timeout=1).problems
+    assert (problem.code, problem.status, problem.cause) == (ExitCode.TIMED_OUT, Status.FAIL, "address-silent")
+    assert "accept queue" in problem.meaning
+    assert "Recv-Q" in problem.advice
 
 
 @pytest.mark.slow

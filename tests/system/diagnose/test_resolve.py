@@ -13,8 +13,7 @@ from echoup.client.diagnose.checks.resolution import check
 from echoup.client.diagnose.finding import Finding, Status
 from echoup.client.exitcodes import ExitCode
 from echoup.client.target.stream import StreamTarget
-from tests.support.checking import make
-from tests.support.diagnoses import diagnose
+from tests.support.checks import find
 from tests.support.nameserver import SILENCE, Records, nameserver
 from tests.support.namespaces import ownMounts, ownNetwork, replaced, whyNoNetwork
 
@@ -41,7 +40,7 @@ def machine(folder: Path, *nameservers: str, options: str = "") -> Iterator[Exit
 def resolved(timeout: float = 5, family: Family = Family.ANY) -> Finding:
     """Return what the check finds for NAME."""
     _threads.cache_clear()  # those that there are have another network
-    return make(check, StreamTarget("", NAME, 8081, family=family), timeout=timeout)[1]
+    return find(check, StreamTarget("", NAME, 8081, family=family), timeout=timeout)
 
 
 def causes(finding: Finding) -> list[tuple[Status, str]]:
@@ -88,9 +87,9 @@ def test_noAddress(tmp_path: Path) -> None:
     """A name that there isn't, a nameserver that fails, and one that is silent are told apart."""
     with machine(tmp_path, FIRST):
         with nameserver(FIRST, {}):
-            done = diagnose(NAME)
-        assert (done.code, done.causes("resolve")) == (3, ["no-such-name"])
-        assert done.check("exact")["status"] == "skipped"
+            finding = resolved()
+        assert causes(finding) == [(Status.FAIL, "no-such-name")]
+        assert finding.problems[0].code is ExitCode.UNRESOLVED
         with nameserver(FIRST, {(NAME, kind): dns.ESERVER for kind in ("A", "AAAA")}):
             assert causes(resolved()) == [(Status.FAIL, "nameservers-fail")]
         with silent(FIRST):

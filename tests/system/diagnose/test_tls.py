@@ -12,12 +12,12 @@ import trustme
 
 from echoup.client.diagnose.checks.handshake import check
 from echoup.client.diagnose.finding import Finding
+from echoup.client.exitcodes import ExitCode
 from echoup.client.target.security import Security
 from echoup.client.target.stream import StreamTarget
 from tests.support.addresses import Address, unused
 from tests.support.authorities import Certificates
-from tests.support.checking import make
-from tests.support.diagnoses import diagnose
+from tests.support.checks import causesOf, find
 from tests.support.peers import need, running
 from tests.support.proxies import haproxy
 from tests.support.tlsfaults import makeSelfSigned
@@ -37,9 +37,8 @@ def openssl(folder: Path, certificate: str, *options: str) -> Iterator[Address]:
 def found(address: Address, cafile: str, cert: str | None = None, pin: str | None = None) -> tuple[list[str], Finding]:
     """Return the causes and all else that the check finds, for the name localhost."""
     host, port = address.address
-    target = StreamTarget("", "localhost", port, Security(cafile, cert, pin=pin))
-    _, finding = make(check, target, [host])
-    return [problem.cause for problem in finding.problems], finding
+    finding = find(check, StreamTarget("", host, port, Security(cafile, cert, serverName="localhost", pin=pin)))
+    return causesOf(finding), finding
 
 
 def test_interceptionIsCaughtByThePin(tmp_path: Path, certificates: Certificates) -> None:
@@ -56,10 +55,9 @@ def test_interceptionIsCaughtByThePin(tmp_path: Path, certificates: Certificates
         forged = certificates.issue("forged", "localhost")
         with haproxy(tmp_path, f"127.0.0.1:{port} ssl verify none", f"ssl crt {forged}") as proxy:
             assert found(proxy, certificates.authority)[0] == []
-            options = ("--cafile", certificates.authority, "--server-name", "localhost", "--only", "tls")
-            done = diagnose(proxy.target, *options, "--pin", pin)
-    assert (done.code, done.causes("tls")) == (6, ["pin-mismatch"])
-    assert done.check("tls")["figures"]["isTrusted"] is True
+            causes, finding = found(proxy, certificates.authority, pin=pin)
+    assert (causes, finding.problems[0].code) == (["pin-mismatch"], ExitCode.TLS_FAILED)
+    assert finding.figures["isTrusted"] is True
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from echoup.client.diagnose.checks import buffering
 from echoup.client.diagnose.checks.buffering import CONFIRMATIONS, PIECES, Trickle
 from echoup.client.diagnose.finding import Finding, Status
 from echoup.client.exitcodes import ExitCode
-from tests.support.balancers import fullBuffers, nothing, wholeLines
 from tests.support.checkcases import CheckTestCase
+from tests.support.faultyrelays import fullBuffers, nothing, wholeLines
 from tests.support.serverprotocols import Deserter, Mirror, Server, Silence
 
 

@@ -143,12 +143,7 @@ class DistanceTests(CheckTestCase):
 
     def test_cancelledCheckLeavesNothing(self) -> None:
         """Ctrl-C ends it at once."""
-        checking = self.start(self.listen(Server))
-        self.reactor.advance(0.2, 0.01)
-        checking.cancel()
-        assert checking.called
-        checking.addErrback(lambda _: None)
-        self.assertNothingIsLeft()
+        self.cancelAfter(self.listen(Server), 0.2)
 
 
 def _secure(contexts: Iterator[SSLContext]) -> Protocol:

@@ -1,13 +1,11 @@
 """The check `exact`, with servers in the same reactor."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from echoup.client.diagnose.checks import exact
-from echoup.client.diagnose.finding import Finding, Status
-from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
-from echoup.client.exitcodes import ExitCode, PathError
-from tests.support.checktests import TIMEOUT, CheckTestCase
+from echoup.client.diagnose.finding import Status
+from echoup.client.exitcodes import ExitCode
+from tests.support.checkcases import CheckTestCase
 from tests.support.serverprotocols import Deserter, Greeter, Mirror, Resetter, Server, Silence
 
 
@@ -112,22 +110,15 @@ class Decoder(Server):
 class ExactTests(CheckTestCase):
     """What is changed, cut, or hangs, is found and named."""
 
-    def check(self, path: PathUnderTest, tell: Tell) -> Coroutine[Any, Any, Finding]:
-        """Begin the check."""
-        return exact.check(path, tell)
+    check = staticmethod(exact.check)
+    timeout = 2.0
 
     def test_exactServerIsOK(self) -> None:
         """A server that answers right, in 25 connections at most, has no problem."""
-        servers: list[Server] = []
-
-        def build() -> Server:
-            servers.append(Server())
-            return servers[-1]
-
-        finding = self.find(build)
+        finding = self.find(self.listen(Server))
         assert (finding.problems, finding.status) == ((), Status.OK)
         assert "exact: all byte values" in finding.summary
-        assert len(servers) <= 25
+        assert len(self.servers) <= 25
         assert {payload["outcome"] for payload in finding.figures["payloads"]} == {"right"}
         assert finding.figures["answers"] == "at once"
         assert len(self.told) >= 3
@@ -142,7 +133,7 @@ class ExactTests(CheckTestCase):
             (lambda data: data.decode(errors="replace").encode(), "text-reencoded"),
             (lambda data: data.replace(b"\x16", b"!"), "bytes-changed"),
         ):
-            (problem,) = self.find(converting(convert)).problems
+            (problem,) = self.find(self.listen(converting(convert))).problems
             assert (problem.cause, problem.status, problem.code) == (cause, Status.FAIL, ExitCode.WRONG)
             assert "from byte " in problem.seen[0]
             assert 'received "' in problem.seen[0]
@@ -159,7 +150,7 @@ class ExactTests(CheckTestCase):
             (Resetter, "reply-cut", ExitCode.SHORT),
             (Silence, "no-reply", ExitCode.TIMED_OUT),
         ):
-            finding = self.find(build)
+            finding = self.find(self.listen(build))
             (problem,) = finding.problems
             assert (problem.cause, problem.code) == (cause, code)
             assert finding.summary == problem.text
@@ -180,7 +171,7 @@ class ExactTests(CheckTestCase):
             (SIPCloser, "filter-sip", "what looks like SIP is cut", ExitCode.SHORT),
             (converting(rewrite), "filter-ftp", "what looks like FTP is changed", ExitCode.WRONG),
         ):
-            (problem,) = self.find(build).problems
+            (problem,) = self.find(self.listen(build)).problems
             assert (problem.cause, problem.text, problem.code) == (cause, text, code)
             assert problem.seen[-1] == "random text of the same shape and size passes"
 
@@ -194,7 +185,7 @@ class ExactTests(CheckTestCase):
             (Limited, "hangs-above-size", ExitCode.TIMED_OUT),
             (Closing, "cut-above-size", ExitCode.SHORT),
         ):
-            (problem,) = self.find(build).problems
+            (problem,) = self.find(self.listen(build)).problems
             assert (problem.cause, problem.code) == (cause, code)
             assert problem.text.endswith("16385 bytes pass, 65537 don't")
             assert "50000 of 65537 bytes came back" in problem.seen[0]
@@ -212,64 +203,49 @@ class ExactTests(CheckTestCase):
                 if found:
                     self.transport.loseConnection()
 
-        (problem,) = self.find(EndOfFile).problems
+        (problem,) = self.find(self.listen(EndOfFile)).problems
         assert problem.cause == "reply-cut"
         assert r'before "\x1a' in problem.seen[0]
 
     def test_piecesAreTold(self) -> None:
         """A server that is wrong only where characters come in pieces is told from one that is always wrong."""
-        assert self.causesOf(Decoder) == ["pieces-changed"]
+        assert self.causesOf(self.listen(Decoder)) == ["pieces-changed"]
 
     def test_lineServerIsNamed(self) -> None:
         """A server that answers full lines is named, and everything else is tested with lines."""
-        finding = self.find(Lines)
+        finding = self.find(self.listen(Lines))
         assert [(each.cause, each.status) for each in finding.problems] == [("answers-by-line", Status.NOTE)]
         assert finding.figures["answers"] == "only full lines"
 
     def test_serverThatAnswersAtTheEndIsNamed(self) -> None:
         """A server that answers after our end is named, and everything else is tested with a half-close."""
-        finding = self.find(Collector)
+        finding = self.find(self.listen(Collector))
         assert [(each.cause, each.status) for each in finding.problems] == [("answers-at-end", Status.NOTE)]
         assert {payload["outcome"] for payload in finding.figures["payloads"]} == {"right"}
 
     def test_headerGoesFirst(self) -> None:
         """On a path with a PROXY header each connection has it, and the rest is exact."""
-        path = self.pathTo(Headed)
-        path.target = path.streamAt(proxyProtocol=1)
-        checking, outcome = self.begin(path), list[Any]()
-        checking.addBoth(outcome.append)
-        self.end(path, outcome)
-        assert outcome[0].problems == ()
+        assert self.find(self.listen(Headed, proxyProtocol=1)).problems == ()
 
     def test_singleFailureIsNoProblem(self) -> None:
         """What fails once, and not again, isn't reported."""
-        made: list[Server] = []
         faults = {1: Resetter, 3: Silence, 6: Mirror}
 
         def build() -> Server:
-            made.append(faults.get(len(made), Server)())
-            return made[-1]
+            return faults.get(len(self.servers), Server)()
 
-        finding = self.find(build)
+        finding = self.find(self.listen(build))
         assert finding.problems == ()
         assert {payload["outcome"] for payload in finding.figures["payloads"]} == {"right", "cut", "hung", "unchanged"}
 
     def test_noConnectionBreaksItOff(self) -> None:
         """Where there is no connection, the error says so."""
-        path = self.pathTo(Server)
-        gone = path.streamAt(port=1)
-        path.target = gone
-        outcome: list[object] = []
-        self.begin(path).addErrback(lambda failure: outcome.append(failure.check(PathError)))
-        self.end(path, outcome)
-        assert outcome == [PathError]
+        target = self.listen(Server)
+        self.doCleanups()
+        self.servers = []
+        assert self.breakOff(target).code is ExitCode.UNREACHABLE
 
     def test_cancellingEndsIt(self) -> None:
         """Cancelling ends the check at once, in each of its steps, and leaves nothing."""
-        for seconds in (0.0, 0.05, 0.3, TIMEOUT + 0.5, 2 * TIMEOUT):
-            path = self.pathTo(Gate)
-            checking, outcome = self.begin(path), list[object]()
-            self.reactor.advance(seconds)
-            checking.addBoth(outcome.append)
-            checking.cancel()
-            self.end(path, outcome, 0.0001)
+        for seconds in (0.0, 0.05, 0.3, self.timeout + 0.5, 2 * self.timeout):
+            self.cancelAfter(self.listen(Gate), seconds)

@@ -1,23 +1,22 @@
 """The check `half-close`, with servers in the same reactor."""
 
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from echoup.client.diagnose.checks import halfclose
 from echoup.client.diagnose.exactness.closing import SIZE, SMALL
-from echoup.client.diagnose.finding import Finding, Status
-from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
-from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.diagnose.finding import Status
+from echoup.client.exitcodes import ExitCode
+from echoup.client.target.security import Security
+from echoup.client.target.stream import StreamTarget
 from echoup.tls.transport import TLSTransport
 from tests.support.certificates import serverContext, writeCertificates
-from tests.support.checktests import TIMEOUT, CheckTestCase
-from tests.support.doubles import raised
+from tests.support.checkcases import CheckTestCase
 from tests.support.serverprotocols import Deserter, Goodbye, Mirror, Server, Silence
 
 
@@ -87,6 +86,7 @@ class Forgetter(Slow):
     def readConnectionLost(self) -> None:
         """Do nothing."""
         self.isEnding = True
+        self.gone = True  # it isn't told of a reset after this
 
 
 class Clinger(Server):
@@ -94,6 +94,7 @@ class Clinger(Server):
 
     def readConnectionLost(self) -> None:
         """Do nothing."""
+        self.gone = True  # it isn't told of a reset after this
 
 
 class LateResetter(Slow):
@@ -161,27 +162,26 @@ class Flood(Server):
 class HalfCloseTests(CheckTestCase):
     """Who ends first, what still comes, and how the other end comes, is found and named."""
 
-    def check(self, path: PathUnderTest, tell: Tell) -> Coroutine[Any, Any, Finding]:
-        """Begin the check."""
-        return halfclose.check(path, tell)
+    check = staticmethod(halfclose.check)
+    timeout = 2.0
 
-    def overTLS(self, kind: type[TLSTransport], build: Callable[[], Protocol]) -> Callable[[], Protocol]:
-        """Return what makes the TLS, of `kind`, of servers that `build` makes."""
+    def listenTLS(self, kind: type[TLSTransport]) -> StreamTarget:
+        """Let servers listen over the TLS of `kind`; return the target."""
         with TemporaryDirectory() as name:
             writeCertificates(Path(name))
             context = serverContext(Path(name))
 
         def make() -> TLSTransport:
-            transport = kind(context, build)
+            transport = kind(context, Server)
             transport.established.addErrback(lambda _: None)
             return transport
 
-        return make
+        return self.listen(make, security=Security(insecure=True))
 
     def test_rightServerIsOK(self) -> None:
         """Everything comes back after our end, and then the server's end, at once or later."""
         for build in (Server, Slow, Mirror):
-            finding = self.find(build)
+            finding = self.find(self.listen(build))
             assert (finding.problems, finding.status) == ((), Status.OK)
             assert finding.summary.startswith("57 B and 256 KiB came back after our end, then FIN, ")
             connections = finding.figures["connections"]
@@ -190,19 +190,19 @@ class HalfCloseTests(CheckTestCase):
 
     def test_closeNotifyIsOK(self) -> None:
         """Over TLS the server's end is a close_notify."""
-        finding = self.find(self.overTLS(TLSTransport, Server), isTLS=True)
+        finding = self.find(self.listenTLS(TLSTransport))
         assert finding.problems == ()
         assert {each["end"] for each in finding.figures["connections"]} == {"close_notify"}
 
     def test_missingCloseNotifyIsNoted(self) -> None:
         """Over TLS a FIN alone is noted, because a cut can't be told."""
-        (problem,) = self.find(self.overTLS(BareFIN, Server), isTLS=True).problems
+        (problem,) = self.find(self.listenTLS(BareFIN)).problems
         assert (problem.cause, problem.status) == ("no-close-notify", Status.NOTE)
 
     def test_cutIsFound(self) -> None:
         """A half-close that is taken for a close is found, with what had come back and what is right without it."""
         for build, end in ((Closer, "FIN"), (Aborter, "RST")):
-            finding = self.find(build)
+            finding = self.find(self.listen(build))
             (problem,) = (each for each in finding.problems if each.status is Status.FAIL)
             assert (problem.cause, problem.code) == ("half-close-cut", ExitCode.SHORT)
             assert finding.summary == problem.text
@@ -213,19 +213,19 @@ class HalfCloseTests(CheckTestCase):
 
     def test_silenceIsFound(self) -> None:
         """A reply that stops at our end, without an end, is found."""
-        causes = {each.cause: each for each in self.find(Forgetter).problems}
+        causes = {each.cause: each for each in self.find(self.listen(Forgetter)).problems}
         assert {*causes} == {"end-missing", "half-close-hangs"}
         assert causes["half-close-hangs"].code == ExitCode.TIMED_OUT
 
     def test_missingEndIsFound(self) -> None:
         """A server that answers everything and doesn't end is found."""
-        (problem,) = self.find(Clinger).problems
+        (problem,) = self.find(self.listen(Clinger)).problems
         assert (problem.cause, problem.status, problem.code) == ("end-missing", Status.FAIL, ExitCode.TIMED_OUT)
         assert f"{SIZE} bytes and our end sent: {SIZE} of {SIZE} bytes came back, then no end" in problem.seen
 
     def test_resetInPlaceOfAnEndIsAWarning(self) -> None:
         """A reset after everything came back is a warning."""
-        (problem,) = self.find(LateResetter).problems
+        (problem,) = self.find(self.listen(LateResetter)).problems
         assert (problem.cause, problem.status) == ("end-reset", Status.WARN)
 
     def test_serverThatEndsFirstIsAWarning(self) -> None:
@@ -240,24 +240,22 @@ class HalfCloseTests(CheckTestCase):
                 if len(data) < 1000:
                     self.transport.loseConnection()
 
-        assert "ends-first" in self.causesOf(Once)
+        assert "ends-first" in self.causesOf(self.listen(Once))
 
     def test_serverThatAnswersAtTheEndIsOK(self) -> None:
         """A server that answers after our end is OK, and the summary says so."""
-        finding = self.find(Collector)
+        finding = self.find(self.listen(Collector))
         assert finding.problems == ()
         assert finding.summary.endswith("the server answers only after our end")
         assert finding.figures["answersAtEnd"] is True
 
     def test_singleFailureIsNoProblem(self) -> None:
         """What fails once, and not again, isn't reported."""
-        made: list[Server] = []
 
         def build() -> Server:
-            made.append(Clinger() if len(made) == 1 else Server())
-            return made[-1]
+            return Clinger() if len(self.servers) == 1 else Server()
 
-        finding = self.find(build)
+        finding = self.find(self.listen(build))
         assert finding.problems == ()
         assert len(finding.figures["connections"]) == 4
 
@@ -279,29 +277,21 @@ class HalfCloseTests(CheckTestCase):
             (Silence, ExitCode.SHORT, f"the server closed the connection, 0 of {SMALL} bytes came back"),
             (Limited, ExitCode.SHORT, "the server "),
         ):
-            error = raised(PathError, self.find, build)
-            assert error
+            error = self.breakOff(self.listen(build))
             assert error.code is code
             assert error.reason.startswith(why)
 
     def test_floodBreaksItOff(self) -> None:
         """A server that sends without end is no matter of the half-close, and is given up."""
-        error = raised(PathError, self.find, Flood)
-        assert error
+        error = self.breakOff(self.listen(Flood))
         assert (error.code, error.reason) == (ExitCode.WRONG, f"more came back than the {SMALL} bytes that were sent")
 
     def test_failedHandshakeBreaksItOff(self) -> None:
         """Where the server speaks no TLS, the check says so."""
-        error = raised(PathError, lambda: self.find(Mirror, isTLS=True))
-        assert error
-        assert error.code is ExitCode.TLS_FAILED
+        target = self.listen(Mirror, security=Security(insecure=True))
+        assert self.breakOff(target).code is ExitCode.TLS_FAILED
 
     def test_cancellingEndsIt(self) -> None:
         """Cancelling ends the check at once, in each of its steps, and leaves nothing."""
-        for seconds in (0.0, 0.05, 0.2, TIMEOUT, 2 * TIMEOUT):
-            path = self.pathTo(Clinger)
-            checking, outcome = self.begin(path), list[object]()
-            self.reactor.advance(seconds)
-            checking.addBoth(outcome.append)
-            checking.cancel()
-            self.end(path, outcome, 0.0001)
+        for seconds in (0.0, 0.05, 0.2, self.timeout, 2 * self.timeout):
+            self.cancelAfter(self.listen(Clinger), seconds)

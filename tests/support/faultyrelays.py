@@ -1,5 +1,6 @@
-"""A relay that alters a stream, or ends it, as faulty proxies and firewalls do."""
+"""Relays that alter a stream, end it or hold it back, as faulty proxies and firewalls do."""
 
+import select
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
@@ -9,7 +10,7 @@ from time import monotonic, sleep
 
 from echoup.client.connect.tcpinfo import TCPInfo
 from tests.support.addresses import Address
-from tests.support.relay import Chunk, StreamRelay
+from tests.support.relay import Chunk, Passage, StreamRelay
 from tests.support.sockets import reset
 
 Alter = Callable[[bytes], bytes | None]
@@ -48,8 +49,13 @@ class FaultyRelay(StreamRelay):
         self._request, self._alterReply, self._halfClose, self._limit = request, reply, halfClose, limit
 
     def _forward(self, source: socket, sink: socket, chunks: list[Chunk], pause: float = 0.0) -> float:
+        return self._carry(source, sink, chunks, isRequest=True)
+
+    def _reply(self, server: socket, client: socket, passage: Passage) -> None:
+        passage.replyEnd = self._carry(server, client, passage.replies, isRequest=False)
+
+    def _carry(self, source: socket, sink: socket, chunks: list[Chunk], isRequest: bool) -> float:
         """Forward a direction, changed, and do with its end what the fault is."""
-        isRequest = sink.getpeername() == self._server.address
         alter, left = (self._request, inf) if isRequest else (self._alterReply, self._limit)
         altered: bytes | None = b""
         with suppress(OSError):
@@ -84,3 +90,48 @@ class FaultyRelay(StreamRelay):
             sink.shutdown(SHUT_WR)
         if isCut:
             source.shutdown(SHUT_RDWR)
+
+
+class HoldingRelay(StreamRelay):
+    """Holds replies back, until there is enough of them or a time has passed; and all of them until their end."""
+
+    def __init__(self, server: Address, ready: Callable[[bytes], int], seconds: float = inf) -> None:
+        """`ready` returns how many of the bytes that are held may go; after `seconds` with the oldest, all go."""
+        super().__init__(server)
+        self._ready = ready
+        self._seconds = seconds
+
+    def _reply(self, server: socket, client: socket, passage: Passage) -> None:
+        held, since = b"", monotonic()
+        with suppress(OSError):
+            while True:
+                wait = max(since + self._seconds - monotonic(), 0) if held and self._seconds < inf else 30.0
+                if not select.select([server], [], [], wait)[0]:
+                    client.sendall(held)
+                    held = b""
+                    continue
+                if not (data := server.recv(65536)):
+                    break
+                since = since if held else monotonic()
+                held += data
+                count = self._ready(held)
+                client.sendall(held[:count])
+                held = held[count:]
+            client.sendall(held)
+        with suppress(OSError):
+            client.shutdown(SHUT_WR)
+
+
+def wholeLines(held: bytes) -> int:
+    """Let whole lines go."""
+    return held.rfind(b"\n") + 1
+
+
+def fullBuffers(held: bytes) -> int:
+    """Let 4 KiB go, and each multiple of that."""
+    return len(held) // 4096 * 4096
+
+
+def nothing(_: bytes) -> int:
+    """Let nothing go before the end."""
+    return 0
