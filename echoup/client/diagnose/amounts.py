@@ -16,5 +16,10 @@ def size(count: float) -> str:
     return f"{_rounded(count)} {units[0]}"
 
 
+def percent(part: float, digits: int = 0) -> str:
+    """Return the `part` of 1 as a percentage: `10 %`, with one digit after the point `10.2 %`."""
+    return f"{part * 100:.{digits}f} %"
+
+
 def _rounded(number: float) -> str:
     return f"{number:.0f}" if number >= 9.95 else f"{number:.2g}"

@@ -1,7 +1,7 @@
 """What a check found."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -45,6 +45,8 @@ class Problem:
     """What to try, likewise."""
     code: ExitCode = ExitCode.WRONG
     """The exit code where this fails the diagnosis."""
+    isOfDatagrams: bool = False
+    """Whether it is about UDP alone."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,14 @@ class Finding:
         if self.isSkipped:
             return Status.SKIPPED
         return max((problem.status for problem in self.problems), key=lambda status: status.rank, default=Status.OK)
+
+    def asOfStream(self) -> "Finding":
+        """Return what it means for a target that is a stream: what is wrong with UDP alone is a warning at most."""
+        problems = (
+            replace(each, status=Status.WARN) if each.isOfDatagrams and each.status is Status.FAIL else each
+            for each in self.problems
+        )
+        return replace(self, problems=tuple(problems))
 
 
 def skipped(why: str) -> Finding:

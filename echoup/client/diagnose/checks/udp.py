@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import closing
+from dataclasses import replace
 from os import strerror
 from typing import Any
 
@@ -59,7 +60,7 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
             problems = [_stopped(where, questions), *judgeBursts(bursts, overflowed)]
     if problems:
         worst = max(problems, key=lambda problem: problem.status.rank)
-        return Finding(worst.text, tuple(problems), figures)
+        return Finding(worst.text, tuple(replace(each, isOfDatagrams=True) for each in problems), figures)
     sent, lost = sum(burst.sent for burst in bursts), sum(burst.lost for burst in bursts)
     answered = f"{sent - lost} of {sent} in a burst answered"
     return Finding(f"{answered}, 1 to {sizes.largest} bytes pass; DSCP and ECN are kept", (), figures)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from echoup.client.diagnose.amounts import time
+from echoup.client.diagnose.amounts import percent, time
 from echoup.client.diagnose.datagrams.questions import PROBE, Questions
 from echoup.client.diagnose.finding import Problem, Status
 
@@ -95,7 +95,7 @@ def judgeBursts(bursts: Sequence[Burst], overflowed: int) -> list[Problem]:
         add(
             Status.WARN if share >= NOTABLE else Status.NOTE,
             "udp-loss",
-            f"{share:.1%} of the datagrams are lost",
+            f"{percent(share, 1)} of the datagrams are lost",
             f"lost of {bursts[0].sent} that were sent {time(GAP)} apart: {', '.join(map(str, lost))}",
             "Datagrams, or the answers to them, are dropped on the way.",
             "Look at the drop counters of interfaces, queues and firewalls on the path, and at the daemon's log: it "

@@ -1,11 +1,11 @@
 """The check `flows`: whether each of several equal paths is as good as the others."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from echoup.client.diagnose.amounts import time
+from echoup.client.diagnose.amounts import percent, time
 from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
 from echoup.client.diagnose.flowseries.binomial import Tally, lossy, slow
 from echoup.client.diagnose.flowseries.datagrams import DatagramSeries
@@ -84,7 +84,7 @@ def _problems(flows: ProtocolFlows) -> list[Problem]:
     dead = [tally for tally in bad if not tally.answered]
     lossy = [tally for tally in bad if tally.answered]
     slow = [tally for tally in flows.tallies if tally.port in flows.slow and tally not in bad]
-    others = f"the others lose {_loss([tally for tally in flows.tallies if tally not in bad]):.1%}"
+    others = f"the others lose {percent(_loss([tally for tally in flows.tallies if tally not in bad]), 1)}"
     problems = []
     if dead:
         text = f"{_some(dead, flows, 'is', 'are')} dead: nothing is answered from {_ports(dead)}"
@@ -92,7 +92,7 @@ def _problems(flows: ProtocolFlows) -> list[Problem]:
         meaning = _MEANING.format("dead")
         problems.append(Problem(Status.FAIL, "dead-flows", text, seen, meaning, _ADVICE, ExitCode.TIMED_OUT))
     if lossy:
-        text = f"{_some(lossy, flows, 'loses', 'lose')} {_loss(lossy):.0%}: {_ports(lossy)}"
+        text = f"{_some(lossy, flows, 'loses', 'lose')} {percent(_loss(lossy))}: {_ports(lossy)}"
         lines = [f"port {each.port}: {each.lost} of {each.sent} probes lost, in two series" for each in lossy[:NAMED]]
         problems.append(Problem(Status.WARN, "lossy-flows", text, (*lines, others), _MEANING.format("lossy"), _ADVICE))
     if slow:
@@ -103,14 +103,14 @@ def _problems(flows: ProtocolFlows) -> list[Problem]:
         ]
         meaning = _MEANING.format("longer, or overloaded")
         problems.append(Problem(Status.WARN, "slow-flows", text, tuple(lines), meaning, _ADVICE))
-    return problems
+    return [replace(each, isOfDatagrams=flows.name == DatagramSeries.name) for each in problems]
 
 
 def _summary(flows: ProtocolFlows) -> str:
     """Return what was measured where no flow differs."""
     if not flows.isAnswered:
         return f"no right answer came over {flows.name}"
-    loss = f"{_loss(flows.tallies):.1%} lost" if _loss(flows.tallies) else "nothing lost"
+    loss = f"{percent(_loss(flows.tallies), 1)} lost" if _loss(flows.tallies) else "nothing lost"
     return f"{len(flows.tallies)} {flows.name} flows are alike: {loss}, {time(_latency(flows.tallies))}"
 
 

@@ -55,4 +55,5 @@ class DiagnosisJSON(DiagnosisReport):
 
 def _describe(problem: Problem) -> dict[str, Any]:
     known = asdict(problem)
+    del known["isOfDatagrams"]  # the name of the check, or of the cause, says it
     return known | {"status": problem.status.value, "code": int(problem.code)}

@@ -174,8 +174,8 @@ class MeasureTests(ReactorTestCase):
         lost = {f"p{port}": 20 for port in range(0, 32, 2)}
         (problem,) = describe([self.measure(tallies(**lost), tallies(**lost))]).problems
         assert problem.cause == "lossy-flows"
-        assert problem.text == "16 of 32 TCP flows lose 50%: source ports 0, 2, 4, 6, 8, 10, 12, 14 and 8 more"
-        assert problem.seen[-1] == "the others lose 0.0%"
+        assert problem.text == "16 of 32 TCP flows lose 50 %: source ports 0, 2, 4, 6, 8, 10, 12, 14 and 8 more"
+        assert problem.seen[-1] == "the others lose 0.0 %"
         assert problem.meaning
         assert problem.advice
 
