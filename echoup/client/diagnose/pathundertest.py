@@ -1,7 +1,7 @@
 """The path that a diagnosis is about, and connections over it."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from echoup.addresses import joinAddress
 from echoup.client.connect.resolve import resolve
 from echoup.client.connect.trace import Trace
 from echoup.client.diagnose.datagramsocket import DatagramSocket
+from echoup.client.diagnose.places import ConnectionPlaces
 from echoup.client.diagnose.scope import Scope
 from echoup.client.exchange import Take
 from echoup.client.exitcodes import ExitCode, PathError
@@ -42,6 +43,10 @@ class PathUnderTest:
         """The one that all checks use, because it answers; set by `reach`, and before that by `resolve`."""
         self.obstacle = ""
         """Why nothing more can be measured; empty if it can."""
+        self.places = ConnectionPlaces()
+        """What the connections wait for that `connection` makes, unless they are part of a number of their own."""
+        self.untried = target.untried if isinstance(target, StreamTarget) else ()
+        """The options that the server may expect; none once it has answered."""
         self._clients: dict[EchoUpClient, None] = {}
         security = target.security if isinstance(target, StreamTarget) else None
         if isinstance(target, StreamTarget) and security:
@@ -119,6 +124,7 @@ class PathUnderTest:
         """
         limit = self.scope.timeout if timeout is None else timeout
         client = client or EchoUpClient(self.reactor, limit, take, self.clock)
+        client.untried = self.untried
         self._clients[client] = None
         target = self.streamAt(address, **changes)
         await target.connectClient(self.reactor, client, limit, trace or Trace(self.clock.seconds))
@@ -126,17 +132,25 @@ class PathUnderTest:
         return client
 
     @asynccontextmanager
-    async def connection(self, address: str | None = None, **keywords: Any) -> AsyncIterator[EchoUpClient]:
-        """Connect, as `connect` does, and drop the connection at the end."""
-        client = await self.connect(address, **keywords)
-        try:
-            yield client
-        finally:
-            self.drop(client)
+    async def connection(
+        self, address: str | None = None, *, waits: bool = True, **keywords: Any
+    ) -> AsyncIterator[EchoUpClient]:
+        """Connect, as `connect` does, and drop the connection at the end.
+
+        Only a connection beside which the caller holds none `waits` for one of the places.
+        """
+        async with self.places.taken() if waits else nullcontext():
+            client = await self.connect(address, **keywords)
+            try:
+                yield client
+            finally:
+                self.drop(client)
 
     def drop(self, client: EchoUpClient) -> None:
         """Abort the connection of `client`, if it is still open."""
         self._clients.pop(client, None)
+        if not client.untried:
+            self.untried = ()
         if client.connected and not client.closed.called:
             client.stopProducing()
 

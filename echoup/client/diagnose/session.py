@@ -77,6 +77,8 @@ class _Session:
         """
         await self._tryFirst(checks)
         await together(self._make(check) for check in checks)
+        if self._broken:
+            self.path.places.narrow()
         for check in [*self._broken]:
             await self._make(check)
 
@@ -134,7 +136,8 @@ class _Session:
                 self._report.tell(check.name, words)
 
         tell("")
-        return await check.make(self.path, tell)
+        finding = await check.make(self.path, tell)
+        return finding if self.path.isDatagram else finding.asOfStream()
 
     def add(self, check: PathCheck, finding: Finding, seconds: float = 0) -> None:
         """Take what `check` found in so many `seconds`."""

@@ -4,19 +4,26 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.task import deferLater
 
-from echoup.client.diagnose.exactness.judgement import describe, judge, judgeFirst
+from echoup.client.diagnose.exactness.judgement import describe, judge, judgeFirst, judgeNone
 from echoup.client.diagnose.exactness.samples import LARGE, Kind, Sample, ofSize, opening, samples
 from echoup.client.diagnose.exactness.sending import Answers, How, SampleResult, attempt
 from echoup.client.diagnose.finding import Finding
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.together import together
 
-TOGETHER = 6
+TOGETHER = 3
 """How many payloads are under way at the same time."""
 
 REPEATED = 3
 """How many payloads whose reply hung are sent again: each takes a timeout."""
+
+BREATH = 0.3
+"""Seconds before a payload is sent again whose connection ended without a reply: others may end meanwhile."""
+
+RETRIES, CONTROLS = 2, 3
+"""How many times such a payload is sent again, by itself, and how many others then show whether it is the reason."""
 
 SLOW = 5.0
 """Seconds that a payload of LARGE sizes may take, judged by the one before; on a slower path it is left out."""
@@ -25,36 +32,37 @@ SLOW = 5.0
 async def check(path: PathUnderTest, tell: Tell) -> Finding:
     """Send payloads of all kinds, each on its own connection, and compare the replies.
 
-    What failed is sent again: only what fails twice counts. Raise PathError where there is no connection.
+    What failed is sent again: only what fails twice counts. Raise PathError where there is no connection any more.
     """
     tell("the first reply")
     answers, first = await _begin(path)
     if first.how is not How.RIGHT:
-        again = await attempt(path, first.sample, answers)
+        untried = path.untried
+        again = await _attemptAlone(path, first.sample, answers)
         if again.error:
-            raise again.error
+            if path.host:  # reach has made one
+                raise again.error
+            return describe([again], (judgeNone(again.error),), answers)
         if again.how is not How.RIGHT:
-            return describe([again], judgeFirst(again), answers)
+            return describe([again], judgeFirst(again, untried), answers)
         first = again
     payloads = samples(_host(first.local))
     tell(f"{len(payloads)} payloads")
     outcomes = [first, *await _attemptAll(path, payloads, answers)]
-    size = max((each for each in outcomes if each.sample.kind is Kind.SIZE), key=lambda each: len(each.sent))
-    for number in LARGE:
-        if size.how is not How.RIGHT or size.seconds * number / len(size.sent) > SLOW:
-            break
-        tell(f"{number} bytes")
-        size = await attempt(path, ofSize(number), answers)
-        outcomes.append(size)
-    confirmed, filtered = await _confirm(path, [each for each in outcomes if each.how is not How.RIGHT], answers, tell)
-    return describe(outcomes, judge(confirmed, filtered, outcomes), answers)
+    isSlow = await _sendLarge(path, outcomes, answers, tell)
+    failed = [each for each in outcomes if each.how is not How.RIGHT]
+    confirmed, filtered = await _confirm(path, failed, answers, tell)
+    closed = [each for each in confirmed if each.isClosed]
+    if closed and await _isLimited(path, answers, tell):
+        confirmed = [each for each in confirmed if not each.isClosed]
+    else:
+        closed = []
+    return describe(outcomes, judge(confirmed, filtered, outcomes, closed), answers, isSlow)
 
 
 async def _begin(path: PathUnderTest) -> tuple[Answers, SampleResult]:
     """Find out when the server answers, with a payload without a line end; return that and the first reply."""
     first = await attempt(path, opening(), Answers.AT_ONCE)
-    if first.error:
-        raise first.error
     if first.how is not How.HUNG or first.received:
         return Answers.AT_ONCE, first
     for answers in (Answers.BY_LINE, Answers.AT_END):
@@ -68,13 +76,53 @@ async def _begin(path: PathUnderTest) -> tuple[Answers, SampleResult]:
     return Answers.AT_ONCE, first
 
 
+async def _attemptAlone(path: PathUnderTest, sample: Sample, answers: Answers) -> SampleResult:
+    """Send one payload, again after a pause where its connection ends without a reply."""
+    outcome = await attempt(path, sample, answers)
+    for _ in range(RETRIES):
+        if not outcome.isClosed:
+            break
+        await deferLater(path.clock, BREATH)
+        outcome = await attempt(path, sample, answers)
+    return outcome
+
+
+async def _isLimited(path: PathUnderTest, answers: Answers, tell: Tell) -> bool:
+    """Return whether connections end without a reply whatever is sent on them."""
+    tell("what is known to pass, to see whether connections are limited")
+    for _ in range(CONTROLS):
+        if (await attempt(path, opening(), answers)).how is not How.RIGHT:
+            return True
+        await deferLater(path.clock, BREATH)
+    return False
+
+
+async def _sendLarge(path: PathUnderTest, outcomes: list[SampleResult], answers: Answers, tell: Tell) -> bool:
+    """Send the payloads of LARGE sizes, unless smaller ones fail; return whether the path is too slow for some."""
+    size = max((each for each in outcomes if each.sample.kind is Kind.SIZE), key=lambda each: len(each.sent))
+    if size.isClosed:
+        size = await _attemptAlone(path, size.sample, answers)
+    for number in LARGE:
+        if size.how is not How.RIGHT:
+            return False
+        if size.seconds * number / len(size.sent) > SLOW:
+            return True
+        tell(f"{number} bytes")
+        size = await _attemptAlone(path, ofSize(number), answers)
+        outcomes.append(size)
+    return False
+
+
 async def _attemptAll(path: PathUnderTest, payloads: Iterable[Sample], answers: Answers) -> list[SampleResult]:
-    """Send the payloads, TOGETHER at the same time."""
+    """Send the payloads, TOGETHER at the same time, or one after the other once one ends without a reply."""
     places = DeferredSemaphore(TOGETHER)
 
     async def send(sample: Sample) -> SampleResult:
         async with places:
-            return await attempt(path, sample, answers)
+            outcome = await attempt(path, sample, answers)
+            if outcome.isClosed:
+                path.places.narrow()
+            return outcome
 
     return await together(map(send, payloads))
 
@@ -99,7 +147,7 @@ async def _confirm(
         if hung > REPEATED:
             break
         tell(f"again: {sample.name}")
-        again = await attempt(path, sample, answers)
+        again = await _attemptAlone(path, sample, answers)
         if again.error:
             raise again.error
         if again.how is How.RIGHT:

@@ -28,7 +28,6 @@ class GatheringClient(EchoUpClient):
         super().__init__(path.reactor, 0, self._gather, path.clock)
         self.received = bytearray()
         self._due, self._most = size, size + SURPLUS
-        self._deadline = path.clock.seconds() + LONGEST
         self._over: Deferred[None] | None = None
         self.closed.addCallback(self._follow)
 
@@ -38,7 +37,8 @@ class GatheringClient(EchoUpClient):
         With `expected`, what is due, a reply that is wrong already has only STEP to go on.
         """
         before, quiet, step = len(self.received), 0.0, min(STEP, seconds)
-        while not self._isOver and quiet < seconds and self.clock.seconds() < self._deadline:
+        deadline = self.clock.seconds() + LONGEST
+        while not self._isOver and quiet < seconds and self.clock.seconds() < deadline:
             self._over = Deferred()
             try:
                 await self._over.addTimeout(step, self.clock)

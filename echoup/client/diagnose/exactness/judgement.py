@@ -1,13 +1,15 @@
 """What is wrong with a path, by the payloads that failed twice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from echoup.client.diagnose.amounts import size
 from echoup.client.diagnose.exactness import alteration
-from echoup.client.diagnose.exactness.samples import LARGE, Kind
+from echoup.client.diagnose.exactness.samples import Kind
 from echoup.client.diagnose.exactness.sending import Answers, How, SampleResult
 from echoup.client.diagnose.finding import Finding, Problem, Status
-from echoup.client.exitcodes import ExitCode
+from echoup.client.exitcodes import ExitCode, PathError
+from echoup.client.hints import PROXY_PROTOCOL, TLS, suggest
 
 SHOWN = 4
 """The payloads that one problem shows, at most."""
@@ -75,7 +77,17 @@ _CAUSES: Mapping[str, tuple[str, str, str]] = {
     "no-reply": (
         "nothing comes back",
         "The connection stands, but nobody answers on it: neither at once, nor after a line end, nor after our end.",
-        "Look whether the proxy that took the connection reaches the server; --tls or --proxy-protocol may be missing.",
+        "Look whether the proxy that took the connection reaches the server",
+    ),
+    "closed-without-reply": (
+        "connections are closed without a reply",
+        "A proxy whose backend is down, a server that expects something else first, or a limit on connections.",
+        "Look in the logs of the proxies and of the server for why",
+    ),
+    "connections-refused": (
+        "connections are closed without a reply, some of them, whatever is sent",
+        "Something limits connections, in all or of one address, or one of several servers doesn't work.",
+        "See --max-connections-per-peer of echoup, limits in proxies and firewalls, and each backend of a balancer.",
     ),
     "reply-cut": (
         "the reply is cut",
@@ -113,17 +125,23 @@ _FILTERS = {
 
 
 def judge(
-    confirmed: Sequence[SampleResult], filtered: Sequence[SampleResult], made: Sequence[SampleResult]
+    confirmed: Sequence[SampleResult],
+    filtered: Sequence[SampleResult],
+    made: Sequence[SampleResult],
+    closed: Sequence[SampleResult] = (),
 ) -> tuple[Problem, ...]:
     """Return what is wrong, by the payloads that failed twice.
 
-    `filtered` are the look-alikes among them whose random twins pass; `made` are all payloads of the first pass.
+    `filtered` are the look-alikes among them whose random twins pass; `made` are all payloads of the first pass;
+    `closed` are those whose connections ended without a reply, as those of others do.
     """
     groups: dict[str, list[SampleResult]] = {}
     seenElsewhere = {each.alteration.cause for each in made if each.alteration and each.sample.kind is not Kind.PIECES}
     for outcome in confirmed:
         groups.setdefault(_cause(outcome, seenElsewhere), []).append(outcome)
     problems = [_problem(cause, outcomes, made) for cause, outcomes in groups.items()]
+    if closed:
+        problems.append(_problem("connections-refused", closed, made, Status.WARN))
     filters = [
         _filter(protocol, [each for each in filtered if each.sample.protocol == protocol])
         for protocol in sorted({each.sample.protocol for each in filtered})
@@ -131,21 +149,41 @@ def judge(
     return (*problems, *filters)
 
 
-def judgeFirst(outcome: SampleResult) -> tuple[Problem, ...]:
-    """Return what is wrong where the first payload failed twice, so that the others would, too."""
-    if outcome.how is How.HUNG and not outcome.received:
-        return (_problem("no-reply", [outcome], [outcome]),)
-    return judge([outcome], [], [outcome])
+def judgeFirst(outcome: SampleResult, untried: Collection[str]) -> tuple[Problem, ...]:
+    """Return what is wrong where the first payload failed twice, so that the others would, too.
+
+    `untried` are the options that the server may expect.
+    """
+    if outcome.how not in (How.HUNG, How.CUT) or outcome.received:
+        return judge([outcome], [], [outcome])
+    problem = _problem("closed-without-reply" if outcome.isClosed else "no-reply", [outcome], [outcome])
+    return (replace(problem, advice=f"{problem.advice}{suggest(untried, TLS, PROXY_PROTOCOL)}."),)
 
 
-def describe(made: Sequence[SampleResult], problems: tuple[Problem, ...], answers: Answers) -> Finding:
-    """Return the finding of all payloads."""
+def judgeNone(error: PathError) -> Problem:
+    """Return what is wrong where there is no connection, because of `error`."""
+    return Problem(
+        Status.FAIL,
+        "no-connection",
+        str(error),
+        meaning="Nothing can be sent.",
+        advice="See whether the server runs, and what it listens on.",
+        code=error.code,
+    )
+
+
+def describe(
+    made: Sequence[SampleResult], problems: tuple[Problem, ...], answers: Answers, isSlow: bool = False
+) -> Finding:
+    """Return the finding of all payloads; where the path `isSlow`, the largest were left out."""
     if answers is not Answers.AT_ONCE:
         problems += (_notice(answers),)
     worst = max(problems, key=lambda each: each.status.rank, default=None)
     largest = max(len(each.sent) for each in made)
     exact = f"{len(made)} payloads of 1 B to {size(largest)} came back exact: all byte values, byte by byte, in a burst"
-    left = "" if largest >= LARGE[-1] else "; larger ones are left out, because the path is slow"
+    left = "; larger ones are left out, because the path is slow" if isSlow else ""
+    if alone := sum(each.isClosed for each in made):
+        left += f"; {alone} of them only by themselves: with others at the same time, their connections were closed"
     figures = {"answers": answers.value, "largest": largest, "payloads": [each.figures for each in made]}
     return Finding(worst.text if worst else f"{exact}{left}", problems, figures)
 
@@ -163,7 +201,9 @@ def _cause(outcome: SampleResult, seenElsewhere: set[str]) -> str:
     return "reply-cut" if isCut else "reply-hangs"
 
 
-def _problem(cause: str, outcomes: Sequence[SampleResult], made: Sequence[SampleResult]) -> Problem:
+def _problem(
+    cause: str, outcomes: Sequence[SampleResult], made: Sequence[SampleResult], status: Status = Status.FAIL
+) -> Problem:
     text, meaning, advice = _CAUSES[cause]
     if cause in _NAMED and outcomes[0].alteration:
         text += f": {outcomes[0].alteration.words}"
@@ -173,7 +213,7 @@ def _problem(cause: str, outcomes: Sequence[SampleResult], made: Sequence[Sample
         smallest = min(len(each.sent) for each in outcomes)
         passing = max((each for each in sizes if each < smallest), default=0)
         text += f": {passing} bytes pass, {smallest} don't" if passing else f": {smallest} bytes don't pass"
-    return Problem(Status.FAIL, cause, text, tuple(seen), meaning, advice, _CODES.get(outcomes[0].how, ExitCode.WRONG))
+    return Problem(status, cause, text, tuple(seen), meaning, advice, _CODES.get(outcomes[0].how, ExitCode.WRONG))
 
 
 def _filter(protocol: str, outcomes: Sequence[SampleResult]) -> Problem:

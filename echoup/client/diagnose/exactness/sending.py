@@ -68,6 +68,11 @@ class SampleResult:
     """Why there was no connection."""
 
     @property
+    def isClosed(self) -> bool:
+        """Whether the connection ended before anything came back, as it does where connections are limited."""
+        return self.how is How.CUT and not self.received
+
+    @property
     def evidence(self) -> str:
         """What was seen, in words."""
         name, came = self.sample.name, f"{len(self.received)} of {counted(len(self.sent), 'byte')} came back"

@@ -142,7 +142,7 @@ async def _reply(path: PathUnderTest, client: EchoUpClient) -> float | None:
 
 async def _handshake(path: PathUnderTest) -> float | None:
     with suppress(PathError):  # of a server that refuses it, because it has enough
-        async with path.connection(security=None, proxyProtocol=None) as client:
+        async with path.connection(waits=False, security=None, proxyProtocol=None) as client:
             info = TCPInfo.of(client.handle)
             return info.leastRTT or None if info else None
     return None

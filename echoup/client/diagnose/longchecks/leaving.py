@@ -31,7 +31,7 @@ async def leaveConnection(path: PathUnderTest, seconds: float, keepalive: int = 
     With `keepalive`, TCP sends a probe of its own after that many idle seconds, and again (tcp(7)). Raise PathError
     where the connection doesn't work at the beginning, or where a new one doesn't work at the end, either.
     """
-    async with path.connection(client=newClient(path)) as client:
+    async with path.connection(waits=False, client=newClient(path)) as client:
         if keepalive:
             client.handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             client.handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
@@ -50,7 +50,7 @@ async def leaveConnection(path: PathUnderTest, seconds: float, keepalive: int = 
             return Trial(idle, IdleFate.CLOSED if client.ending is Ending.CLOSED else IdleFate.RESET)
         fate, evidence = await _probe(path, client)
     if fate in (IdleFate.SILENT, IdleFate.UNANSWERED):
-        async with path.connection() as control:
+        async with path.connection(waits=False) as control:
             await prove(path, control)
     return Trial(idle, fate, evidence)
 

@@ -30,7 +30,7 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
     """Measure the latency of probes: idle, and beside a flood up, down and both ways."""
     load = _Load(path, tell)
     try:
-        async with path.connection() as client:
+        async with path.connection(waits=False) as client:
             await load.run(client)
     except PathError as error:
         if error.code is not ExitCode.TIMED_OUT or load.phase not in DIRECTIONS:

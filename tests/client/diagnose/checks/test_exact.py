@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from echoup.client.diagnose.checks import exact
+from echoup.client.diagnose.exactness.samples import LARGE
 from echoup.client.diagnose.finding import Status
 from echoup.client.exitcodes import ExitCode
 from tests.support.checkcases import CheckTestCase
@@ -147,7 +148,7 @@ class ExactTests(CheckTestCase):
             (Greeter, "bytes-added", ExitCode.WRONG),
             (converting(bytes.lower), "case-changed", ExitCode.WRONG),
             (Deserter, "reply-cut", ExitCode.SHORT),
-            (Resetter, "reply-cut", ExitCode.SHORT),
+            (Resetter, "closed-without-reply", ExitCode.SHORT),
             (Silence, "no-reply", ExitCode.TIMED_OUT),
         ):
             finding = self.find(self.listen(build))
@@ -155,6 +156,39 @@ class ExactTests(CheckTestCase):
             assert (problem.cause, problem.code) == (cause, code)
             assert finding.summary == problem.text
             assert len(finding.figures["payloads"]) == 1
+
+    def test_connectionsMayBeLimited(self) -> None:
+        """Payloads that pass by themselves are no fault; where each second connection fails, that isn't the payload."""
+        served: list[Server] = []
+
+        class One(Server):
+            def connectionMade(self) -> None:
+                served[:] = [each for each in served if not each.gone]
+                if served:
+                    self.transport.abortConnection()
+                else:
+                    served.append(self)
+
+        finding = self.find(self.listen(One))
+        assert finding.problems == ()
+        assert "only by themselves" in finding.summary
+        assert finding.figures["largest"] == LARGE[-1]
+
+    def test_refusedConnectionsAreNotThePayload(self) -> None:
+        """Where connections end whatever is sent on them, that is a warning of its own."""
+        made: list[Server] = []
+
+        def build() -> Server:
+            made.append(Resetter() if made else Server())
+            return made[-1]
+
+        finding = self.find(self.listen(build))
+        assert [(each.status, each.cause) for each in finding.problems] == [(Status.WARN, "connections-refused")]
+
+    def test_closedConnectionsSuggestOptions(self) -> None:
+        """Where nothing ever came back, the advice names the options that the server may expect."""
+        (problem,) = self.find(self.listen(Resetter)).problems
+        assert problem.advice.endswith("; the server may expect --tls or --proxy-protocol.")
 
     def test_protocolIsFiltered(self) -> None:
         """What is done to a protocol, and not to random text of its shape, is told from what is done to all."""
