@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from twisted.internet.task import deferLater
+
 from echoup.addresses import peerName
 from echoup.client.connect.resolve import versionOf
 from echoup.client.diagnose.amounts import time
@@ -20,6 +22,7 @@ from echoup.client.diagnose.handshakes.trust import (
     trustedOrganizations,
 )
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
+from echoup.client.diagnose.sizes.segmentproblems import judgeHandshake
 from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import PathError
 from echoup.client.target.security import Security
@@ -34,6 +37,9 @@ OTHER_NAME = "echoup.invalid"
 
 PROTOCOLS = ["h2", "http/1.1"]
 """What HTTP servers agree on (ALPN, RFC 7301); an echo service knows none of them."""
+
+BREATH = 0.3
+"""Seconds before a handshake is made again during which the server closed the connection."""
 
 ONLY_12, ONLY_13, OFFERING, VERIFIED, RESUMED = "TLS 1.2", "TLS 1.3", "ALPN", "verified", "resumed"
 WITHOUT_NAME, WITH_OTHER_NAME = "no name", "other name"
@@ -61,10 +67,14 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
 async def _explain(path: PathUnderTest, accepting: Security, first: Handshake, error: PathError) -> Finding:
     """Return why no handshake works."""
     path.obstacle = "no TLS handshake"
+    if first.isSilent and (lost := judgeHandshake(first.tcp)):
+        return Finding(lost.text, (lost,), {"versions": {}})  # the versions alone have smaller packets
     cause = causeOf(first, bool(accepting.cert))
     alone: dict[str, Handshake] = {}
     if cause in UNCLEAR:
-        alone = await _shakeAll(path, {name: _only(accepting, version) for name, version in VERSIONS.items()})
+        alone = await _shakeAll(
+            path, {name: _only(accepting, version) for name, version in VERSIONS.items()}, not first.isSilent
+        )
     problem = judgeFailure(cause, error, alone, path.scope.timeout)
     return Finding(problem.text, (problem,), {"versions": _works(alone)})
 
@@ -85,9 +95,14 @@ async def _vary(path: PathUnderTest, given: Security, accepting: Security, first
     return made
 
 
-async def _shakeAll(path: PathUnderTest, ways: Mapping[str, Security]) -> dict[str, Handshake]:
-    """Shake hands in each of `ways`, at the same time."""
-    return dict(zip(ways, await together(_shake(path, security) for security in ways.values()), strict=True))
+async def _shakeAll(path: PathUnderTest, ways: Mapping[str, Security], again: bool = True) -> dict[str, Handshake]:
+    """Shake hands in each of `ways`, at the same time; `again` where that failed, to tell a fault from chance."""
+    made = dict(zip(ways, await together(shakeHands(path, security) for security in ways.values()), strict=True))
+    failed = [name for name, each in made.items() if each.error] if again else []
+    if any(made[name].isClosed for name in failed):
+        path.places.narrow()
+        await deferLater(path.clock, BREATH)
+    return made | dict(zip(failed, await together(shakeHands(path, ways[name]) for name in failed), strict=True))
 
 
 async def _shake(
@@ -95,7 +110,11 @@ async def _shake(
 ) -> Handshake:
     """Shake hands; again where that failed, to tell a fault from chance."""
     made = await shakeHands(path, security, session=session, asks=asks)
-    return await shakeHands(path, security, session=session, asks=asks) if made.error else made
+    if not made.error:
+        return made
+    if made.isClosed:
+        await deferLater(path.clock, BREATH)
+    return await shakeHands(path, security, session=session, asks=asks)
 
 
 def _only(security: Security, version: ssl.TLSVersion) -> Security:

@@ -29,7 +29,10 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
         datagrams = await measureDatagrams(path)
 
     await together([measureTCP(), measureUDP()])
-    return describe(segments, datagrams, isTLS)
+    finding = describe(segments, datagrams, isTLS)
+    if isinstance(segments, HandshakeHangs) and finding.problems:
+        path.obstacle = "the TLS handshake hangs because of what mtu found"
+    return finding
 
 
 def describe(segments: SegmentSizes | HandshakeHangs | None, datagrams: DatagramSizes, isTLS: bool = False) -> Finding:
@@ -38,7 +41,9 @@ def describe(segments: SegmentSizes | HandshakeHangs | None, datagrams: Datagram
     problems: list[Problem | None] = []
     said: list[str] = []
     if isinstance(segments, HandshakeHangs):
-        problems.append(judgeHandshake(segments))
+        if not (hanging := judgeHandshake(segments.info)):
+            return skipped("the TLS handshake hangs, see tls")
+        problems.append(hanging)
     elif segments:
         if all(probe.fate is RequestFate.CLOSED for probe in segments.first):
             return skipped("the server closes a connection after the first answer, so nothing larger can be sent")

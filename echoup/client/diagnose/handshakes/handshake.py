@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass
 
+from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.diagnose.pathundertest import PathUnderTest
 from echoup.client.exitcodes import ExitCode, PathError
@@ -24,6 +25,8 @@ class Handshake:
     """Why it failed, or why the server ended it after that (RFC 8446, 4.4.2.4); None if it is done."""
     tls: TLSTransport
     """The TLS of the connection, which is closed."""
+    tcp: TCPInfo | None = None
+    """What the kernel knew at its end."""
 
     @property
     def tlsError(self) -> ssl.SSLError | None:
@@ -35,6 +38,11 @@ class Handshake:
     def isSilent(self) -> bool:
         """Whether the server didn't answer in time."""
         return self.error is not None and self.error.code is ExitCode.TIMED_OUT
+
+    @property
+    def isClosed(self) -> bool:
+        """Whether the connection ended, and TLS wasn't the reason."""
+        return self.error is not None and not self.isSilent and self.tlsError is None
 
     @property
     def version(self) -> str:
@@ -117,4 +125,4 @@ async def shakeHands(
         if not isDone or failure.code is ExitCode.TLS_FAILED:  # whether the reply is right isn't asked here
             error = failure
     assert client.tls, "the security asks for it"
-    return Handshake(trace.phases[-1].seconds or 0, error, client.tls)
+    return Handshake(trace.phases[-1].seconds or 0, error, client.tls, trace.phases[-1].tcp)

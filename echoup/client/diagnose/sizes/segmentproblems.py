@@ -1,12 +1,13 @@
 """What is wrong with a path on which large requests hang, or come late, over TCP."""
 
+from echoup.client.connect.tcpinfo import TCPInfo
 from echoup.client.diagnose.finding import Problem, Status
 from echoup.client.diagnose.sizes.segments import (
     TLS_RECORD,
-    HandshakeHangs,
     RequestFate,
     SegmentSizes,
     SizeProbe,
+    fateOfHandshake,
 )
 from echoup.client.exitcodes import ExitCode
 from echoup.plurals import counted
@@ -27,10 +28,15 @@ _HOLES = {
 """Where packets vanish by what became of a request: the cause, which way that is, and who sends them."""
 
 
-def judgeHandshake(hangs: HandshakeHangs) -> Problem:
-    """Return what is wrong where not even the TLS handshake passes."""
-    cause, way, _ = _HOLES[hangs.fate]
-    info = hangs.info
+def judgeHandshake(info: TCPInfo | None) -> Problem | None:
+    """Return what is wrong where the TLS handshake wasn't completed; None where it isn't seen that packets vanish.
+
+    `info` is what the kernel knew when the handshake was given up.
+    """
+    fate = fateOfHandshake(info)
+    if not (info and fate):
+        return None
+    cause, way, _ = _HOLES[fate]
     seen = [f"TCP_INFO has unacknowledged {info.unacknowledged}, lost {info.lost}, backoff {info.backoff}"]
     if info.outOfOrder:
         seen.append(f"{counted(info.outOfOrder, 'segment')} of the server's came, and what it had sent before didn't")

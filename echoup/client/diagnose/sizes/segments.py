@@ -37,12 +37,12 @@ _UNKNOWN = TCPInfo("", 0, 0, sendMSS=1448, pathMTU=1500, advertisedMSS=1460)
 
 
 class HandshakeHangs(Exception):
-    """The TLS handshake isn't completed, because segments of it are lost."""
+    """The TLS handshake isn't completed in time."""
 
-    def __init__(self, fate: "RequestFate", info: TCPInfo) -> None:
-        """`fate` says on which way."""
-        super().__init__(f"the TLS handshake hangs: {fate.value}")
-        self.fate, self.info = fate, info
+    def __init__(self, info: TCPInfo | None) -> None:
+        """`info` is what the kernel knew then."""
+        super().__init__("the TLS handshake hangs")
+        self.info = info
 
 
 SizeOf = Callable[[TCPInfo], int] | int
@@ -159,7 +159,7 @@ def growing(tls: int) -> Sequence[SizeOf]:
 async def measureSegments(path: PathUnderTest) -> SegmentSizes:
     """Send requests of growing sizes, repeat those that hang, and find the largest size that passes.
 
-    Raise PathError where a connection or its small exchange fails, HandshakeHangs where its segments are lost.
+    Raise PathError where a connection or its small exchange fails, HandshakeHangs where TLS stays silent.
     """
     tls = TLS_RECORD if path.streamAt().security else 0
     timeout = path.scope.timeout
@@ -190,22 +190,21 @@ async def measureSegments(path: PathUnderTest) -> SegmentSizes:
 async def probe(path: PathUnderTest, size: SizeOf, wait: float) -> SizeProbe:
     """Make a small exchange over a new connection, then one of `size`, which has `wait` seconds.
 
-    Raise PathError where there is no connection, or the small exchange fails; HandshakeHangs where it can be seen that
-    the TLS handshake loses segments.
+    Raise PathError where there is no connection, or the small exchange fails; HandshakeHangs where the TLS handshake
+    isn't completed in time.
     """
     client = EchoUpClient(path.reactor, 0, None, path.clock)
     trace = Trace(path.clock.seconds)
+    isConnected = False
     try:
-        await path.connect(client=client, trace=trace)
-    except PathError:
+        async with path.connection(client=client, trace=trace):
+            isConnected = True
+            return await _exchange(path, client, size, wait)
+    except PathError as error:
         phase = trace.phases[-1]
-        if phase.step is Step.TLS and phase.tcp and (fate := _fateOfHandshake(phase.tcp)):
-            raise HandshakeHangs(fate, phase.tcp) from None
-        raise
-    try:
-        return await _exchange(path, client, size, wait)
-    finally:
-        path.drop(client)
+        if isConnected or phase.step is not Step.TLS or error.code is not ExitCode.TIMED_OUT:
+            raise
+        raise HandshakeHangs(phase.tcp) from None
 
 
 async def _exchange(path: PathUnderTest, client: EchoUpClient, size: SizeOf, wait: float) -> SizeProbe:
@@ -239,8 +238,10 @@ def _isLostThere(info: TCPInfo) -> bool:
     return bool(info.unacknowledged and (info.backoff or info.lost))
 
 
-def _fateOfHandshake(info: TCPInfo) -> RequestFate | None:
+def fateOfHandshake(info: TCPInfo | None) -> RequestFate | None:
     """Return what became of a TLS handshake that wasn't completed; None if it isn't the size of packets, or unknown."""
+    if not info:
+        return None
     if _isLostThere(info):
         return RequestFate.UNACKNOWLEDGED
     return RequestFate.UNANSWERED if info.outOfOrder else None

@@ -250,7 +250,7 @@ class HandshakeCheckTests(ReactorTestCase):
             if len(connections) <= 7:  # the first, and six that differ; sessions are resumed at the end
                 echo(connection, context)
 
-        _, finding = self.find(context, serve=serve)
+        _, finding = self.find(context, serve=serve, seconds=3)
         self.assertFound(finding, (Status.WARN, "resumption-fails"))
 
     def test_serverNameDecides(self) -> None:
@@ -322,8 +322,8 @@ class HandshakeCheckTests(ReactorTestCase):
 
         for serve, cause, code, seconds in (
             (mirror, "no-tls", ExitCode.TLS_FAILED, 0),
-            (close, "handshake-closed", ExitCode.TLS_FAILED, 0),
-            (hold, "handshake-silent", ExitCode.TIMED_OUT, 25),
+            (close, "handshake-closed", ExitCode.TLS_FAILED, 3),
+            (hold, "handshake-silent", ExitCode.TIMED_OUT, 20),
         ):
             path, finding = self.find(server(), serve=serve, seconds=seconds)
             problem = self.assertFound(finding, (Status.FAIL, cause))
@@ -338,6 +338,6 @@ class HandshakeCheckTests(ReactorTestCase):
 
         context = server()
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        _, finding = self.find(context, serve=serve)
+        _, finding = self.find(context, serve=serve, seconds=3)
         problem = self.assertFound(finding, (Status.FAIL, "version-intolerance"))
         assert "TLS 1.2" in problem.text
