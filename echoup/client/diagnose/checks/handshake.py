@@ -202,7 +202,8 @@ def _notes(first: Handshake, others: Mapping[str, Handshake], now: datetime) -> 
             "Have such clients send the name; health checks often don't.",
         )
     resumed = others.get(RESUMED)
-    if resumed and resumed.error:
+    # A ticket makes the first packet larger, so it may be what vanishes in a black hole.
+    if resumed and resumed.error and not (resumed.isSilent and judgeHandshake(resumed.tcp)):
         yield Problem(
             Status.WARN,
             "resumption-fails",
