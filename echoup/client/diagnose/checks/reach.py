@@ -76,7 +76,7 @@ async def _attempt(path: PathUnderTest, address: str, delay: float) -> ConnectAt
     trace, pauses = Trace(clock.seconds), clock.pauses
     error: PathError | None = None
     try:
-        async with path.connection(address, trace=trace, security=None):
+        async with path.connection(address, waits=False, trace=trace, security=None):
             pass
     except PathError as failure:
         error = failure
