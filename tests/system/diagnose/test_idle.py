@@ -68,6 +68,11 @@ EXPECTED = {
 """By port: the cause, how connections are cut, after how many seconds, and whether TCP keepalive helps."""
 
 
+def starved() -> float:
+    """Return the seconds for which this thread has waited for a processor, during which it sees no end come."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 def test_cutsAreTimedAndNamed(tmp_path: Path) -> None:
@@ -85,20 +90,25 @@ def test_cutsAreTimedAndNamed(tmp_path: Path) -> None:
         network.server.set(net__netfilter__nf_conntrack_tcp_loose=0)
         with network.server.entered():
             for port, (server, patience) in PROXIES.items():
+                folder = tmp_path / str(port)
+                folder.mkdir()
                 settings = ("timeout server 1h", patience)
-                proxy = haproxy(tmp_path, server, settings=settings, address=Address(AF_INET, (SERVER, port)))
-                stack.enter_context(proxy)
+                stack.enter_context(
+                    haproxy(folder, server, settings=settings, address=Address(AF_INET, (SERVER, port)))
+                )
         targets = [f"{SERVER}:{port}" for port in EXPECTED]
         targets += [f"udp:{SERVER}:9001", f"{SERVER}:8081"]
+        before = starved()
         *found, datagrams, healthy = findAll(idle.check, *targets, idle=27)
+        within = 1 + min(starved() - before, 1)
     for (port, (cause, how, after, isKept)), finding in zip(EXPECTED.items(), found, strict=True):
         figures = finding.figures["connections"]
         assert [each for each in causesOf(finding) if "datagrams" not in each] == [cause], port
         assert figures["cut"]["how"] == how, port
-        assert abs(figures["cut"]["after"] - after) <= 1, (port, figures)
+        assert abs(figures["cut"]["after"] - after) <= within, (port, figures)
         assert figures["keepalive"]["lived"] is isKept, port
     assert causesOf(datagrams) == ["idle-datagrams-silent"]
-    assert abs(datagrams.figures["datagrams"]["cut"]["after"] - 3) <= 1
+    assert abs(datagrams.figures["datagrams"]["cut"]["after"] - 3) <= within
     assert healthy.problems == ()
     assert healthy.figures["connections"]["lived"] >= 27
     assert healthy.figures["datagrams"]["lived"] >= 27
