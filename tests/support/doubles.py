@@ -30,6 +30,7 @@ class HandReactor(PollReactor):
 
     def __init__(self) -> None:
         self._seen: set[IReadDescriptor] = set()
+        self._isClosed = False
         super().__init__()
         self.clock = Clock()
         self.seconds = self.clock.seconds
@@ -38,6 +39,11 @@ class HandReactor(PollReactor):
         """Poll `reader`, and record it, so that `close` also closes a paused one."""
         self._seen.add(reader)
         super().addReader(reader)
+
+    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:  # noqa: A002
+        """See `IReactorFromThreads`; a resolver's thread may have its answer after `close`."""
+        if not self._isClosed:
+            super().callFromThread(callable, *args, **kwargs)
 
     def turn(self, count: int = 10) -> None:
         """Process the events of `count` turns of the loop."""
@@ -67,7 +73,8 @@ class HandReactor(PollReactor):
             turns += 1
 
     def close(self) -> None:
-        """Close all open sockets without a call of `connectionLost`."""
+        """Close all open sockets without a call of `connectionLost`; what a thread has to say later is dropped."""
+        self._isClosed = True
         self.removeAll()
         for reader in self._seen - self._internalReaders:
             if opened := getattr(reader, "socket", None):
