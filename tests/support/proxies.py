@@ -63,10 +63,10 @@ def haproxy(
     """
     address = address or unused()
     host, port = address.address
-    configuration = folder / f"haproxy-{host}-{port}.cfg"
+    configuration = folder / "haproxy.cfg"
     lines = "\n    ".join(settings)
     configuration.write_text(_HAPROXY.format(settings=lines, bind=f"{host}:{port} {bind}", server=server))
-    with running([need("haproxy"), "-db", "-f", str(configuration)], address, configuration.with_suffix(".log")):
+    with running([need("haproxy"), "-db", "-f", str(configuration)], address, folder / "haproxy.log"):
         yield replace(address, source=CLIENT, isTLS="ssl" in bind)
 
 
