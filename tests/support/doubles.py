@@ -4,7 +4,7 @@ import gc
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IProtocolFactory, IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE
@@ -40,10 +40,10 @@ class HandReactor(PollReactor):
         self._seen.add(reader)
         super().addReader(reader)
 
-    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:  # noqa: A002
+    def callFromThread(self, f: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """See `IReactorFromThreads`; a resolver's thread may have its answer after `close`."""
         if not self._isClosed:
-            super().callFromThread(callable, *args, **kwargs)
+            super().callFromThread(f, *args, **kwargs)
 
     def turn(self, count: int = 10) -> None:
         """Process the events of `count` turns of the loop."""

@@ -31,13 +31,14 @@ def completed(words: str, word: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "word", "offered"),
     [
-        ("echoup", "", ["connect", "ping"]),
+        ("echoup", "", ["connect", "diagnose", "ping"]),
         ("echoup", "p", ["ping"]),
         ("echoup ping", "--f", ["--format"]),
         ("echoup ping a", "--ke", ["--key", "--keep"]),
         ("echoup connect", "--proxy", ["--proxy-protocol"]),
         ("echoup connect --proxy-protocol", "", ["v1", "v2"]),
         ("echoup ping --format", "n", ["nagios"]),
+        ("echoup diagnose --only", "b", ["buffering"]),
         ("echoup ping", "x", []),
     ],
 )
@@ -94,7 +95,12 @@ def test_manualPageHasNoErrors(path: Path) -> None:
             "",
             "echoup: Invalid value for '-W' / '--timeout': '5h' is not a duration such as 5, 0.5, 500ms, 5s or 2m",
         ),
-        (["ping", "--format=nagios"], 3, "ECHOUP UNKNOWN - --format nagios needs --count, such as -c 3", ""),
+        (
+            ["ping", "--format=nagios"],
+            3,
+            "ECHOUP UNKNOWN - --format nagios needs --count, such as -c 3, or --deadline",
+            "",
+        ),
         (
             ["ping", "--format=nagios", "-c1", "a", "80"],
             3,

@@ -111,7 +111,7 @@ def test_clientCertificateIsDemanded(tmp_path: Path, certificates: Certificates)
 
 def test_serverNameDecides(tmp_path: Path, certificates: Certificates) -> None:
     """A server that presents another certificate to a client without a name is told."""
-    other = certificates.issue("other", "other.example")
+    other = certificates.issue("another", "other.example")
     names = ("-servername", "localhost", "-cert2", certificates.server, "-key2", certificates.server)
     with openssl(tmp_path, other, *names) as address:
         causes, finding = found(address, certificates.authority)

@@ -42,11 +42,11 @@ class SampleTests(TestCase):
 
     def test_lookalikesHaveOurAddressAndATwin(self) -> None:
         """A look-alike has our address, in which gateways take an interest, and random text of the same shape."""
-        alikes = [sample for sample in self.samples if sample.kind is Kind.LOOKALIKE]
-        assert {sample.protocol for sample in alikes} == {"HTTP", "SIP", "FTP"}
+        lookalikes = [sample for sample in self.samples if sample.kind is Kind.LOOKALIKE]
+        assert {sample.protocol for sample in lookalikes} == {"HTTP", "SIP", "FTP"}
         assert b"PORT 198,51,100,7,200,21\r\n" in self.named("an FTP PORT")
         assert b"c=IN IP4 198.51.100.7\r\n" in self.named("a SIP INVITE")
-        for sample in alikes:
+        for sample in lookalikes:
             assert len(sample.twin) == len(sample.data)
             assert sample.twin.count(b"\r\n") == sample.data.count(b"\r\n")
             for word in (b"HTTP/1.", b"SIP/2.0", b"PORT ", b"227 Entering"):
