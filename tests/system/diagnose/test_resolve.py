@@ -76,7 +76,10 @@ def test_silentNameserver(tmp_path: Path) -> None:
     with machine(tmp_path, FIRST, SECOND, options="timeout:2") as stack:
         stack.enter_context(silent(FIRST))
         stack.enter_context(nameserver(SECOND, GOOD))
-        finding = resolved(timeout=1)
+        for _ in range(3):  # a look-up in which this process was paused doesn't count
+            finding = resolved(timeout=1)
+            if finding.status is Status.WARN:
+                break
     (problem,) = finding.problems
     assert (problem.status, problem.cause) == (Status.WARN, "nameserver-silent")
     assert problem.text == f"the first nameserver {FIRST} does not answer; each look-up waits 2 s for it"
