@@ -232,7 +232,6 @@ def everything(session: nox.Session) -> None:
     """Run all sessions, on every reactor and every Python: for a nightly run or a release."""
     os.environ.setdefault("STATUS_SESSIONS", "10000")
     os.environ.setdefault("DIAGNOSE_RUNS", "50")
-    os.environ.setdefault("DIAGNOSE_RUNS", "50")
     for name in ("coverage", "lint", "trial", "neighbours", "benchmarks", "wheel"):
         session.notify(name)
     for name in ELSEWHERE:
