@@ -1,6 +1,6 @@
 """What a check found."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -65,7 +65,7 @@ class Finding:
         """The worst status of the problems; OK without any."""
         if self.isSkipped:
             return Status.SKIPPED
-        return max((problem.status for problem in self.problems), key=lambda status: status.rank, default=Status.OK)
+        return worst(self.problems).status if self.problems else Status.OK
 
     def asOfStream(self) -> "Finding":
         """Return what it means for a target that is a stream: what is wrong with UDP alone is a warning at most."""
@@ -74,6 +74,11 @@ class Finding:
             for each in self.problems
         )
         return replace(self, problems=tuple(problems))
+
+
+def worst(problems: Collection[Problem]) -> Problem:
+    """Return the worst of `problems`, the first of several; raise ValueError if there is none."""
+    return max(problems, key=lambda problem: problem.status.rank)
 
 
 def skipped(why: str) -> Finding:

@@ -5,7 +5,7 @@ from typing import Any
 
 from echoup.client.diagnose.amounts import size, time
 from echoup.client.diagnose.exactness.closing import Closing, endAnswered, endAtOnce, endLarge, endLater
-from echoup.client.diagnose.finding import Finding, Problem, Status
+from echoup.client.diagnose.finding import Finding, Problem, Status, worst
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import ExitCode, PathError
@@ -83,7 +83,7 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
                 problems.append(_problem(again, [each for each in closings if each.fault == again.fault], control))
     figures: dict[str, Any] = {"connections": [each.figures for each in closings], "answersAtEnd": answered.isLate}
     if problems:
-        return Finding(max(problems, key=lambda each: each.status.rank).text, tuple(problems), figures)
+        return Finding(worst(problems).text, tuple(problems), figures)
     late = "; the server answers only after our end" if answered.isLate else ""
     sizes = " and ".join(size(each.sent) for each in outstanding)
     took = f"{outstanding[-1].end}, {time(answered.seconds)} after ours at best"

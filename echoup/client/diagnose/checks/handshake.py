@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from echoup.addresses import peerName
 from echoup.client.connect.resolve import versionOf
 from echoup.client.diagnose.amounts import time
-from echoup.client.diagnose.finding import Finding, Problem, Status
+from echoup.client.diagnose.finding import Finding, Problem, Status, worst
 from echoup.client.diagnose.handshakes.chain import ChainCertificate, parseChain
 from echoup.client.diagnose.handshakes.failure import UNCLEAR, causeOf, judgeFailure
 from echoup.client.diagnose.handshakes.handshake import Handshake, shakeHands
@@ -224,7 +224,7 @@ def _summarize(
 ) -> str:
     """Return the outcome in one line."""
     if problems:
-        return max(problems, key=lambda problem: problem.status.rank).text
+        return worst(problems).text
     said = [f"{first.version} with {first.cipher} in {time(first.seconds)}"]
     if chain:
         trust = "not judged" if isTrusted is None else "trusted"

@@ -8,7 +8,7 @@ from echoup.client.connect.resolve import resolve
 from echoup.client.connect.trace import Step, Trace
 from echoup.client.diagnose.amounts import time
 from echoup.client.diagnose.attempts import AddressAttempts, ConnectAttempt, Reach, judgeReach
-from echoup.client.diagnose.finding import Finding, Problem
+from echoup.client.diagnose.finding import Finding, Problem, worst
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.diagnose.together import together
 from echoup.client.exitcodes import PathError
@@ -87,7 +87,7 @@ async def _attempt(path: PathUnderTest, address: str, delay: float) -> ConnectAt
 def _summarize(found: Sequence[AddressAttempts], problems: Sequence[Problem], untried: int) -> str:
     """Return the outcome in one line."""
     if problems:
-        return max(problems, key=lambda problem: problem.status.rank).text
+        return worst(problems).text
     told = [
         f"{each.address} in {time(each.seconds)}" + (f" (rtt {time(each.rtt)})" if each.rtt else "")
         for each in found

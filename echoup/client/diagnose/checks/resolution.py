@@ -10,7 +10,7 @@ from echoup.addresses import encodeHost
 from echoup.client.connect.resolve import Family, resolve, versionOf
 from echoup.client.connect.trace import Trace
 from echoup.client.diagnose.amounts import time
-from echoup.client.diagnose.finding import Finding, Problem
+from echoup.client.diagnose.finding import Finding, Problem, worst
 from echoup.client.diagnose.nameservers.answers import DNSResult, NameserverAnswers
 from echoup.client.diagnose.nameservers.configuration import ResolverConfiguration, isInHosts
 from echoup.client.diagnose.nameservers.judgement import LookUp, isDoubtful, judge
@@ -133,7 +133,7 @@ def _summarize(
 ) -> str:
     """Return the outcome in one line."""
     if problems:
-        return max(problems, key=lambda problem: problem.status.rank).text
+        return worst(problems).text
     addresses = lookUps[0].addresses
     if addresses == [host]:
         return f"{host} is an address, nothing to look up"

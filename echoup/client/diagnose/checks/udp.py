@@ -12,7 +12,7 @@ from echoup.client.diagnose.datagrams.burst import Burst, judgeBursts, sendBurst
 from echoup.client.diagnose.datagrams.marks import judgeMarks, measureMarks
 from echoup.client.diagnose.datagrams.passedsizes import judgeSizes, measureSizes
 from echoup.client.diagnose.datagrams.questions import Questions
-from echoup.client.diagnose.finding import Finding, Problem, Status, skipped
+from echoup.client.diagnose.finding import Finding, Problem, Status, skipped, worst
 from echoup.client.diagnose.pathundertest import PathUnderTest, Tell
 from echoup.client.exitcodes import ExitCode
 from echoup.plurals import counted
@@ -59,8 +59,7 @@ async def check(path: PathUnderTest, tell: Tell) -> Finding:
         else:
             problems = [_stopped(where, questions), *judgeBursts(bursts, overflowed)]
     if problems:
-        worst = max(problems, key=lambda problem: problem.status.rank)
-        return Finding(worst.text, tuple(replace(each, isOfDatagrams=True) for each in problems), figures)
+        return Finding(worst(problems).text, tuple(replace(each, isOfDatagrams=True) for each in problems), figures)
     sent, lost = sum(burst.sent for burst in bursts), sum(burst.lost for burst in bursts)
     answered = f"{sent - lost} of {sent} in a burst answered"
     return Finding(f"{answered}, 1 to {sizes.largest} bytes pass; DSCP and ECN are kept", (), figures)

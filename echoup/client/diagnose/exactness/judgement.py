@@ -7,7 +7,7 @@ from echoup.client.diagnose.amounts import size
 from echoup.client.diagnose.exactness import alteration
 from echoup.client.diagnose.exactness.samples import Kind
 from echoup.client.diagnose.exactness.sending import Answers, How, SampleResult
-from echoup.client.diagnose.finding import Finding, Problem, Status
+from echoup.client.diagnose.finding import Finding, Problem, Status, worst
 from echoup.client.exitcodes import ExitCode, PathError
 from echoup.client.hints import PROXY_PROTOCOL, TLS, suggest
 
@@ -178,14 +178,13 @@ def describe(
     """Return the finding of all payloads; where the path `isSlow`, the largest were left out."""
     if answers is not Answers.AT_ONCE:
         problems += (_notice(answers),)
-    worst = max(problems, key=lambda each: each.status.rank, default=None)
     largest = max(len(each.sent) for each in made)
     exact = f"{len(made)} payloads of 1 B to {size(largest)} came back exact: all byte values, byte by byte, in a burst"
     left = "; larger ones are left out, because the path is slow" if isSlow else ""
     if alone := sum(each.isClosed for each in made):
         left += f"; {alone} of them only by themselves: with others at the same time, their connections were closed"
     figures = {"answers": answers.value, "largest": largest, "payloads": [each.figures for each in made]}
-    return Finding(worst.text if worst else f"{exact}{left}", problems, figures)
+    return Finding(worst(problems).text if problems else f"{exact}{left}", problems, figures)
 
 
 def _cause(outcome: SampleResult, seenElsewhere: set[str]) -> str:
