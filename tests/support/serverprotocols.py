@@ -93,6 +93,23 @@ class Goodbye(Server):
         self.transport.loseConnection()
 
 
+class Collector(Server):
+    """A server that answers at the end of its input."""
+
+    def connectionMade(self) -> None:
+        """Begin with nothing."""
+        self.collected = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Collect it."""
+        self.collected += data
+
+    def readConnectionLost(self) -> None:
+        """Answer, and close."""
+        self.transport.write(self.collected.upper())
+        self.transport.loseConnection()
+
+
 def tlsServer(context: ssl.SSLContext, refused: list[Failure]) -> TLSTransport:
     """Return a server that answers in upper case over TLS; the failure of its handshake is added to `refused`."""
     transport = TLSTransport(context, Server)

@@ -7,7 +7,7 @@ from echoup.client.diagnose.exactness.samples import LARGE
 from echoup.client.diagnose.finding import Status
 from echoup.client.exitcodes import ExitCode
 from tests.support.checkcases import CheckTestCase
-from tests.support.serverprotocols import Deserter, Greeter, Mirror, Resetter, Server, Silence
+from tests.support.serverprotocols import Collector, Deserter, Greeter, Mirror, Resetter, Server, Silence
 
 
 def converting(convert: Callable[[bytes], bytes]) -> Callable[[], Server]:
@@ -63,23 +63,6 @@ class Lines(Server):
         *lines, self.line = (self.line + data).split(b"\n")
         for line in lines:
             self.transport.write(line.upper() + b"\n")
-
-
-class Collector(Server):
-    """A server that answers at the end of its input."""
-
-    def connectionMade(self) -> None:
-        """Begin with nothing."""
-        self.collected = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Collect it."""
-        self.collected += data
-
-    def readConnectionLost(self) -> None:
-        """Answer, and close."""
-        self.transport.write(self.collected.upper())
-        self.transport.loseConnection()
 
 
 class Headed(Server):

@@ -17,7 +17,7 @@ from echoup.client.target.stream import StreamTarget
 from echoup.tls.transport import TLSTransport
 from tests.support.certificates import serverContext, writeCertificates
 from tests.support.checkcases import CheckTestCase
-from tests.support.serverprotocols import Deserter, Goodbye, Mirror, Server, Silence
+from tests.support.serverprotocols import Collector, Deserter, Goodbye, Mirror, Server, Silence
 
 
 class Slow(Server):
@@ -116,23 +116,6 @@ class LateResetter(Slow):
         """Reset the connection, if everything was answered, when that has arrived."""
         if self.isEnding and not self.due:
             self.transport.reactor.callLater(0.5, self.transport.abortConnection)
-
-
-class Collector(Server):
-    """A server that answers at the end of its input."""
-
-    def connectionMade(self) -> None:
-        """Begin with nothing."""
-        self.collected = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Collect it."""
-        self.collected += data
-
-    def readConnectionLost(self) -> None:
-        """Answer, and close."""
-        self.transport.write(self.collected.upper())
-        self.transport.loseConnection()
 
 
 class BareFIN(TLSTransport):
